@@ -1,0 +1,101 @@
+//! The only place that asks what time it is, and the source of message ids.
+//!
+//! [`Clock`] is the wall clock of the moment it was made, moved on by the
+//! monotonic clock: a wall clock that jumps neither starts a storm of retries
+//! nor lets posts expire early. [`wall`] is for what people read.
+
+use crate::post::{MessageId, Timestamp};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The wall clock now.
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// RFC 3339 in UTC with milliseconds, as the protocol log and payloads show it.
+pub fn rfc3339(at: Timestamp) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(at) => format!("{at:.3}"),
+        Err(_) => "9999-12-31T23:59:59.999Z".to_owned(),
+    }
+}
+
+/// A clock that never goes back and never jumps.
+#[derive(Debug)]
+pub struct Clock {
+    started_at: Timestamp,
+    started: Instant,
+}
+
+impl Clock {
+    /// A clock that shows the wall clock's time now.
+    pub fn start() -> Clock {
+        Clock { started_at: wall(), started: Instant::now() }
+    }
+
+    /// The time since the epoch by this clock.
+    pub fn now(&self) -> Timestamp {
+        self.started_at.after(self.started.elapsed())
+    }
+}
+
+/// Makes message ids: 44 bits of milliseconds since the epoch, 20 bits that
+/// start at random in their lower half and count on, so ids grow with time and
+/// two nodes rarely meet.
+#[derive(Debug)]
+pub struct Ids {
+    clock: Clock,
+    last: AtomicU64,
+}
+
+/// Bits of an id below the milliseconds.
+const COUNTER_BITS: u32 = 20;
+
+impl Ids {
+    /// A source whose ids are all greater than `floor`, the newest id known
+    /// from before: a clock set back between two runs repeats none.
+    pub fn above(floor: MessageId) -> Ids {
+        Ids { clock: Clock::start(), last: AtomicU64::new(floor.0) }
+    }
+
+    /// The next id.
+    pub fn next(&self) -> MessageId {
+        let millis = self.clock.now().0 << COUNTER_BITS;
+        let fresh = millis | fastrand::u64(..1 << (COUNTER_BITS - 1));
+        let advance = |last: u64| {
+            let same_millisecond = last >> COUNTER_BITS >= fresh >> COUNTER_BITS;
+            Some(if same_millisecond { last + 1 } else { fresh })
+        };
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
+        MessageId(advance(last.unwrap_or_else(|last| last)).unwrap_or(fresh))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_also_after_a_clock_that_was_ahead() {
+        let floor = MessageId(u64::MAX >> 1);
+        let ids = Ids::above(floor);
+        let made: Vec<_> = (0..10_000).map(|_| ids.next()).collect();
+        assert!(made.first().is_some_and(|first| *first > floor));
+        assert!(made.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_fresh_source_starts_with_the_present() {
+        let before = wall();
+        let id = Ids::above(MessageId(0)).next();
+        assert!(id.0 >> COUNTER_BITS >= before.0);
+    }
+
+    #[test]
+    fn times_are_written_with_three_decimals() {
+        assert_eq!(rfc3339(Timestamp(1_769_860_800_120)), "2026-01-31T12:00:00.120Z");
+    }
+}

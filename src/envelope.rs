@@ -1,0 +1,111 @@
+//! What SMTP says about a message besides its content (RFC 5321 section 2.3.1).
+//!
+//! The session fills an [`Envelope`] command by command, the policy turns each
+//! forward-path into a [`Target`] or a [`Refusal`], the composer reads both.
+//! Nothing here parses: paths are kept as the client wrote them, without the
+//! angle brackets. A refusal knows only its code; the class of its enhanced
+//! status (RFC 3463) is the first digit of the code, so they cannot disagree.
+
+use crate::tenant::Tenant;
+use std::fmt;
+use std::net::IpAddr;
+
+/// The peer that hands us mail, as far as the session knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its network address; `None` for a unix socket or an in-process caller.
+    pub address: Option<IpAddr>,
+    /// The argument of HELO or EHLO, empty before one was given.
+    pub helo: String,
+    /// TLS version of the connection, such as `TLSv1.3`.
+    pub tls: Option<String>,
+    /// Its authenticated identity.
+    pub login: Option<String>,
+    /// Whose mail it is.
+    pub tenant: Tenant,
+    /// Name of the session in the protocol log, such as `S3f2a`.
+    pub session: String,
+}
+
+/// One transaction that reached the end of its mail data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who handed the message in.
+    pub client: Client,
+    /// MAIL FROM argument without brackets; empty for the null sender.
+    pub reverse_path: String,
+    /// The accepted recipients, in the order of their RCPT commands, never empty.
+    pub recipients: Vec<Recipient>,
+}
+
+/// One accepted RCPT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// RCPT TO argument without brackets, byte for byte as the client wrote it.
+    pub forward_path: String,
+    /// Where it leads.
+    pub target: Target,
+}
+
+/// Where one forward-path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A URL that stood in the address; checked, but untrusted.
+    Direct {
+        /// HTTP method in capitals, one of POST, PUT, PATCH, GET, DELETE.
+        method: String,
+        /// The URL as written by the client.
+        url: String,
+    },
+    /// The URL is to be found in the message's `X-Postgate-Url` header.
+    Header {
+        /// HTTP method in capitals, as above.
+        method: String,
+    },
+    /// A configured route.
+    Route {
+        /// Its `recipient` pattern, which names it.
+        route: String,
+        /// What stood for the `*` of `user+*@domain`.
+        detail: Option<String>,
+    },
+}
+
+/// A negative answer to a command or a message: what SMTP or the API will say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reply code, 4yz or 5yz.
+    pub code: u16,
+    /// Subject of the enhanced status (the `y` of `x.y.z`).
+    pub subject: u16,
+    /// Detail of the enhanced status (the `z` of `x.y.z`).
+    pub detail: u16,
+    /// One line naming the cause and, where there is one, the remedy.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal `code class.subject.detail text`; `status` is `(subject, detail)`.
+    pub fn new(code: u16, status: (u16, u16), text: impl Into<String>) -> Refusal {
+        Refusal { code, subject: status.0, detail: status.1, text: text.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = self.code / 100;
+        let (code, subject, detail) = (self.code, self.subject, self.detail);
+        write!(f, "{code} {class}.{subject}.{detail} {}", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_the_status_is_the_first_digit_of_the_code() {
+        let refusal = Refusal::new(452, (3, 1), "disk full");
+        assert_eq!(refusal.to_string(), "452 4.3.1 disk full");
+    }
+}

@@ -1,0 +1,9 @@
+//! Postgate: an SMTP-native gateway that turns mail into HTTP posts.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod clock;
+pub mod envelope;
+pub mod post;
+pub mod protocol_log;
+pub mod spool;
+pub mod tenant;

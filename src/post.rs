@@ -1,0 +1,258 @@
+//! A post: one HTTP request made from a message, and what a spool must know of it.
+//!
+//! Posts are finished when they are admitted: method, headers and body are the
+//! bytes that every attempt sends. Only what differs by attempt is added later
+//! (`Postgate-Attempt`, signatures). Bodies are not part of a post: they are
+//! [`Blob`] references into the admission's blobs, of which the first is always
+//! the raw message, so that a body which is a piece of the mail, or is shared by
+//! several recipients, is stored once.
+
+use crate::tenant::Tenant;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A point in time, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The point `duration` later, saturating.
+    pub fn after(self, duration: Duration) -> Timestamp {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.0.saturating_add(millis))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The id of a message: 16 hexadecimal digits, growing with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MessageId(pub u64);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The id of a post: its message's, with `-1`, `-2` … when that made several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PostId {
+    /// The message it was made from.
+    pub message: MessageId,
+    /// 0 for the only post of a message, else 1 to the number of recipients.
+    pub number: u16,
+}
+
+impl fmt::Display for PostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            0 => write!(f, "{}", self.message),
+            number => write!(f, "{}-{number}", self.message),
+        }
+    }
+}
+
+/// `http` or `https`; nothing else is ever posted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// Its port when a URL names none (RFC 9110 section 4.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+
+    /// As it stands in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// An origin as one tenant uses it; queue, window, throttle and connections
+/// belong to it, so one tenant's trouble never touches another's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Destination {
+    /// Whose posts.
+    pub tenant: Tenant,
+    /// Scheme of the origin.
+    pub scheme: Scheme,
+    /// Host in its normal form: lower-case A-labels, or an address literal
+    /// (IPv6 in brackets).
+    pub host: String,
+    /// Port, the default one included.
+    pub port: u16,
+    /// Whether its URL came over the wire or from the configuration; a lane's
+    /// connections must not be shared between the two.
+    pub trust: Trust,
+}
+
+impl Destination {
+    /// `host`, or `host:port` when the port is not the scheme's own: the value
+    /// of the `Host` header.
+    pub fn authority(&self) -> String {
+        if self.port == self.scheme.default_port() {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    /// The origin as in RFC 6454: `https://host` or `https://host:8443`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+    }
+}
+
+/// Who named a URL: decides whether the egress rules apply to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Trust {
+    /// It came over the wire (recipient, header, API).
+    Wire,
+    /// It stands in the configuration file: the operator's own.
+    Operator,
+}
+
+/// A piece of one blob of an admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Blob {
+    /// Which blob; 0 is the raw message.
+    pub number: u16,
+    /// First octet within it.
+    pub start: u32,
+    /// Length in octets.
+    pub length: u32,
+}
+
+/// One header field of a request; the name in the spelling to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// An RFC 9110 token.
+    pub name: String,
+    /// Octets that `http::HeaderValue` takes: no control characters.
+    pub value: Vec<u8>,
+}
+
+/// One HTTP request made from a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    /// Its name everywhere: reply, headers, log, API.
+    pub id: PostId,
+    /// When its message was accepted.
+    pub accepted_at: Timestamp,
+    /// Where it goes, and which lane it waits in.
+    pub destination: Arc<Destination>,
+    /// HTTP method in capitals.
+    pub method: String,
+    /// Path and query, as sent in the request line; begins with `/`.
+    pub path: String,
+    /// `Content-Type`, the message's own `X-XsHttp-*` and the gateway's marks,
+    /// in the order to be sent. Without `Host`, `Content-Length`, `User-Agent`,
+    /// `Idempotency-Key` and the `Postgate-Id`/`-Attempt` pair, which the engine
+    /// adds.
+    pub headers: Vec<Field>,
+    /// Where its body is.
+    pub body: Blob,
+    /// The sender's own `X-Postgate-Idempotency-Key`, when there was one.
+    pub idempotency_key: Option<String>,
+    /// Reverse-path of the message.
+    pub sender: String,
+    /// Forward-path this post was made for.
+    pub recipient: String,
+    /// Not to be sent before.
+    pub not_before_at: Option<Timestamp>,
+    /// To be given up after, whatever `max_age` says.
+    pub expires_at: Option<Timestamp>,
+    /// 0 (first) to 9 (last) within its lane.
+    pub priority: u8,
+    /// Up to five free texts of the sender.
+    pub tags: Vec<String>,
+    /// `X-xsMessageId`: the sender's own message id, for events.
+    pub xs_message_id: Option<String>,
+    /// `X-xsMailingId`: the sender's own mailing id, for events.
+    pub xs_mailing_id: Option<String>,
+}
+
+/// All posts of one message, with everything they need: kept whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Id of the message.
+    pub message: MessageId,
+    /// Whose message.
+    pub tenant: Tenant,
+    /// Makes a repeat within 24 hours by the same tenant a no-op.
+    pub idempotency_key: Option<String>,
+    /// The raw message, then what was composed from it.
+    pub blobs: Vec<Bytes>,
+    /// One a recipient.
+    pub posts: Vec<Post>,
+}
+
+/// The text is not 16 hexadecimal digits with an optional `-number`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadId;
+
+impl FromStr for PostId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<PostId, BadId> {
+        let (message, number) = match text.split_once('-') {
+            Some((message, number)) => (message, number.parse().map_err(|_| BadId)?),
+            None => (text, 0),
+        };
+        if message.len() != 16 || !message.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(BadId);
+        }
+        let message = u64::from_str_radix(message, 16).map_err(|_| BadId)?;
+        Ok(PostId { message: MessageId(message), number })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_written_and_read_back() {
+        for text in ["52a0000000000002", "52a0000000000002-17"] {
+            assert_eq!(text.parse::<PostId>().map(|id| id.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "52a0", "52a000000000000g", "52a0000000000002-", "+2a0000000000002"] {
+            assert_eq!(text.parse::<PostId>(), Err(BadId), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_names_its_port_only_when_it_is_unusual() {
+        let mut origin = Destination {
+            tenant: Tenant::default(),
+            scheme: Scheme::Https,
+            host: "[2001:db8::1]".to_owned(),
+            port: 443,
+            trust: Trust::Wire,
+        };
+        assert_eq!(origin.to_string(), "https://[2001:db8::1]");
+        origin.port = 8443;
+        assert_eq!(origin.to_string(), "https://[2001:db8::1]:8443");
+    }
+}
