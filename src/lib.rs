@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod envelope;
+pub mod network;
 pub mod post;
 pub mod protocol_log;
 pub mod spool;
