@@ -6,5 +6,6 @@ pub mod envelope;
 pub mod network;
 pub mod post;
 pub mod protocol_log;
+pub mod smtp;
 pub mod spool;
 pub mod tenant;
