@@ -81,6 +81,12 @@ impl From<io::Error> for End {
     }
 }
 
+impl End {
+    fn gone() -> End {
+        End::Lost("the client closed the connection".to_owned())
+    }
+}
+
 impl Connection {
     /// A connection that was accepted and counted.
     pub(super) fn new(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, place: Place) -> Connection {
@@ -196,7 +202,7 @@ impl Connection {
             if self.session.is_in_transaction() {
                 self.transcript.trouble();
             }
-            return Poll::Ready(Err(End::Lost("the client closed the connection".to_owned())));
+            return Poll::Ready(Err(End::gone()));
         }
         if self.session.is_receiving() {
             self.pace.octets += input.len() as u64;
@@ -290,11 +296,19 @@ impl Connection {
         if matches!(why, Dismissal::EarlyTalker | Dismissal::SlowData) { Err(End::Closed) } else { Ok(()) }
     }
 
-    /// Whether something can be read before the greeting was sent. Costs nothing:
-    /// the socket must become writable for the greeting anyway.
-    async fn is_early_talker(&self) -> io::Result<bool> {
+    /// Whether something can be read before the greeting was sent; that is not
+    /// read for its meaning. The socket must become ready for the greeting anyway.
+    async fn is_early_talker(&self) -> Result<bool, End> {
         let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
-        Ok(ready.is_readable() && !ready.is_read_closed())
+        if !ready.is_readable() {
+            return Ok(false);
+        }
+        match self.stream.try_read(&mut [0]) {
+            Ok(0) => Err(End::gone()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets the client read the last reply: closing a socket with unread input
