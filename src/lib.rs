@@ -3,7 +3,9 @@
 
 pub mod clock;
 pub mod envelope;
+pub mod network;
 pub mod post;
 pub mod protocol_log;
+pub mod smtp;
 pub mod spool;
 pub mod tenant;
