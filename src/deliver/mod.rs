@@ -1,0 +1,5 @@
+//! Delivery.
+//!
+pub mod lane;
+pub mod retry;
+pub mod target;
