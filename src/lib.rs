@@ -2,6 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod clock;
+
+pub mod compose;
 pub mod deliver;
 pub mod envelope;
 pub mod network;
