@@ -2,7 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod clock;
+pub mod config;
 pub mod envelope;
+pub mod network;
 pub mod post;
 pub mod protocol_log;
 pub mod spool;
