@@ -1,6 +1,7 @@
 //! Postgate: an SMTP-native gateway that turns mail into HTTP posts.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod envelope;

@@ -20,6 +20,7 @@ pub use settings::{
     BareNewline, Config, Delivery, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method,
     Payload, ProtocolLevel, Retention, Route, Server, Spool, loopback,
 };
+pub(crate) use value::duration;
 pub use value::{Rate, Size};
 pub use walk::Complaints;
 
