@@ -79,7 +79,7 @@ fn what_is_in_force_reads_back_as_itself() {
         [limits]
         message_size = "1000B"
         header_size = "1000B"
-        connection_rate = "7/10s"
+        connection_rate = "7/m"
         [[route]]
         recipient = "orders+*@hooks.example"
         url = "https://shop.example/in?a=%20"
@@ -89,6 +89,8 @@ fn what_is_in_force_reads_back_as_itself() {
         [delivery]
         retry = ["90s", "1500ms"]
         keep_alive = "0s"
+        [egress]
+        allow_ports = [443, 8443]
     "#;
     let config = config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert_eq!(config.server.gateway_domains, ["gate.example"]);

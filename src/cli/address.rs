@@ -25,7 +25,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(domain) => domain,
         None => arguments.file.load()?.server.gateway_domains.into_iter().next().unwrap_or_default(),
     };
-    let forms = compose::forms(&arguments.url, &domain).map_err(|refusal| Failure::new(DATA, refusal.text))?;
+    let forms =
+        compose::forms(&arguments.url, &domain).map_err(|refusal| Failure::new(DATA, refusal.text))?;
     let width = forms.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, form) in forms {
         say(format_args!("{name:width$}  {form}"))?;

@@ -5,11 +5,14 @@
 //! managers can tell a bad configuration from a dead server. What a command has
 //! to say goes to standard output, why it failed to standard error.
 
-// mod address;
+mod address;
 mod check;
+mod columns;
+mod demo;
 mod log;
 mod receiver;
 mod send;
+mod serve;
 mod sink;
 mod smtp_client;
 mod transcript;
@@ -37,17 +40,21 @@ Examples:
 /// An SMTP gateway that turns mail into durable HTTP posts.
 #[derive(Debug, Parser)]
 #[command(name = "postgate", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Arguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
+    Demo(demo::Arguments),
     Sink(sink::Arguments),
     Send(send::Arguments),
     Check(check::Arguments),
-    // Address(address::Arguments),
+    Address(address::Arguments),
     Log(log::Arguments),
 }
 
@@ -116,7 +123,7 @@ impl ConfigFile {
 
 /// Runs the program with the process's arguments.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match CommandLine::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nobody is left to tell when even this cannot be printed.
@@ -135,13 +142,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments) -> Result<(), Failure> {
+fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
     match arguments.command {
-        None => Ok(()),
+        None => serve::run(arguments.serve),
+        Some(Command::Serve(arguments)) => serve::run(arguments),
+        Some(Command::Demo(arguments)) => demo::run(arguments),
         Some(Command::Sink(arguments)) => sink::run(arguments),
         Some(Command::Send(arguments)) => send::run(arguments),
         Some(Command::Check(arguments)) => check::run(arguments),
-        // Some(Command::Address(arguments)) => address::run(arguments),
+        Some(Command::Address(arguments)) => address::run(arguments),
         Some(Command::Log(arguments)) => log::run(arguments),
     }
 }

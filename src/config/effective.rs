@@ -19,6 +19,7 @@ pub fn effective(config: &Config) -> String {
     out.head("[egress]");
     out.list("allow", &config.egress.allow);
     out.list("deny", &config.egress.deny);
+    out.numbers("allow_ports", &config.egress.allow_ports);
     out.head("[spool]");
     out.text("backend", "embedded");
     out.text("flush_interval", Written(config.spool.flush_interval));
@@ -75,6 +76,11 @@ impl Out {
 
     fn list<T: Display>(&mut self, key: &str, values: impl IntoIterator<Item = T>) {
         let values: Vec<_> = values.into_iter().map(quoted).collect();
+        self.bare(key, format_args!("[{}]", values.join(", ")));
+    }
+
+    fn numbers(&mut self, key: &str, values: &[u16]) {
+        let values: Vec<_> = values.iter().map(u16::to_string).collect();
         self.bare(key, format_args!("[{}]", values.join(", ")));
     }
 

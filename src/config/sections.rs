@@ -10,6 +10,7 @@ use super::settings::{
 };
 use super::value::{Embedded, NoTls, Size, Smtp};
 use super::walk::Section;
+use crate::compose::{Endpoint, Pattern};
 use std::time::Duration;
 
 /// Tables of the full product that this version lacks.
@@ -131,6 +132,12 @@ fn limits(mut section: Section<'_>) -> Limits {
     section.take("command_line", &mut limits.command_line);
     section.take("data_memory", &mut limits.data_memory);
     section.take("connection_rate", &mut limits.connection_rate);
+    if limits.connection_rate.per != Duration::from_secs(60) {
+        section.complain(
+            "connection_rate",
+            "connections are counted by the minute; write a rate such as \"300/m\"",
+        );
+    }
     section.take("data_rate", &mut limits.data_rate);
     for (key, count) in [
         ("header_fields", &mut limits.header_fields),
@@ -259,7 +266,8 @@ fn egress(mut section: Section<'_>) -> Egress {
     let mut egress = Egress::default();
     section.take_list("allow", &mut egress.allow);
     section.take_list("deny", &mut egress.deny);
-    section.finish(&["allow_ports"]);
+    section.take_list("allow_ports", &mut egress.allow_ports);
+    section.finish(&[]);
     egress
 }
 
@@ -292,34 +300,12 @@ fn log(mut section: Section<'_>) -> Log {
 }
 
 fn check_recipient(text: &str) -> Result<(), String> {
-    let wanted = "write \"user@domain\", \"*@domain\" or \"user+*@domain\"";
-    let wrong = || format!("{text:?} is not a recipient pattern; {wanted}");
-    let (local, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
-    let local = match local.strip_suffix("+*") {
-        Some(user) => user,
-        None if local == "*" => "any",
-        None => local,
-    };
-    let is_plain = |char: char| char.is_ascii_graphic() && !matches!(char, '*' | '<' | '>' | '@' | '"');
-    if local.is_empty() || !local.chars().all(is_plain) || !is_hostname(domain) {
-        return Err(wrong());
-    }
-    Ok(())
+    text.parse::<Pattern>().map(|_| ())
 }
 
 fn check_url(text: &str) -> Result<(), String> {
-    let wanted = "write one such as \"https://shop.example/inbound\"";
-    let wrong = |cause: &str| Err(format!("{text:?} {cause}; {wanted}"));
-    if text.bytes().any(|byte| byte < 0x21 || byte == 0x7f || byte == b'\\') {
-        return wrong("holds a blank, a backslash or a control character");
-    }
-    match url::Url::parse(text) {
-        Err(error) => wrong(&format!("is not a URL ({error})")),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => wrong("is neither http nor https"),
-        Ok(url) if url.fragment().is_some() => wrong("has a fragment, which is never sent"),
-        Ok(url) if url.port() == Some(0) => wrong("has port 0"),
-        Ok(_) => Ok(()),
-    }
+    let remedy = "write one such as \"https://shop.example/inbound\"";
+    text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; {remedy}"))
 }
 
 /// Names that the gateway sets itself or that would change the framing of the

@@ -20,7 +20,7 @@ pub struct Config {
     pub listeners: Listeners,
     /// `[limits]`.
     pub limits: Limits,
-    /// `[[route]]`, the first that matches wins.
+    /// `[[route]]`, the most specific one wins.
     pub routes: Vec<Route>,
     /// `[delivery]`.
     pub delivery: Delivery,
@@ -289,6 +289,9 @@ pub struct Egress {
     pub allow: Vec<Network>,
     /// Networks refused whatever else is allowed.
     pub deny: Vec<Network>,
+    /// The only ports allowed; none named means all but those of mail,
+    /// databases and shells.
+    pub allow_ports: Vec<u16>,
 }
 
 /// `[spool]`: how posts are kept.

@@ -71,6 +71,16 @@ impl Value for u32 {
     }
 }
 
+impl Value for u16 {
+    fn read(value: &DeValue<'_>) -> Result<u16, String> {
+        let port = u32::read(value)?;
+        u16::try_from(port)
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| format!("{port} is not a port; write a number from 1 to {}", u16::MAX))
+    }
+}
+
 impl Value for Duration {
     fn read(value: &DeValue<'_>) -> Result<Duration, String> {
         let wanted = "a duration such as \"500ms\", \"10s\", \"5m\", \"2h\" or \"3d\"";
