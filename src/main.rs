@@ -1,3 +1,8 @@
-//! Arguments and exit codes.
+//! The program: hands its arguments to the command line and exits with what
+//! that answers.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postgate::cli::run()
+}

@@ -49,6 +49,8 @@ pub struct Options {
     pub gateway_domains: Vec<String>,
     /// Configured recipients; the more specific pattern wins.
     pub routes: Vec<Route>,
+    /// Whether controls count for recipients that hold a URL.
+    pub header_control: HeaderControl,
     /// What is read of a message at most.
     pub limits: Limits,
 }
@@ -99,9 +101,10 @@ pub struct Route {
 
 /// Whether `X-XsHttp-*` and `X-Postgate-*` steer a post; they are never part of
 /// a payload either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderControl {
     /// They do.
+    #[default]
     On,
     /// They are ignored: the mail of strangers.
     Off,

@@ -23,6 +23,7 @@ pub use session::Policy;
 pub use words::{BareNewline, Limits, Timeouts};
 
 use crate::envelope::{Envelope, Refusal};
+use crate::intake::Intake;
 use crate::network::Network;
 use crate::post::MessageId;
 use crate::protocol_log::ProtocolLog;
@@ -81,6 +82,16 @@ pub trait Door: Policy + Send + Sync + 'static {
         envelope: Envelope,
         data: Bytes,
     ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>>;
+}
+
+impl Door for Intake {
+    fn admit(
+        &self,
+        envelope: Envelope,
+        data: Bytes,
+    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+        Box::pin(Intake::admit(self, envelope, data))
+    }
 }
 
 /// What all connections of a listener share.

@@ -1,0 +1,32 @@
+//! `postgate check`: says everything that is wrong with a configuration.
+
+use super::{ConfigFile, Failure, say};
+use crate::config;
+
+/// Check a configuration
+///
+/// All mistakes are named at once, each with file, line, column, key and remedy;
+/// exit code 78 if there are any.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  postgate check --config /etc/postgate/postgate.toml
+  postgate check --effective")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print the configuration in force, defaults included, secrets masked
+    #[arg(long)]
+    effective: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let config = arguments.file.load()?;
+    if arguments.effective {
+        return Ok(say(config::effective(&config).trim_end())?);
+    }
+    match config::place(arguments.file.path()) {
+        Some(path) => say(format_args!("{}: good", path.display()))?,
+        None => say("no configuration file: the built-in configuration is in force")?,
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The configuration in force, written as a file that means the same.
+//!
+//! Secrets are masked: user and password in a URL, and the value of a header
+//! whose name says that it holds one. Without secrets, what is written reads
+//! back as the same configuration.
+
+use super::settings::{Config, Delivery, Limits, Listener, Log, Route, Server};
+use super::value::{Word, Written};
+use std::fmt::{Display, Write as _};
+
+/// The whole configuration as TOML, secrets masked.
+pub fn effective(config: &Config) -> String {
+    let mut out = Out(String::new());
+    out.server(&config.server);
+    config.listeners.0.iter().for_each(|listener| out.listener(listener));
+    out.limits(&config.limits);
+    config.routes.iter().for_each(|route| out.route(route));
+    out.delivery(&config.delivery);
+    out.head("[egress]");
+    out.list("allow", &config.egress.allow);
+    out.list("deny", &config.egress.deny);
+    out.numbers("allow_ports", &config.egress.allow_ports);
+    out.head("[spool]");
+    out.text("backend", "embedded");
+    out.text("flush_interval", Written(config.spool.flush_interval));
+    out.head("[retention]");
+    out.text("failed", Written(config.retention.failed));
+    out.log(&config.log);
+    out.0
+}
+
+/// Whether the value of a header of this name is nobody's business.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["auth", "cookie", "key", "token", "secret", "signature", "password"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+/// A URL without its user and password.
+fn masked_url(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // Neither fails: an http URL always has a host.
+            let _ = url.set_username("***");
+            let _ = url.set_password(None);
+            url.into()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn quoted(text: impl Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+struct Out(String);
+
+impl Out {
+    fn head(&mut self, head: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(head);
+        self.0.push('\n');
+    }
+
+    fn bare(&mut self, key: &str, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.bare(key, quoted(value));
+    }
+
+    fn list<T: Display>(&mut self, key: &str, values: impl IntoIterator<Item = T>) {
+        let values: Vec<_> = values.into_iter().map(quoted).collect();
+        self.bare(key, format_args!("[{}]", values.join(", ")));
+    }
+
+    fn numbers(&mut self, key: &str, values: &[u16]) {
+        let values: Vec<_> = values.iter().map(u16::to_string).collect();
+        self.bare(key, format_args!("[{}]", values.join(", ")));
+    }
+
+    fn server(&mut self, server: &Server) {
+        self.head("[server]");
+        self.text("hostname", &server.hostname);
+        self.list("gateway_domains", &server.gateway_domains);
+        self.text("data_dir", server.data_dir.display());
+        self.list("trusted_networks", &server.trusted_networks);
+        self.text("shutdown_timeout", Written(server.shutdown_timeout));
+    }
+
+    fn listener(&mut self, listener: &Listener) {
+        self.head("[[listener]]");
+        self.text("address", listener.address);
+        self.text("protocol", "smtp");
+        self.text("tls", "none");
+        self.text("bare_newline", listener.bare_newline.word());
+        self.list("lf_networks", &listener.lf_networks);
+        self.bare("header_control", listener.header_control);
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        self.head("[limits]");
+        self.text("message_size", limits.message_size);
+        self.text("header_size", limits.header_size);
+        self.bare("header_fields", limits.header_fields);
+        self.bare("mime_depth", limits.mime_depth);
+        self.bare("mime_parts", limits.mime_parts);
+        self.bare("recipients", limits.recipients);
+        self.bare("messages", limits.messages);
+        self.bare("connections", limits.connections);
+        self.bare("connections_per_address", limits.connections_per_address);
+        self.text("connection_rate", limits.connection_rate);
+        self.text("command_line", limits.command_line);
+        self.text("data_memory", limits.data_memory);
+        self.bare("slow_after_errors", limits.slow_after_errors);
+        self.bare("close_after_errors", limits.close_after_errors);
+        self.bare("junk_commands", limits.junk_commands);
+        self.text("idle_timeout", Written(limits.idle_timeout));
+        self.text("busy_idle_timeout", Written(limits.busy_idle_timeout));
+        self.text("reply_timeout", Written(limits.reply_timeout));
+        self.bare("data_rate", limits.data_rate);
+    }
+
+    fn route(&mut self, route: &Route) {
+        self.head("[[route]]");
+        self.text("recipient", &route.recipient);
+        self.text("url", masked_url(&route.url));
+        self.text("method", route.method.word());
+        self.text("payload", route.payload.word());
+        self.bare("header_control", route.header_control);
+        let pair = |(name, value): &(String, String)| {
+            let value = if is_secret(name) { "***" } else { value };
+            format!("{} = {}", quoted(name), quoted(value))
+        };
+        let pairs: Vec<_> = route.headers.iter().map(pair).collect();
+        match pairs.as_slice() {
+            [] => self.bare("headers", "{}"),
+            pairs => self.bare("headers", format_args!("{{ {} }}", pairs.join(", "))),
+        }
+    }
+
+    fn delivery(&mut self, delivery: &Delivery) {
+        self.head("[delivery]");
+        self.bare("max_connections", delivery.max_connections);
+        self.bare("max_posts_per_connection", delivery.max_posts_per_connection);
+        self.text("keep_alive", Written(delivery.keep_alive));
+        self.text("connect_timeout", Written(delivery.connect_timeout));
+        self.text("response_timeout", Written(delivery.response_timeout));
+        self.text("total_timeout", Written(delivery.total_timeout));
+        self.list("retry", delivery.retry.iter().map(|interval| Written(*interval)));
+        self.text("max_age", Written(delivery.max_age));
+        self.bare("max_attempts", delivery.max_attempts);
+        self.bare("breaker", delivery.breaker);
+    }
+
+    fn log(&mut self, log: &Log) {
+        self.head("[log]");
+        self.text("level", log.level.word());
+        self.text("format", log.format.word());
+        self.text("protocol_log", log.protocol_log.word());
+        self.bare("keep_days", log.keep_days);
+    }
+}

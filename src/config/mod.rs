@@ -1,0 +1,78 @@
+//! The configuration: one TOML file, typed, with all complaints at once.
+//!
+//! `--config FILE`, else `$POSTGATE_CONFIG`, else `./postgate.toml`, else
+//! `/etc/postgate/postgate.toml`, else built-in defaults that work at once. A
+//! file that is named must be there; the last two need not be. Nothing is
+//! half-accepted: a file with one mistake configures nothing.
+//!
+//! `settings` holds the values, `sections` reads them, `contradictions` looks
+//! at several of them together, `effective` writes them back.
+
+mod contradictions;
+mod effective;
+mod sections;
+mod settings;
+mod value;
+mod walk;
+
+pub use effective::effective;
+pub use settings::{
+    BareNewline, Config, Delivery, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method,
+    Payload, ProtocolLevel, Retention, Route, Server, Spool, loopback,
+};
+pub(crate) use value::duration;
+pub use value::{Rate, Size};
+pub use walk::Complaints;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+use walk::{Section, Walk};
+
+/// Where a configuration is looked for when none is named.
+const PLACES: &[&str] = &["postgate.toml", "/etc/postgate/postgate.toml"];
+
+/// The configuration of `path`, or of the first of the usual places that has
+/// one, or the built-in one.
+pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
+    match place(path) {
+        None => Ok(without_file()),
+        Some(path) => {
+            let file = path.display().to_string();
+            let unreadable = |error| Complaints::about_file(&file, format_args!("cannot be read: {error}"));
+            parse(&file, &fs::read_to_string(&path).map_err(unreadable)?)
+        }
+    }
+}
+
+/// The file that [`load`] would read.
+pub fn place(path: Option<&Path>) -> Option<PathBuf> {
+    let named = path.map(Path::to_owned).or_else(|| std::env::var_os("POSTGATE_CONFIG").map(PathBuf::from));
+    named.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.exists()))
+}
+
+/// The built-in configuration: the defaults, and loopback destinations, so
+/// that a first try works. Safe because its listener is on loopback.
+pub fn without_file() -> Config {
+    Config { egress: Egress { allow: loopback(), ..Egress::default() }, ..Config::default() }
+}
+
+/// Reads the text of a configuration file; `file` is its name in complaints.
+pub fn parse(file: &str, text: &str) -> Result<Config, Complaints> {
+    let walk = Walk::default();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let mut message = error.message().replace('\n', ", ");
+        if let Some(key) = message.strip_prefix("duplicate key") {
+            message = format!("the key stands here twice{key}; remove one");
+        }
+        walk.complain(error.span().unwrap_or_default(), "syntax", message);
+    }
+    // What follows a syntax error may be understood wrongly: no more is said.
+    if !errors.is_empty() {
+        return walk.finish(file, text, Config::default());
+    }
+    let config = sections::read(Section::root(&document, &walk));
+    contradictions::find(&config, &mut Section::root(&document, &walk));
+    walk.finish(file, text, config)
+}

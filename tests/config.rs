@@ -1,0 +1,157 @@
+//! The configuration from outside: the reference is the defaults, and every
+//! broken file of `config/bad` is answered with exactly its `.expected` text.
+//! `UPDATE=1` rewrites those texts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use postgate::config::{self, Config, Egress, Size, effective};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The reference with its commented-out keys in force.
+fn reference_with_all_keys() -> String {
+    let text = fs::read_to_string(repository("config/postgate.toml")).unwrap();
+    let uncommented = |line: &str| match line.strip_prefix("# ") {
+        Some(key) if key.starts_with("[[") || key.split(' ').nth(1) == Some("=") => key.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(uncommented).collect::<Vec<_>>().join("\n")
+}
+
+/// The keys of a TOML text, each with its table's name.
+fn keys(text: &str) -> Vec<String> {
+    let mut table = String::new();
+    let mut keys = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            table = line.split(']').next().unwrap().trim_start_matches('[').to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.starts_with(['#', ' '])
+        {
+            keys.push(format!("{table}.{key}"));
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+#[test]
+fn the_reference_equals_the_defaults() {
+    let text = fs::read_to_string(repository("config/postgate.toml")).unwrap();
+    assert_eq!(config::parse("postgate.toml", &text), Ok(Config::default()));
+    assert_eq!(config::parse("empty.toml", ""), Ok(Config::default()));
+}
+
+#[test]
+fn the_reference_shows_every_key() {
+    let text = reference_with_all_keys();
+    let config = config::parse("postgate.toml", &text).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(keys(&text), keys(&effective(&config)));
+    assert_eq!(config.routes.len(), 1);
+}
+
+#[test]
+fn without_a_file_loopback_destinations_are_allowed_and_nothing_else_differs() {
+    let config = config::without_file();
+    assert!(config.egress.allow.iter().any(|network| network.contains([127, 0, 0, 1].into())));
+    assert_eq!(Config { egress: Egress::default(), ..config }, Config::default());
+}
+
+#[test]
+fn what_is_in_force_reads_back_as_itself() {
+    let text = r#"
+        [server]
+        hostname = "gateway.example"
+        gateway_domains = ["Gate.example"]
+        data_dir = "/var/lib/a \"b\""
+        [[listener]]
+        address = "[::]:25"
+        bare_newline = "lf"
+        lf_networks = ["10.1.2.3"]
+        header_control = false
+        [[listener]]
+        address = "127.0.0.1:0"
+        [limits]
+        message_size = "1000B"
+        header_size = "1000B"
+        connection_rate = "7/m"
+        [[route]]
+        recipient = "orders+*@hooks.example"
+        url = "https://shop.example/in?a=%20"
+        method = "put"
+        payload = "raw"
+        headers = { X-Source = "mail \\ post", "X-B" = "" }
+        [delivery]
+        retry = ["90s", "1500ms"]
+        keep_alive = "0s"
+        [egress]
+        allow_ports = [443, 8443]
+    "#;
+    let config = config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(config.server.gateway_domains, ["gate.example"]);
+    assert_eq!(config.limits.message_size, Size(1000));
+    assert_eq!(config.delivery.retry, [Duration::from_secs(90), Duration::from_millis(1500)]);
+    assert_eq!(config.listeners.0.len(), 2);
+    assert_eq!(config::parse("effective.toml", &effective(&config)), Ok(config));
+}
+
+#[test]
+fn defaults_follow_the_limits_that_are_set() {
+    let text = "[limits]\nmessage_size = \"100KiB\"\nconnections = 10\nclose_after_errors = 5\nidle_timeout = \"5s\"\n\
+                [delivery]\ntotal_timeout = \"2s\"";
+    let config = config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(config.limits.header_size, config.limits.message_size);
+    assert_eq!(config.limits.connections_per_address, 10);
+    assert_eq!(config.limits.slow_after_errors, 5);
+    assert_eq!(config.limits.busy_idle_timeout, Duration::from_secs(5));
+    assert_eq!(config.delivery.response_timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn secrets_are_masked() {
+    let text = r#"
+        [[route]]
+        recipient = "orders@hooks.example"
+        url = "https://user:canary@shop.example/in"
+        headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
+    "#;
+    let written = effective(&config::parse("x.toml", text).unwrap());
+    assert!(!written.contains("canary") && written.contains("mail"), "{written}");
+    config::parse("effective.toml", &written).unwrap();
+}
+
+#[test]
+fn broken_files_are_answered_with_exactly_their_complaints() {
+    let mut files: Vec<_> =
+        fs::read_dir(repository("config/bad")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(files.len() >= 30, "only {} broken files", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let said = match config::parse(name, &fs::read_to_string(&path).unwrap()) {
+            Ok(_) => "accepted\n".to_owned(),
+            Err(complaints) => format!("{complaints}\n"),
+        };
+        let expected = path.with_extension("expected");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&expected, &said).unwrap();
+        }
+        if said == "accepted\n" || fs::read_to_string(&expected).unwrap_or_default() != said {
+            wrong.push(said);
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.concat());
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let complaints = config::load(Some(Path::new("/nowhere/postgate.toml"))).unwrap_err();
+    assert!(complaints.to_string().starts_with("/nowhere/postgate.toml: cannot be read: "), "{complaints}");
+}
