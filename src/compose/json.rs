@@ -25,7 +25,7 @@ pub struct Document<'a> {
     /// Id of the post.
     pub id: String,
     /// RFC 3339 with milliseconds.
-    pub received_at: &'a str,
+    pub received_at: String,
     /// How it came.
     pub envelope: EnvelopeForm<'a>,
     /// What it says.
@@ -47,7 +47,7 @@ pub struct EnvelopeForm<'a> {
     /// This recipient.
     pub to: &'a str,
     /// All recipients.
-    pub recipients: &'a [String],
+    pub recipients: &'a [&'a str],
     /// Argument of HELO or EHLO.
     pub helo: &'a str,
     /// Network address of the client.

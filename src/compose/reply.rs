@@ -41,7 +41,8 @@ fn begins_original(line: &str, next: Option<&str>) -> bool {
 
 /// Removes `On Monday somebody wrote:` before a quote; wrapped, it has two lines.
 fn drop_introduction(kept: &mut Vec<&str>) {
-    let blanks = kept.iter().rev().take_while(|line| line.trim().is_empty()).count();
+    // An introduction stands close by; looking further back would take quadratic time.
+    let blanks = kept.iter().rev().take(3).take_while(|line| line.trim().is_empty()).count();
     let Some(last) = kept.len().checked_sub(blanks + 1) else { return };
     if !kept.get(last).is_some_and(|line| line.trim_end().ends_with(':')) {
         return;
