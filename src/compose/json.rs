@@ -25,7 +25,7 @@ pub struct Document<'a> {
     /// Id of the post.
     pub id: String,
     /// RFC 3339 with milliseconds.
-    pub received_at: &'a str,
+    pub received_at: String,
     /// How it came.
     pub envelope: EnvelopeForm<'a>,
     /// What it says.
@@ -47,7 +47,7 @@ pub struct EnvelopeForm<'a> {
     /// This recipient.
     pub to: &'a str,
     /// All recipients.
-    pub recipients: &'a [String],
+    pub recipients: &'a [&'a str],
     /// Argument of HELO or EHLO.
     pub helo: &'a str,
     /// Network address of the client.
@@ -136,9 +136,11 @@ fn headers<'a>(fields: &[HeaderField<'a>]) -> Vec<(&'a str, String)> {
     shown.map(|field| (field.name, value::text(field.value))).collect()
 }
 
-/// A field's value as `mail-parser` wants it: one line, ended.
+/// A field's value as `mail-parser` wants it: one line of UTF-8, ended.
 fn line(raw: &[u8]) -> Vec<u8> {
-    [value::unfold(raw).as_ref(), b"\r\n"].concat()
+    let mut line = value::guess(value::unfold(raw).into_owned());
+    line.push_str("\r\n");
+    line.into_bytes()
 }
 
 fn date(raw: &[u8]) -> Option<String> {
@@ -194,8 +196,11 @@ fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
 }
 
 fn add<'a>(all: &mut Option<String>, part: &Part<'a>, decoded: Cow<'a, [u8]>) {
-    let text = decode::text(part, decoded);
-    let text = String::from_utf8_lossy(&text);
+    let octets = decode::text(part, decoded);
+    let text = match part.parameter("charset") {
+        Some(_) => String::from_utf8_lossy(&octets),
+        None => Cow::Owned(value::guess(octets.into_owned())),
+    };
     match all {
         None => *all = Some(text.into_owned()),
         Some(all) => {

@@ -240,3 +240,70 @@ fn encoding(raw: &[u8]) -> Encoding {
         Encoding::Identity
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(raw: &str, limits: &Limits) -> Result<String, Unreadable> {
+        let section = mail::read(raw.as_bytes(), limits);
+        let parts = read(raw.as_bytes(), &section, limits)?;
+        let shown =
+            parts.iter().map(|part| format!("{}:{}", part.essence(), String::from_utf8_lossy(part.content)));
+        Ok(shown.collect::<Vec<_>>().join("|"))
+    }
+
+    fn multipart(body: &str) -> String {
+        format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{body}")
+    }
+
+    #[test]
+    fn parts_are_found_whatever_is_missing() {
+        let inner = "--b\nContent-Type: multipart/x; boundary=bb\n\n--bb\n\none\n--b\n\ntwo";
+        for (body, expected) in [
+            ("--b\r\n\r\none\r\n\r\n--b--\r\n", Ok("text/plain:one\r\n")),
+            ("--b\n\none\n--b\nContent-Type: A/B\n\ntwo", Ok("text/plain:one|a/b:two")),
+            ("pre\n--b \t\n\none\n--b--\n--b\n\nno", Ok("text/plain:one")),
+            ("--b\n\n--bx\n--b--x\n--b--", Ok("text/plain:--bx\n--b--x")),
+            ("--b--", Err(Unreadable::Boundary)),
+            ("", Err(Unreadable::Boundary)),
+            (inner, Ok("multipart/x:|text/plain:one|text/plain:two")),
+            ("--b\nContent-Type: multipart/x; boundary=c\n\nlost\n--b--", Err(Unreadable::Boundary)),
+        ] {
+            let expected = expected.map(|parts| format!("multipart/mixed:|{parts}"));
+            assert_eq!(shown(&multipart(body), &Limits::default()), expected, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_at_and_not_one_past() {
+        let limits = Limits { mime_parts: 3, mime_depth: 2, header_fields: 2, ..Limits::default() };
+        let parts = |count: usize| multipart(&"--b\n\n".repeat(count));
+        assert!(shown(&parts(3), &limits).is_ok());
+        assert_eq!(shown(&parts(4), &limits), Err(Unreadable::Parts));
+        let nested = |depth: usize| {
+            let level = |level| format!("Content-Type: multipart/x; boundary=b{level}\n\n--b{level}\n");
+            (0..depth).map(level).collect::<String>()
+        };
+        assert!(shown(&nested(2), &limits).is_ok());
+        assert_eq!(shown(&nested(3), &limits), Err(Unreadable::Depth));
+        assert!(shown(&multipart("--b\nA: 1\nB: 2\n\n"), &limits).is_ok());
+        assert_eq!(shown(&multipart("--b\nA: 1\nB: 2\nC: 3\n\n"), &limits), Err(Unreadable::Header));
+    }
+
+    #[test]
+    fn types_are_read_with_their_parameters() {
+        for (raw, essence, parameters) in [
+            ("Text/HTML; Charset=\"UTF-8\"; x=y", "text/html", "charset=UTF-8 x=y"),
+            ("a/b; name*0*=utf-8''%C3%BC; name*1=z", "a/b", "name=üz"),
+            ("a/b; name=\"=?utf-8?Q?=C3=BC?=\"", "a/b", "name=ü"),
+            ("attachment;\r\n filename=a.txt", "attachment", "filename=a.txt"),
+        ] {
+            let kind = kind(raw.as_bytes()).unwrap();
+            let found: Vec<_> =
+                kind.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!((kind.essence.as_str(), found.join(" ").as_str()), (essence, parameters), "{raw}");
+        }
+        assert_eq!(kind(b""), None);
+    }
+}

@@ -14,7 +14,7 @@ use super::mime::{self, Part, Unreadable};
 use super::plan::Plan;
 use super::{Limits, Payload, Receipt, when};
 use crate::envelope::{Envelope, Refusal};
-use crate::post::{Blob, PostId};
+use crate::post::{Blob, PostId, Timestamp};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -41,8 +41,8 @@ pub struct Renderer<'a> {
     section: Section<'a>,
     parts: Result<Vec<Part<'a>>, Unreadable>,
     content: Option<Content<'a>>,
-    recipients: Vec<String>,
-    received_at: String,
+    recipients: Vec<&'a str>,
+    received_at: Timestamp,
     blobs: Vec<Bytes>,
     composed: usize,
     /// Payload `body` for each type that was wanted.
@@ -57,7 +57,7 @@ impl<'a> Renderer<'a> {
         limits: &'a Limits,
         (envelope, receipt): (&'a Envelope, Receipt),
         (raw, section): (&'a Bytes, Section<'a>),
-        plans: &[Plan],
+        plans: &'a [Plan],
     ) -> Renderer<'a> {
         Renderer {
             limits,
@@ -66,8 +66,8 @@ impl<'a> Renderer<'a> {
             parts: mime::read(raw, &section, limits),
             section,
             content: None,
-            recipients: plans.iter().map(|plan| plan.recipient.clone()).collect(),
-            received_at: when::rfc3339(receipt.received_at),
+            recipients: plans.iter().map(|plan| plan.recipient.as_str()).collect(),
+            received_at: receipt.received_at,
             blobs: vec![raw.clone()],
             composed: 0,
             bodies: Vec::new(),
@@ -154,7 +154,7 @@ impl<'a> Renderer<'a> {
         let content = self.content.take().unwrap_or_else(|| Content::read(&self.section.fields, parts));
         let document = Document {
             id: id.to_string(),
-            received_at: &self.received_at,
+            received_at: when::rfc3339(self.received_at),
             envelope: self.envelope_form(plan),
             content: &content,
             size: self.raw.len(),

@@ -23,7 +23,8 @@ pub fn without_quotes(text: &str) -> String {
         }
         is_quoting = is_quote;
     }
-    kept.join("\n").trim_end().to_owned()
+    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    kept.join(line_end).trim_end().to_owned()
 }
 
 /// `-----Original Message-----`, or Outlook's rule before a copied header.
@@ -40,7 +41,8 @@ fn begins_original(line: &str, next: Option<&str>) -> bool {
 
 /// Removes `On Monday somebody wrote:` before a quote; wrapped, it has two lines.
 fn drop_introduction(kept: &mut Vec<&str>) {
-    let blanks = kept.iter().rev().take_while(|line| line.trim().is_empty()).count();
+    // An introduction stands close by; looking further back would take quadratic time.
+    let blanks = kept.iter().rev().take(3).take_while(|line| line.trim().is_empty()).count();
     let Some(last) = kept.len().checked_sub(blanks + 1) else { return };
     if !kept.get(last).is_some_and(|line| line.trim_end().ends_with(':')) {
         return;
@@ -62,6 +64,7 @@ mod tests {
             ("Yes.\r\n\r\nOn Monday, Ann wrote:\r\n> Shall we?\r\n>\r\n> Ann\r\n", "Yes."),
             ("Yes.\n\nOn Monday at 12:00, Ann\n<ann@example.com> wrote:\n\n> Shall we?", "Yes."),
             ("> Shall we?\nYes.\n> When?\nNow.", "Yes.\nNow."),
+            ("> Shall we?\r\nYes.\r\nNow.\r\n", "Yes.\r\nNow."),
             ("Am Montag schrieb Ann:\n> Wollen wir?\n\nJa.", "\nJa."),
             ("Fine\n-----Original Message-----\nFrom: x", "Fine"),
             ("Fine\n________________________________\nFrom: x", "Fine"),

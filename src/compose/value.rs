@@ -4,6 +4,7 @@
 //! and fold them before the first octet. A decoded value may hold anything, line
 //! ends included: whoever hands it on has to look.
 
+use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::parsers::MessageStream;
 use std::borrow::Cow;
 
@@ -13,15 +14,19 @@ pub fn octets(raw: &[u8]) -> Vec<u8> {
     decode_words(&unfold(raw))
 }
 
-/// The same as text; what is not UTF-8 is taken for Windows-1252, as mail
-/// programs without a charset mostly are.
+/// The same as text.
 pub fn text(raw: &[u8]) -> String {
-    String::from_utf8(octets(raw)).unwrap_or_else(|error| {
-        mail_parser::decoders::charsets::map::charset_decoder(b"windows-1252").map_or_else(
-            || String::from_utf8_lossy(error.as_bytes()).into_owned(),
-            |decode| decode(error.as_bytes()),
-        )
-    })
+    guess(octets(raw))
+}
+
+/// Octets without a charset as text: what is not UTF-8 is taken for
+/// Windows-1252, which mail programs that name no charset mostly mean.
+pub fn guess(octets: Vec<u8>) -> String {
+    match (String::from_utf8(octets), charset_decoder(b"windows-1252")) {
+        (Ok(text), _) => text,
+        (Err(error), Some(decode)) => decode(error.as_bytes()),
+        (Err(error), None) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }
 }
 
 /// One line without outer blanks; a fold is one blank.
