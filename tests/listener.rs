@@ -181,12 +181,16 @@ async fn connections_in_all() {
 async fn connections_of_one_address() {
     let mut options = Options::default();
     options.limits.connections_per_address = 2;
-    let front = Front::start(options).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (log, lines) = ProtocolLog::channel();
+    let front = Front::start_on(listener, options, log);
     let guests = [front.guest().await, front.guest().await];
     front.client().await.expect("421 4.7.0 ").await;
     front.stranger().await.expect("220").await;
     drop(guests);
     front.stop().await;
+    let text: String = lines.try_iter().collect();
+    assert!(text.contains(" > 421 4.7.0 localhost too many connections from your address\n"), "{text}");
 }
 
 #[tokio::test]

@@ -325,7 +325,8 @@ impl Connection {
     }
 }
 
-fn note_replies(transcript: &mut Transcript, out: &[u8]) {
+/// Puts replies into the log, and marks it when one is negative.
+pub(super) fn note_replies(transcript: &mut Transcript, out: &[u8]) {
     if !transcript.is_on() {
         return;
     }
