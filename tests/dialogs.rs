@@ -297,23 +297,27 @@ fn paths_of(envelope: &Envelope) -> String {
     format!("<{}>{}", envelope.reverse_path, recipients.collect::<String>())
 }
 
-/// Runs a dialogue against the session alone; `cut` says how long the next piece is.
-fn run_in_memory(dialog: &Dialog, mut cut: impl FnMut() -> usize) -> Result<(), String> {
-    let world = World::default();
+fn session(dialog: &Dialog, address: Option<&str>) -> Session {
     let terms = Terms {
         hostname: HOSTNAME.to_owned(),
         limits: dialog.limits.clone(),
         bare_newline: dialog.bare_newline,
     };
     let client = Client {
-        address: Some("127.0.0.1".parse().unwrap()),
+        address: address.map(|address| address.parse().unwrap()),
         helo: String::new(),
         tls: None,
         login: None,
         tenant: Tenant::default(),
         session: "S0000".to_owned(),
     };
-    let mut session = Session::new(Arc::new(terms), client);
+    Session::new(Arc::new(terms), client)
+}
+
+/// Runs a dialogue against the session alone; `cut` says how long the next piece is.
+fn run_in_memory(dialog: &Dialog, mut cut: impl FnMut() -> usize) -> Result<(), String> {
+    let world = World::default();
+    let mut session = session(dialog, Some("127.0.0.1"));
     let mut out = Vec::new();
     session.greet(&mut out);
     let (mut is_closed, mut delayed) = (false, 0);
@@ -487,4 +491,29 @@ async fn a_wrong_dialogue_fails() {
         }
     }
     assert_eq!(run_in_memory(&parse("S* 220\nC: QUIT\nS* 221\nclosed"), || 1), Ok(()));
+}
+
+#[test]
+fn hello_names_the_address_as_a_literal() {
+    let rows = [(None, "Hello"), (Some("192.0.2.1"), "Hello [192.0.2.1]"), (Some("::1"), "Hello [IPv6:::1]")];
+    for (address, expected) in rows {
+        let mut out = Vec::new();
+        session(&parse(""), address).feed(b"HELO a\r\n", &World::default(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("250 gateway.example {expected}\r\n"));
+    }
+}
+
+#[test]
+fn the_envelope_knows_the_client() {
+    let mut session = session(&parse(""), Some("192.0.2.1"));
+    let (world, mut out) = (World::default(), Vec::new());
+    session.feed(b"EHLO app.example\r\n", &world, &mut out);
+    out.clear();
+    session.feed(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", &world, &mut out);
+    out.clear();
+    let Demand::Admit(envelope, data) = session.feed(b"x\r\n.\r\n", &world, &mut out) else {
+        panic!("no message")
+    };
+    assert_eq!((envelope.client.helo.as_str(), &data[..]), ("app.example", &b"x\r\n"[..]));
+    assert_eq!(envelope.client.address, Some("192.0.2.1".parse().unwrap()));
 }

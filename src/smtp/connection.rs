@@ -246,8 +246,8 @@ impl Connection {
             }
             Of::Data if waited < times.data_window => None,
             Of::Data => {
-                let least = times.data_rate.saturating_mul(times.data_window.as_secs().max(1));
-                let is_slow = self.pace.octets < least;
+                let is_slow = u128::from(self.pace.octets) * 1000
+                    < u128::from(times.data_rate) * times.data_window.as_millis();
                 self.pace = Pace { since: now, octets: 0, of: Of::Data };
                 is_slow.then_some(Dismissal::SlowData)
             }
@@ -325,7 +325,8 @@ impl Connection {
     }
 }
 
-fn note_replies(transcript: &mut Transcript, out: &[u8]) {
+/// Puts replies into the log, and marks it when one is negative.
+pub(super) fn note_replies(transcript: &mut Transcript, out: &[u8]) {
     if !transcript.is_on() {
         return;
     }

@@ -164,22 +164,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn open(front: &Arc<Front>, stream: TcpStream, peer: SocketAddr, alive: mpsc::Sender<()>) {
-    let address = peer.ip().to_canonical();
-    match front.options.crowd.enter(address, &front.options.limits, Instant::now()) {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    match front.options.crowd.enter(peer.ip(), &front.options.limits, Instant::now()) {
         Ok(place) => {
-            let peer = SocketAddr::new(address, peer.port());
             let connection = Connection::new(Arc::clone(front), stream, peer, place);
             tokio::spawn(async move {
                 connection.run().await;
                 drop(alive);
             });
         }
-        Err(crowded) => turn_away(front, stream, crowded),
+        Err(crowded) => turn_away(front, stream, peer, crowded),
     }
 }
 
 /// Says why and hangs up, without a task and without waiting.
-fn turn_away(front: &Front, stream: TcpStream, crowded: Crowded) {
+fn turn_away(front: &Front, stream: TcpStream, peer: SocketAddr, crowded: Crowded) {
     let (status, text) = match crowded {
         Crowded::InAll => ((3, 2), "too many connections"),
         Crowded::ByAddress => ((7, 0), "too many connections from your address"),
@@ -187,6 +186,9 @@ fn turn_away(front: &Front, stream: TcpStream, crowded: Crowded) {
     };
     let mut out = Vec::new();
     Reply::new(421, status, format_args!("{} {text}", front.options.hostname)).write(&mut out);
+    let mut transcript = front.log.transcript('S');
+    transcript.note(format_args!("connected from {peer}"));
+    connection::note_replies(&mut transcript, &out);
     // Not through the runtime, which has yet to learn that the socket is
     // writable. A line fits into the buffer of a fresh socket.
     let _ = stream.into_std().and_then(|mut stream| stream.write(&out));
