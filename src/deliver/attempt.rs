@@ -21,6 +21,7 @@ use http::Request;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http_body_util::Full;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
@@ -106,8 +107,8 @@ impl Order {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
             if verdict != Verdict::Delivered {
                 log.trouble();
+                log.flush();
             }
-            log.flush();
         }
         let report = Report::Ended { lane: Arc::clone(&self.lane), claim, verdict, feedback, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
@@ -147,6 +148,9 @@ pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
     drop(worker);
     let _ = reports.send(Report::Left(lane));
 }
+
+/// How long an idle worker keeps lines of the protocol log to itself.
+const LOG_DELAY: Duration = Duration::from_millis(50);
 
 struct Worker {
     shop: Arc<Shop>,
@@ -243,21 +247,44 @@ impl Worker {
         self.link.as_ref().is_some_and(|link| link.is_reusable() && (most == 0 || link.posts < most))
     }
 
-    /// Waits for the next order while the connection is worth keeping.
+    /// Waits for the next order while the connection is worth keeping. A busy
+    /// worker hands its log over in larger pieces, an idle one soon.
     async fn rest(&mut self, mut next: oneshot::Receiver<Order>) -> Option<Order> {
-        if let Some(link) = &mut self.link {
-            tokio::select! {
-                biased;
-                order = &mut next => return order.ok(),
-                () = link.closed() => {}
-                () = sleep(self.shop.delivery.keep_alive) => {}
-            }
+        let keep_alive = self.shop.delivery.keep_alive;
+        let soon = keep_alive.min(LOG_DELAY);
+        let mut rest = self.wait(&mut next, soon).await;
+        if matches!(rest, Rest::Quiet) {
+            self.log.flush();
+            rest = self.wait(&mut next, keep_alive - soon).await;
+        }
+        if let Rest::Order(order) = rest {
+            return order;
         }
         self.link = None;
         // An order may have been put into the channel in the same moment.
         next.close();
         next.try_recv().ok()
     }
+
+    async fn wait(&mut self, next: &mut oneshot::Receiver<Order>, limit: Duration) -> Rest {
+        let Some(link) = &mut self.link else { return Rest::Closed };
+        tokio::select! {
+            biased;
+            order = next => Rest::Order(order.ok()),
+            () = link.closed() => Rest::Closed,
+            () = sleep(limit) => Rest::Quiet,
+        }
+    }
+}
+
+/// How a rest ended.
+enum Rest {
+    /// With an order, or with a dispatcher that has none any more.
+    Order(Option<Order>),
+    /// The other end closed the connection.
+    Closed,
+    /// Nothing happened.
+    Quiet,
 }
 
 fn unread(error: SpoolError) -> Trouble {

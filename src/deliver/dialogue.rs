@@ -8,7 +8,7 @@ use super::retry::{Span, Verdict};
 use crate::post::{Destination, PostId, Timestamp};
 use crate::protocol_log::Transcript;
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 use hyper::body::Body as _;
 use std::fmt;
@@ -33,8 +33,8 @@ pub(super) fn note_connection(
 /// Notes a request as it is sent.
 pub(super) fn note_request(log: &mut Transcript, request: &Request<Full<Bytes>>) {
     log.sent(format_args!("{} {} HTTP/1.1", request.method(), Masked(&request.uri().to_string())));
-    for (name, value) in Lines(request.headers()) {
-        log.sent(format_args!("{name}: {value}"));
+    for (name, value) in request.headers() {
+        log.sent(Line(name, value));
     }
     log.sent(format_args!("(body, {} bytes)", request.body().size_hint().lower()));
 }
@@ -42,8 +42,8 @@ pub(super) fn note_request(log: &mut Transcript, request: &Request<Full<Bytes>>)
 /// Notes a response as far as it was read.
 pub(super) fn note_response(log: &mut Transcript, response: &Response) {
     log.received(format_args!("HTTP/1.1 {}", response.status));
-    for (name, value) in Lines(&response.headers) {
-        log.received(format_args!("{name}: {value}"));
+    for (name, value) in &response.headers {
+        log.received(Line(name, value));
     }
     log.received(format_args!("(body, {} bytes)", response.length));
 }
@@ -68,39 +68,29 @@ pub(super) fn note_verdict(
 }
 
 fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    // Its value is the post's id, or what the sender chose to be known by.
-    name != "idempotency-key" && SECRET.iter().any(|part| name.contains(part))
-}
-
-/// Header fields in words, names spelled as they go over the wire.
-struct Lines<'a>(&'a HeaderMap);
-
-impl<'a> IntoIterator for Lines<'a> {
-    type Item = (String, String);
-    type IntoIter = Box<dyn Iterator<Item = (String, String)> + 'a>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        Box::new(self.0.iter().map(|(name, value)| {
-            let shown = if is_secret(name.as_str()) {
-                "***".to_owned()
-            } else {
-                String::from_utf8_lossy(value.as_bytes()).into_owned()
-            };
-            (title(name.as_str()), shown)
-        }))
-    }
-}
-
-/// `content-type` as `Content-Type`.
-fn title(name: &str) -> String {
-    let mut begins = true;
-    let spell = |char: char| {
-        let spelled = if begins { char.to_ascii_uppercase() } else { char };
-        begins = char == '-';
-        spelled
+    let holds = |part: &&str| {
+        let mut windows = name.as_bytes().windows(part.len());
+        windows.any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
     };
-    name.chars().map(spell).collect()
+    // Its value is the post's id, or what the sender chose to be known by.
+    !name.eq_ignore_ascii_case("idempotency-key") && SECRET.iter().any(holds)
+}
+
+/// A header field, its name spelled as it goes over the wire.
+struct Line<'a>(&'a HeaderName, &'a HeaderValue);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line(name, value) = self;
+        for (index, part) in name.as_str().split('-').enumerate() {
+            let (first, rest) = part.split_at_checked(1).unwrap_or((part, ""));
+            write!(f, "{}{}{rest}", if index == 0 { "" } else { "-" }, first.to_ascii_uppercase())?;
+        }
+        if is_secret(name.as_str()) {
+            return f.write_str(": ***");
+        }
+        write!(f, ": {}", String::from_utf8_lossy(value.as_bytes()))
+    }
 }
 
 /// A path and query with the values of secret parameters left out.
@@ -149,6 +139,11 @@ mod tests {
 
     #[test]
     fn names_are_shown_as_they_are_sent() {
-        assert_eq!(title("x-api-key"), "X-Api-Key");
+        for (name, shown) in
+            [("x-twice-", "X-Twice-: a"), ("content-type", "Content-Type: a"), ("x-key", "X-Key: ***")]
+        {
+            let name = HeaderName::from_static(name);
+            assert_eq!(Line(&name, &HeaderValue::from_static("a")).to_string(), shown);
+        }
     }
 }

@@ -41,6 +41,9 @@ const FIRST_WINDOW: f64 = 5.0;
 /// that a spool which contradicts itself cannot make the loop spin.
 const EMPTY_CLAIM: Duration = Duration::from_millis(1);
 
+/// How long the troubles of a lane without posts are remembered.
+const MEMORY: Duration = Duration::from_secs(60);
+
 /// The state of one destination.
 #[derive(Debug)]
 pub struct Lane {
@@ -51,6 +54,9 @@ pub struct Lane {
     window: f64,
     troubles_in_a_row: u32,
     held_until: Option<Instant>,
+    /// A troubled lane outlives its last attempt until the spool has said when
+    /// the post is due again.
+    remembered_until: Option<Instant>,
     breaker: Option<Breaker>,
 }
 
@@ -73,6 +79,7 @@ impl Lane {
             window: FIRST_WINDOW.min(limits.max_connections as f64),
             troubles_in_a_row: 0,
             held_until: None,
+            remembered_until: None,
             breaker: None,
         }
     }
@@ -80,10 +87,13 @@ impl Lane {
     /// What to do now.
     pub fn plan(&self, now: Instant) -> Plan {
         let barrier = self.held_until.max(self.breaker.as_ref().map(|breaker| breaker.probe_at));
-        let room = self.room();
-        match self.due_at.max(barrier) {
+        let (at, room) = match self.due_at {
+            Some(due_at) => (Some(due_at).max(barrier), self.room()),
+            None => (barrier.max(self.remembered_until), 0),
+        };
+        match at {
             Some(at) if at > now => Plan::WaitUntil(at),
-            _ if self.due_at.is_none() || room == 0 => Plan::Idle,
+            _ if room == 0 => Plan::Idle,
             _ => Plan::Send(room),
         }
     }
@@ -147,6 +157,7 @@ impl Lane {
     }
 
     fn trouble(&mut self, schedule: &Schedule, now: Instant, dice: f64) {
+        self.remembered_until = Some(now + MEMORY);
         self.window = (self.window - 1.0).max(1.0);
         self.troubles_in_a_row = self.troubles_in_a_row.saturating_add(1);
         match &mut self.breaker {
@@ -314,6 +325,23 @@ mod tests {
             end(&mut lane, Feedback::Answered, now);
         }
         assert_eq!(lane.plan(now), Plan::Send(1));
+    }
+
+    #[test]
+    fn troubles_are_counted_across_moments_without_posts() {
+        let now = Instant::now();
+        let mut lane = busy(now);
+        for _ in 0..10 {
+            assert_eq!(lane.plan(now), Plan::Send(lane.room()));
+            lane.begin_claim();
+            lane.end_claim(1, None, now);
+            end(&mut lane, TROUBLE, now);
+            assert!(!lane.is_spent(now));
+            lane.expect(now);
+        }
+        assert_eq!(lane.plan(now), Plan::WaitUntil(now + Duration::from_secs(5)));
+        lane.due_at = None;
+        assert!(lane.is_spent(now + MEMORY));
     }
 
     #[test]

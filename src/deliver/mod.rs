@@ -92,7 +92,10 @@ pub async fn run(spool: Arc<dyn Spool>, options: Options, log: ProtocolLog, mut 
     let shop = Arc::new(Shop::new(spool, options.delivery, connector, log));
     let doorbell = shop.spool.doorbell();
     let mut dispatcher = Dispatcher::new(shop, reports);
-    let waiting = dispatcher.waiting().await;
+    let waiting = tokio::select! {
+        waiting = dispatcher.waiting() => waiting,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
     dispatcher.wake(Wake::Rung(waiting));
     let mut look = Vec::with_capacity(LOOK);
     while !dispatcher.is_done() {

@@ -34,7 +34,7 @@ struct Kept {
     next_fence: u64,
     broken: Option<SpoolError>,
     damaged: Vec<PostId>,
-    claims: usize,
+    explosive: Vec<PostId>,
 }
 
 struct Entry {
@@ -101,9 +101,21 @@ impl MemorySpool {
         self.kept().damaged.push(id);
     }
 
-    /// How often posts were asked for.
-    pub fn claims(&self) -> usize {
-        self.kept().claims
+    /// Reading the body of a post panics, once.
+    pub fn mine(&self, id: PostId) {
+        self.kept().explosive.push(id);
+    }
+
+    /// How many settlements there were so far, of all posts.
+    pub fn attempts(&self) -> usize {
+        self.kept().entries.values().map(|entry| entry.settlements.len()).sum()
+    }
+
+    /// Waits until there were `count` settlements.
+    pub async fn attempted(&self, count: usize) {
+        let mut changes = self.changes.subscribe();
+        let enough = changes.wait_for(|_| self.attempts() >= count);
+        super::within_deadline(&format!("{count} attempts"), enough).await.unwrap();
     }
 
     /// Changes what the door sees.
@@ -151,7 +163,6 @@ impl MemorySpool {
 
     fn take(&self, lane: &Arc<Destination>, max: usize) -> Result<Claimed, SpoolError> {
         let mut kept = self.usable()?;
-        kept.claims += 1;
         let now = Instant::now();
         let mut waiting: Vec<_> = kept.entries.values().filter(|entry| entry.waits_in(lane)).collect();
         waiting.sort_by_key(|entry| (entry.due_at > now, entry.post.priority, entry.due_at, entry.post.id));
@@ -247,8 +258,13 @@ impl Spool for MemorySpool {
 
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes> {
         Box::pin(async move {
-            let kept = self.usable()?;
+            let mut kept = self.usable()?;
             let id = claim.post.id;
+            if let Some(place) = kept.explosive.iter().position(|mined| *mined == id) {
+                kept.explosive.remove(place);
+                drop(kept);
+                panic!("a mine in the body of {id}");
+            }
             match kept.entries.get(&id) {
                 Some(entry) if !kept.damaged.contains(&id) => Ok(entry.body.clone()),
                 _ => Err(SpoolError::Damaged(format!("body of {id}"))),

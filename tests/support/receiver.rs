@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -43,8 +42,6 @@ pub enum Act {
     Flood(Vec<u8>),
     /// Wait for a permit of the gate.
     Wait(Arc<Semaphore>),
-    /// Wait so long.
-    Pause(Duration),
     /// Do nothing for ever.
     Hang,
     /// End the connection in order.
@@ -79,6 +76,7 @@ pub struct Receiver {
     requests: Arc<Mutex<Vec<Request>>>,
     count: watch::Receiver<usize>,
     connections: watch::Receiver<usize>,
+    ended: watch::Receiver<usize>,
 }
 
 impl Receiver {
@@ -97,6 +95,7 @@ impl Receiver {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (counter, count) = watch::channel(0);
         let (accepted, connections) = watch::channel(0);
+        let (ends, ended) = watch::channel(0);
         let script: Arc<Script> = Arc::new(script);
         let (recorded, counter) = (Arc::clone(&requests), Arc::new(counter));
         tokio::spawn(async move {
@@ -104,10 +103,14 @@ impl Receiver {
                 let Ok((socket, _)) = listener.accept().await else { return };
                 accepted.send_replace(connection + 1);
                 let (script, recorded) = (Arc::clone(&script), Arc::clone(&recorded));
-                tokio::spawn(serve(socket, connection, script, recorded, Arc::clone(&counter)));
+                let (counter, ends) = (Arc::clone(&counter), ends.clone());
+                tokio::spawn(async move {
+                    serve(socket, connection, script, recorded, counter).await;
+                    ends.send_modify(|ended| *ended += 1);
+                });
             }
         });
-        Receiver { address, requests, count, connections }
+        Receiver { address, requests, count, connections, ended }
     }
 
     /// The requests so far.
@@ -121,6 +124,13 @@ impl Receiver {
         let enough = counter.wait_for(|seen| *seen >= count);
         super::within_deadline(&format!("{count} requests"), enough).await.unwrap();
         self.requests()
+    }
+
+    /// Waits until `count` connections were ended by the other side.
+    pub async fn ended(&self, count: usize) {
+        let mut ended = self.ended.clone();
+        let enough = ended.wait_for(|ended| *ended >= count);
+        super::within_deadline(&format!("{count} ended connections"), enough).await.unwrap();
     }
 
     /// How many connections were made so far.
@@ -183,10 +193,6 @@ async fn perform(socket: &mut TcpStream, act: Act) -> bool {
         }
         Act::Wait(gate) => {
             gate.acquire().await.unwrap().forget();
-            true
-        }
-        Act::Pause(time) => {
-            tokio::time::sleep(time).await;
             true
         }
         Act::Hang => std::future::pending().await,
