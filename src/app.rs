@@ -88,11 +88,8 @@ impl Gateway {
         let compose = Arc::new(options::compose(&config).map_err(StartError::Route)?);
         let crowd = smtp::Crowd::default();
         for (socket, listener) in listeners.into_iter().zip(&config.listeners.0) {
-            let door = Intake::new(
-                options::intake(&config, listener),
-                Arc::clone(&compose),
-                Arc::clone(&shared),
-            );
+            let door =
+                Intake::new(options::intake(&config, listener), Arc::clone(&compose), Arc::clone(&shared));
             let options = Arc::new(options::smtp(&config, listener, crowd.clone()));
             parts.spawn(smtp::serve(socket, options, Arc::new(door), log.clone(), stopped.clone()));
         }

@@ -85,7 +85,8 @@ pub(super) fn compose(config: &Config) -> Result<compose::Options, String> {
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
-    let field = |(name, value): &(String, String)| Field { name: name.clone(), value: value.clone().into_bytes() };
+    let field =
+        |(name, value): &(String, String)| Field { name: name.clone(), value: value.clone().into_bytes() };
     Ok(compose::Route {
         recipient: route.recipient.parse::<Pattern>()?,
         method: method(route.method).to_owned(),
