@@ -9,6 +9,7 @@
 
 mod options;
 
+use crate::clock::Ids;
 use crate::config::Config;
 use crate::deliver;
 use crate::intake::Intake;
@@ -85,11 +86,12 @@ impl Gateway {
         let shared: Arc<dyn Spool> = Arc::clone(&spool) as Arc<dyn Spool>;
         let delivery = options::delivery(&config, &addresses);
         parts.spawn(deliver::run(Arc::clone(&shared), delivery, log.clone(), stopped.clone()));
-        let compose = Arc::new(options::compose(&config).map_err(StartError::Route)?);
+        let ids = Arc::new(Ids::above(spool.newest()));
         let crowd = smtp::Crowd::default();
         for (socket, listener) in listeners.into_iter().zip(&config.listeners.0) {
-            let door =
-                Intake::new(options::intake(&config, listener), Arc::clone(&compose), Arc::clone(&shared));
+            let compose = Arc::new(options::compose(&config, listener).map_err(StartError::Route)?);
+            let intake = options::intake(&config, &addresses);
+            let door = Intake::new(intake, compose, Arc::clone(&shared), Arc::clone(&ids));
             let options = Arc::new(options::smtp(&config, listener, crowd.clone()));
             parts.spawn(smtp::serve(socket, options, Arc::new(door), log.clone(), stopped.clone()));
         }

@@ -59,20 +59,17 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
     }
 }
 
-/// For the door of one listener.
-pub(super) fn intake(config: &Config, listener: &Listener) -> intake::Options {
-    intake::Options {
-        trusted_networks: config.server.trusted_networks.clone(),
-        header_control: header_control(listener.header_control),
-    }
+/// For the door; `own` are the gateway's listeners.
+pub(super) fn intake(config: &Config, own: &[SocketAddr]) -> intake::Options {
+    intake::Options { trusted_networks: config.server.trusted_networks.clone(), egress: egress(config, own) }
 }
 
 fn header_control(is_on: bool) -> HeaderControl {
     if is_on { HeaderControl::On } else { HeaderControl::Off }
 }
 
-/// For composing; the error names a route that is not one.
-pub(super) fn compose(config: &Config) -> Result<compose::Options, String> {
+/// For composing what one listener takes; the error names a route that is not one.
+pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::Options, String> {
     let limits = compose::Limits {
         header_octets: octets(config.limits.header_size),
         header_fields: count(config.limits.header_fields),
@@ -81,7 +78,9 @@ pub(super) fn compose(config: &Config) -> Result<compose::Options, String> {
         ..compose::Limits::default()
     };
     let routes = config.routes.iter().map(route).collect::<Result<_, _>>()?;
-    Ok(compose::Options { gateway_domains: config.server.gateway_domains.clone(), routes, limits })
+    let gateway_domains = config.server.gateway_domains.clone();
+    let header_control = header_control(listener.header_control);
+    Ok(compose::Options { gateway_domains, routes, header_control, limits })
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
@@ -115,7 +114,6 @@ fn method(method: Method) -> &'static str {
 /// For delivery; `own` are the gateway's listeners.
 pub(super) fn delivery(config: &Config, own: &[SocketAddr]) -> deliver::Options {
     let delivery = &config.delivery;
-    let ports = &config.egress.allow_ports;
     deliver::Options {
         delivery: deliver::Delivery {
             limits: lane::Limits {
@@ -133,12 +131,17 @@ pub(super) fn delivery(config: &Config, own: &[SocketAddr]) -> deliver::Options 
                 max_attempts: (delivery.max_attempts > 0).then_some(delivery.max_attempts),
             },
         },
-        egress: Egress {
-            allow: config.egress.allow.clone(),
-            deny: config.egress.deny.clone(),
-            allow_ports: (!ports.is_empty()).then(|| ports.clone()),
-            own: own.to_vec(),
-        },
+        egress: egress(config, own),
+    }
+}
+
+fn egress(config: &Config, own: &[SocketAddr]) -> Egress {
+    let ports = &config.egress.allow_ports;
+    Egress {
+        allow: config.egress.allow.clone(),
+        deny: config.egress.deny.clone(),
+        allow_ports: (!ports.is_empty()).then(|| ports.clone()),
+        own: own.to_vec(),
     }
 }
 

@@ -17,6 +17,20 @@
 //!
 //! The spool does not know what a retry schedule, a throttle or HTTP is.
 
+mod appender;
+mod catalog;
+pub mod disk;
+pub mod embedded;
+mod group;
+mod index;
+mod keeper;
+mod log;
+mod record;
+mod replay;
+mod segment;
+mod shared;
+mod tally;
+
 use crate::post::{Admission, Destination, MessageId, Post};
 use bytes::Bytes;
 use std::collections::HashMap;

@@ -1,0 +1,214 @@
+//! The header fields by which a message steers its own posts.
+//!
+//! `X-XsHttp-Name: value` sets a request header; `X-Postgate-*` and the two
+//! `X-xs…Id` fields set the rest. A control with a bad value refuses the whole
+//! message: nothing is guessed and nothing is dropped in silence. Header
+//! injection is impossible because every name and value passes the types of the
+//! `http` crate after decoding. Whose controls count at all is decided by the
+//! caller; they are never part of a payload either way.
+
+use super::mail::HeaderField;
+use super::when;
+use super::{Payload, address, value};
+use crate::envelope::Refusal;
+use crate::post::{Field, Timestamp};
+use http::{HeaderName, HeaderValue};
+
+/// Most request headers that a message may set.
+const MAX_HEADERS: usize = 100;
+/// Most octets of one such value.
+const MAX_VALUE: usize = 8 * 1024;
+/// Most octets of all such names and values.
+const MAX_TOTAL: usize = 32 * 1024;
+/// Most tags of a message.
+const MAX_TAGS: usize = 5;
+/// Most octets of a tag, a key or an id.
+const MAX_TEXT: usize = 255;
+
+/// Request headers that are the gateway's own or belong to the connection
+/// (RFC 9110 section 7.6.1).
+const FORBIDDEN: [&str; 9] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+    "trailer",
+    "keep-alive",
+    "expect",
+];
+/// The same, by how they begin.
+const FORBIDDEN_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "postgate-"];
+
+const REQUEST_HEADER: &str = "x-xshttp-";
+const OWN: &str = "x-postgate-";
+
+/// What a message asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Controls {
+    /// Request headers but `Content-Type` and `Idempotency-Key`, in order.
+    pub headers: Vec<Field>,
+    /// `X-XsHttp-Content-Type`.
+    pub content_type: Option<String>,
+    /// `X-XsHttp-Idempotency-Key`: goes to the receiver only.
+    pub receivers_key: Option<String>,
+    /// `X-Postgate-Url`, white space removed.
+    pub url: Option<String>,
+    /// `X-Postgate-Method`, in capitals.
+    pub method: Option<&'static str>,
+    /// `X-Postgate-Payload`.
+    pub payload: Option<Payload>,
+    /// `X-Postgate-Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// `X-Postgate-Not-Before`.
+    pub not_before_at: Option<Timestamp>,
+    /// `X-Postgate-Expires`, later than its receipt and than the former.
+    pub expires_at: Option<Timestamp>,
+    /// `X-Postgate-Priority`, 0 to 9.
+    pub priority: Option<u8>,
+    /// `X-Postgate-Tag`.
+    pub tags: Vec<String>,
+    /// `X-xsMessageId`.
+    pub xs_message_id: Option<String>,
+    /// `X-xsMailingId`.
+    pub xs_mailing_id: Option<String>,
+}
+
+/// Whether a field called `name` is consumed by the gateway.
+pub fn is_control(name: &str) -> bool {
+    let name = name.as_bytes();
+    let begins = |prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    // Most fields are none; their second octet tells.
+    name.get(1) == Some(&b'-')
+        && (begins(REQUEST_HEADER) || begins(OWN) || is("x-xsmessageid") || is("x-xsmailingid"))
+}
+
+/// Reads the controls among `fields` of a message received at `received_at`.
+/// Refuses with `550 5.6.0` and the name of the field whose value is bad.
+pub fn read(fields: &[HeaderField], received_at: Timestamp) -> Result<Controls, Refusal> {
+    let mut controls = Controls::default();
+    let mut octets = 0;
+    for field in fields.iter().filter(|field| is_control(field.name)) {
+        let lower = field.name.to_ascii_lowercase();
+        let read = match lower.strip_prefix(REQUEST_HEADER) {
+            Some(name) => controls.request_header(field, name, &mut octets),
+            None => controls.own(&lower, field.value, received_at),
+        };
+        read.map_err(|reason| refusal(field.name, &reason))?;
+    }
+    if controls.expires_at.is_some_and(|at| at <= controls.not_before_at.unwrap_or(received_at)) {
+        return Err(refusal("X-Postgate-Expires", "that is over before the post may be sent"));
+    }
+    Ok(controls)
+}
+
+/// `550 5.6.0` for the control called `name`.
+pub fn refusal(name: &str, reason: &str) -> Refusal {
+    Refusal::new(550, (6, 0), format!("{name}: {reason}"))
+}
+
+type Reading = Result<(), String>;
+
+impl Controls {
+    fn request_header(&mut self, field: &HeaderField, name: &str, total: &mut usize) -> Reading {
+        let is_forbidden =
+            FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if is_forbidden {
+            return Err("this request header cannot be set".to_owned());
+        }
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| "that is no name of an HTTP header")?;
+        let octets = value::octets(field.value);
+        HeaderValue::from_bytes(&octets).map_err(|_| "the value holds a control character")?;
+        *total += name.len() + octets.len();
+        if octets.len() > MAX_VALUE || *total > MAX_TOTAL {
+            return Err(format!("more than {MAX_VALUE} octets, or {MAX_TOTAL} in all request headers"));
+        }
+        match name {
+            "content-type" => set(&mut self.content_type, visible(octets)?),
+            "idempotency-key" => set(&mut self.receivers_key, visible(octets)?),
+            _ if self.headers.len() == MAX_HEADERS => Err(format!("more than {MAX_HEADERS} request headers")),
+            _ => {
+                let spelled = field.name.get(REQUEST_HEADER.len()..).unwrap_or_default();
+                self.headers.push(Field { name: spelled.to_owned(), value: octets });
+                Ok(())
+            }
+        }
+    }
+
+    fn own(&mut self, name: &str, raw: &[u8], received_at: Timestamp) -> Reading {
+        let text = plain(value::text(raw))?;
+        match name.strip_prefix(OWN).unwrap_or(name) {
+            "url" => set(&mut self.url, text.chars().filter(|char| !char.is_whitespace()).collect()),
+            "method" => set(&mut self.method, address::method(&text).ok_or_else(expected_method)?),
+            "payload" => set(&mut self.payload, text.parse()?),
+            "idempotency-key" => set(&mut self.idempotency_key, visible(short(text)?.into_bytes())?),
+            "not-before" => set(&mut self.not_before_at, when::read(&text, received_at)?),
+            "expires" => set(&mut self.expires_at, when::read(&text, received_at)?),
+            "priority" => set(&mut self.priority, priority(&text)?),
+            "tag" => self.tag(short(text)?),
+            "x-xsmessageid" => set(&mut self.xs_message_id, short(text)?),
+            "x-xsmailingid" => set(&mut self.xs_mailing_id, short(text)?),
+            "sign-with" => Err("no signing key has this name".to_owned()),
+            "auth" => Err("no auth profile has this name".to_owned()),
+            _ => Err("this gateway has no such control".to_owned()),
+        }
+    }
+
+    fn tag(&mut self, tag: String) -> Reading {
+        if self.tags.len() == MAX_TAGS {
+            return Err(format!("more than {MAX_TAGS} tags"));
+        }
+        self.tags.push(tag);
+        Ok(())
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, value: T) -> Reading {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err("given twice".to_owned()),
+    }
+}
+
+fn plain(text: String) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        Err("the value holds a control character".to_owned())
+    } else {
+        Ok(text)
+    }
+}
+
+fn short(text: String) -> Result<String, String> {
+    match text.len() {
+        0 => Err("no value".to_owned()),
+        1..=MAX_TEXT => Ok(text),
+        _ => Err(format!("more than {MAX_TEXT} octets")),
+    }
+}
+
+/// Printable ASCII, not empty: what every receiver takes in a header value.
+fn visible(octets: Vec<u8>) -> Result<String, String> {
+    match String::from_utf8(octets) {
+        Ok(text) if !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => Ok(text),
+        _ => Err("expected printable ASCII".to_owned()),
+    }
+}
+
+fn expected_method() -> String {
+    format!("expected one of {}", address::METHODS.join(", "))
+}
+
+fn priority(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(priority @ 0..=9) => Ok(priority),
+        _ => Err("expected 0 (first) to 9 (last)".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+//! From a part's octets to what its author wrote.
+//!
+//! Transfer encodings (RFC 2045), `format=flowed` (RFC 3676) and charsets.
+//! Everything here takes any input: what does not decode stays as it is, and the
+//! caller is told where that matters. What needs no change is borrowed, so that
+//! it can be found again within the message.
+
+use super::mail::without_end;
+use super::mime::{Encoding, Part};
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::charsets::map::charset_decoder;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode_char;
+use std::borrow::Cow;
+
+/// The content of a part with its transfer encoding undone; `None` when it says
+/// base64 and is none.
+pub fn content<'a>(part: &Part<'a>) -> Option<Cow<'a, [u8]>> {
+    match part.encoding {
+        Encoding::Identity => Some(Cow::Borrowed(part.content)),
+        Encoding::QuotedPrintable => Some(quoted_printable(part.content)),
+        Encoding::Base64 => base64_decode(part.content).map(Cow::Owned),
+    }
+}
+
+/// The content of a text part as its author saw it: decoded, unwrapped, and in
+/// UTF-8 where the charset is known.
+pub fn text<'a>(part: &Part<'a>, decoded: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+    let is =
+        |name, expected: &str| part.parameter(name).is_some_and(|value| value.eq_ignore_ascii_case(expected));
+    let text = if is("format", "flowed") { unflow(decoded, is("delsp", "yes")) } else { decoded };
+    match part.parameter("charset").and_then(|label| to_utf8(&text, label)) {
+        Some(converted) => Cow::Owned(converted.into_bytes()),
+        None => text,
+    }
+}
+
+/// Converts from the charset called `label`; `None` when the octets are to stay.
+///
+/// Valid UTF-8 stays whatever the label says: four of 79 measured clients label
+/// it iso-8859-1. Charsets that look like ASCII are the exception where their
+/// escapes are there; UTF-7 is never decoded, it only ever served attacks.
+fn to_utf8(octets: &[u8], label: &str) -> Option<String> {
+    let label = label.trim().to_ascii_lowercase();
+    let has_escapes = label.starts_with("iso-2022-") && octets.contains(&0x1b)
+        || label.starts_with("utf-16") && octets.contains(&0);
+    if !has_escapes && std::str::from_utf8(octets).is_ok() {
+        return None;
+    }
+    charset_decoder(label.as_bytes()).map(|decode| decode(octets))
+}
+
+/// Undoes quoted-printable; leaves an `=` that begins nothing, and drops blanks
+/// before line ends (RFC 2045 section 6.7).
+fn quoted_printable(octets: &[u8]) -> Cow<'_, [u8]> {
+    let mut plain = Vec::with_capacity(octets.len());
+    for line in octets.split_inclusive(|byte| *byte == b'\n') {
+        let text = without_end(line);
+        let mut rest = text.trim_ascii_end();
+        let end = line.get(text.len()..).unwrap_or_default();
+        let is_soft = rest.ends_with(b"=");
+        rest = rest.strip_suffix(b"=").unwrap_or(rest);
+        while let Some(at) = rest.iter().position(|byte| *byte == b'=') {
+            let (before, from) = rest.split_at_checked(at).unwrap_or((rest, b""));
+            plain.extend_from_slice(before);
+            let octet = match from {
+                [_, high, low, ..] => quoted_printable_decode_char(*high, *low),
+                _ => None,
+            };
+            plain.push(octet.unwrap_or(b'='));
+            rest = from.get(if octet.is_some() { 3 } else { 1 }..).unwrap_or_default();
+        }
+        plain.extend_from_slice(rest);
+        if !is_soft {
+            plain.extend_from_slice(end);
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// Joins the lines that were wrapped for display (RFC 3676): one that ends in a
+/// blank goes on in the next if both are quoted equally deep.
+fn unflow(octets: Cow<'_, [u8]>, delete_space: bool) -> Cow<'_, [u8]> {
+    let mut joined = Vec::with_capacity(octets.len());
+    // How deep the line before is quoted, if it goes on, and its line end.
+    let mut before: Option<(usize, &[u8])> = None;
+    for line in octets.split_inclusive(|byte| *byte == b'\n') {
+        let text = without_end(line);
+        let end = line.get(text.len()..).unwrap_or_default();
+        let depth = text.iter().take_while(|byte| **byte == b'>').count();
+        let words = text.get(depth..).unwrap_or_default();
+        let words = words.strip_prefix(b" ").unwrap_or(words);
+        let continues = before.is_some_and(|(open, _)| open == depth);
+        if let Some((_, end)) = before.filter(|_| !continues) {
+            joined.extend_from_slice(end);
+        }
+        if !continues && depth > 0 {
+            joined.extend(std::iter::repeat_n(b'>', depth).chain([b' ']));
+        }
+        let flows = words.ends_with(b" ") && words != b"-- ";
+        let kept = if flows && delete_space { words.strip_suffix(b" ").unwrap_or(words) } else { words };
+        joined.extend_from_slice(kept);
+        before = flows.then_some((depth, end));
+        if !flows {
+            joined.extend_from_slice(end);
+        }
+    }
+    if let Some((_, end)) = before {
+        joined.extend_from_slice(end);
+    }
+    Cow::Owned(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(octets: &[u8]) -> String {
+        String::from_utf8_lossy(octets).into_owned()
+    }
+
+    #[test]
+    fn quoted_printable_is_undone_and_garbage_stays() {
+        for (encoded, plain) in [
+            ("a=3Db=\r\nc", "a=bc"),
+            ("a=  \r\nb", "ab"),
+            ("a  \r\nb", "a\r\nb"),
+            ("=e4=E4", "\u{fffd}\u{fffd}"),
+            ("a=zz=4", "a=zz=4"),
+            ("==3D=", "=="),
+            ("a=\n", "a"),
+            ("=", ""),
+            ("", ""),
+        ] {
+            assert_eq!(shown(&quoted_printable(encoded.as_bytes())), plain, "{encoded:?}");
+        }
+    }
+
+    #[test]
+    fn flowed_lines_are_joined() {
+        for (flowed, delete_space, plain) in [
+            ("a \r\nb\r\nc", false, "a b\r\nc"),
+            ("a \r\nb\r\nc", true, "ab\r\nc"),
+            ("  stuffed\r\n >not a quote", false, " stuffed\r\n>not a quote"),
+            ("> a \r\n> b\r\n>> c \r\n> d\r\ne", false, "> a b\r\n>> c \r\n> d\r\ne"),
+            ("text\r\n-- \r\nname", false, "text\r\n-- \r\nname"),
+            ("last \r\n", false, "last \r\n"),
+            ("", false, ""),
+        ] {
+            assert_eq!(shown(&unflow(Cow::Borrowed(flowed.as_bytes()), delete_space)), plain, "{flowed:?}");
+        }
+    }
+
+    #[test]
+    fn utf8_stays_whatever_its_label_and_the_rest_is_converted() {
+        for (octets, label, expected) in [
+            ("ü".as_bytes(), "iso-8859-1", None),
+            (b"\xfc", "ISO-8859-1", Some("ü")),
+            (b"\x93\xfc\x94", "windows-1252", Some("“ü”")),
+            (b"\xf0\xd2\xc9\xd7\xc5\xd4", "koi8-r", Some("Привет")),
+            (b"\x1b$B$3$s\x1b(B", "iso-2022-jp", Some("こん")),
+            (b"plain", "iso-2022-jp", None),
+            (b"+ADw-b+AD4-", "utf-7", None),
+            (b"\xfc", "utf-8", None),
+            (b"\xfc", "unheard-of", None),
+        ] {
+            assert_eq!(to_utf8(octets, label).as_deref(), expected, "{label}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Payload `json`: the parsed mail as one document whose keys never vary.
+//!
+//! What is the same for all recipients is read once ([`Content`]); a document
+//! adds the envelope as one recipient saw it. Every key is always there, in this
+//! order. Controls are left out of `headers`. Beyond what JSON needs, `<`, `>`,
+//! `&`, U+2028 and U+2029 are escaped, so that a document pasted into a page or
+//! a script cannot end it. The mail's own file names stand here as they came:
+//! a receiver must not use them as paths.
+
+use super::mail::{HeaderField, first};
+use super::mime::{self, Part};
+use super::{control, decode, reply, value, when};
+use data_encoding::BASE64;
+use mail_parser::parsers::MessageStream;
+use mail_parser::{Address, HeaderValue};
+use serde::{Serialize, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::io;
+
+/// One recipient's document.
+#[derive(Serialize)]
+pub struct Document<'a> {
+    /// Id of the post.
+    pub id: String,
+    /// RFC 3339 with milliseconds.
+    pub received_at: &'a str,
+    /// How it came.
+    pub envelope: EnvelopeForm<'a>,
+    /// What it says.
+    #[serde(flatten)]
+    pub content: &'a Content<'a>,
+    /// Octets of the message.
+    pub size: usize,
+    /// The sender's tags.
+    pub tags: &'a [String],
+    /// Where the raw message can be fetched.
+    pub raw_url: Option<&'a str>,
+}
+
+/// The SMTP side of a message, for one recipient.
+#[derive(Serialize)]
+pub struct EnvelopeForm<'a> {
+    /// Reverse-path.
+    pub from: &'a str,
+    /// This recipient.
+    pub to: &'a str,
+    /// All recipients.
+    pub recipients: &'a [String],
+    /// Argument of HELO or EHLO.
+    pub helo: &'a str,
+    /// Network address of the client.
+    pub remote_ip: Option<String>,
+    /// TLS version.
+    pub tls: Option<&'a str>,
+    /// Login of the client.
+    pub user: Option<&'a str>,
+    /// What stood for the `*` of the route.
+    pub detail: Option<&'a str>,
+}
+
+/// What a message says to all its recipients.
+#[derive(Serialize)]
+pub struct Content<'a> {
+    message_id: Option<String>,
+    date: Option<String>,
+    subject: Option<String>,
+    from: Vec<Mailbox>,
+    reply_to: Vec<Mailbox>,
+    to: Vec<Mailbox>,
+    cc: Vec<Mailbox>,
+    bcc: Vec<Mailbox>,
+    sender: Option<Mailbox>,
+    in_reply_to: Vec<String>,
+    references: Vec<String>,
+    headers: Vec<(&'a str, String)>,
+    text: Option<String>,
+    html: Option<String>,
+    text_reply: Option<String>,
+    attachments: Vec<Attachment<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mailbox {
+    name: Option<String>,
+    address: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Attachment<'a> {
+    filename: Option<String>,
+    content_type: String,
+    content_id: Option<String>,
+    disposition: Option<String>,
+    size: usize,
+    sha256: String,
+    #[serde(serialize_with = "as_base64")]
+    content: Cow<'a, [u8]>,
+    url: Option<String>,
+}
+
+fn as_base64<S: Serializer>(octets: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    // Piece by piece: a copy of a large attachment in base64 is not needed.
+    serializer.collect_str(&BASE64.encode_display(octets.as_ref()))
+}
+
+impl<'a> Content<'a> {
+    /// Reads a message from its header fields and parts.
+    pub fn read(fields: &[HeaderField<'a>], parts: &[Part<'a>]) -> Content<'a> {
+        let text_of = |name| first(fields, name).map(value::text);
+        let (text, html, attachments) = contents(parts);
+        Content {
+            message_id: text_of("Message-ID"),
+            date: first(fields, "Date").and_then(date),
+            subject: text_of("Subject"),
+            from: mailboxes(fields, "From"),
+            reply_to: mailboxes(fields, "Reply-To"),
+            to: mailboxes(fields, "To"),
+            cc: mailboxes(fields, "Cc"),
+            bcc: mailboxes(fields, "Bcc"),
+            sender: mailboxes(fields, "Sender").into_iter().next(),
+            in_reply_to: text_of("In-Reply-To").map(ids).unwrap_or_default(),
+            references: text_of("References").map(ids).unwrap_or_default(),
+            headers: headers(fields),
+            text_reply: text.as_deref().map(reply::without_quotes),
+            text,
+            html,
+            attachments,
+        }
+    }
+}
+
+fn headers<'a>(fields: &[HeaderField<'a>]) -> Vec<(&'a str, String)> {
+    let shown = fields.iter().filter(|field| !control::is_control(field.name));
+    shown.map(|field| (field.name, value::text(field.value))).collect()
+}
+
+/// A field's value as `mail-parser` wants it: one line, ended.
+fn line(raw: &[u8]) -> Vec<u8> {
+    [value::unfold(raw).as_ref(), b"\r\n"].concat()
+}
+
+fn date(raw: &[u8]) -> Option<String> {
+    let line = line(raw);
+    let date =
+        MessageStream::new(&line).parse_date().into_datetime().filter(mail_parser::DateTime::is_valid)?;
+    when::rfc3339_seconds(date.to_timestamp())
+}
+
+/// The mailboxes of all fields called `name`; groups are opened.
+fn mailboxes(fields: &[HeaderField], name: &str) -> Vec<Mailbox> {
+    let mut found = Vec::new();
+    for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+        let line = line(field.value);
+        if let HeaderValue::Address(address) = MessageStream::new(&line).parse_address() {
+            let mailboxes = match &address {
+                Address::List(list) => list.iter().collect::<Vec<_>>(),
+                Address::Group(groups) => groups.iter().flat_map(|group| &group.addresses).collect(),
+            };
+            found.extend(mailboxes.into_iter().map(|mailbox| Mailbox {
+                name: mailbox.name.as_ref().map(ToString::to_string),
+                address: mailbox.address.as_ref().map(ToString::to_string),
+            }));
+        }
+    }
+    found
+}
+
+fn ids(text: String) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+type Contents<'a> = (Option<String>, Option<String>, Vec<Attachment<'a>>);
+
+/// Text, HTML, and what is neither. Several inline texts of one kind, as mailing
+/// lists and some mail programs make them, are one text.
+fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
+    let (mut text, mut html, mut attachments) = (None, None, Vec::new());
+    for part in parts.iter().filter(|part| !part.is_multipart) {
+        let attachment = attachment(part);
+        let is_body =
+            attachment.filename.is_none() && attachment.disposition.as_deref() != Some("attachment");
+        match part.essence() {
+            "text/plain" if is_body => add(&mut text, part, attachment.content),
+            "text/html" if is_body => add(&mut html, part, attachment.content),
+            _ => attachments.push(attachment),
+        }
+    }
+    for attachment in &mut attachments {
+        attachment.sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(&attachment.content));
+    }
+    (text, html, attachments)
+}
+
+fn add<'a>(all: &mut Option<String>, part: &Part<'a>, decoded: Cow<'a, [u8]>) {
+    let text = decode::text(part, decoded);
+    let text = String::from_utf8_lossy(&text);
+    match all {
+        None => *all = Some(text.into_owned()),
+        Some(all) => {
+            if !all.is_empty() && !all.ends_with('\n') {
+                all.push_str("\r\n");
+            }
+            all.push_str(&text);
+        }
+    }
+}
+
+fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
+    let disposition = first(&part.fields, "Content-Disposition").and_then(mime::kind);
+    let filename = disposition.as_ref().and_then(|disposition| disposition.parameter("filename"));
+    let content = decode::content(part).unwrap_or(Cow::Borrowed(part.content));
+    let content_id = first(&part.fields, "Content-ID").map(value::text);
+    Attachment {
+        filename: filename.or_else(|| part.parameter("name")).map(str::to_owned),
+        content_type: part.essence().to_owned(),
+        content_id: content_id.map(|id| id.trim_matches(['<', '>']).to_owned()),
+        disposition: disposition.as_ref().map(|disposition| disposition.essence.clone()),
+        size: content.len(),
+        sha256: String::new(),
+        content,
+        url: None,
+    }
+}
+
+/// A document as octets; `None` when it would take more than `limit`.
+pub fn write(document: &Document, limit: usize) -> Option<Vec<u8>> {
+    let mut octets = Bounded { octets: Vec::with_capacity(document.size + document.size / 2 + 1024), limit };
+    let mut serializer = serde_json::Serializer::with_formatter(&mut octets, PageSafe(CompactFormatter));
+    document.serialize(&mut serializer).ok()?;
+    Some(octets.octets)
+}
+
+struct Bounded {
+    octets: Vec<u8>,
+    limit: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        if self.octets.len() + octets.len() > self.limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.octets.extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Escapes what could end a script, a tag or a JavaScript string.
+struct PageSafe(CompactFormatter);
+
+impl Formatter for PageSafe {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let is_risky = |char| matches!(char, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_risky) {
+            let (safe, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            let mut chars = from.chars();
+            let risky = chars.next().map_or(0, u32::from);
+            self.0.write_string_fragment(writer, safe)?;
+            write!(writer, "\\u{risky:04x}")?;
+            rest = chars.as_str();
+        }
+        self.0.write_string_fragment(writer, rest)
+    }
+}

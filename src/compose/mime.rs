@@ -1,0 +1,242 @@
+//! The parts of a message (RFC 2045, RFC 2046), found in one pass over its lines.
+//!
+//! Structure is read here and field values by `mail-parser`, because its own
+//! walk has no bound on depth or parts and converts charsets before anybody can
+//! see the octets. A line is held against the boundaries of all open multiparts,
+//! so a missing end costs nothing and a boundary that is the beginning of
+//! another is not mistaken for it. Parts are slices of the message, undecoded;
+//! attached messages are leaves and stay closed. What cannot be taken apart
+//! without losing something is an error: such mail is posted whole.
+
+use super::mail::{self, HeaderField, Section, first, first_line, without_end};
+use super::{Limits, value};
+use mail_parser::parsers::MessageStream;
+use std::fmt;
+
+/// A `type/subtype` or disposition with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// In lower case, without parameters.
+    pub essence: String,
+    /// Names in lower case; RFC 2231 and RFC 2047 undone.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Kind {
+    /// Value of the parameter called `name` (lower case).
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// How a part's content is encoded (RFC 2045 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// 7bit, 8bit, binary, and whatever is unknown.
+    Identity,
+    /// quoted-printable.
+    QuotedPrintable,
+    /// base64.
+    Base64,
+}
+
+/// A message or one of its parts.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Its header fields.
+    pub fields: Vec<HeaderField<'a>>,
+    /// Its `Content-Type`, if there is a readable one.
+    pub kind: Option<Kind>,
+    /// Its `Content-Transfer-Encoding`.
+    pub encoding: Encoding,
+    /// What follows its header section, still encoded; empty for a multipart.
+    pub content: &'a [u8],
+    /// Whether it has parts of its own.
+    pub is_multipart: bool,
+}
+
+impl Part<'_> {
+    /// Its type in lower case; `text/plain` when it names none (RFC 2045 section 5.2).
+    pub fn essence(&self) -> &str {
+        self.kind.as_ref().map_or("text/plain", |kind| &kind.essence)
+    }
+
+    /// A parameter of its `Content-Type`.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.kind.as_ref().and_then(|kind| kind.parameter(name))
+    }
+}
+
+/// Why a message cannot be taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// A header section is too long or has too many fields.
+    Header,
+    /// Multiparts are nested too deep.
+    Depth,
+    /// It has too many parts.
+    Parts,
+    /// A multipart has no boundary, or none of its parts begins.
+    Boundary,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unreadable::Header => "a header section is over the limits",
+            Unreadable::Depth => "multiparts are nested too deep",
+            Unreadable::Parts => "too many parts",
+            Unreadable::Boundary => "a multipart without boundary or parts",
+        })
+    }
+}
+
+/// Takes a message apart: itself first, then its parts in their order.
+pub fn read<'a>(raw: &'a [u8], section: &Section<'a>, limits: &Limits) -> Result<Vec<Part<'a>>, Unreadable> {
+    if !section.is_whole {
+        return Err(Unreadable::Header);
+    }
+    let mut walk = Walk { raw, limits, parts: Vec::new(), open: Vec::new(), leaf_at: None };
+    walk.begin(section.fields.clone(), section.body_at)?;
+    if !walk.open.is_empty() {
+        walk.follow(section.body_at)?;
+    }
+    walk.end_leaf(raw.len());
+    Ok(walk.parts)
+}
+
+/// A multipart whose end has not been seen.
+struct Open {
+    boundary: Vec<u8>,
+    has_parts: bool,
+}
+
+struct Walk<'a, 'l> {
+    raw: &'a [u8],
+    limits: &'l Limits,
+    parts: Vec<Part<'a>>,
+    open: Vec<Open>,
+    /// Where the content of the last part begins, while it is a leaf.
+    leaf_at: Option<usize>,
+}
+
+impl<'a> Walk<'a, '_> {
+    fn follow(&mut self, mut at: usize) -> Result<(), Unreadable> {
+        while let Some(rest) = self.raw.get(at..).filter(|rest| !rest.is_empty()) {
+            let line = first_line(rest);
+            let after = at + line.len();
+            at = match self.delimiter(line) {
+                None => after,
+                Some((level, ends)) => {
+                    self.end_leaf(before_line_end(self.raw, at));
+                    self.close(level + 1)?;
+                    if ends {
+                        self.close(level)?;
+                        after
+                    } else {
+                        self.next_part(after)?
+                    }
+                }
+            };
+        }
+        self.close(0)
+    }
+
+    /// Which open multipart a line belongs to, and whether it ends that.
+    fn delimiter(&self, line: &[u8]) -> Option<(usize, bool)> {
+        let line = line.strip_prefix(b"--")?.trim_ascii_end();
+        self.open.iter().enumerate().rev().find_map(|(level, open)| {
+            match line.strip_prefix(open.boundary.as_slice())? {
+                b"" => Some((level, false)),
+                b"--" => Some((level, true)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Closes the multiparts from `level` on; one in which nothing began has
+    /// hidden its content in a preamble.
+    fn close(&mut self, level: usize) -> Result<(), Unreadable> {
+        let is_empty = self.open.drain(level..).any(|open| !open.has_parts);
+        if is_empty { Err(Unreadable::Boundary) } else { Ok(()) }
+    }
+
+    fn next_part(&mut self, at: usize) -> Result<usize, Unreadable> {
+        if let Some(open) = self.open.last_mut() {
+            open.has_parts = true;
+        }
+        let section = mail::read(self.raw.get(at..).unwrap_or_default(), self.limits);
+        if !section.is_whole {
+            return Err(Unreadable::Header);
+        }
+        let body_at = at + section.body_at;
+        self.begin(section.fields, body_at)?;
+        Ok(body_at)
+    }
+
+    fn begin(&mut self, fields: Vec<HeaderField<'a>>, body_at: usize) -> Result<(), Unreadable> {
+        if self.parts.len() > self.limits.mime_parts {
+            return Err(Unreadable::Parts);
+        }
+        let kind = first(&fields, "Content-Type").and_then(kind);
+        let encoding = first(&fields, "Content-Transfer-Encoding").map_or(Encoding::Identity, encoding);
+        let is_multipart = kind.as_ref().is_some_and(|kind| kind.essence.starts_with("multipart/"));
+        if is_multipart {
+            let boundary = kind.as_ref().and_then(|kind| kind.parameter("boundary"));
+            let boundary = boundary.map(|boundary| boundary.trim_ascii_end().as_bytes().to_vec());
+            let boundary = boundary.filter(|boundary| !boundary.is_empty()).ok_or(Unreadable::Boundary)?;
+            if self.open.len() == self.limits.mime_depth {
+                return Err(Unreadable::Depth);
+            }
+            self.open.push(Open { boundary, has_parts: false });
+        } else {
+            self.leaf_at = Some(body_at);
+        }
+        self.parts.push(Part { fields, kind, encoding, content: b"", is_multipart });
+        Ok(())
+    }
+
+    fn end_leaf(&mut self, end: usize) {
+        if let (Some(at), Some(part)) = (self.leaf_at.take(), self.parts.last_mut()) {
+            part.content = self.raw.get(at..end.max(at)).unwrap_or_default();
+        }
+    }
+}
+
+/// The line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1).
+fn before_line_end(raw: &[u8], at: usize) -> usize {
+    without_end(raw.get(..at).unwrap_or_default()).len()
+}
+
+/// Most octets of a value that are looked at: `mail-parser` takes quadratic
+/// time for RFC 2231 continuations.
+const MAX_KIND: usize = 16 * 1024;
+
+/// Reads a `Content-Type` or `Content-Disposition`.
+pub fn kind(raw: &[u8]) -> Option<Kind> {
+    let line = value::unfold(raw.get(..raw.len().min(MAX_KIND))?);
+    let line = [line.as_ref(), b"\n"].concat();
+    let parsed = MessageStream::new(&line).parse_content_type().into_content_type()?;
+    let essence = match &parsed.c_subtype {
+        Some(subtype) => format!("{}/{subtype}", parsed.c_type),
+        None => parsed.c_type.to_string(),
+    };
+    let attributes = parsed.attributes.unwrap_or_default().into_iter();
+    let parameters = attributes.map(|attribute| {
+        let value = value::text(attribute.value.as_bytes());
+        (attribute.name.to_ascii_lowercase(), value)
+    });
+    Some(Kind { essence: essence.to_ascii_lowercase(), parameters: parameters.collect() })
+}
+
+fn encoding(raw: &[u8]) -> Encoding {
+    let name = value::unfold(raw);
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    if is("quoted-printable") {
+        Encoding::QuotedPrintable
+    } else if is("base64") {
+        Encoding::Base64
+    } else {
+        Encoding::Identity
+    }
+}

@@ -1,0 +1,222 @@
+//! Composing: one message becomes finished posts, one a recipient.
+//!
+//! A rule from end to end: the message, its envelope and the moment of its
+//! receipt go in, an admission or a refusal comes out, always the same one. All
+//! recipients get their posts or none does. A message is read once, whatever
+//! the number of recipients; a body that is a piece of the message is not
+//! copied, equal bodies are kept once. What cannot be taken apart is posted
+//! whole and marked, never refused and never lost. Nothing here asks whether a
+//! URL may be reached or a client be trusted.
+
+mod address;
+mod body;
+mod control;
+mod decode;
+mod endpoint;
+mod forms;
+mod json;
+mod json_repairs;
+mod mail;
+mod mime;
+mod pattern;
+mod plan;
+mod render;
+mod reply;
+mod value;
+mod when;
+
+pub use address::target;
+pub use endpoint::{BadUrl, Endpoint, MAX_URL};
+pub use forms::forms;
+pub use pattern::Pattern;
+
+use crate::envelope::{Envelope, Refusal};
+use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
+use bytes::Bytes;
+use control::Controls;
+use plan::Plan;
+use render::Renderer;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Priority of a post whose message names none.
+const DEFAULT_PRIORITY: u8 = 5;
+
+/// What composing needs of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Domains of the recipient forms that hold a URL; compared without case.
+    pub gateway_domains: Vec<String>,
+    /// Configured recipients; the more specific pattern wins.
+    pub routes: Vec<Route>,
+    /// Whether controls count for recipients that hold a URL.
+    pub header_control: HeaderControl,
+    /// What is read of a message at most.
+    pub limits: Limits,
+}
+
+/// Bounds that keep reading cheap; past them a message is posted unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of a header section.
+    pub header_octets: usize,
+    /// Fields of a header section.
+    pub header_fields: usize,
+    /// Multiparts within each other.
+    pub mime_depth: usize,
+    /// Parts of a message.
+    pub mime_parts: usize,
+    /// Octets that all posts of a message may add to it.
+    pub composed_octets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            header_octets: 256 * 1024,
+            header_fields: 1000,
+            mime_depth: 64,
+            mime_parts: 1000,
+            composed_octets: 128 * 1024 * 1024,
+        }
+    }
+}
+
+/// A configured recipient and what becomes of its mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Which recipients; names the route.
+    pub recipient: Pattern,
+    /// HTTP method in capitals.
+    pub method: String,
+    /// Where to.
+    pub url: Endpoint,
+    /// In which format.
+    pub payload: Payload,
+    /// Whether the message's own controls count.
+    pub header_control: HeaderControl,
+    /// Fixed request headers; a message cannot change them.
+    pub headers: Vec<Field>,
+}
+
+/// Whether `X-XsHttp-*` and `X-Postgate-*` steer a post; they are never part of
+/// a payload either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderControl {
+    /// They do.
+    #[default]
+    On,
+    /// They are ignored: the mail of strangers.
+    Off,
+}
+
+/// The format of a post's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// `body` for data, `json` for mail.
+    Auto,
+    /// The message's text or data.
+    Body,
+    /// The parsed mail.
+    Json,
+    /// The message byte for byte.
+    Raw,
+}
+
+impl FromStr for Payload {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Payload, String> {
+        match name {
+            "auto" => Ok(Payload::Auto),
+            "body" => Ok(Payload::Body),
+            "json" => Ok(Payload::Json),
+            "raw" => Ok(Payload::Raw),
+            _ => Err("no such payload format; expected auto, body, json or raw".to_owned()),
+        }
+    }
+}
+
+/// What the gateway adds to a message when it takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its id.
+    pub message: MessageId,
+    /// When it was complete.
+    pub received_at: Timestamp,
+}
+
+/// A composed message.
+#[derive(Debug)]
+pub struct Composition {
+    /// Its posts, ready for the spool.
+    pub admission: Admission,
+    /// Repairs and failures to read it, for the log.
+    pub remarks: Vec<String>,
+}
+
+/// Composes the posts of one message. Refuses with `550 5.6.0` for a bad control
+/// (the text names it), `552 5.3.4` when its posts would take too much room and
+/// `451 4.3.0` when a route is gone since RCPT.
+pub fn compose(
+    options: &Options,
+    envelope: &Envelope,
+    receipt: Receipt,
+    raw: Bytes,
+) -> Result<Composition, Refusal> {
+    let section = mail::read(&raw, &options.limits);
+    let plans = plan::plans(options, envelope)?;
+    let is_steered = plans.iter().any(|plan| plan.control == HeaderControl::On);
+    let steering = is_steered.then(|| control::read(&section.fields, receipt.received_at));
+    let steering = steering.transpose()?.unwrap_or_default();
+    plan::check_url_is_used(&plans, &steering)?;
+    let mut renderer = Renderer::new(&options.limits, (envelope, receipt), (&raw, section), &plans);
+    let mut posts: Vec<Post> = Vec::with_capacity(plans.len());
+    for (at, plan) in plans.iter().enumerate() {
+        let number = if plans.len() == 1 { 0 } else { at + 1 };
+        let number = u16::try_from(number).map_err(|_| render::too_large())?;
+        let controls = match plan.control {
+            HeaderControl::On => steering.clone(),
+            HeaderControl::Off => Controls::default(),
+        };
+        let id = PostId { message: receipt.message, number };
+        let mut post = post(id, plan, controls, &mut renderer, (envelope, receipt))?;
+        if let Some(before) = posts.last().filter(|before| before.destination == post.destination) {
+            post.destination = Arc::clone(&before.destination);
+        }
+        posts.push(post);
+    }
+    let (blobs, remarks) = renderer.finish();
+    let (message, tenant) = (receipt.message, envelope.client.tenant.clone());
+    let admission = Admission { message, tenant, idempotency_key: steering.idempotency_key, blobs, posts };
+    Ok(Composition { admission, remarks })
+}
+
+fn post(
+    id: PostId,
+    plan: &Plan,
+    controls: Controls,
+    renderer: &mut Renderer,
+    (envelope, receipt): (&Envelope, Receipt),
+) -> Result<Post, Refusal> {
+    let aim = plan.aim(&controls)?;
+    let rendered = renderer.render(id, plan, &controls)?;
+    Ok(Post {
+        id,
+        accepted_at: receipt.received_at,
+        destination: Arc::new(aim.endpoint.destination(&envelope.client.tenant, plan.trust)),
+        headers: plan.headers(&controls, &aim, &rendered)?,
+        method: aim.method,
+        path: aim.endpoint.path,
+        body: rendered.body,
+        idempotency_key: controls.idempotency_key.or(controls.receivers_key),
+        sender: envelope.reverse_path.clone(),
+        recipient: plan.recipient.clone(),
+        not_before_at: controls.not_before_at,
+        expires_at: controls.expires_at,
+        priority: controls.priority.unwrap_or(DEFAULT_PRIORITY),
+        tags: controls.tags,
+        xs_message_id: controls.xs_message_id,
+        xs_mailing_id: controls.xs_mailing_id,
+    })
+}

@@ -1,0 +1,161 @@
+//! What one recipient asks for, before the message is looked at.
+//!
+//! A plan joins what RCPT decided with the route's configuration; with the
+//! message's controls it becomes the line and header of a request. Fixed headers
+//! of a route are the operator's and no message changes them.
+
+use super::control::{self, Controls};
+use super::endpoint::Endpoint;
+use super::render::Rendered;
+use super::{HeaderControl, Options, Payload};
+use crate::envelope::{Envelope, Recipient, Refusal, Target};
+use crate::post::{Field, Trust};
+
+/// One recipient's share of a message.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Its forward-path, without the credentials a URL may hold.
+    pub recipient: String,
+    /// What stood for the `*` of its route.
+    pub detail: Option<&'a str>,
+    /// The format, unless a control names another.
+    pub payload: Payload,
+    /// Whether controls count.
+    pub control: HeaderControl,
+    /// Who named the URL.
+    pub trust: Trust,
+    method: &'a str,
+    /// `None`: `X-Postgate-Url` names it.
+    endpoint: Option<Endpoint>,
+    headers: &'a [Field],
+}
+
+/// A request without its body: where to and how.
+pub struct Aim {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// HTTP method in capitals.
+    pub method: String,
+}
+
+/// The plans of all recipients, in their order.
+pub fn plans<'a>(options: &'a Options, envelope: &'a Envelope) -> Result<Vec<Plan<'a>>, Refusal> {
+    envelope.recipients.iter().map(|recipient| plan(options, recipient)).collect()
+}
+
+fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, Refusal> {
+    let wire = |method: &'a String, endpoint: Option<Endpoint>| Plan {
+        recipient: shown(recipient, method, endpoint.as_ref()),
+        detail: None,
+        payload: Payload::Auto,
+        control: options.header_control,
+        trust: Trust::Wire,
+        method,
+        endpoint,
+        headers: &[],
+    };
+    match &recipient.target {
+        Target::Direct { method, url } => match url.parse() {
+            Ok(endpoint) => Ok(wire(method, Some(endpoint))),
+            Err(reason) => Err(Refusal::new(553, (1, 3), format!("{reason}"))),
+        },
+        Target::Header { method } => Ok(wire(method, None)),
+        Target::Route { route: name, detail } => {
+            let route = options.routes.iter().find(|route| route.recipient.as_str() == name);
+            let route = route
+                .ok_or_else(|| Refusal::new(451, (3, 0), "the route was removed just now; try again"))?;
+            Ok(Plan {
+                recipient: recipient.forward_path.clone(),
+                detail: detail.as_deref(),
+                payload: route.payload,
+                control: route.header_control,
+                trust: Trust::Operator,
+                method: &route.method,
+                endpoint: Some(route.url.clone()),
+                headers: &route.headers,
+            })
+        }
+    }
+}
+
+/// The forward-path as others may see it: of a URL with credentials only the rest.
+fn shown(recipient: &Recipient, method: &str, endpoint: Option<&Endpoint>) -> String {
+    match endpoint.filter(|endpoint| endpoint.authorization.is_some()) {
+        Some(endpoint) => format!("{}@{endpoint}", method.to_ascii_lowercase()),
+        None => recipient.forward_path.clone(),
+    }
+}
+
+/// Refuses a URL control that no recipient waits for: ignoring it in silence
+/// would post elsewhere than its sender believes.
+pub fn check_url_is_used(plans: &[Plan], controls: &Controls) -> Result<(), Refusal> {
+    if controls.url.is_some() && plans.iter().all(|plan| plan.endpoint.is_some()) {
+        return Err(control::refusal("X-Postgate-Url", "no recipient of this message takes its URL from it"));
+    }
+    Ok(())
+}
+
+impl Plan<'_> {
+    /// Where the post goes. Refuses a missing or bad `X-Postgate-Url`.
+    pub fn aim(&self, controls: &Controls) -> Result<Aim, Refusal> {
+        let method = controls.method.unwrap_or(self.method).to_owned();
+        let endpoint = match &self.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => {
+                let refusal = |reason: &str| control::refusal("X-Postgate-Url", reason);
+                let url = controls.url.as_deref().ok_or_else(|| {
+                    refusal("missing; a recipient of this form takes its URL from this header")
+                })?;
+                url.parse().map_err(|reason: super::BadUrl| refusal(&reason.to_string()))?
+            }
+        };
+        Ok(Aim { endpoint, method })
+    }
+
+    /// The `Content-Type` that somebody fixed: the route, else the message.
+    pub fn wanted_type<'c>(&'c self, controls: &'c Controls) -> Option<&'c str> {
+        let of_route = self.fixed("Content-Type").and_then(|field| std::str::from_utf8(&field.value).ok());
+        of_route.or(controls.content_type.as_deref())
+    }
+
+    /// The header of the request, in the order to be sent. Refuses a control
+    /// that sets what is set already.
+    pub fn headers(
+        &self,
+        controls: &Controls,
+        aim: &Aim,
+        rendered: &Rendered,
+    ) -> Result<Vec<Field>, Refusal> {
+        let authorization = aim.endpoint.authorization.as_ref();
+        let names = controls.headers.iter().map(|field| field.name.as_str());
+        for name in names.chain(controls.content_type.as_ref().map(|_| "Content-Type")) {
+            let control = || format!("X-XsHttp-{name}");
+            if self.fixed(name).is_some() {
+                return Err(control::refusal(&control(), "the route sets this request header"));
+            }
+            if authorization.is_some() && name.eq_ignore_ascii_case("Authorization") {
+                return Err(control::refusal(&control(), "the URL holds credentials already"));
+            }
+        }
+        let mut headers = vec![field("Content-Type", &rendered.content_type)];
+        if let Some(authorization) = authorization.filter(|_| self.fixed("Authorization").is_none()) {
+            headers.push(field("Authorization", authorization));
+        }
+        headers.extend(self.headers.iter().filter(|field| !is(field, "Content-Type")).cloned());
+        headers.extend(controls.headers.iter().cloned());
+        headers.extend(rendered.marks.iter().map(|(name, value)| field(name, value)));
+        Ok(headers)
+    }
+
+    fn fixed(&self, name: &str) -> Option<&Field> {
+        self.headers.iter().find(|field| is(field, name))
+    }
+}
+
+fn is(field: &Field, name: &str) -> bool {
+    field.name.eq_ignore_ascii_case(name)
+}
+
+fn field(name: &str, value: &str) -> Field {
+    Field { name: name.to_owned(), value: value.as_bytes().to_vec() }
+}

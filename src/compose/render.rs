@@ -1,0 +1,220 @@
+//! Bodies of posts: which octets they are, and which of them are new.
+//!
+//! The message is taken apart once. A body that is a piece of it refers to blob
+//! 0; equal bodies refer to one blob; a `json` document differs by recipient and
+//! is written anew. What all posts of a message may add is bounded, as is one
+//! document: mail full of characters that JSON escapes would grow sixfold. Mail
+//! that cannot be read is posted whole and marked `Postgate-Parse: failed`.
+
+use super::body::{self, Body};
+use super::control::Controls;
+use super::json::{self, Content, Document, EnvelopeForm};
+use super::mail::Section;
+use super::mime::{self, Part, Unreadable};
+use super::plan::Plan;
+use super::{Limits, Payload, Receipt, when};
+use crate::envelope::{Envelope, Refusal};
+use crate::post::{Blob, PostId};
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// A body and the header fields that belong to it.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// Where it is.
+    pub body: Blob,
+    /// Its type.
+    pub content_type: String,
+    /// What the gateway has to say of it.
+    pub marks: Vec<(&'static str, &'static str)>,
+}
+
+/// Reason and mark of a message that is posted whole against its will.
+const FAILED: (&str, &str) = ("Postgate-Parse", "failed");
+const REPAIRED: (&str, &str) = ("Postgate-Repaired", "line-cuts");
+
+/// Makes the bodies of one message's posts.
+pub struct Renderer<'a> {
+    limits: &'a Limits,
+    envelope: &'a Envelope,
+    raw: &'a Bytes,
+    section: Section<'a>,
+    parts: Result<Vec<Part<'a>>, Unreadable>,
+    content: Option<Content<'a>>,
+    recipients: Vec<String>,
+    received_at: String,
+    blobs: Vec<Bytes>,
+    composed: usize,
+    /// Payload `body` for each type that was wanted.
+    bodies: Vec<(Option<String>, Rendered)>,
+    remarks: Vec<String>,
+}
+
+impl<'a> Renderer<'a> {
+    /// A renderer for a message whose header section has been read; `plans` name
+    /// its recipients.
+    pub fn new(
+        limits: &'a Limits,
+        (envelope, receipt): (&'a Envelope, Receipt),
+        (raw, section): (&'a Bytes, Section<'a>),
+        plans: &[Plan],
+    ) -> Renderer<'a> {
+        Renderer {
+            limits,
+            envelope,
+            raw,
+            parts: mime::read(raw, &section, limits),
+            section,
+            content: None,
+            recipients: plans.iter().map(|plan| plan.recipient.clone()).collect(),
+            received_at: when::rfc3339(receipt.received_at),
+            blobs: vec![raw.clone()],
+            composed: 0,
+            bodies: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// All blobs, the raw message first, and the remarks.
+    pub fn finish(self) -> (Vec<Bytes>, Vec<String>) {
+        (self.blobs, self.remarks)
+    }
+
+    /// The body of one post. Refuses with `552 5.3.4` past the bounds.
+    pub fn render(&mut self, id: PostId, plan: &Plan, controls: &Controls) -> Result<Rendered, Refusal> {
+        let wanted = plan.wanted_type(controls);
+        let payload = controls.payload.unwrap_or(plan.payload);
+        let payload = match (&self.parts, payload) {
+            (_, Payload::Raw) => return self.whole(wanted, Vec::new()),
+            (Err(reason), _) => {
+                let remark = format!("not taken apart, posted whole: {reason}");
+                return self.unread(remark);
+            }
+            (Ok(parts), Payload::Auto) if wanted.is_some() || body::is_data(parts) => Payload::Body,
+            (Ok(_), Payload::Auto) => Payload::Json,
+            (Ok(_), payload) => payload,
+        };
+        match payload {
+            Payload::Body => self.body(wanted),
+            _ => self.json(id, plan, controls, wanted),
+        }
+    }
+
+    fn whole(
+        &self,
+        wanted: Option<&str>,
+        marks: Vec<(&'static str, &'static str)>,
+    ) -> Result<Rendered, Refusal> {
+        let length = u32::try_from(self.raw.len()).map_err(|_| too_large())?;
+        let content_type = wanted.unwrap_or("message/rfc822").to_owned();
+        Ok(Rendered { body: Blob { number: 0, start: 0, length }, content_type, marks })
+    }
+
+    fn unread(&mut self, remark: String) -> Result<Rendered, Refusal> {
+        self.remark(remark);
+        self.whole(None, vec![FAILED])
+    }
+
+    fn remark(&mut self, remark: String) {
+        if !self.remarks.contains(&remark) {
+            self.remarks.push(remark);
+        }
+    }
+
+    fn body(&mut self, wanted: Option<&str>) -> Result<Rendered, Refusal> {
+        if let Some((_, known)) = self.bodies.iter().find(|(other, _)| other.as_deref() == wanted) {
+            return Ok(known.clone());
+        }
+        let Body { octets, content_type, is_repaired, is_undecodable } =
+            body::body(self.parts.as_deref().unwrap_or_default(), wanted);
+        let body = match octets {
+            Cow::Borrowed(piece) => self.piece(piece)?,
+            Cow::Owned(octets) => self.store(octets)?,
+        };
+        if is_repaired {
+            self.remark("cuts of overlong lines undone".to_owned());
+        }
+        if is_undecodable {
+            self.remark("a part is marked base64 and is not; posted as it came".to_owned());
+        }
+        let marks = if is_repaired { vec![REPAIRED] } else { Vec::new() };
+        let rendered = Rendered { body, content_type, marks };
+        self.bodies.push((wanted.map(str::to_owned), rendered.clone()));
+        Ok(rendered)
+    }
+
+    fn json(
+        &mut self,
+        id: PostId,
+        plan: &Plan,
+        controls: &Controls,
+        wanted: Option<&str>,
+    ) -> Result<Rendered, Refusal> {
+        let parts = self.parts.as_deref().unwrap_or_default();
+        let content = self.content.take().unwrap_or_else(|| Content::read(&self.section.fields, parts));
+        let document = Document {
+            id: id.to_string(),
+            received_at: &self.received_at,
+            envelope: self.envelope_form(plan),
+            content: &content,
+            size: self.raw.len(),
+            tags: &controls.tags,
+            raw_url: None,
+        };
+        let octets = json::write(&document, 4 * self.raw.len() + 1024 * 1024);
+        self.content = Some(content);
+        let Some(octets) = octets else {
+            return self.unread("posted whole: as json it would grow more than fourfold".to_owned());
+        };
+        let body = self.store(octets)?;
+        Ok(Rendered {
+            body,
+            content_type: wanted.unwrap_or("application/json").to_owned(),
+            marks: Vec::new(),
+        })
+    }
+
+    fn envelope_form<'s>(&'s self, plan: &'s Plan) -> EnvelopeForm<'s> {
+        let client = &self.envelope.client;
+        EnvelopeForm {
+            from: &self.envelope.reverse_path,
+            to: &plan.recipient,
+            recipients: &self.recipients,
+            helo: &client.helo,
+            remote_ip: client.address.map(|address| address.to_canonical().to_string()),
+            tls: client.tls.as_deref(),
+            user: client.login.as_deref(),
+            detail: plan.detail,
+        }
+    }
+
+    /// A body that is part of the message.
+    fn piece(&self, piece: &[u8]) -> Result<Blob, Refusal> {
+        let start = (piece.as_ptr() as usize).wrapping_sub(self.raw.as_ptr() as usize);
+        // An empty piece may be a constant that stands elsewhere.
+        let start = if piece.is_empty() { 0 } else { start };
+        let start = u32::try_from(start).map_err(|_| too_large())?;
+        let length = u32::try_from(piece.len()).map_err(|_| too_large())?;
+        Ok(Blob { number: 0, start, length })
+    }
+
+    fn store(&mut self, octets: Vec<u8>) -> Result<Blob, Refusal> {
+        self.composed += octets.len();
+        if self.composed > self.limits.composed_octets {
+            return Err(too_large());
+        }
+        let number = u16::try_from(self.blobs.len()).map_err(|_| too_large())?;
+        let length = u32::try_from(octets.len()).map_err(|_| too_large())?;
+        self.blobs.push(Bytes::from(octets));
+        Ok(Blob { number, start: 0, length })
+    }
+}
+
+/// The refusal of a message whose posts would not fit.
+pub fn too_large() -> Refusal {
+    Refusal::new(
+        552,
+        (3, 4),
+        "the posts of this message would take too much room; send it to fewer recipients",
+    )
+}

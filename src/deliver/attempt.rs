@@ -1,0 +1,268 @@
+//! A worker: the task of one connection, and the attempts made on it.
+//!
+//! A worker gets one post at a time from the dispatcher, sends it, judges what
+//! came back, reports, and rests with its connection open until the next one or
+//! until `keep_alive` is over. Reports carry the way to hand over the next post,
+//! so the dispatcher keeps no list of workers.
+//!
+//! No order is ever lost: an [`Order`] that ends without a report (a panic) tells
+//! the dispatcher so itself.
+
+use super::connection::{Failure, Link, Response};
+use super::egress::Connector;
+use super::retry::{self, Feedback, Outcome, Trouble, Verdict};
+use super::{Delivery, dialogue, request};
+use crate::clock;
+use crate::post::{Destination, Timestamp};
+use crate::protocol_log::{ProtocolLog, Transcript};
+use crate::spool::{Claim, Spool, SpoolError};
+use bytes::Bytes;
+use http::Request;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http_body_util::Full;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+
+/// What all workers use.
+pub(super) struct Shop {
+    pub spool: Arc<dyn Spool>,
+    pub delivery: Delivery,
+    pub connector: Connector,
+    pub log: ProtocolLog,
+    started_at: Timestamp,
+    started: Instant,
+}
+
+impl Shop {
+    pub(super) fn new(
+        spool: Arc<dyn Spool>,
+        delivery: Delivery,
+        connector: Connector,
+        log: ProtocolLog,
+    ) -> Shop {
+        Shop { spool, delivery, connector, log, started_at: clock::wall(), started: Instant::now() }
+    }
+
+    /// The time by a clock that does not jump.
+    fn now(&self) -> Timestamp {
+        self.started_at.after(self.started.elapsed())
+    }
+}
+
+/// News for the dispatcher.
+pub(super) enum Report {
+    /// An attempt ended.
+    Ended {
+        lane: Arc<Destination>,
+        claim: Claim,
+        verdict: Verdict,
+        feedback: Feedback,
+        /// Where the worker waits for its next order, if it does.
+        next: Option<oneshot::Sender<Order>>,
+    },
+    /// A resting worker left.
+    Left(Arc<Destination>),
+}
+
+/// A claimed post on its way to a worker.
+pub(super) struct Order {
+    lane: Arc<Destination>,
+    claim: Option<Claim>,
+    reports: mpsc::UnboundedSender<Report>,
+    shop: Arc<Shop>,
+}
+
+impl Order {
+    pub(super) fn new(
+        lane: &Arc<Destination>,
+        claim: Claim,
+        reports: &mpsc::UnboundedSender<Report>,
+        shop: &Arc<Shop>,
+    ) -> Order {
+        let (lane, reports, shop) = (Arc::clone(lane), reports.clone(), Arc::clone(shop));
+        Order { lane, claim: Some(claim), reports, shop }
+    }
+
+    /// Judges the outcome and reports it. The verdict goes to the log as well.
+    fn finish(mut self, outcome: &Outcome, log: &mut Transcript, next: Option<oneshot::Sender<Order>>) {
+        if let Some(claim) = self.claim.take() {
+            self.report(claim, outcome, Some(log), next);
+        }
+    }
+
+    fn report(
+        &self,
+        claim: Claim,
+        outcome: &Outcome,
+        log: Option<&mut Transcript>,
+        next: Option<oneshot::Sender<Order>>,
+    ) {
+        let now = self.shop.now();
+        let schedule = &self.shop.delivery.schedule;
+        let (verdict, feedback) =
+            retry::decide(schedule, &claim.post, claim.ended, outcome, now, fastrand::f64());
+        if let Some(log) = log.filter(|log| log.is_on()) {
+            dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
+            if verdict != Verdict::Delivered {
+                log.trouble();
+            }
+            log.flush();
+        }
+        let report = Report::Ended { lane: Arc::clone(&self.lane), claim, verdict, feedback, next };
+        // Without a dispatcher nobody settles: the post is sent again after a restart.
+        let _ = self.reports.send(report);
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.report(claim, &Outcome::Broken(Trouble::Crashed), None, None);
+        }
+    }
+}
+
+/// Works until there is no connection to keep and no order left.
+pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
+    let lane = Arc::clone(&order.lane);
+    let reports = order.reports.clone();
+    let transcript = shop.log.transcript('H');
+    let mut worker = Worker { shop, lane: Arc::clone(&lane), host: None, link: None, log: transcript };
+    loop {
+        let Some(claim) = order.claim.clone() else { return };
+        let outcome = worker.attempt(&claim).await;
+        if !worker.keeps_link() {
+            worker.link = None;
+            order.finish(&outcome, &mut worker.log, None);
+            return;
+        }
+        let (sender, receiver) = oneshot::channel();
+        order.finish(&outcome, &mut worker.log, Some(sender));
+        match worker.rest(receiver).await {
+            Some(next) => order = next,
+            None => break,
+        }
+    }
+    drop(worker);
+    let _ = reports.send(Report::Left(lane));
+}
+
+struct Worker {
+    shop: Arc<Shop>,
+    lane: Arc<Destination>,
+    host: Option<HeaderValue>,
+    link: Option<Link>,
+    log: Transcript,
+}
+
+impl Worker {
+    async fn attempt(&mut self, claim: &Claim) -> Outcome {
+        match self.exchange(claim).await {
+            Ok(response) => {
+                let retry_after = response.headers.get(RETRY_AFTER);
+                let retry_after =
+                    retry_after.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+                Outcome::Answered { status: response.status, retry_after }
+            }
+            Err(trouble) => {
+                self.link = None;
+                Outcome::Broken(trouble)
+            }
+        }
+    }
+
+    async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
+        if self.shop.now() >= self.shop.delivery.schedule.ends_at(&claim.post) {
+            return Err(Trouble::Expired);
+        }
+        let body = self.shop.spool.body(claim).await.map_err(unread)?;
+        let deadline = Instant::now() + self.shop.delivery.total_timeout;
+        let request = request::build(claim, &self.host()?, body)?;
+        if self.link.as_ref().is_some_and(Link::is_reusable) {
+            match self.send(claim, request.clone(), deadline).await {
+                Err(failure) if failure.is_unanswered => {
+                    self.log.note("connection was closed meanwhile, once more on a fresh one");
+                }
+                result => return result.map_err(|failure| failure.trouble),
+            }
+        }
+        self.connect(claim, deadline).await?;
+        self.send(claim, request, deadline).await.map_err(|failure| failure.trouble)
+    }
+
+    async fn connect(&mut self, claim: &Claim, deadline: Instant) -> Result<(), Trouble> {
+        self.link = None;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = self.shop.delivery.connect_timeout.min(left);
+        match self.shop.connector.connect(&self.lane, limit).await {
+            Ok(connected) => {
+                self.link = Some(Link::open(connected).await?);
+                Ok(())
+            }
+            Err(trouble) => {
+                let (id, attempt, to) = (claim.post.id, claim.attempt, &self.lane);
+                self.log.note(format_args!("{id} attempt {attempt}: no connection to {to}"));
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        claim: &Claim,
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
+        let Some(link) = &mut self.link else {
+            return Err(Failure { trouble: Trouble::Crashed, is_unanswered: false });
+        };
+        if self.log.is_on() {
+            dialogue::note_connection(&mut self.log, claim.post.id, claim.attempt, &self.lane, link);
+            dialogue::note_request(&mut self.log, &request);
+        }
+        let response = link.send(request, self.shop.delivery.response_timeout, deadline).await?;
+        if self.log.is_on() {
+            dialogue::note_response(&mut self.log, &response);
+        }
+        Ok(response)
+    }
+
+    /// The `Host` header, made once a worker.
+    fn host(&mut self) -> Result<HeaderValue, Trouble> {
+        if self.host.is_none() {
+            let host = HeaderValue::try_from(self.lane.authority());
+            let host = host.map_err(|_| Trouble::Unsendable("the host is not valid in HTTP".to_owned()))?;
+            self.host = Some(host);
+        }
+        self.host.clone().ok_or(Trouble::Crashed)
+    }
+
+    fn keeps_link(&self) -> bool {
+        let most = self.shop.delivery.max_posts_per_connection;
+        self.link.as_ref().is_some_and(|link| link.is_reusable() && (most == 0 || link.posts < most))
+    }
+
+    /// Waits for the next order while the connection is worth keeping.
+    async fn rest(&mut self, mut next: oneshot::Receiver<Order>) -> Option<Order> {
+        if let Some(link) = &mut self.link {
+            tokio::select! {
+                biased;
+                order = &mut next => return order.ok(),
+                () = link.closed() => {}
+                () = sleep(self.shop.delivery.keep_alive) => {}
+            }
+        }
+        self.link = None;
+        // An order may have been put into the channel in the same moment.
+        next.close();
+        next.try_recv().ok()
+    }
+}
+
+fn unread(error: SpoolError) -> Trouble {
+    match error {
+        SpoolError::Damaged(place) => Trouble::Damaged(place),
+        other => Trouble::Unreadable(other.to_string()),
+    }
+}

@@ -1,0 +1,124 @@
+//! The one door: whoever brings mail, it is composed and committed here.
+//!
+//! At RCPT the door says where a forward-path leads, or refuses it with a
+//! sentence that helps: strangers may use routes only, and a URL whose literal
+//! address no post may reach is refused at once. At the end of the mail data all
+//! posts of a message are composed and committed in one step; only then is there
+//! an id to acknowledge. The door knows no sockets and holds no mail.
+
+use crate::clock::{self, Ids};
+use crate::compose::{self, Endpoint, HeaderControl, Receipt};
+use crate::deliver::target::{Egress, permit_origin};
+use crate::envelope::{Client, Envelope, Refusal, Target};
+use crate::network::Network;
+use crate::post::{MessageId, Trust};
+use crate::smtp::session::Policy;
+use crate::spool::{Committed, Health, Spool, SpoolError};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Messages from this size on are composed where they hold nobody up.
+const LARGE: usize = 128 * 1024;
+
+/// Who may do what at a door.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Clients in these networks may name URLs themselves.
+    pub trusted_networks: Vec<Network>,
+    /// What URLs may lead to.
+    pub egress: Egress,
+}
+
+/// A door; see the module.
+pub struct Intake {
+    options: Options,
+    compose: Arc<compose::Options>,
+    spool: Arc<dyn Spool>,
+    ids: Arc<Ids>,
+}
+
+impl Intake {
+    /// A door to `spool`; all doors of a spool share `ids`.
+    pub fn new(
+        options: Options,
+        compose: Arc<compose::Options>,
+        spool: Arc<dyn Spool>,
+        ids: Arc<Ids>,
+    ) -> Intake {
+        Intake { options, compose, spool, ids }
+    }
+
+    /// Composes and commits a message; its id, or that of the earlier message
+    /// with the same idempotency key. Nothing is kept of a message that is
+    /// refused.
+    pub async fn admit(&self, envelope: Envelope, data: Bytes) -> Result<MessageId, Refusal> {
+        let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
+        let composed = if data.len() < LARGE {
+            compose::compose(&self.compose, &envelope, receipt, data)
+        } else {
+            let options = Arc::clone(&self.compose);
+            let compose = move || compose::compose(&options, &envelope, receipt, data);
+            let composed = tokio::task::spawn_blocking(compose).await;
+            composed.unwrap_or_else(|_| Err(Refusal::new(451, (3, 0), "the message could not be composed")))
+        };
+        let composition = composed?;
+        for remark in &composition.remarks {
+            tracing::info!(message = %receipt.message, "{remark}");
+        }
+        match self.spool.commit(composition.admission).await {
+            Ok(Committed::Kept) => Ok(receipt.message),
+            Ok(Committed::Repeated(earlier)) => Ok(earlier),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    fn is_trusted(&self, client: &Client) -> bool {
+        // No address: it came over a socket in the file system.
+        client.address.is_none_or(|address| {
+            self.options.trusted_networks.iter().any(|network| network.contains(address))
+        })
+    }
+}
+
+impl Policy for Intake {
+    fn sender(&self, _client: &Client, _reverse_path: &str) -> Result<(), Refusal> {
+        match &*self.spool.health().borrow() {
+            Health::Open => Ok(()),
+            Health::Full => Err(refusal(&SpoolError::Full)),
+            Health::Failed(reason) => Err(refusal(&SpoolError::Failed(reason.clone()))),
+        }
+    }
+
+    fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal> {
+        let target = compose::target(&self.compose, forward_path)?;
+        let refused = |text: &str| Err(Refusal::new(550, (7, 1), text));
+        if !matches!(target, Target::Route { .. }) && !self.is_trusted(client) {
+            return refused("only trusted networks may name a URL; use a configured route");
+        }
+        match &target {
+            Target::Header { .. } if self.compose.header_control == HeaderControl::Off => {
+                refused("headers steer nothing here; use another recipient form")
+            }
+            Target::Direct { url, .. } => {
+                let endpoint: Result<Endpoint, _> = url.parse();
+                let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant, Trust::Wire));
+                match origin.map(|origin| permit_origin(&self.options.egress, &origin)) {
+                    Ok(Err(denied)) => refused(&denied.to_string()),
+                    _ => Ok(target),
+                }
+            }
+            _ => Ok(target),
+        }
+    }
+}
+
+/// What a spool's error means for a client: it is to try again.
+fn refusal(error: &SpoolError) -> Refusal {
+    match error {
+        SpoolError::Full => Refusal::new(452, (3, 1), "insufficient storage; try again later"),
+        SpoolError::Closed => Refusal::new(451, (3, 2), "the gateway is stopping; try again later"),
+        SpoolError::Failed(_) | SpoolError::Damaged(_) => {
+            Refusal::new(451, (3, 0), "the spool cannot write; try again later")
+        }
+    }
+}

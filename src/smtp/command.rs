@@ -1,0 +1,395 @@
+//! One command line, parsed (RFC 5321 section 4.1).
+//!
+//! Verbs and keywords in any case, blanks after the colon or at the end of the
+//! line, a path without angle brackets and any name (or none) after HELO are
+//! taken, because programs send them. Control characters and broken UTF-8 are
+//! not, because they end up in logs and headers. A forward-path reaches to the
+//! last `>` of the line: a URL in it may hold `>` and blanks. Paths are handed
+//! on as they are written, but for a source route, which is dropped (RFC 5321
+//! appendix C). Parameters that say nothing to this gateway are checked and
+//! forgotten. What a command means in its place is the session's matter.
+
+use super::reply::Reply;
+
+/// What the client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// HELO and the client's name for itself.
+    Helo(&'a str),
+    /// EHLO and the client's name for itself.
+    Ehlo(&'a str),
+    /// MAIL: begins a transaction.
+    Mail(Mail<'a>),
+    /// RCPT and the forward-path without brackets.
+    Rcpt(&'a str),
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP, with anything behind it.
+    Noop,
+    /// VRFY, with anything behind it.
+    Vrfy,
+    /// HELP, with anything behind it.
+    Help,
+    /// QUIT.
+    Quit,
+    /// A command of the standard that is not offered: EXPN, TURN, ETRN and such.
+    NotOffered,
+    /// BDAT, which is not offered, and would be followed by mail data.
+    Bdat,
+    /// The first line of an HTTP request.
+    Http,
+}
+
+/// The argument of MAIL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mail<'a> {
+    /// Reverse-path without brackets; empty is the null sender.
+    pub path: &'a str,
+    /// Size of the message as declared (RFC 1870), the greatest value when it is
+    /// beyond measure.
+    pub size: Option<u64>,
+    /// Whether addresses beyond ASCII may follow (RFC 6531).
+    pub encoding: Encoding,
+}
+
+/// Which characters the addresses of a transaction may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// ASCII only.
+    #[default]
+    Ascii,
+    /// UTF-8, asked for by SMTPUTF8.
+    Utf8,
+}
+
+/// What is wrong with a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// No command of any standard.
+    Unknown,
+    /// Control characters, or octets that are not UTF-8.
+    Characters,
+    /// An argument where there is none, or none where one belongs.
+    Argument(&'static str),
+    /// Not a reverse-path.
+    ReversePath,
+    /// Not a forward-path.
+    ForwardPath,
+    /// An address beyond ASCII without SMTPUTF8.
+    NeedsUtf8,
+    /// A parameter with a value it cannot have.
+    Value,
+    /// The same parameter twice.
+    Twice,
+    /// A parameter nobody offered.
+    Parameter,
+}
+
+impl Wrong {
+    /// What the client is told.
+    pub fn reply(self) -> Reply<&'static str> {
+        match self {
+            Wrong::Unknown => Reply::new(500, (5, 1), "command not recognized"),
+            Wrong::Characters => Reply::new(501, (5, 2), "control characters or broken UTF-8 in the command"),
+            Wrong::Argument(syntax) => Reply::new(501, (5, 4), syntax),
+            Wrong::ReversePath => Reply::new(501, (1, 7), "syntax: MAIL FROM:<address>"),
+            Wrong::ForwardPath => Reply::new(501, (1, 3), "syntax: RCPT TO:<address>"),
+            Wrong::NeedsUtf8 => Reply::new(553, (6, 7), "an address beyond ASCII needs SMTPUTF8"),
+            Wrong::Value => Reply::new(501, (5, 4), "a parameter has a value it cannot have"),
+            Wrong::Twice => Reply::new(501, (5, 4), "a parameter is given twice"),
+            Wrong::Parameter => Reply::new(555, (5, 4), "a parameter is not known here"),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Helo,
+    Ehlo,
+    Mail,
+    Rcpt,
+    Data,
+    Rset,
+    Noop,
+    Vrfy,
+    Help,
+    Quit,
+    NotOffered,
+    Bdat,
+    Http,
+}
+
+/// The most frequent first.
+const VERBS: &[(&str, Verb)] = &[
+    ("MAIL", Verb::Mail),
+    ("RCPT", Verb::Rcpt),
+    ("DATA", Verb::Data),
+    ("EHLO", Verb::Ehlo),
+    ("QUIT", Verb::Quit),
+    ("RSET", Verb::Rset),
+    ("NOOP", Verb::Noop),
+    ("HELO", Verb::Helo),
+    ("VRFY", Verb::Vrfy),
+    ("HELP", Verb::Help),
+    ("EXPN", Verb::NotOffered),
+    ("TURN", Verb::NotOffered),
+    ("ETRN", Verb::NotOffered),
+    ("ATRN", Verb::NotOffered),
+    ("SEND", Verb::NotOffered),
+    ("SOML", Verb::NotOffered),
+    ("SAML", Verb::NotOffered),
+    ("AUTH", Verb::NotOffered),
+    ("STARTTLS", Verb::NotOffered),
+    ("BDAT", Verb::Bdat),
+    ("GET", Verb::Http),
+    ("POST", Verb::Http),
+    ("PUT", Verb::Http),
+    ("HEAD", Verb::Http),
+    ("DELETE", Verb::Http),
+    ("OPTIONS", Verb::Http),
+    ("CONNECT", Verb::Http),
+    ("PATCH", Verb::Http),
+    ("TRACE", Verb::Http),
+    ("PRI", Verb::Http),
+];
+
+/// Reads a line, given without its line end.
+pub fn parse(line: &[u8]) -> Result<Command<'_>, Wrong> {
+    let line = std::str::from_utf8(line).map_err(|_| Wrong::Characters)?;
+    if line.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) && line.chars().any(is_control) {
+        return Err(Wrong::Characters);
+    }
+    let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
+    let argument = argument.trim_matches(' ');
+    let known = VERBS.iter().find(|(name, _)| name.eq_ignore_ascii_case(verb));
+    let (_, verb) = known.ok_or(Wrong::Unknown)?;
+    let lone = |command, syntax| if argument.is_empty() { Ok(command) } else { Err(Wrong::Argument(syntax)) };
+    match verb {
+        Verb::Helo => Ok(Command::Helo(argument)),
+        Verb::Ehlo => Ok(Command::Ehlo(argument)),
+        Verb::Mail => parse_mail(argument).map(Command::Mail),
+        Verb::Rcpt => parse_rcpt(argument).map(Command::Rcpt),
+        Verb::Data => lone(Command::Data, "syntax: DATA"),
+        Verb::Rset => lone(Command::Rset, "syntax: RSET"),
+        Verb::Quit => lone(Command::Quit, "syntax: QUIT"),
+        Verb::Noop => Ok(Command::Noop),
+        Verb::Vrfy => Ok(Command::Vrfy),
+        Verb::Help => Ok(Command::Help),
+        Verb::NotOffered => Ok(Command::NotOffered),
+        Verb::Bdat => Ok(Command::Bdat),
+        Verb::Http => Ok(Command::Http),
+    }
+}
+
+/// Controls, and what moves or turns text where a log is read.
+fn is_control(char: char) -> bool {
+    let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || char.is_control()
+}
+
+fn parse_mail(argument: &str) -> Result<Mail<'_>, Wrong> {
+    let argument = after_keyword(argument, "FROM").ok_or(Wrong::ReversePath)?;
+    // Not the last `>`: that may belong to AUTH=<> (RFC 4954 section 5).
+    let end = |text: &str| {
+        let closing = |(at, _): &(usize, &str)| text.get(at + 1..).is_some_and(is_end_of_path);
+        text.match_indices('>').find(closing).map(|(at, _)| at)
+    };
+    let (path, parameters) = split_path(argument, end).ok_or(Wrong::ReversePath)?;
+    let mut mail = Mail { path, ..Mail::default() };
+    let mut seen = Seen::default();
+    for (keyword, value) in parameters.split(' ').filter(|word| !word.is_empty()).map(key_and_value) {
+        match seen.first(keyword, &["SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"])? {
+            0 => mail.size = Some(declared_size(value).ok_or(Wrong::Value)?),
+            1 => one_of(value, &["7BIT", "8BITMIME"])?,
+            2 if value.is_none() => mail.encoding = Encoding::Utf8,
+            3 | 5 => text(value)?,
+            4 => one_of(value, &["FULL", "HDRS"])?,
+            _ => return Err(Wrong::Value),
+        }
+    }
+    if !path.is_ascii() && mail.encoding == Encoding::Ascii {
+        return Err(Wrong::NeedsUtf8);
+    }
+    Ok(mail)
+}
+
+fn parse_rcpt(argument: &str) -> Result<&str, Wrong> {
+    let argument = after_keyword(argument, "TO").ok_or(Wrong::ForwardPath)?;
+    let (path, parameters) = split_path(argument, |text| text.rfind('>')).ok_or(Wrong::ForwardPath)?;
+    let mut seen = Seen::default();
+    for (keyword, value) in parameters.split(' ').filter(|word| !word.is_empty()).map(key_and_value) {
+        match seen.first(keyword, &["NOTIFY", "ORCPT"])? {
+            0 => {
+                let events = value.ok_or(Wrong::Value)?.split(',');
+                for event in events {
+                    one_of(Some(event), &["NEVER", "SUCCESS", "FAILURE", "DELAY"])?;
+                }
+            }
+            _ => text(value)?,
+        }
+    }
+    Ok(path)
+}
+
+/// What follows `FROM:` or `TO:`, with or without blanks around the colon.
+fn after_keyword<'a>(argument: &'a str, keyword: &str) -> Option<&'a str> {
+    let (found, rest) = argument.split_at_checked(keyword.len())?;
+    let rest = rest.trim_start_matches(' ').strip_prefix(':')?;
+    found.eq_ignore_ascii_case(keyword).then(|| rest.trim_start_matches(' '))
+}
+
+/// The path without brackets and source route, and the parameters behind it;
+/// `end` finds the closing bracket.
+fn split_path(argument: &str, end: impl Fn(&str) -> Option<usize>) -> Option<(&str, &str)> {
+    let (path, rest) = match argument.strip_prefix('<') {
+        Some(bracketed) => {
+            let (path, rest) = bracketed.split_at_checked(end(bracketed)?)?;
+            (path, rest.strip_prefix('>')?)
+        }
+        None => {
+            let (path, rest) = argument.split_at_checked(argument.find(' ').unwrap_or(argument.len()))?;
+            if path.is_empty() || path.contains(['<', '>']) {
+                return None;
+            }
+            (path, rest)
+        }
+    };
+    is_end_of_path(rest).then(|| (without_route(path), rest))
+}
+
+fn is_end_of_path(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(' ')
+}
+
+/// `@a,@b:c@d` is `c@d`.
+fn without_route(path: &str) -> &str {
+    let is_route = |route: &str| {
+        route.split(',').all(|hop| {
+            let domain = hop.strip_prefix('@').unwrap_or_default();
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+            !domain.is_empty() && domain.bytes().all(is_name)
+        })
+    };
+    match path.split_once(':') {
+        Some((route, path)) if is_route(route) => path,
+        _ => path,
+    }
+}
+
+fn key_and_value(parameter: &str) -> (&str, Option<&str>) {
+    match parameter.split_once('=') {
+        Some((keyword, value)) => (keyword, Some(value)),
+        None => (parameter, None),
+    }
+}
+
+/// Which parameters a command has had.
+#[derive(Default)]
+struct Seen(u8);
+
+impl Seen {
+    /// The place of `keyword` in `known`, when it comes for the first time.
+    fn first(&mut self, keyword: &str, known: &[&str]) -> Result<usize, Wrong> {
+        let place = known.iter().position(|name| name.eq_ignore_ascii_case(keyword));
+        let place = place.ok_or(Wrong::Parameter)?;
+        let before = self.0;
+        self.0 |= 1 << place;
+        if self.0 == before { Err(Wrong::Twice) } else { Ok(place) }
+    }
+}
+
+/// Digits only; a number that fits nowhere is as good as the greatest.
+fn declared_size(value: Option<&str>) -> Option<u64> {
+    let digits =
+        value.filter(|value| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(digits.parse().unwrap_or(u64::MAX))
+}
+
+fn one_of(value: Option<&str>, allowed: &[&str]) -> Result<(), Wrong> {
+    let value = value.ok_or(Wrong::Value)?;
+    if allowed.iter().any(|word| word.eq_ignore_ascii_case(value)) { Ok(()) } else { Err(Wrong::Value) }
+}
+
+/// Some text: addresses and envelope ids are nothing to this gateway.
+fn text(value: Option<&str>) -> Result<(), Wrong> {
+    if value.is_some_and(|value| !value.is_empty()) { Ok(()) } else { Err(Wrong::Value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forward_paths_as_programs_write_them() {
+        let rows = [
+            ("RCPT TO:<a@b>", "a@b"),
+            ("rcpt to: <a@b>  ", "a@b"),
+            ("Rcpt To :a@b", "a@b"),
+            ("RCPT TO:a@b NOTIFY=NEVER", "a@b"),
+            ("RCPT TO:<>", ""),
+            ("RCPT TO:<@a.example,@b:c@d>", "c@d"),
+            ("RCPT TO:<@post.domain>", "@post.domain"),
+            ("RCPT TO:<post@https://h/x?a=<b>&c=1>", "post@https://h/x?a=<b>&c=1"),
+            ("RCPT TO:<post@https://h/x y> ORCPT=rfc822;x notify=success,DELAY", "post@https://h/x y"),
+            ("RCPT TO:<\"https://h/x\" @post.domain>", "\"https://h/x\" @post.domain"),
+            ("RCPT TO:<\u{fc}@b>", "\u{fc}@b"),
+        ];
+        for (line, path) in rows {
+            assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(path)), "{line}");
+        }
+    }
+
+    #[test]
+    fn reverse_paths_and_their_parameters() {
+        let mail = |path, size, encoding| Ok(Command::Mail(Mail { path, size, encoding }));
+        let (ascii, utf8) = (Encoding::Ascii, Encoding::Utf8);
+        let rows = [
+            ("MAIL FROM:<>", mail("", None, ascii)),
+            ("mail from: a@b size=12 body=8bitmime ret=hdrs envid=x", mail("a@b", Some(12), ascii)),
+            ("MAIL FROM:<a@b> AUTH=<> SIZE=0", mail("a@b", Some(0), ascii)),
+            ("MAIL FROM:<a@b> AUTH=<>", mail("a@b", None, ascii)),
+            ("MAIL FROM:<a@b> SIZE=99999999999999999999", mail("a@b", Some(u64::MAX), ascii)),
+            ("MAIL FROM:<\"a b\"@c> SMTPUTF8", mail("\"a b\"@c", None, utf8)),
+            ("MAIL FROM:<\u{fc}@b> SMTPUTF8", mail("\u{fc}@b", None, utf8)),
+            ("MAIL FROM:<\u{fc}@b>", Err(Wrong::NeedsUtf8)),
+            ("MAIL FROM:", Err(Wrong::ReversePath)),
+            ("MAIL", Err(Wrong::ReversePath)),
+            ("MAIL FROM <a@b>", Err(Wrong::ReversePath)),
+            ("MAIL FROM:<a@b", Err(Wrong::ReversePath)),
+            ("MAIL FROM:<a@b>x", Err(Wrong::ReversePath)),
+            ("MAIL FROM:a@b>", Err(Wrong::ReversePath)),
+            ("MAIL TO:<a@b>", Err(Wrong::ReversePath)),
+            ("MAIL FROM:<a@b> SIZE=-1", Err(Wrong::Value)),
+            ("MAIL FROM:<a@b> SIZE=", Err(Wrong::Value)),
+            ("MAIL FROM:<a@b> SIZE", Err(Wrong::Value)),
+            ("MAIL FROM:<a@b> BODY=X", Err(Wrong::Value)),
+            ("MAIL FROM:<a@b> SMTPUTF8=1", Err(Wrong::Value)),
+            ("MAIL FROM:<a@b> RET=ALL", Err(Wrong::Value)),
+            ("MAIL FROM:<a@b> SIZE=1 size=1", Err(Wrong::Twice)),
+            ("MAIL FROM:<a@b> HOLDFOR=1", Err(Wrong::Parameter)),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(parse(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_commands() {
+        let rows: [(&[u8], Wrong); 9] = [
+            (b"", Wrong::Unknown),
+            (b" NOOP", Wrong::Unknown),
+            (b"FOO BAR", Wrong::Unknown),
+            (b"EHLO a\tb", Wrong::Characters),
+            (b"MAIL FROM:<a\rb@c>", Wrong::Characters),
+            (b"RCPT TO:<a\0@b>", Wrong::Characters),
+            (b"RCPT TO:<\xc0\xafa@b>", Wrong::Characters),
+            ("RCPT TO:<\u{202e}a@b>".as_bytes(), Wrong::Characters),
+            (b"DATA now", Wrong::Argument("syntax: DATA")),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(parse(line), Err(expected), "{line:?}");
+        }
+    }
+}

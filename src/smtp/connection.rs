@@ -1,0 +1,338 @@
+//! One connection: octets between its socket and its session.
+//!
+//! A round trip is one read and one write. Input goes through one buffer a
+//! thread, not one a connection, so an idle connection holds next to no memory;
+//! what the session cannot use yet, it keeps itself. Times are measured here: a
+//! whole command has a deadline, mail data a least speed, a reply must be taken.
+
+use super::Front;
+use super::connections::{Loan, Place};
+use super::session::{Answer, Demand, Dismissal, Policy, Session};
+use crate::envelope::Client;
+use crate::protocol_log::Transcript;
+use crate::tenant::Tenant;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Most octets of commands read at once: keeps the replies to them below 64 KiB.
+const COMMAND_READ: usize = 16 * 1024;
+/// Most octets of mail data read at once.
+const DATA_READ: usize = 64 * 1024;
+/// A session that says nothing for so long hands its lines to the protocol log.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long a client that is cut off may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// A buffer for replies that has grown beyond this is given back.
+const SMALL: usize = 4 * 1024;
+
+thread_local! {
+    static INPUT: RefCell<Box<[u8]>> = RefCell::new(vec![0; DATA_READ].into_boxed_slice());
+}
+
+/// One connection and its session.
+pub(super) struct Connection {
+    front: Arc<Front>,
+    stream: TcpStream,
+    session: Session,
+    transcript: Transcript,
+    out: Vec<u8>,
+    loan: Loan,
+    pace: Pace,
+    is_quiet: bool,
+    _place: Place,
+}
+
+/// Since when the client is waited for, and what came since.
+#[derive(Clone, Copy)]
+struct Pace {
+    since: Instant,
+    octets: u64,
+    of: Of,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The next command.
+    Command,
+    /// Mail data, measured in windows.
+    Data,
+}
+
+/// Why a conversation is over.
+enum End {
+    /// The session said its last word.
+    Closed,
+    /// The client is gone, or does not take our replies.
+    Lost(String),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Lost(format!("connection lost: {error}"))
+    }
+}
+
+impl End {
+    fn gone() -> End {
+        End::Lost("the client closed the connection".to_owned())
+    }
+}
+
+impl Connection {
+    /// A connection that was accepted and counted.
+    pub(super) fn new(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, place: Place) -> Connection {
+        let mut transcript = front.log.transcript('S');
+        transcript.note(format_args!("connected from {peer}"));
+        let client = Client {
+            address: Some(peer.ip()),
+            helo: String::new(),
+            tls: None,
+            login: None,
+            tenant: Tenant::default(),
+            session: transcript.name().to_owned(),
+        };
+        let session = Session::new(front.terms(peer.ip()), client);
+        let loan = Loan::new(&front.options.crowd);
+        let pace = Pace { since: Instant::now(), octets: 0, of: Of::Command };
+        Connection {
+            front,
+            stream,
+            session,
+            transcript,
+            out: Vec::new(),
+            loan,
+            pace,
+            is_quiet: false,
+            _place: place,
+        }
+    }
+
+    /// Talks until one side ends it.
+    pub(super) async fn run(mut self) {
+        // Replies leave whole: there is nothing to wait for.
+        let _ = self.stream.set_nodelay(true);
+        match self.converse().await {
+            Ok(()) => {}
+            Err(End::Closed) if self.session.has_quit() => {}
+            Err(End::Closed) => self.linger().await,
+            Err(End::Lost(why)) => self.transcript.note(why),
+        }
+    }
+
+    async fn converse(&mut self) -> Result<(), End> {
+        if self.is_early_talker().await? {
+            return self.dismiss(Dismissal::EarlyTalker).await;
+        }
+        self.session.greet(&mut self.out);
+        self.flush().await?;
+        let mut stop = self.front.stop.clone();
+        let mut stopped = pin!(async move { super::stopped(&mut stop).await });
+        let mut is_stopping = false;
+        loop {
+            if is_stopping && !self.session.is_in_transaction() {
+                return self.dismiss(Dismissal::ShuttingDown).await;
+            }
+            if let Some(why) = self.impatience() {
+                return self.dismiss(why).await;
+            }
+            let look = self.next_look();
+            let demand = tokio::select! {
+                biased;
+                () = &mut stopped, if !is_stopping => {
+                    is_stopping = true;
+                    continue;
+                }
+                demand = timeout_at(look, self.hear()) => demand,
+            };
+            match demand {
+                Ok(demand) => self.satisfy(demand?).await?,
+                // Nothing came: time for the log, then for another look at the clock.
+                Err(_) => {
+                    self.transcript.flush();
+                    self.is_quiet = true;
+                }
+            }
+        }
+    }
+
+    /// Does what the session demands until it wants to read on.
+    async fn satisfy(&mut self, mut demand: Demand) -> Result<(), End> {
+        loop {
+            self.note_commands();
+            match demand {
+                Demand::Read => return self.flush().await,
+                Demand::Close => {
+                    self.flush().await?;
+                    return Err(End::Closed);
+                }
+                Demand::Admit(envelope, data) => {
+                    let door = Arc::clone(&self.front.door);
+                    let answer = match door.admit(*envelope, data).await {
+                        Ok(id) => Answer::Accepted(id),
+                        Err(refusal) => Answer::Refused(refusal),
+                    };
+                    self.loan.end();
+                    demand = self.session.resolve(answer, &*door, &mut self.out);
+                    self.pace.since = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Reads once and feeds the session.
+    async fn hear(&mut self) -> Result<Demand, End> {
+        poll_fn(|context| INPUT.with_borrow_mut(|input| self.poll_hear(input, context))).await
+    }
+
+    fn poll_hear(&mut self, input: &mut [u8], context: &mut Context<'_>) -> Poll<Result<Demand, End>> {
+        let most = if self.session.is_receiving() { DATA_READ } else { COMMAND_READ };
+        let mut buffer = ReadBuf::new(input.get_mut(..most).unwrap_or_default());
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let input = buffer.filled();
+        if input.is_empty() {
+            if self.session.is_in_transaction() {
+                self.transcript.trouble();
+            }
+            return Poll::Ready(Err(End::gone()));
+        }
+        if self.session.is_receiving() {
+            self.pace.octets += input.len() as u64;
+            let octets = self.session.held() + input.len();
+            if !self.loan.raise(octets, &self.front.options.limits) {
+                self.session.overload();
+                self.loan.end();
+            }
+        }
+        let policy: &dyn Policy = &*self.front.door;
+        Poll::Ready(Ok(self.session.feed(input, policy, &mut self.out)))
+    }
+
+    /// Puts what was understood into the log, and starts the clock anew when it
+    /// was anything whole.
+    fn note_commands(&mut self) {
+        let transcript = &mut self.transcript;
+        let has_heard = self.session.tell(|line| transcript.received(line));
+        self.is_quiet &= !has_heard;
+        let of = if self.session.is_receiving() { Of::Data } else { Of::Command };
+        if has_heard || of != self.pace.of {
+            self.pace = Pace { since: Instant::now(), octets: 0, of };
+        }
+        if of == Of::Command && !self.session.is_in_transaction() {
+            // A message that was refused at its end holds nothing any more.
+            self.loan.end();
+        }
+    }
+
+    /// Whether the client has been waited for too long.
+    fn impatience(&mut self) -> Option<Dismissal> {
+        let options = &self.front.options;
+        let times = &options.timeouts;
+        let now = Instant::now();
+        let waited = now.duration_since(self.pace.since);
+        match self.pace.of {
+            Of::Command => {
+                let is_dense = options.crowd.is_dense(&options.limits);
+                let most = if is_dense { times.idle_under_pressure.min(times.idle) } else { times.idle };
+                (waited >= most).then_some(Dismissal::Idle)
+            }
+            Of::Data if waited < times.data_window => None,
+            Of::Data => {
+                let least = times.data_rate.saturating_mul(times.data_window.as_secs().max(1));
+                let is_slow = self.pace.octets < least;
+                self.pace = Pace { since: now, octets: 0, of: Of::Data };
+                is_slow.then_some(Dismissal::SlowData)
+            }
+        }
+    }
+
+    /// When to look at the clock again if nothing comes.
+    fn next_look(&self) -> Instant {
+        let times = &self.front.options.timeouts;
+        let since = self.pace.since;
+        let now = Instant::now();
+        let first = match self.pace.of {
+            Of::Data => since + times.data_window,
+            // The others may become many while this one says nothing.
+            Of::Command => (since + times.idle).min(now + times.idle_under_pressure),
+        };
+        if self.is_quiet { first } else { first.min(now + QUIET) }
+    }
+
+    /// Writes the replies, late when there were too many errors.
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let times = &self.front.options.timeouts;
+        let penalty = self.session.penalty();
+        if penalty > 0 {
+            tokio::time::sleep(times.error_delay * penalty).await;
+        }
+        note_replies(&mut self.transcript, &self.out);
+        let written = timeout(times.unread_reply, self.stream.write_all(&self.out)).await;
+        match written {
+            Ok(written) => written?,
+            Err(_) => return Err(End::Lost("the client does not read its replies".to_owned())),
+        }
+        self.out.clear();
+        self.out.shrink_to(SMALL);
+        Ok(())
+    }
+
+    async fn dismiss(&mut self, why: Dismissal) -> Result<(), End> {
+        self.session.dismiss(why, &mut self.out);
+        self.transcript.trouble();
+        self.flush().await?;
+        // Idle clients send nothing that could drown the reply.
+        if matches!(why, Dismissal::EarlyTalker | Dismissal::SlowData) { Err(End::Closed) } else { Ok(()) }
+    }
+
+    /// Whether something can be read before the greeting was sent; that is not
+    /// read for its meaning. The socket must become ready for the greeting anyway.
+    async fn is_early_talker(&self) -> Result<bool, End> {
+        let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
+        if !ready.is_readable() {
+            return Ok(false);
+        }
+        match self.stream.try_read(&mut [0]) {
+            Ok(0) => Err(End::gone()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets the client read the last reply: closing a socket with unread input
+    /// resets the connection, and a reset can overtake the reply.
+    async fn linger(&mut self) {
+        let drain = async {
+            self.stream.shutdown().await?;
+            let mut sink = [0; 512];
+            while self.stream.read(&mut sink).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Whatever happens now, the connection is over.
+        let _ = timeout(LINGER, drain).await;
+    }
+}
+
+fn note_replies(transcript: &mut Transcript, out: &[u8]) {
+    if !transcript.is_on() {
+        return;
+    }
+    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if matches!(line.first(), Some(b'4' | b'5')) {
+            transcript.trouble();
+        }
+        transcript.sent(String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
+    }
+}

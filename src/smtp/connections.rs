@@ -1,0 +1,214 @@
+//! How many connections there are, whose they are, and how much mail data they
+//! hold in memory.
+//!
+//! One [`Crowd`] is shared by all listeners whose options are clones of each
+//! other, so the limits hold over all of them. Every count is given back by the
+//! `Drop` of a guard: a session that panics leaks none.
+
+use super::words::Limits;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// New connections are counted over this long, from the first one.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts connections and their memory; clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    tally: Mutex<Tally>,
+    open: AtomicUsize,
+    memory: AtomicUsize,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowded {
+    /// There are too many in all.
+    InAll,
+    /// The address has too many.
+    ByAddress,
+    /// The address came too often within a minute.
+    ByRate,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    open: usize,
+    addresses: HashMap<IpAddr, Visits>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Visits {
+    open: usize,
+    since: Instant,
+    new: usize,
+}
+
+impl Tally {
+    fn enter(&mut self, address: IpAddr, limits: &Limits, now: Instant) -> Result<(), Crowded> {
+        self.sweep(now);
+        let visits = self.addresses.entry(address).or_insert(Visits { open: 0, since: now, new: 0 });
+        if now.duration_since(visits.since) >= WINDOW {
+            (visits.since, visits.new) = (now, 0);
+        }
+        visits.new = visits.new.saturating_add(1);
+        if self.open >= limits.connections {
+            return Err(Crowded::InAll);
+        }
+        if visits.new > limits.new_per_minute {
+            return Err(Crowded::ByRate);
+        }
+        if visits.open >= limits.connections_per_address {
+            return Err(Crowded::ByAddress);
+        }
+        visits.open += 1;
+        self.open += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, address: IpAddr) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(visits) = self.addresses.get_mut(&address) {
+            visits.open = visits.open.saturating_sub(1);
+        }
+    }
+
+    /// Forgets, once a window, the addresses that have nothing left to be counted.
+    fn sweep(&mut self, now: Instant) {
+        if now.duration_since(*self.swept.get_or_insert(now)) >= WINDOW {
+            self.swept = Some(now);
+            self.addresses.retain(|_, visits| visits.open > 0 || now.duration_since(visits.since) < WINDOW);
+        }
+    }
+}
+
+impl Crowd {
+    /// Counts one more connection, as long as the result is kept.
+    pub(super) fn enter(&self, address: IpAddr, limits: &Limits, now: Instant) -> Result<Place, Crowded> {
+        let mut tally = self.0.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.enter(address, limits, now)?;
+        self.0.open.store(tally.open, Ordering::Relaxed);
+        Ok(Place { crowd: self.clone(), address })
+    }
+
+    /// Whether more than 80 % of the connections are in use.
+    pub(super) fn is_dense(&self, limits: &Limits) -> bool {
+        self.0.open.load(Ordering::Relaxed) > limits.connections / 5 * 4
+    }
+}
+
+/// One counted connection.
+#[derive(Debug)]
+pub(super) struct Place {
+    crowd: Crowd,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let counts = &self.crowd.0;
+        let mut tally = counts.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.leave(self.address);
+        counts.open.store(tally.open, Ordering::Relaxed);
+    }
+}
+
+/// Memory for mail data, counted while it is kept.
+#[derive(Debug)]
+pub(super) struct Loan {
+    crowd: Crowd,
+    octets: usize,
+}
+
+impl Loan {
+    /// A loan of nothing yet.
+    pub(super) fn new(crowd: &Crowd) -> Loan {
+        Loan { crowd: crowd.clone(), octets: 0 }
+    }
+
+    /// Raises the loan to `octets`; false, and nothing changed, when all loans
+    /// together would be beyond the limit.
+    pub(super) fn raise(&mut self, octets: usize, limits: &Limits) -> bool {
+        let more = octets.saturating_sub(self.octets);
+        let memory = &self.crowd.0.memory;
+        if memory.fetch_add(more, Ordering::Relaxed).saturating_add(more) > limits.data_memory {
+            memory.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.octets += more;
+        true
+    }
+
+    /// Gives everything back.
+    pub(super) fn end(&mut self) {
+        self.crowd.0.memory.fetch_sub(std::mem::take(&mut self.octets), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn limits() -> Limits {
+        Limits { connections: 5, connections_per_address: 3, new_per_minute: 4, ..Limits::default() }
+    }
+
+    #[test]
+    fn each_limit_holds_and_places_come_back() {
+        let (crowd, limits, now) = (Crowd::default(), limits(), Instant::now());
+        let enter = |address| crowd.enter(address, &limits, now).map_err(|crowded| (crowded, address));
+        let mut places: Vec<_> = (0..3).map(|_| enter(A).unwrap()).collect();
+        assert_eq!(enter(A).unwrap_err().0, Crowded::ByAddress);
+        places.pop();
+        assert_eq!(enter(A).unwrap_err().0, Crowded::ByRate);
+        assert!(!crowd.is_dense(&limits));
+        places.extend((0..3).map(|_| enter(B).unwrap()));
+        assert!(crowd.is_dense(&limits));
+        assert_eq!(enter(B).unwrap_err().0, Crowded::InAll);
+        drop(places);
+        assert!(!crowd.is_dense(&limits));
+        assert_eq!(enter(B).unwrap_err().0, Crowded::ByRate);
+    }
+
+    #[test]
+    fn a_minute_later_the_visits_are_forgotten() {
+        let (crowd, limits, now) = (Crowd::default(), limits(), Instant::now());
+        for _ in 0..4 {
+            drop(crowd.enter(A, &limits, now));
+        }
+        assert!(crowd.enter(A, &limits, now + WINDOW - Duration::from_millis(1)).is_err());
+        assert!(crowd.enter(A, &limits, now + WINDOW).is_ok());
+        drop(crowd.enter(B, &limits, now + 2 * WINDOW));
+        assert_eq!(crowd.0.tally.lock().unwrap().addresses.len(), 1);
+    }
+
+    #[test]
+    fn memory_is_lent_to_the_limit_and_given_back() {
+        let limits = Limits { data_memory: 100, ..limits() };
+        let crowd = Crowd::default();
+        let (mut first, mut second) = (Loan::new(&crowd), Loan::new(&crowd));
+        assert!(first.raise(60, &limits) && second.raise(40, &limits));
+        assert!(first.raise(50, &limits), "less is no more");
+        assert!(!second.raise(41, &limits));
+        drop(first);
+        assert!(second.raise(100, &limits));
+        second.end();
+        assert_eq!(crowd.0.memory.load(Ordering::Relaxed), 0);
+    }
+}

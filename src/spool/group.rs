@@ -1,0 +1,228 @@
+//! One group of the log while it is put together: octets to be written, and
+//! what is to happen when they are durable.
+
+use super::catalog::{Noted, Place};
+use super::log::Moved;
+use super::record::{Accepted, HEAD, Record, State, encode, padded};
+use super::replay::share;
+use super::shared::{NOTES, Shared, piece};
+use super::{Committed, SpoolError};
+use crate::post::{Admission, MessageId, Timestamp};
+use crate::tenant::Tenant;
+use bytes::Bytes;
+use std::io::IoSlice;
+use std::ops::Range;
+use tokio::sync::oneshot;
+
+/// Answers a commit.
+type CommitAck = oneshot::Sender<Result<Committed, SpoolError>>;
+
+/// A piece of what is written.
+enum Part {
+    /// Octets of `Group::heads`.
+    Head(Range<usize>),
+    Blob(Bytes),
+    /// Zeros up to where the next record may begin.
+    Filling(usize),
+}
+
+/// What takes effect when the group is durable.
+pub(super) enum Staged {
+    Commit {
+        admission: Admission,
+        accepted_at: Timestamp,
+        place: Place,
+        ack: CommitAck,
+    },
+    Move {
+        moved: Moved,
+        place: Place,
+        ack: oneshot::Sender<()>,
+    },
+    /// A repeat: answered when what it repeats is durable.
+    Repeat {
+        answer: Committed,
+        ack: CommitAck,
+    },
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Group {
+    heads: Vec<u8>,
+    parts: Vec<Part>,
+    octets: u64,
+    staged: Vec<Staged>,
+    largest_meta: u64,
+}
+
+impl Group {
+    /// Octets to be written.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    /// Octets of the longest head and meta so far: a guess at the next one's.
+    pub fn largest_meta(&self) -> u64 {
+        self.largest_meta
+    }
+
+    /// Whether the group holds this message.
+    pub fn holds(&self, message: MessageId) -> bool {
+        self.staged.iter().any(|staged| staged.is_of(message))
+    }
+
+    /// The message in this group with this idempotency key.
+    pub fn noted(&self, tenant: &Tenant, key: &str) -> Option<MessageId> {
+        self.staged.iter().find_map(|staged| match staged {
+            Staged::Commit { admission, .. } => {
+                let is_same =
+                    admission.tenant == *tenant && admission.idempotency_key.as_deref() == Some(key);
+                is_same.then_some(admission.message)
+            }
+            _ => None,
+        })
+    }
+
+    /// Stages an answer to be given with the group's.
+    pub fn answer(&mut self, ack: CommitAck, answer: Committed) {
+        self.staged.push(Staged::Repeat { answer, ack });
+    }
+
+    /// Stages a message at this segment and offset; gives the acknowledgement
+    /// back when its record cannot be written.
+    pub fn push_commit(
+        &mut self,
+        admission: Admission,
+        accepted_at: Timestamp,
+        (segment, offset): (u64, u64),
+        ack: CommitAck,
+    ) -> Result<(), CommitAck> {
+        let record = Record::Accepted(Accepted::fresh(&admission, accepted_at));
+        let Some(total) = self.push_head(&record, segment) else { return Err(ack) };
+        self.push_blobs(&admission.blobs, total);
+        let place = Place { segment, offset, share: share(total, admission.posts.len()) };
+        self.staged.push(Staged::Commit { admission, accepted_at, place, ack });
+        Ok(())
+    }
+
+    /// Stages a copy of a record; it is dropped when nothing in it lives.
+    pub fn push_move(&mut self, moved: Moved, (segment, offset): (u64, u64), ack: oneshot::Sender<()>) {
+        let record = Record::Accepted(moved.accepted);
+        let total = self.push_head(&record, segment);
+        let Record::Accepted(accepted) = record else { return };
+        if let Some(total) = total {
+            self.push_blobs(&moved.blobs, total);
+            let living = accepted.states.iter().filter(|state| state.is_some()).count();
+            let place = Place { segment, offset, share: share(total, living) };
+            self.staged.push(Staged::Move { moved: Moved { accepted, ..moved }, place, ack });
+        }
+    }
+
+    /// Appends a record without blobs; false when it cannot be written.
+    pub fn push_record(&mut self, record: &Record<'_>, segment: u64) -> bool {
+        let total = self.push_head(record, segment);
+        total.inspect(|total| self.push_blobs(&[], *total)).is_some()
+    }
+
+    /// What to write.
+    pub fn parts(&self) -> Vec<IoSlice<'_>> {
+        static ZEROS: [u8; super::record::ALIGN] = [0; super::record::ALIGN];
+        let octets = self.parts.iter().map(|part| match part {
+            Part::Head(range) => self.heads.get(range.clone()).unwrap_or_default(),
+            Part::Filling(length) => ZEROS.get(..*length).unwrap_or_default(),
+            Part::Blob(blob) => blob,
+        });
+        octets.filter(|octets| !octets.is_empty()).map(IoSlice::new).collect()
+    }
+
+    /// The group is durable: posts become due, callers are answered.
+    pub fn publish(&mut self, shared: &Shared) {
+        let mut rung = Vec::new();
+        let mut index = shared.index();
+        for staged in &mut self.staged {
+            match staged {
+                Staged::Commit { admission, accepted_at, place, .. } => {
+                    if let Some(key) = &admission.idempotency_key {
+                        let expires_at = accepted_at.after(NOTES);
+                        let noted = Noted { message: admission.message, expires_at, place: *place };
+                        index.note(&admission.tenant, key, noted);
+                    }
+                    let blobs = std::mem::take(&mut admission.blobs);
+                    for post in std::mem::take(&mut admission.posts) {
+                        let due_at = post.not_before_at.unwrap_or(post.accepted_at);
+                        let blob = blobs.get(usize::from(post.body.number));
+                        let body = blob.and_then(|blob| piece(blob, post.body)).unwrap_or_default();
+                        let lane = post.destination.clone();
+                        index.admit(post, body, *place, State::fresh(due_at, shared.epoch));
+                        rung.push((lane, due_at.since(*accepted_at)));
+                    }
+                }
+                Staged::Move { moved, place, .. } => publish_move(&mut index, moved, *place),
+                Staged::Repeat { .. } => {}
+            }
+        }
+        drop(index);
+        for (lane, after) in rung {
+            shared.doorbell.ring(&lane, after);
+        }
+        self.answer_all(Ok);
+    }
+
+    /// The group could not be written.
+    pub fn refuse(&mut self, error: &SpoolError) {
+        self.answer_all(|_| Err(error.clone()));
+    }
+
+    fn answer_all(&mut self, answer: impl Fn(Committed) -> Result<Committed, SpoolError>) {
+        for staged in self.staged.drain(..) {
+            // A caller that has gone does not undo a commit.
+            match staged {
+                Staged::Commit { ack, .. } => drop(ack.send(answer(Committed::Kept))),
+                Staged::Repeat { ack, answer: repeated } => drop(ack.send(answer(repeated))),
+                Staged::Move { ack, .. } => drop(answer(Committed::Kept).map(|_| ack.send(()))),
+            }
+        }
+        self.heads.clear();
+        self.parts.clear();
+        self.octets = 0;
+    }
+
+    fn push_head(&mut self, record: &Record<'_>, segment: u64) -> Option<usize> {
+        let start = self.heads.len();
+        match encode(record, segment, &mut self.heads) {
+            Ok(total) => {
+                self.largest_meta = self.largest_meta.max((self.heads.len() - start) as u64);
+                self.parts.push(Part::Head(start..self.heads.len()));
+                Some(total)
+            }
+            Err(_) => {
+                self.heads.truncate(start);
+                None
+            }
+        }
+    }
+
+    fn push_blobs(&mut self, blobs: &[Bytes], total: usize) {
+        self.parts.extend(blobs.iter().cloned().map(Part::Blob));
+        self.parts.push(Part::Filling(padded(total) - total));
+        self.octets += padded(total) as u64;
+        debug_assert!(total >= HEAD, "a record is at least its head");
+    }
+}
+
+fn publish_move(index: &mut super::index::Index, moved: &Moved, place: Place) {
+    let living = moved.accepted.posts.iter().zip(&moved.accepted.states).filter(|(_, state)| state.is_some());
+    for (post, _) in living {
+        index.relocate(post.id, place);
+    }
+    if let Some(key) = &moved.accepted.idempotency_key {
+        let expires_at = moved.accepted.accepted_at.after(NOTES);
+        let noted = Noted { message: moved.accepted.message, expires_at, place };
+        index.note(&moved.accepted.tenant, key, noted);
+    }
+}

@@ -1,0 +1,204 @@
+//! The keeper: a thread that looks after a spool beside its writer.
+//!
+//! It reads the older segments at start while mail is already accepted, keeps a
+//! spare segment ready, watches the room on the disk, uses segments again when
+//! nothing in them lives, and copies stragglers forward when the disk holds much
+//! more than lives. Segments are given up strictly from the oldest on: the news
+//! that a post ended stands behind the post, so it can never be lost before it.
+
+use super::appender::{RESERVE, SPARE};
+use super::log::{Job, Moved};
+use super::record::Record;
+use super::segment::{self, Extent, Segment, UNKNOWN_END};
+use super::shared::Shared;
+use super::{Health, SpoolError};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// How often it looks.
+const ROUND: Duration = Duration::from_millis(100);
+/// How often it forgets what has expired.
+const TIDY: Duration = Duration::from_secs(30);
+/// Dead letters forgotten in one go.
+const LETTERS: usize = 1000;
+/// Segments beyond twice what lives before stragglers are copied.
+const SLACK: u64 = 4;
+
+/// See the module.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    tidied: Instant,
+}
+
+impl Keeper {
+    pub fn new(shared: Arc<Shared>, jobs: Sender<Job>) -> Keeper {
+        Keeper { shared, jobs, tidied: Instant::now() }
+    }
+
+    /// Reads the older segments, then works until `stop` is dropped.
+    pub fn run(mut self, older: &[(Segment, Extent)], stop: &Receiver<()>) {
+        super::replay::replay(&self.shared, older);
+        self.shared.recovered.send_replace(true);
+        loop {
+            self.watch_room();
+            if let Err(error) = self.provide().and_then(|()| self.give_up_segments()) {
+                tracing::warn!(%error, "the spool's housekeeping failed; it will be tried again");
+            }
+            if self.tidied.elapsed() > TIDY {
+                self.tidy();
+            }
+            match stop.recv_timeout(ROUND) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Opens or closes the door by the room that is left.
+    fn watch_room(&self) {
+        let Ok(room) = self.shared.disk.room() else { return };
+        let least = self.shared.options.least_room.max(room.total / 100 * self.shared.options.least_percent);
+        let is_failed = matches!(*self.shared.health.borrow(), Health::Failed(_));
+        if room.free < least {
+            self.shared.be(Health::Full);
+        } else if !is_failed || self.can_write() {
+            self.shared.be(Health::Open);
+        }
+    }
+
+    /// Whether the disk takes a durable write again after a failure.
+    fn can_write(&self) -> bool {
+        let probe = || {
+            self.shared.disk.create("probe", 4096)?;
+            self.shared.disk.remove("probe")
+        };
+        probe().is_ok()
+    }
+
+    /// Makes the reserve, and a spare segment when the writer will need one.
+    fn provide(&self) -> io::Result<()> {
+        let is_open = *self.shared.health.borrow() == Health::Open;
+        if !is_open {
+            return Ok(());
+        }
+        let segment = self.shared.options.segment;
+        if !self.shared.disk.list()?.iter().any(|name| name == RESERVE) {
+            self.shared.disk.reserve(RESERVE, segment)?;
+        }
+        if self.shared.wants_spare.swap(false, Ordering::Relaxed) {
+            self.shared.disk.create(SPARE, segment)?;
+            self.hand_over(Job::Spare { length: segment });
+        }
+        Ok(())
+    }
+
+    /// Uses or removes segments in which nothing lives, the oldest first.
+    fn give_up_segments(&self) -> io::Result<()> {
+        let segments = self.shared.segments();
+        let mut octets: u64 = segments.iter().map(|segment| segment.file.length().unwrap_or(0)).sum();
+        let Some((_active, older)) = segments.split_last() else { return Ok(()) };
+        for segment in older {
+            let number = segment.header.number;
+            let (tally, living) = {
+                let index = self.shared.index();
+                (index.tallies.of(number), index.tallies.octets())
+            };
+            let is_crowded = octets > 2 * living + SLACK * self.shared.options.segment;
+            let lives = tally.posts > 0 || tally.notes_until > self.shared.clock.now();
+            if lives && (!is_crowded || !self.copy_forward(segment)?) {
+                return Ok(());
+            }
+            octets -= segment.file.length().unwrap_or(0);
+            self.give_up(segment)?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&self, segment: &Segment) -> io::Result<()> {
+        let disk = &self.shared.disk;
+        self.shared.drop_segment(segment.header.number);
+        self.shared.index().tallies.forget(segment.header.number);
+        let is_whole = segment.file.length()? == self.shared.options.segment;
+        if is_whole && self.shared.wants_spare.swap(false, Ordering::Relaxed) {
+            disk.rename(&segment.name, SPARE)?;
+            disk.sync_names()?;
+            self.hand_over(Job::Spare { length: self.shared.options.segment });
+        } else {
+            disk.remove(&segment.name)?;
+            disk.sync_names()?;
+        }
+        Ok(())
+    }
+
+    /// Copies what lives in a segment to the end of the log; true when nothing
+    /// is left in it.
+    fn copy_forward(&self, segment: &Segment) -> io::Result<bool> {
+        let number = segment.header.number;
+        let end = self.shared.segment(number + 1).map(|next| next.header.previous_end);
+        let extent = end.filter(|end| *end != UNKNOWN_END).map_or(Extent::Open, Extent::Known);
+        let scan = segment::scan(&*segment.file, number, extent)?;
+        for found in scan.records {
+            let Record::Accepted(accepted) = found.record else { continue };
+            let from = super::catalog::Place { segment: number, offset: found.offset, share: 0 };
+            if !self.is_needed(&accepted, number) {
+                continue;
+            }
+            match self.shared.read_blobs(&accepted, found.meta, from) {
+                Ok(blobs) => {
+                    let (ack, moved) = tokio::sync::oneshot::channel();
+                    self.hand_over(Job::Move { moved: Moved { accepted, blobs, from }, ack });
+                    if moved.blocking_recv().is_err() {
+                        return Ok(false);
+                    }
+                }
+                // It stays where it is, and is announced when it is to be sent.
+                Err(SpoolError::Damaged(_)) => return Ok(false),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(self.shared.index().tallies.of(number).posts == 0)
+    }
+
+    fn is_needed(&self, accepted: &super::record::Accepted<'_>, number: u64) -> bool {
+        let now = self.shared.clock.now();
+        let mut index = self.shared.index();
+        let key = accepted.idempotency_key.as_deref();
+        let noted = key.and_then(|key| index.noted(&accepted.tenant, key, now));
+        let is_here = |id| index.find(id).is_some_and(|entry| entry.place.segment == number);
+        noted.is_some_and(|noted| noted.place.segment == number)
+            || accepted.posts.iter().map(|post| post.id).any(is_here)
+    }
+
+    fn tidy(&mut self) {
+        self.tidied = Instant::now();
+        let stale = self.shared.index().stale(self.shared.clock.now(), LETTERS);
+        if !stale.is_empty() {
+            self.hand_over(Job::Forget(stale));
+        }
+    }
+
+    fn hand_over(&self, job: Job) {
+        // Fails only when the writer has ended, and this thread will be next.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// Where the records of each segment end: its successor knows; the last one's
+/// end is given.
+pub(super) fn extents(segments: &[Segment], last_end: u64) -> Vec<(Segment, Extent)> {
+    let next = segments.iter().skip(1).map(Some).chain([None]);
+    let extent = |(segment, next): (&Segment, Option<&Segment>)| {
+        let extent = match next {
+            None => Extent::Known(last_end),
+            Some(next) if next.header.number != segment.header.number + 1 => Extent::Open,
+            Some(next) if next.header.previous_end == UNKNOWN_END => Extent::Open,
+            Some(next) => Extent::Known(next.header.previous_end),
+        };
+        (segment.clone(), extent)
+    };
+    segments.iter().zip(next).map(extent).collect()
+}

@@ -1,0 +1,399 @@
+//! The log's writer: one thread that makes groups of records durable.
+//!
+//! It takes all that waits, writes it with one `pwritev`, calls `fdatasync`
+//! once and answers all. Only it appends, and only it changes the index from
+//! what became durable, so the order of the log is the order of events.
+//! News of delivered posts rides with the next group, at the latest after
+//! [`RIDE`]: losing it means a repeat under the same id, never a loss.
+
+use super::appender::Appender;
+use super::catalog::Entry;
+use super::group::{Group, Staged};
+use super::record::{Accepted, Outcome, Record};
+use super::shared::Shared;
+use super::{Committed, Health, Settlement, SpoolError};
+use crate::post::{Admission, MessageId, Post, PostId};
+use bytes::Bytes;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Longest time that news of a delivered post waits for a group to ride with.
+const RIDE: Duration = Duration::from_millis(5);
+/// Jobs of one group.
+const GROUP_JOBS: usize = 1024;
+/// Octets after which a group is written before more is taken.
+const GROUP_OCTETS: u64 = 8 << 20;
+
+/// The fence of a claim.
+type Fence = u64;
+/// Answers a settlement.
+type SettleAck = oneshot::Sender<Result<(), SpoolError>>;
+
+/// Answers a close; not async, because closing blocks anyway.
+type CloseAck = std::sync::mpsc::Sender<Result<(), SpoolError>>;
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    Commit {
+        admission: Admission,
+        ack: oneshot::Sender<Result<Committed, SpoolError>>,
+    },
+    Settle {
+        done: Vec<(PostId, Fence, Settlement)>,
+        ack: SettleAck,
+    },
+    /// Ended posts wait in `Shared::riding`.
+    Ride,
+    /// Copies a record's living posts to the end of the log.
+    Move {
+        moved: Moved,
+        ack: oneshot::Sender<()>,
+    },
+    /// A spare segment is ready under its name.
+    Spare {
+        length: u64,
+    },
+    /// Dead letters whose time is over.
+    Forget(Vec<PostId>),
+    Close {
+        ack: CloseAck,
+    },
+}
+
+/// A record that is to be copied forward.
+pub(super) struct Moved {
+    pub accepted: Accepted<'static>,
+    pub blobs: Vec<Bytes>,
+    pub from: super::catalog::Place,
+}
+
+/// See the module.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    jobs: Receiver<Job>,
+    tail: Appender,
+    newest: MessageId,
+    /// Outcomes to be written with the next group, and whose they are.
+    settled: Vec<(PostId, Outcome)>,
+    acks: Vec<SettleAck>,
+    riding_since: Option<Instant>,
+    group: Group,
+    closing: Option<CloseAck>,
+    /// Nobody is left to ask for anything.
+    is_abandoned: bool,
+}
+
+impl Writer {
+    /// A writer that goes on behind segment `sealed.0`, which ended at `sealed.1`.
+    /// Makes the first segment, so that a disk that cannot be written is known
+    /// at once.
+    pub fn start(
+        shared: Arc<Shared>,
+        jobs: Receiver<Job>,
+        sealed: (u64, u64),
+        newest: MessageId,
+    ) -> Result<Writer, SpoolError> {
+        let mut writer = Writer {
+            tail: Appender::behind(Arc::clone(&shared), sealed),
+            shared,
+            jobs,
+            newest,
+            settled: Vec::new(),
+            acks: Vec::new(),
+            riding_since: None,
+            group: Group::default(),
+            closing: None,
+            is_abandoned: false,
+        };
+        writer.tail.rotate(0, newest)?;
+        Ok(writer)
+    }
+
+    /// Works until the spool is closed or dropped.
+    pub fn run(mut self) {
+        while self.collect() {
+            self.finish_group();
+            if self.shared.index().broken {
+                self.rebuild();
+            }
+            if let Some(ack) = self.closing.take() {
+                let closed = self.write_closed();
+                // Whoever closed may have stopped waiting.
+                let _ = ack.send(closed);
+                return;
+            }
+        }
+    }
+
+    /// Waits for something to write and stages all that waits; false when
+    /// nobody can ask any more and nothing is left.
+    fn collect(&mut self) -> bool {
+        let first = match self.riding_since {
+            None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(since) => self.jobs.recv_timeout(RIDE.saturating_sub(since.elapsed())),
+        };
+        let mut next = match first {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => {
+                self.riding_since = None;
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                // One last group takes along what rides.
+                let is_over = std::mem::replace(&mut self.is_abandoned, true);
+                if is_over || self.riding_since.take().is_none() {
+                    return false;
+                }
+                None
+            }
+        };
+        let mut taken = 0;
+        while let Some(job) = next {
+            self.stage(job);
+            taken += 1;
+            let is_full =
+                taken >= GROUP_JOBS || self.group.octets() >= GROUP_OCTETS || self.closing.is_some();
+            next = if is_full { None } else { self.jobs.try_recv().ok() };
+        }
+        true
+    }
+
+    fn stage(&mut self, job: Job) {
+        match job {
+            Job::Commit { admission, ack } => self.stage_commit(admission, ack),
+            Job::Settle { done, ack } => self.stage_settlements(done, ack),
+            Job::Ride => self.riding_since = self.riding_since.or_else(|| Some(Instant::now())),
+            Job::Move { moved, ack } => self.stage_move(moved, ack),
+            Job::Spare { length } => self.tail.take_spare(length),
+            Job::Forget(ids) => {
+                for id in ids {
+                    self.shared.index().end(id);
+                    self.settled.push((id, Outcome::Ended));
+                }
+            }
+            Job::Close { ack } => self.closing = Some(ack),
+        }
+    }
+
+    fn stage_commit(&mut self, admission: Admission, ack: oneshot::Sender<Result<Committed, SpoolError>>) {
+        if let Some(earlier) = self.earlier(&admission) {
+            self.group.answer(ack, earlier);
+            return;
+        }
+        let Some(segment) =
+            self.room_for(admission.blobs.iter().map(Bytes::len).sum(), admission.posts.len())
+        else {
+            // Nobody waits for the answer of a session that has gone.
+            let _ = ack.send(Err(self.trouble()));
+            return;
+        };
+        self.newest = self.newest.max(admission.message);
+        let accepted_at = self.shared.clock.now();
+        match self.group.push_commit(admission, accepted_at, segment, ack) {
+            Ok(()) => {}
+            Err(ack) => {
+                drop(ack.send(Err(SpoolError::Failed("a message too large for the spool".to_owned()))))
+            }
+        }
+    }
+
+    /// What a repeated commit is answered: the id was seen, or the key was.
+    fn earlier(&self, admission: &Admission) -> Option<Committed> {
+        let first = admission.posts.first()?.id;
+        if admission.message <= self.newest
+            && (self.group.holds(admission.message) || self.shared.index().find(first).is_some())
+        {
+            return Some(Committed::Kept);
+        }
+        let key = admission.idempotency_key.as_deref()?;
+        if let Some(message) = self.group.noted(&admission.tenant, key) {
+            return Some(Committed::Repeated(message));
+        }
+        let noted = self.shared.index().noted(&admission.tenant, key, self.shared.clock.now());
+        noted.map(|noted| Committed::Repeated(noted.message))
+    }
+
+    fn stage_settlements(&mut self, done: Vec<(PostId, Fence, Settlement)>, ack: SettleAck) {
+        let now = self.shared.clock.now();
+        let retain = self.shared.options.retain_failed;
+        let mut index = self.shared.index();
+        for (id, fence, settlement) in done {
+            let Some(held) = index.held(id, fence) else { continue };
+            let (tried, ended) = (held.tried, held.entry.state.ended);
+            self.settled.push((id, Outcome::of(&settlement, tried, ended, self.shared.epoch, now, retain)));
+        }
+        self.acks.push(ack);
+    }
+
+    fn stage_move(&mut self, mut moved: Moved, ack: oneshot::Sender<()>) {
+        let place = (moved.from.segment, moved.from.offset);
+        {
+            let mut index = self.shared.index();
+            let is_here = |entry: &Entry| (entry.place.segment, entry.place.offset) == place;
+            let state = |post: &Post| index.find(post.id).filter(is_here).map(|entry| entry.state);
+            moved.accepted.states = moved.accepted.posts.iter().map(state).collect();
+        }
+        if moved.accepted.idempotency_key.is_none() && moved.accepted.states.iter().all(Option::is_none) {
+            // It ended meanwhile.
+            let _ = ack.send(());
+            return;
+        }
+        let octets = moved.blobs.iter().map(Bytes::len).sum();
+        if let Some(segment) = self.room_for(octets, moved.accepted.posts.len()) {
+            self.group.push_move(moved, segment, ack);
+        }
+    }
+
+    /// The active segment and the offset at which the next record would begin;
+    /// makes room for one of about this size first.
+    fn room_for(&mut self, blobs: usize, posts: usize) -> Option<(u64, u64)> {
+        // Head and metas are small but not fixed: a generous guess rotates early.
+        let needed = blobs as u64 + 4096 + self.group.largest_meta() * 2 + posts as u64 * 8192;
+        if !self.tail.has_room(self.group.octets() + needed) {
+            self.finish_group();
+        }
+        if !self.tail.has_room(self.group.octets() + needed) {
+            let rotated = self.tail.rotate(needed, self.newest);
+            rotated.inspect_err(|error| self.announce(error)).ok()?;
+        }
+        let (segment, end) = self.tail.place()?;
+        Some((segment, end + self.group.octets()))
+    }
+
+    /// Writes, syncs and publishes what is staged, and the outcomes that ride.
+    fn finish_group(&mut self) {
+        let is_due = self.riding_since.is_none() || !self.acks.is_empty() || self.closing.is_some();
+        if self.group.is_empty() && !is_due {
+            return;
+        }
+        self.riding_since = None;
+        let riding = std::mem::take(&mut *self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner));
+        self.settled.extend(riding.into_iter().map(|id| (id, Outcome::Ended)));
+        let room = 4096 + self.settled.len() as u64 * 512;
+        if !self.group.is_empty() && !self.tail.has_room(self.group.octets() + room) {
+            let written = self.append(&Record::Settled(Vec::new()));
+            self.conclude_group(written);
+        }
+        if self.group.is_empty() && self.settled.is_empty() {
+            self.answer_settled(Ok(()));
+            return;
+        }
+        if self.group.is_empty()
+            && !self.tail.has_room(room)
+            && let Err(error) =
+                self.tail.rotate(room, self.newest).or_else(|_| self.tail.use_reserve(self.newest))
+        {
+            self.announce(&error);
+        }
+        let record = Record::Settled(std::mem::take(&mut self.settled));
+        let written = self.append(&record);
+        let Record::Settled(settled) = record else { return };
+        match &written {
+            Ok(()) => self.publish_settled(settled),
+            Err(_) => {
+                // The verdicts stand; they are written with the next group.
+                self.settled = settled;
+                self.riding_since = Some(Instant::now());
+            }
+        }
+        self.conclude_group(written.clone());
+        self.answer_settled(written);
+    }
+
+    fn conclude_group(&mut self, written: Result<(), SpoolError>) {
+        match written {
+            Ok(()) => self.group.publish(&self.shared),
+            Err(error) => {
+                self.announce(&error);
+                self.group.refuse(&error);
+            }
+        }
+    }
+
+    /// Appends the staged group and a record behind it.
+    fn append(&mut self, record: &Record<'_>) -> Result<(), SpoolError> {
+        let is_empty = matches!(record, Record::Settled(list) if list.is_empty());
+        if let Some((segment, _)) = self.tail.place()
+            && !is_empty
+        {
+            self.group.push_record(record, segment);
+        }
+        self.tail.append(&mut self.group.parts(), self.newest)
+    }
+
+    /// Lets what became durable take effect.
+    fn publish_settled(&self, settled: Vec<(PostId, Outcome)>) {
+        let now = self.shared.clock.now();
+        let mut rung = Vec::new();
+        let mut index = self.shared.index();
+        for (id, outcome) in settled {
+            match outcome {
+                // Already ended in the index; a repeat does no harm.
+                Outcome::Ended => index.end(id),
+                Outcome::Lives { state, .. } => {
+                    index.put_back(id, state);
+                    let lane = index.find(id).and_then(|entry| index.destination(&entry).cloned());
+                    rung.extend(lane.map(|lane| (lane, state.due_at.since(now))));
+                }
+            }
+        }
+        drop(index);
+        for (lane, after) in rung {
+            self.shared.doorbell.ring(&lane, after);
+        }
+    }
+
+    fn answer_settled(&mut self, answer: Result<(), SpoolError>) {
+        for ack in self.acks.drain(..) {
+            // The dispatcher need not wait.
+            let _ = ack.send(answer.clone());
+        }
+    }
+
+    /// Fills the catalog again after its engine failed.
+    fn rebuild(&mut self) {
+        tracing::warn!("filling the catalog from the log");
+        self.shared.index().begin_anew();
+        let extents = super::keeper::extents(&self.shared.segments(), self.tail.end());
+        super::replay::replay(&self.shared, &extents);
+    }
+
+    fn write_closed(&mut self) -> Result<(), SpoolError> {
+        self.append(&Record::Closed)
+    }
+
+    fn announce(&self, error: &SpoolError) {
+        self.shared.be(match error {
+            SpoolError::Full => Health::Full,
+            error => Health::Failed(error.to_string()),
+        });
+    }
+
+    fn trouble(&self) -> SpoolError {
+        match &*self.shared.health.borrow() {
+            Health::Full => SpoolError::Full,
+            Health::Failed(reason) => SpoolError::Failed(reason.clone()),
+            Health::Open => SpoolError::Failed("no segment to write to".to_owned()),
+        }
+    }
+}
+
+/// The file name of a segment.
+pub(super) fn name_of(number: u64) -> String {
+    format!("{number:016x}.seg")
+}
+
+/// The number in a segment's file name.
+pub(super) fn number_in(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+impl Staged {
+    /// Whether it is the commit of this message.
+    pub fn is_of(&self, message: MessageId) -> bool {
+        matches!(self, Staged::Commit { admission, .. } if admission.message == message)
+    }
+}

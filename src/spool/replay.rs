@@ -1,0 +1,150 @@
+//! Reading the log back: which posts live, found from the newest record to the
+//! oldest.
+//!
+//! Backwards, the first thing read of a post is its last word, so every post is
+//! taken in at most once and memory holds only ids whose message has not been
+//! reached yet. Damaged octets are set aside, counted and announced; what stands
+//! around them is used.
+
+use super::record::{Accepted, HEAD, Outcome, Record, State};
+use super::segment::{self, Extent, Gap, Scan, Segment};
+use super::shared::{NOTES, Shared};
+use super::{catalog::Noted, catalog::Place};
+use crate::post::PostId;
+use std::collections::{HashMap, HashSet};
+use std::io::IoSlice;
+use std::sync::atomic::Ordering;
+
+/// What later records said of posts whose message stands further back.
+#[derive(Default)]
+struct Later {
+    ended: HashSet<PostId>,
+    states: HashMap<PostId, State>,
+}
+
+/// Restores into the index every living post of these segments, given from the
+/// oldest to the newest, each with where its records end.
+pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
+    let mut later = Later::default();
+    for (segment, extent) in segments.iter().rev() {
+        match segment::scan(&*segment.file, segment.header.number, *extent) {
+            Ok(scan) => {
+                for gap in &scan.gaps {
+                    set_aside(shared, segment, *gap);
+                }
+                take_in(shared, segment, scan, &mut later);
+            }
+            Err(error) => {
+                shared.damages.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(segment = %segment.name, %error, "a spool segment cannot be read; its posts are missing until it can");
+            }
+        }
+    }
+}
+
+fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
+    for found in scan.records.into_iter().rev() {
+        match found.record {
+            Record::Closed => {}
+            Record::Settled(list) => {
+                for (id, outcome) in list.into_iter().rev() {
+                    if !later.ended.contains(&id) && !later.states.contains_key(&id) {
+                        match outcome {
+                            Outcome::Ended => drop(later.ended.insert(id)),
+                            Outcome::Lives { state, .. } => drop(later.states.insert(id, state)),
+                        }
+                    }
+                }
+            }
+            Record::Accepted(accepted) => {
+                let share = share(found.total, accepted.posts.len());
+                let place = Place { segment: segment.header.number, offset: found.offset, share };
+                restore(shared, &accepted, place, segment.header.epoch, later);
+            }
+        }
+    }
+}
+
+fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, epoch: u32, later: &mut Later) {
+    let now = shared.clock.now();
+    let mut index = shared.index();
+    let mut rung = Vec::new();
+    for (at, post) in accepted.posts.iter().enumerate() {
+        if later.ended.remove(&post.id) {
+            continue;
+        }
+        let Some(own) = accepted.state(at, epoch) else { continue };
+        let state = later.states.remove(&post.id).unwrap_or(own);
+        index.restore(post, place, state);
+        rung.push((&post.destination, state.due_at.since(now)));
+        if !accepted.states.is_empty() {
+            // A moved record: its original may still stand further back.
+            later.ended.insert(post.id);
+        }
+    }
+    if let Some(key) = &accepted.idempotency_key {
+        let expires_at = accepted.accepted_at.after(NOTES);
+        if expires_at > now && index.noted(&accepted.tenant, key, now).is_none() {
+            index.note(&accepted.tenant, key, Noted { message: accepted.message, expires_at, place });
+        }
+    }
+    drop(index);
+    for (lane, after) in rung {
+        shared.doorbell.ring(lane, after);
+    }
+}
+
+/// One post's part of a record.
+pub(super) fn share(total: usize, posts: usize) -> u32 {
+    u32::try_from(total / posts.max(1)).unwrap_or(u32::MAX).max(1)
+}
+
+/// Keeps a copy of damaged octets for people, and says so.
+fn set_aside(shared: &Shared, segment: &Segment, gap: Gap) {
+    shared.damages.fetch_add(1, Ordering::Relaxed);
+    let name = format!("damaged-{:016x}-{:08x}", segment.header.number, gap.start);
+    let length = gap.end.saturating_sub(gap.start);
+    let copy = || -> std::io::Result<()> {
+        let mut octets = vec![0; usize::try_from(length).unwrap_or(0)];
+        segment.file.read(&mut octets, gap.start)?;
+        let file = shared.disk.create(&name, 0)?;
+        file.write(&mut [IoSlice::new(&octets)], 0)?;
+        file.sync()
+    };
+    let kept = copy();
+    tracing::error!(
+        segment = %segment.name, offset = gap.start, octets = length, set_aside_as = %name, ?kept,
+        "damaged octets in the spool; posts in them are lost, all others are delivered"
+    );
+}
+
+/// The last word of a segment that has no successor: where it ends, the newest
+/// message in it, and whether the spool was closed in order.
+pub(super) struct Tail {
+    pub end: u64,
+    pub newest: u64,
+    pub is_closed: bool,
+}
+
+/// Reads the tail of the last segment.
+pub(super) fn tail(segment: &Segment) -> std::io::Result<Tail> {
+    let scan = segment::scan(&*segment.file, segment.header.number, Extent::Open)?;
+    let ids = scan.records.iter().filter_map(|found| match &found.record {
+        Record::Accepted(accepted) => Some(accepted.message.0),
+        _ => None,
+    });
+    let newest = ids.max().unwrap_or(0).max(segment.header.newest);
+    let is_closed = scan.records.last().is_some_and(|found| found.record == Record::Closed);
+    Ok(Tail { end: scan.end, newest, is_closed })
+}
+
+/// Where the blob with this number begins in a record and what its head says.
+pub(super) fn blob_place(
+    accepted: &Accepted<'_>,
+    meta: usize,
+    number: u16,
+) -> Option<(u64, super::record::BlobHead)> {
+    let number = usize::from(number);
+    let before: u64 = accepted.blobs.iter().take(number).map(|blob| u64::from(blob.length)).sum();
+    Some(((HEAD + meta) as u64 + before, *accepted.blobs.get(number)?))
+}

@@ -1,0 +1,232 @@
+//! Segment files: their header, reading records out of them, scanning them.
+//!
+//! A segment is a preallocated file with a header of [`FIRST`] octets and then
+//! records. The header carries the segment's number (the file's name is only a
+//! convenience), the epoch (how many unclean starts there were), and where the
+//! segment before it ended: what lies behind that end was refused and must not
+//! come back to life. The last segment has no successor to say so; there the
+//! records end at the first octets that are none, a torn tail.
+
+use super::disk::DiskFile;
+use super::record::{ALIGN, HEAD, Head, Record, padded};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+/// Where the first record of a segment begins.
+pub(super) const FIRST: u64 = 64;
+/// Stands for the previous segment's end where the header was lost.
+pub(super) const UNKNOWN_END: u64 = u64::MAX;
+/// Begins every segment file.
+const MAGIC: &[u8; 8] = b"pgspool1";
+/// Octets read at a time by a scan.
+const WINDOW: usize = 256 * 1024;
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// The segment's number; numbers grow by one.
+    pub number: u64,
+    /// Unclean starts before it was begun.
+    pub epoch: u32,
+    /// Where the records of the segment before it end; 0 when there is none.
+    pub previous_end: u64,
+    /// The greatest message id when it was begun.
+    pub newest: u64,
+}
+
+impl Header {
+    /// Writes the header and makes it durable.
+    pub fn write(&self, file: &dyn DiskFile) -> io::Result<()> {
+        let mut octets = Vec::with_capacity(64);
+        octets.extend_from_slice(MAGIC);
+        for word in [self.number, u64::from(self.epoch), self.previous_end, self.newest] {
+            octets.extend_from_slice(&word.to_le_bytes());
+        }
+        let checksum = crc32c::crc32c(&octets);
+        octets.extend_from_slice(&checksum.to_le_bytes());
+        octets.resize(64, 0);
+        file.write(&mut [IoSlice::new(&octets)], 0)?;
+        file.sync()
+    }
+
+    /// Reads the header; `None` when the file does not begin with a whole one.
+    pub fn read(file: &dyn DiskFile) -> io::Result<Option<Header>> {
+        let mut octets = [0; 64];
+        match file.read(&mut octets, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let word =
+            |at: usize| octets.get(at..at + 8).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
+        let parse = || {
+            let checksum = u32::from_le_bytes(octets.get(40..44)?.try_into().ok()?);
+            let is_whole = octets.starts_with(MAGIC) && crc32c::crc32c(octets.get(..40)?) == checksum;
+            let epoch = u32::try_from(word(16)?).ok()?;
+            let header = Header { number: word(8)?, epoch, previous_end: word(24)?, newest: word(32)? };
+            is_whole.then_some(header)
+        };
+        Ok(parse())
+    }
+}
+
+/// A record and where it stands.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub offset: u64,
+    /// Octets of head, meta and blobs.
+    pub total: usize,
+    /// Octets of the meta.
+    pub meta: usize,
+    pub record: Record<'static>,
+}
+
+/// Octets that are no record although one follows or should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub start: u64,
+    pub end: u64,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub records: Vec<Found>,
+    /// Damage between records, and before the end where it is known.
+    pub gaps: Vec<Gap>,
+    /// Where the records end.
+    pub end: u64,
+}
+
+/// Where the records of a segment end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Its successor says so: whatever is missing before was damaged.
+    Known(u64),
+    /// It is the last one, and its tail may be torn.
+    Open,
+}
+
+/// Whether the blobs of a record are checked along with its head and meta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blobs {
+    Checked,
+    Unread,
+}
+
+/// Reads all records of segment `number`. An error is one of reading; damage is
+/// a gap, and the scan goes on behind it.
+pub(super) fn scan(file: &dyn DiskFile, number: u64, extent: Extent) -> io::Result<Scan> {
+    let length = file.length()?;
+    let limit = match extent {
+        Extent::Known(end) => end.min(length),
+        Extent::Open => length,
+    };
+    let mut window = Window { file, limit, start: 0, octets: Vec::new() };
+    let mut scan = Scan { end: FIRST, ..Scan::default() };
+    let mut at = FIRST;
+    while at + HEAD as u64 <= limit {
+        let found = record_at(&mut window, number, at, Blobs::Checked)?;
+        let Some(found) = found else {
+            at = window.next_candidate(at + ALIGN as u64)?;
+            continue;
+        };
+        if at > scan.end {
+            scan.gaps.push(Gap { start: scan.end, end: at });
+        }
+        at += padded(found.total) as u64;
+        scan.end = at;
+        scan.records.push(found);
+    }
+    if extent != Extent::Open && scan.end < limit {
+        scan.gaps.push(Gap { start: scan.end, end: limit });
+        scan.end = limit;
+    }
+    Ok(scan)
+}
+
+fn record_at(window: &mut Window<'_>, number: u64, at: u64, blobs: Blobs) -> io::Result<Option<Found>> {
+    let Some(head) = Head::read(window.octets(at, HEAD)?) else { return Ok(None) };
+    if at + head.total as u64 > window.limit {
+        return Ok(None);
+    }
+    let Some(record) = head.decode(number, window.octets(at, HEAD + head.meta)?) else { return Ok(None) };
+    if let (Blobs::Checked, Record::Accepted(accepted)) = (blobs, &record) {
+        let mut offset = at + (HEAD + head.meta) as u64;
+        for blob in &accepted.blobs {
+            if window.checksum(offset, blob.length as usize)? != blob.checksum {
+                return Ok(None);
+            }
+            offset += u64::from(blob.length);
+        }
+    }
+    Ok(Some(Found { offset: at, total: head.total, meta: head.meta, record }))
+}
+
+/// Reads one record of segment `number`; `None` when it is damaged.
+pub(super) fn read_record(file: &dyn DiskFile, number: u64, offset: u64) -> io::Result<Option<Found>> {
+    let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new() };
+    record_at(&mut window, number, offset, Blobs::Unread)
+}
+
+/// A moving piece of a file.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    limit: u64,
+    start: u64,
+    octets: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// `length` octets from `at`; fewer at the limit.
+    fn octets(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
+        let end = (at + length as u64).min(self.limit);
+        if at < self.start || end > self.start + self.octets.len() as u64 {
+            let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let left = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX);
+            // A first look at a record takes a little, a scan soon grows it.
+            let step = if self.octets.is_empty() { 4096 } else { WINDOW };
+            self.octets.resize(wanted.max(step).min(left), 0);
+            self.start = at;
+            self.file.read(&mut self.octets, at)?;
+        }
+        let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        let until = usize::try_from(end.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        Ok(self.octets.get(from..until).unwrap_or_default())
+    }
+
+    /// CRC32C of `length` octets from `at`, in pieces: a blob may be large.
+    fn checksum(&mut self, mut at: u64, mut length: usize) -> io::Result<u32> {
+        let mut checksum = 0;
+        while length > 0 {
+            let octets = self.octets(at, length.min(WINDOW))?;
+            if octets.is_empty() {
+                break;
+            }
+            checksum = crc32c::crc32c_append(checksum, octets);
+            at += octets.len() as u64;
+            length -= octets.len();
+        }
+        Ok(checksum)
+    }
+
+    /// The next place from `at` where a record could begin.
+    fn next_candidate(&mut self, mut at: u64) -> io::Result<u64> {
+        while at + HEAD as u64 <= self.limit {
+            let octets = self.octets(at, WINDOW)?;
+            let candidate = octets.chunks_exact(ALIGN).position(Head::begins);
+            match candidate {
+                Some(place) => return Ok(at + (place * ALIGN) as u64),
+                None => at += padded(octets.len().max(1)) as u64,
+            }
+        }
+        Ok(self.limit)
+    }
+}
+
+/// A segment that can be read.
+#[derive(Clone)]
+pub(super) struct Segment {
+    pub header: Header,
+    pub name: String,
+    pub file: Arc<dyn DiskFile>,
+}

@@ -1,0 +1,490 @@
+//! The SMTP specification as dialogues: one behaviour a file in `dialogs/`.
+//!
+//! Each file is run in memory (groups of commands whole, octet by octet, and cut
+//! at random places) and over TCP. Its lines:
+//!
+//! ```text
+//! option message 100           a limit, or bare_newline normalize|refuse|lf
+//! begin data                   greeting, EHLO, MAIL, RCPT, DATA as far as named
+//! C: line                      sent with CRLF; lines up to the next S are one group
+//! C< "raw\r\noctets" * 3       sent as they are, three times
+//! S: 250 2.0.0 OK              exactly this line
+//! S* 250                       any reply with this code, however many lines
+//! 20x S: …                     twenty times (C: and S: alike)
+//! ! spool full                 full, failed or open; `! door refuses` after the dot
+//! = accepted 2                 so many messages were kept so far
+//! = message "octets"           and these are the octets of the last one
+//! = paths <a@b> <c@d>          and these its reverse-path and forward-paths
+//! = delayed 3                  so many error replies are delayed (in memory only)
+//! closed                       the gateway has closed the connection
+//! ```
+//!
+//! All replies to a group must be there after the group was fed, which is one
+//! write of the driver. Without `closed` the session must be open at the end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use bytes::Bytes;
+use postgate::envelope::{Client, Envelope, Refusal, Target};
+use postgate::post::MessageId;
+use postgate::protocol_log::ProtocolLog;
+use postgate::smtp::session::{Answer, Demand, Session};
+use postgate::smtp::words::Terms;
+use postgate::smtp::{self, BareNewline, Door, Limits, Options, Policy};
+use postgate::tenant::Tenant;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const HOSTNAME: &str = "gateway.example";
+
+/// Keeps what it is given; refuses `nobody@…`, and whatever a dialogue says.
+#[derive(Default)]
+struct World {
+    messages: Mutex<Vec<(Envelope, Bytes)>>,
+    mood: Mutex<String>,
+}
+
+impl World {
+    fn is(&self, mood: &str) -> bool {
+        *self.mood.lock().unwrap() == mood
+    }
+
+    fn keep(&self, envelope: Envelope, data: Bytes) -> Result<MessageId, Refusal> {
+        if self.is("door refuses") {
+            return Err(Refusal::new(554, (6, 0), "the message is not wanted"));
+        }
+        let mut messages = self.messages.lock().unwrap();
+        messages.push((envelope, data));
+        Ok(MessageId(0x52a0_0000_0000_0000 + messages.len() as u64))
+    }
+}
+
+impl Policy for World {
+    fn sender(&self, _: &Client, _: &str) -> Result<(), Refusal> {
+        match self.mood.lock().unwrap().as_str() {
+            "spool full" => Err(Refusal::new(452, (3, 1), "the spool is full, try again later")),
+            "spool failed" => Err(Refusal::new(451, (3, 0), "the spool cannot be written, try again later")),
+            _ => Ok(()),
+        }
+    }
+
+    fn recipient(&self, _: &Client, path: &str) -> Result<Target, Refusal> {
+        if path.is_empty() || path.starts_with("nobody@") {
+            return Err(Refusal::new(550, (1, 1), "no such recipient"));
+        }
+        Ok(Target::Route { route: path.to_owned(), detail: None })
+    }
+}
+
+impl Door for World {
+    fn admit(
+        &self,
+        envelope: Envelope,
+        data: Bytes,
+    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+        Box::pin(async move { self.keep(envelope, data) })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Vec<u8>),
+    Line(String),
+    Code(String),
+    Mood(String),
+    Accepted(usize),
+    Message(Vec<u8>),
+    Paths(String),
+    Delayed(u32),
+    Closed,
+}
+
+struct Dialog {
+    limits: Limits,
+    bare_newline: BareNewline,
+    steps: Vec<Step>,
+}
+
+fn parse(text: &str) -> Dialog {
+    let bare_newline = BareNewline::Normalize;
+    let mut dialog = Dialog { limits: Limits::default(), bare_newline, steps: Vec::new() };
+    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let (times, line) = match line.split_once("x ") {
+            Some((times, rest)) if times.parse::<usize>().is_ok() => (times.parse().unwrap(), rest),
+            _ => (1, line),
+        };
+        for _ in 0..times {
+            dialog.read_line(line);
+        }
+    }
+    dialog
+}
+
+impl Dialog {
+    fn read_line(&mut self, line: &str) {
+        if let Some(line) = line.strip_prefix("C: ") {
+            self.steps.push(Step::Send(format!("{line}\r\n").into_bytes()));
+        } else if line == "C:" {
+            self.steps.push(Step::Send(b"\r\n".to_vec()));
+        } else if let Some(raw) = line.strip_prefix("C< ") {
+            self.steps.push(Step::Send(octets(raw)));
+        } else if let Some(line) = line.strip_prefix("S: ") {
+            self.steps.push(Step::Line(line.to_owned()));
+        } else if let Some(code) = line.strip_prefix("S* ") {
+            self.steps.push(Step::Code(code.to_owned()));
+        } else if let Some(mood) = line.strip_prefix("! ") {
+            self.steps.push(Step::Mood(mood.to_owned()));
+        } else if line == "closed" {
+            self.steps.push(Step::Closed);
+        } else {
+            let (word, rest) = line.split_once(' ').expect(line);
+            let (what, value) = rest.split_once(' ').unwrap_or((rest, ""));
+            match (word, what) {
+                ("begin", _) => self.begin(what),
+                ("option", _) => self.option(what, value),
+                ("=", "accepted") => self.steps.push(Step::Accepted(value.parse().unwrap())),
+                ("=", "message") => self.steps.push(Step::Message(octets(value))),
+                ("=", "paths") => self.steps.push(Step::Paths(value.to_owned())),
+                ("=", "delayed") => self.steps.push(Step::Delayed(value.parse().unwrap())),
+                _ => panic!("not understood: {line}"),
+            }
+        }
+    }
+
+    fn begin(&mut self, state: &str) {
+        self.steps.push(Step::Code("220".to_owned()));
+        let rows = [
+            ("hello", "EHLO client.example", "250"),
+            ("mail", "MAIL FROM:<a@client.example>", "250"),
+            ("rcpt", "RCPT TO:<b@gateway.example>", "250"),
+            ("data", "DATA", "354"),
+        ];
+        let last = rows.iter().position(|(name, _, _)| *name == state).expect(state);
+        for (_, line, code) in &rows[..=last] {
+            self.steps.push(Step::Send(format!("{line}\r\n").into_bytes()));
+            self.steps.push(Step::Code((*code).to_owned()));
+        }
+    }
+
+    fn option(&mut self, name: &str, value: &str) {
+        let limits = &mut self.limits;
+        let limit = match name {
+            "bare_newline" => {
+                self.bare_newline = match value {
+                    "normalize" => BareNewline::Normalize,
+                    "refuse" => BareNewline::Refuse,
+                    "lf" => BareNewline::Lf,
+                    _ => panic!("not understood: {value}"),
+                };
+                return;
+            }
+            "message" => &mut limits.message,
+            "header" => &mut limits.header,
+            "header_fields" => &mut limits.header_fields,
+            "command_line" => &mut limits.command_line,
+            "recipients" => &mut limits.recipients,
+            "messages" => &mut limits.messages,
+            "soft_errors" => &mut limits.soft_errors,
+            "hard_errors" => &mut limits.hard_errors,
+            "junk_commands" => &mut limits.junk_commands,
+            "data_memory" => &mut limits.data_memory,
+            _ => panic!("no such limit: {name}"),
+        };
+        *limit = value.parse().unwrap();
+    }
+
+    /// Steps in rounds: what is sent at once, then what must be there.
+    fn rounds(&self) -> Vec<(Vec<u8>, Vec<Step>)> {
+        let mut rounds = vec![(Vec::new(), Vec::new())];
+        for step in &self.steps {
+            let (sent, expected) = rounds.last_mut().unwrap();
+            match step {
+                Step::Send(octets) if expected.is_empty() => sent.extend_from_slice(octets),
+                Step::Send(octets) => rounds.push((octets.clone(), Vec::new())),
+                other => expected.push(other.clone()),
+            }
+        }
+        rounds
+    }
+}
+
+/// `"raw\r\n" * 3`
+fn octets(text: &str) -> Vec<u8> {
+    let inner = text.strip_prefix('"').expect(text);
+    let (inner, times) = match inner.rsplit_once("\" * ") {
+        Some((inner, times)) => (inner, times.parse().unwrap()),
+        None => (inner.strip_suffix('"').expect(text), 1),
+    };
+    let mut octets = Vec::new();
+    let mut chars = inner.chars();
+    while let Some(char) = chars.next() {
+        if char != '\\' {
+            octets.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        octets.push(match chars.next().expect(text) {
+            'r' => b'\r',
+            'n' => b'\n',
+            't' => b'\t',
+            '0' => 0,
+            'x' => {
+                let digits: String = chars.by_ref().take(2).collect();
+                u8::from_str_radix(&digits, 16).expect(text)
+            }
+            other => u8::try_from(other).expect(text),
+        });
+    }
+    octets.repeat(times)
+}
+
+/// The replies that came and have not been checked; and what else is known.
+struct Seen<'a> {
+    lines: Vec<String>,
+    world: &'a World,
+    is_closed: bool,
+    delayed: Option<u32>,
+}
+
+impl Seen<'_> {
+    fn next_line(&mut self) -> Result<String, String> {
+        if self.lines.is_empty() { Err("no reply".to_owned()) } else { Ok(self.lines.remove(0)) }
+    }
+
+    fn check(&mut self, step: &Step) -> Result<(), String> {
+        let found = match step {
+            Step::Line(expected) => match self.next_line()? {
+                line if line == *expected => return Ok(()),
+                line => line,
+            },
+            Step::Code(code) => loop {
+                let line = self.next_line()?;
+                if !line.starts_with(&format!("{code}-")) {
+                    break if line.starts_with(&format!("{code} ")) { return Ok(()) } else { line };
+                }
+            },
+            Step::Accepted(count) => match self.world.messages.lock().unwrap().len() {
+                found if found == *count => return Ok(()),
+                found => format!("{found} messages"),
+            },
+            Step::Message(octets) => match self.world.messages.lock().unwrap().last() {
+                Some((_, data)) if data[..] == octets[..] => return Ok(()),
+                found => format!("{found:?}"),
+            },
+            Step::Paths(paths) => match self.world.messages.lock().unwrap().last() {
+                Some((envelope, _)) if paths_of(envelope) == *paths => return Ok(()),
+                found => format!("{found:?}"),
+            },
+            Step::Delayed(count) if self.delayed.is_none_or(|found| found == *count) => return Ok(()),
+            Step::Closed if self.is_closed => return Ok(()),
+            Step::Mood(mood) => {
+                mood.clone_into(&mut self.world.mood.lock().unwrap());
+                return Ok(());
+            }
+            _ => format!("delayed {:?}, closed {}", self.delayed, self.is_closed),
+        };
+        Err(format!("expected {step:?}, found {found}"))
+    }
+}
+
+fn paths_of(envelope: &Envelope) -> String {
+    let recipients = envelope.recipients.iter().map(|recipient| format!(" <{}>", recipient.forward_path));
+    format!("<{}>{}", envelope.reverse_path, recipients.collect::<String>())
+}
+
+/// Runs a dialogue against the session alone; `cut` says how long the next piece is.
+fn run_in_memory(dialog: &Dialog, mut cut: impl FnMut() -> usize) -> Result<(), String> {
+    let world = World::default();
+    let terms = Terms {
+        hostname: HOSTNAME.to_owned(),
+        limits: dialog.limits.clone(),
+        bare_newline: dialog.bare_newline,
+    };
+    let client = Client {
+        address: Some("127.0.0.1".parse().unwrap()),
+        helo: String::new(),
+        tls: None,
+        login: None,
+        tenant: Tenant::default(),
+        session: "S0000".to_owned(),
+    };
+    let mut session = Session::new(Arc::new(terms), client);
+    let mut out = Vec::new();
+    session.greet(&mut out);
+    let (mut is_closed, mut delayed) = (false, 0);
+    for (sent, expected) in dialog.rounds() {
+        let mut rest = &sent[..];
+        while !rest.is_empty() && !is_closed {
+            let (piece, behind) = rest.split_at(cut().clamp(1, rest.len()));
+            rest = behind;
+            let mut demand = session.feed(piece, &world, &mut out);
+            while let Demand::Admit(envelope, data) = demand {
+                let answer = match world.keep(*envelope, data) {
+                    Ok(id) => Answer::Accepted(id),
+                    Err(refusal) => Answer::Refused(refusal),
+                };
+                demand = session.resolve(answer, &world, &mut out);
+            }
+            is_closed = matches!(demand, Demand::Close);
+        }
+        delayed += session.penalty();
+        let text = String::from_utf8(std::mem::take(&mut out)).unwrap();
+        assert!(text.is_empty() || text.ends_with("\r\n"), "{text:?}");
+        let lines = text.split_terminator("\r\n").map(str::to_owned).collect();
+        let mut seen = Seen { lines, world: &world, is_closed, delayed: Some(delayed) };
+        for step in &expected {
+            seen.check(step)?;
+        }
+        if !seen.lines.is_empty() {
+            return Err(format!("replies nobody expected: {:?}", seen.lines));
+        }
+    }
+    let ends_closed = dialog.steps.iter().any(|step| matches!(step, Step::Closed));
+    if is_closed == ends_closed { Ok(()) } else { Err(format!("closed at the end: {is_closed}")) }
+}
+
+/// Runs a dialogue over TCP, a group in one write.
+async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let world = Arc::new(World::default());
+    let mut options =
+        Options { hostname: HOSTNAME.to_owned(), limits: dialog.limits.clone(), ..Options::default() };
+    options.timeouts.error_delay = Duration::ZERO;
+    match dialog.bare_newline {
+        BareNewline::Lf => options.lf_networks.push("127.0.0.0/8".parse().unwrap()),
+        other => options.bare_newline = other,
+    }
+    let (stop, stopped) = watch::channel(false);
+    let door: Arc<dyn Door> = Arc::clone(&world) as Arc<dyn Door>;
+    let serving = tokio::spawn(smtp::serve(listener, Arc::new(options), door, ProtocolLog::off(), stopped));
+    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+    for (sent, expected) in dialog.rounds() {
+        stream.write_all(&sent).await.map_err(|error| error.to_string())?;
+        let mut seen = Seen { lines: Vec::new(), world: &world, is_closed: false, delayed: None };
+        for step in &expected {
+            match step {
+                Step::Line(_) => seen.lines.push(read_line(&mut stream).await?),
+                Step::Code(code) => loop {
+                    let line = read_line(&mut stream).await?;
+                    let is_last = !line.starts_with(&format!("{code}-"));
+                    seen.lines.push(line);
+                    if is_last {
+                        break;
+                    }
+                },
+                Step::Closed => seen.is_closed = read_line(&mut stream).await? == "closed",
+                _ => {}
+            }
+            seen.check(step)?;
+        }
+    }
+    let ends_closed = dialog.steps.iter().any(|step| matches!(step, Step::Closed));
+    if !ends_closed {
+        stream.shutdown().await.map_err(|error| error.to_string())?;
+        let rest = read_line(&mut stream).await?;
+        if rest != "closed" {
+            return Err(format!("a reply nobody expected: {rest}"));
+        }
+    }
+    drop(stream);
+    stop.send(true).unwrap();
+    tokio::time::timeout(DEADLINE, serving).await.expect("the sessions do not end").unwrap();
+    Ok(())
+}
+
+/// A line, or `closed`.
+async fn read_line(stream: &mut BufReader<TcpStream>) -> Result<String, String> {
+    let mut line = String::new();
+    let read = tokio::time::timeout(DEADLINE, stream.read_line(&mut line)).await;
+    match read.map_err(|_| "no reply in time".to_owned())? {
+        Ok(0) => Ok("closed".to_owned()),
+        Ok(_) => line.strip_suffix("\r\n").map(str::to_owned).ok_or(format!("no line: {line:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn dialogs() -> Vec<(String, Dialog)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs");
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 60, "only {} dialogues", files.len());
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    files.iter().map(|path| (name(path), parse(&std::fs::read_to_string(path).unwrap()))).collect()
+}
+
+fn assert_no_complaints(complaints: &[String]) {
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn in_memory_whole() {
+    let complain = |(name, dialog): (String, Dialog)| {
+        run_in_memory(&dialog, || usize::MAX).err().map(|complaint| format!("{name}: {complaint}"))
+    };
+    assert_no_complaints(&dialogs().into_iter().filter_map(complain).collect::<Vec<_>>());
+}
+
+#[test]
+fn in_memory_octet_by_octet() {
+    let complain = |(name, dialog): (String, Dialog)| {
+        run_in_memory(&dialog, || 1).err().map(|complaint| format!("{name}: {complaint}"))
+    };
+    assert_no_complaints(&dialogs().into_iter().filter_map(complain).collect::<Vec<_>>());
+}
+
+#[test]
+fn in_memory_cut_at_random() {
+    let mut complaints = Vec::new();
+    for (name, dialog) in dialogs() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            if let Err(complaint) = run_in_memory(&dialog, || random.usize(1..24)) {
+                complaints.push(format!("{name}, seed {seed}: {complaint}"));
+            }
+        }
+    }
+    assert_no_complaints(&complaints);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tcp() {
+    let mut complaints = Vec::new();
+    for (name, dialog) in dialogs() {
+        if let Err(complaint) = run_over_tcp(&dialog).await {
+            complaints.push(format!("{name}: {complaint}"));
+        }
+    }
+    assert_no_complaints(&complaints);
+}
+
+#[tokio::test]
+async fn a_wrong_dialogue_fails() {
+    let wrong = [
+        "S: 220 gateway.example Postgate ESMTP service ready!",
+        "S* 221",
+        "S* 220\nS* 250",
+        "S* 220\nC: NOOP\nS: 250 2.0.0 Ok",
+        "S* 220\nC: NOOP\nC: NOOP\nS* 250",
+        "S* 220\nclosed",
+        "S* 220\nC: QUIT\nS* 221",
+        "begin data\nC: .\nS* 250\n= accepted 2",
+        "begin data\nC: x\nC: .\nS* 250\n= message \"x\"",
+        "begin data\nC: .\nS* 250\n= paths <a@client.example>",
+    ];
+    let needs_no_wait = |text: &str| !text.ends_with("221") && !text.ends_with("closed");
+    for text in wrong {
+        let dialog = parse(text);
+        assert!(run_in_memory(&dialog, || usize::MAX).is_err(), "in memory: {text}");
+        if needs_no_wait(text) && text != "S* 220\nS* 250" {
+            assert!(run_over_tcp(&dialog).await.is_err(), "over TCP: {text}");
+        }
+    }
+    assert_eq!(run_in_memory(&parse("S* 220\nC: QUIT\nS* 221\nclosed"), || 1), Ok(()));
+}

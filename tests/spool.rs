@@ -1,0 +1,628 @@
+//! The spool: one conformance suite for every backend, and for the embedded one
+//! everything a disk can do to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/sim_disk.rs"]
+mod sim_disk;
+
+use bytes::Bytes;
+use postgate::post::{
+    Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
+};
+use postgate::spool::embedded::{Embedded, OpenError, Options};
+use postgate::spool::{Claim, Committed, Health, Settlement, Spool, SpoolError};
+use postgate::tenant::Tenant;
+use sim_disk::{Fault, SimDisk, Sync};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait for something that must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn lane(host: &str) -> Arc<Destination> {
+    let destination = Destination {
+        tenant: Tenant::default(),
+        scheme: Scheme::Http,
+        host: host.to_owned(),
+        port: 80,
+        trust: Trust::Wire,
+    };
+    Arc::new(destination)
+}
+
+/// A message with one post a host, whose body is `body`.
+fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
+    let raw = Bytes::from([b"Subject: x\r\n\r\n", body].concat());
+    let post = |(at, host): (usize, &&str)| Post {
+        id: PostId { message: MessageId(id), number: if hosts.len() == 1 { 0 } else { at as u16 + 1 } },
+        accepted_at: Timestamp(1),
+        destination: lane(host),
+        method: "POST".to_owned(),
+        path: format!("/{id}"),
+        headers: vec![Field { name: "Content-Type".to_owned(), value: b"text/plain".to_vec() }],
+        body: Blob { number: 0, start: 14, length: body.len() as u32 },
+        idempotency_key: None,
+        sender: String::new(),
+        recipient: "post@x".to_owned(),
+        not_before_at: None,
+        expires_at: None,
+        priority: 5,
+        tags: Vec::new(),
+        xs_message_id: None,
+        xs_mailing_id: None,
+    };
+    Admission {
+        message: MessageId(id),
+        tenant: Tenant::default(),
+        idempotency_key: None,
+        posts: hosts.iter().enumerate().map(post).collect(),
+        blobs: vec![raw],
+    }
+}
+
+fn again(after: Duration) -> Settlement {
+    Settlement::Again { after, reason: "503".to_owned() }
+}
+
+async fn claim_all(spool: &dyn Spool, host: &str) -> Vec<Claim> {
+    spool.claim(&lane(host), 10_000).await.unwrap().claims
+}
+
+async fn settle_all(spool: &dyn Spool, claims: Vec<Claim>, settlement: &Settlement) {
+    spool.settle(claims.into_iter().map(|claim| (claim, settlement.clone())).collect()).await.unwrap();
+}
+
+/// Runs a rule of the contract on every backend.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                let directory = tempfile::tempdir().unwrap();
+                let spool = Embedded::open(options(directory.path())).unwrap();
+                super::$name(&spool).await;
+                tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
+            })*
+            use super::*;
+        }
+    };
+}
+
+conformance!(
+    a_post_is_claimed_by_one_and_delivered_once,
+    all_posts_of_a_message_are_kept,
+    a_deferred_post_comes_back_with_the_next_attempt_number,
+    an_old_fence_changes_nothing_but_delivery,
+    posts_come_by_priority_then_age,
+    a_lane_tells_when_its_next_post_is_due,
+    lanes_end_with_their_posts,
+    a_dead_letter_is_not_claimed,
+    a_repeated_commit_makes_no_second_post,
+    an_idempotency_key_makes_one_message,
+    the_doorbell_names_the_lane,
+    dropping_a_commit_does_not_undo_it,
+);
+
+fn options(directory: &Path) -> Options {
+    Options { segment: 1 << 20, least_percent: 0, least_room: 0, ..Options::at(directory.join("spool")) }
+}
+
+async fn a_post_is_claimed_by_one_and_delivered_once(spool: &dyn Spool) {
+    assert_eq!(spool.commit(message(1, &["a"], b"hello")).await, Ok(Committed::Kept));
+    let claims = claim_all(spool, "a").await;
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].attempt, claims[0].ended), (1, 0));
+    assert_eq!(&*claims[0].post, &message(1, &["a"], b"hello").posts[0]);
+    assert_eq!(spool.body(&claims[0]).await.unwrap(), "hello");
+    assert!(claim_all(spool, "a").await.is_empty());
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    assert!(claim_all(spool, "a").await.is_empty());
+}
+
+async fn all_posts_of_a_message_are_kept(spool: &dyn Spool) {
+    spool.commit(message(1, &["a", "b", "a"], b"x")).await.unwrap();
+    let mut ids: Vec<_> = claim_all(spool, "a").await.iter().map(|claim| claim.post.id.to_string()).collect();
+    ids.extend(claim_all(spool, "b").await.iter().map(|claim| claim.post.id.to_string()));
+    assert_eq!(ids, ["0000000000000001-1", "0000000000000001-3", "0000000000000001-2"]);
+}
+
+async fn a_deferred_post_comes_back_with_the_next_attempt_number(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    for attempt in 1..5 {
+        let claims = claim_all(spool, "a").await;
+        assert_eq!((claims[0].attempt, claims[0].ended), (attempt, attempt - 1));
+        assert_eq!(spool.body(&claims[0]).await.unwrap(), "x");
+        settle_all(spool, claims, &again(Duration::ZERO)).await;
+    }
+    let claims = claim_all(spool, "a").await;
+    settle_all(spool, claims, &again(Duration::from_secs(60))).await;
+    assert!(claim_all(spool, "a").await.is_empty());
+}
+
+async fn an_old_fence_changes_nothing_but_delivery(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let old = claim_all(spool, "a").await;
+    settle_all(spool, old.clone(), &again(Duration::ZERO)).await;
+    let new = claim_all(spool, "a").await;
+    settle_all(spool, old.clone(), &Settlement::Failed { reason: "late".to_owned() }).await;
+    assert_eq!(spool.body(&new[0]).await.unwrap(), "x");
+    settle_all(spool, new, &again(Duration::ZERO)).await;
+    settle_all(spool, old, &Settlement::Delivered).await;
+    assert!(claim_all(spool, "a").await.is_empty());
+}
+
+async fn posts_come_by_priority_then_age(spool: &dyn Spool) {
+    for (id, priority) in [(1, 9), (2, 5), (3, 0), (4, 5)] {
+        let mut admission = message(id, &["a"], b"x");
+        admission.posts[0].priority = priority;
+        spool.commit(admission).await.unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        let claimed = spool.claim(&lane("a"), 1).await.unwrap();
+        order.extend(claimed.claims.iter().map(|claim| claim.post.id.message.0));
+    }
+    assert_eq!(order, [3, 2, 4, 1]);
+}
+
+async fn a_lane_tells_when_its_next_post_is_due(spool: &dyn Spool) {
+    assert_eq!(spool.claim(&lane("a"), 1).await.unwrap().next, None);
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    spool.commit(message(2, &["a"], b"x")).await.unwrap();
+    let claimed = spool.claim(&lane("a"), 1).await.unwrap();
+    assert_eq!(claimed.next, Some(Duration::ZERO));
+    settle_all(spool, claimed.claims, &again(Duration::from_secs(600))).await;
+    let claimed = spool.claim(&lane("a"), 1).await.unwrap();
+    let next = claimed.next.unwrap();
+    assert!(next > Duration::from_secs(590) && next <= Duration::from_secs(600), "{next:?}");
+    assert_eq!(spool.lanes().await.unwrap().len(), 1);
+}
+
+async fn lanes_end_with_their_posts(spool: &dyn Spool) {
+    spool.commit(message(1, &["a", "b"], b"x")).await.unwrap();
+    assert_eq!(spool.lanes().await.unwrap().len(), 2);
+    let claims = claim_all(spool, "a").await;
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    let lanes: Vec<_> = spool.lanes().await.unwrap().into_iter().map(|(lane, _)| lane.host.clone()).collect();
+    assert_eq!(lanes, ["b"]);
+}
+
+async fn a_dead_letter_is_not_claimed(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let claims = claim_all(spool, "a").await;
+    settle_all(spool, claims, &Settlement::Failed { reason: "404".to_owned() }).await;
+    let claimed = spool.claim(&lane("a"), 1).await.unwrap();
+    assert!(claimed.claims.is_empty() && claimed.next.is_none());
+    assert!(spool.lanes().await.unwrap().is_empty());
+}
+
+async fn a_repeated_commit_makes_no_second_post(spool: &dyn Spool) {
+    for _ in 0..2 {
+        assert_eq!(spool.commit(message(7, &["a"], b"x")).await, Ok(Committed::Kept));
+    }
+    assert_eq!(claim_all(spool, "a").await.len(), 1);
+}
+
+async fn an_idempotency_key_makes_one_message(spool: &dyn Spool) {
+    let keyed = |id, key: &str, tenant: &str| Admission {
+        idempotency_key: Some(key.to_owned()),
+        tenant: Tenant::new(tenant),
+        ..message(id, &["a"], b"x")
+    };
+    let (one, two) = tokio::join!(spool.commit(keyed(1, "k", "t")), spool.commit(keyed(2, "k", "t")));
+    assert_eq!((one, two), (Ok(Committed::Kept), Ok(Committed::Repeated(MessageId(1)))));
+    let repeated = spool.commit(keyed(3, "k", "t")).await;
+    assert_eq!(repeated, Ok(Committed::Repeated(MessageId(1))));
+    assert_eq!(spool.commit(keyed(4, "k", "other")).await, Ok(Committed::Kept));
+    assert_eq!(spool.commit(keyed(5, "other", "t")).await, Ok(Committed::Kept));
+    assert_eq!(claim_all(spool, "a").await.len(), 3);
+}
+
+async fn the_doorbell_names_the_lane(spool: &dyn Spool) {
+    let doorbell = spool.doorbell();
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let rung = tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+    assert_eq!(rung, [(lane("a"), Duration::ZERO)]);
+    let claims = claim_all(spool, "a").await;
+    settle_all(spool, claims, &again(Duration::from_secs(60))).await;
+    let rung = tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+    assert_eq!(rung[0].0, lane("a"));
+    assert!(rung[0].1 > Duration::from_secs(50));
+}
+
+async fn dropping_a_commit_does_not_undo_it(spool: &dyn Spool) {
+    let doorbell = spool.doorbell();
+    drop(spool.commit(message(1, &["a"], b"x")));
+    tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+    assert_eq!(claim_all(spool, "a").await.len(), 1);
+}
+
+fn close(spool: Embedded) {
+    spool.close().unwrap();
+}
+
+/// Claims everything of lane `a` after recovery, with the bodies.
+async fn contents(spool: &Embedded) -> BTreeMap<u64, (u32, Bytes)> {
+    spool.recovered().await;
+    let mut found = BTreeMap::new();
+    for claim in claim_all(spool, "a").await {
+        if let Ok(body) = spool.body(&claim).await {
+            found.insert(claim.post.id.message.0, (claim.attempt, body));
+        }
+    }
+    found
+}
+
+fn body(id: u64, octets: usize) -> Vec<u8> {
+    let mut dice = fastrand::Rng::with_seed(id);
+    (0..octets).map(|_| dice.u8(..)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn posts_survive_an_orderly_and_a_disorderly_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    for id in 1..=3 {
+        spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+    }
+    let claims = claim_all(&spool, "a").await;
+    settle_all(&spool, vec![claims[0].clone()], &Settlement::Delivered).await;
+    settle_all(&spool, vec![claims[1].clone()], &again(Duration::ZERO)).await;
+    close(spool);
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    assert_eq!(spool.newest(), MessageId(3));
+    let found = contents(&spool).await;
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(found[&2], (2, Bytes::from(body(2, 3000))));
+    assert_eq!(found[&3].0, 1, "nothing was under way when it was closed in order");
+    drop(spool);
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    let found = contents(&spool).await;
+    assert_eq!((found[&2].0, found[&3].0), (3, 2), "an attempt may have been cut short");
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idempotency_keys_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let keyed = |id| Admission { idempotency_key: Some("k".to_owned()), ..message(id, &["a"], b"x") };
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    spool.commit(keyed(1)).await.unwrap();
+    let claims = claim_all(&spool, "a").await;
+    settle_all(&spool, claims, &Settlement::Delivered).await;
+    close(spool);
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    assert_eq!(spool.commit(keyed(2)).await, Ok(Committed::Repeated(MessageId(1))));
+    close(spool);
+}
+
+#[test]
+fn a_second_process_is_refused_and_nobody_else_can_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    assert!(matches!(Embedded::open(options(directory.path())), Err(OpenError::InUse(_))));
+    close(spool);
+    let mut looked_at = 0;
+    for entry in walk(&path) {
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        let is_catalog = entry.starts_with(path.join("catalog"));
+        assert!(mode & 0o077 == 0 || is_catalog, "{} has mode {mode:o}", entry.display());
+        looked_at += 1;
+    }
+    assert!(looked_at > 3);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let Err(OpenError::Io(_, error)) = Embedded::open(options(directory.path())) else { panic!("opened") };
+    assert!(error.to_string().contains("chmod 700"), "{error}");
+}
+
+fn walk(path: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = vec![path.to_owned()];
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            found.extend(walk(&entry.unwrap().path()));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_of_rubbish_is_replaced_from_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let claims = claim_all(&spool, "a").await;
+    settle_all(&spool, claims, &again(Duration::ZERO)).await;
+    close(spool);
+    for file in walk(&directory.path().join("spool/catalog")).iter().filter(|path| path.is_file()) {
+        std::fs::write(file, [0x5a; 4000]).unwrap();
+    }
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    assert_eq!(contents(&spool).await[&1], (2, Bytes::from("x")));
+    close(spool);
+    std::fs::remove_dir_all(directory.path().join("spool/catalog")).unwrap();
+    std::fs::write(directory.path().join("spool/catalog"), "not even a directory").unwrap();
+    let spool = Embedded::open(options(directory.path())).unwrap();
+    assert_eq!(contents(&spool).await.len(), 1);
+    close(spool);
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.ends_with(".seg")).collect()
+}
+
+fn small(directory: &Path) -> Options {
+    Options { segment: 64 << 10, ..options(directory) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_used_again_and_stragglers_move_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    let mut straggler = message(1, &["late"], b"straggler");
+    straggler.idempotency_key = Some("k".to_owned());
+    spool.commit(straggler).await.unwrap();
+    let claims = claim_all(&spool, "late").await;
+    settle_all(&spool, claims, &again(Duration::ZERO)).await;
+    let mut id = 1;
+    let first = segments(&disk)[0].clone();
+    tokio::time::timeout(DEADLINE, async {
+        while segments(&disk).contains(&first) {
+            id += 1;
+            spool.commit(message(id, &["a"], &body(id, 4000))).await.unwrap();
+            let claims = claim_all(&spool, "a").await;
+            settle_all(&spool, claims, &Settlement::Delivered).await;
+        }
+    })
+    .await
+    .expect("the first segment is given up although a post in it lives");
+    assert!(segments(&disk).len() < 30, "{:?}", segments(&disk));
+    close(spool);
+    let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+    spool.recovered().await;
+    let claims = claim_all(&spool, "late").await;
+    assert_eq!((claims.len(), claims[0].attempt), (1, 2));
+    assert_eq!(spool.body(&claims[0]).await.unwrap(), "straggler");
+    let repeat = Admission { idempotency_key: Some("k".to_owned()), ..message(id + 1, &["a"], b"x") };
+    assert_eq!(spool.commit(repeat).await, Ok(Committed::Repeated(MessageId(1))));
+    assert!(claim_all(&spool, "a").await.is_empty(), "a delivered post came back");
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_larger_than_a_segment_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    spool.commit(message(1, &["a"], &body(1, 300_000))).await.unwrap();
+    spool.commit(message(2, &["a"], &body(2, 300))).await.unwrap();
+    close(spool);
+    let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+    let found = contents(&spool).await;
+    assert_eq!((&found[&1].1[..], &found[&2].1[..]), (&body(1, 300_000)[..], &body(2, 300)[..]));
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_costs_what_was_hit_and_is_announced() {
+    for seed in 0..40 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let directory = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(Sync::Honest);
+        let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+        for id in 1..=60 {
+            spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+        }
+        close(spool);
+        let names = segments(&disk);
+        let name = names[dice.usize(..names.len())].clone();
+        disk.damage(&name, |octets| {
+            let at = dice.usize(64..octets.len() / 2);
+            octets[at..at + 16].copy_from_slice(&[0xff; 16]);
+        });
+        let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+        let found = contents(&spool).await;
+        assert!(found.len() >= 58, "seed {seed}: {} of 60 left", found.len());
+        assert!(found.len() == 60 || spool.damages() > 0, "seed {seed}: a silent loss");
+        for (id, (_, octets)) in &found {
+            assert_eq!(octets, &body(*id, 3000), "seed {seed}: a wrong body");
+        }
+        drop(spool);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_segment_header_or_file_costs_no_other_post() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    for id in 1..=60 {
+        spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+    }
+    close(spool);
+    let names = segments(&disk);
+    assert!(names.len() >= 4, "{names:?}");
+    disk.damage(&names[1], |octets| octets[..64].fill(0));
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    assert_eq!(contents(&spool).await.len(), 60);
+    close(spool);
+    disk.remove_file(&names[2]);
+    let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+    let left = contents(&spool).await.len();
+    assert!((25..60).contains(&left), "{left}");
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_posts_settles_others_and_recovers() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    let mut health = spool.health();
+    tokio::time::timeout(DEADLINE, async {
+        while !disk.names().iter().any(|name| name == "reserve") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    for id in 1..=10 {
+        spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+    }
+    disk.fill(true);
+    let mut id = 10;
+    while spool.commit(message(id + 1, &["a"], &body(id, 3000))).await.is_ok() {
+        id += 1;
+        assert!(id < 1000, "the full disk was never noticed");
+    }
+    health.wait_for(|health| *health == Health::Full).await.unwrap();
+    assert_eq!(spool.commit(message(5000, &["a"], b"x")).await, Err(SpoolError::Full));
+    let claims = claim_all(&spool, "a").await;
+    assert_eq!(claims.len() as u64, id);
+    for claim in claims {
+        settle_all(&spool, vec![claim], &again(Duration::ZERO)).await;
+    }
+    disk.fill(false);
+    health.wait_for(|health| *health == Health::Open).await.unwrap();
+    assert_eq!(spool.commit(message(6000, &["a"], b"x")).await, Ok(Committed::Kept));
+    assert_eq!(contents(&spool).await.len() as u64, id + 1);
+    close(spool);
+}
+
+/// What a client of a spool knows when it all ends.
+#[derive(Default, Debug)]
+struct Ledger {
+    kept: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
+    delivered: BTreeSet<u64>,
+}
+
+/// Commits and settles until `messages` are through; the disk may fail meanwhile.
+async fn work(spool: &Embedded, messages: u64, seed: u64) -> Ledger {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut ledger = Ledger::default();
+    let mut id = 0;
+    while id < messages {
+        let batch: Vec<u64> = (0..dice.u64(1..6))
+            .map(|_| {
+                id += 1;
+                id
+            })
+            .collect();
+        let commits: Vec<_> =
+            batch.iter().map(|id| spool.commit(message(*id, &["a", "a"], &body(*id, 600)))).collect();
+        for (id, commit) in batch.iter().zip(commits) {
+            match commit.await {
+                Ok(_) => ledger.kept.insert(*id),
+                Err(_) => ledger.refused.insert(*id),
+            };
+        }
+        let claimed = spool.claim(&lane("a"), dice.usize(1..8)).await;
+        for claim in claimed.map(|claimed| claimed.claims).unwrap_or_default() {
+            let id = claim.post.id.message.0;
+            if dice.bool() {
+                let _ = spool.settle(vec![(claim, again(Duration::ZERO))]).await;
+            } else {
+                let _ = spool.settle(vec![(claim, Settlement::Delivered)]).await;
+                ledger.delivered.insert(id);
+            }
+        }
+    }
+    ledger
+}
+
+/// Compares a ledger with what a reopened spool holds; the complaints.
+async fn audit(ledger: &Ledger, spool: &Embedded) -> Vec<String> {
+    spool.recovered().await;
+    let mut found: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    let mut claims = claim_all(spool, "a").await;
+    // What could not be read for a moment is due a little later.
+    while let Some(next) = spool.claim(&lane("a"), 0).await.unwrap().next {
+        assert!(next < DEADLINE);
+        tokio::time::sleep(next).await;
+        claims.extend(claim_all(spool, "a").await);
+    }
+    for claim in claims {
+        let id = claim.post.id.message.0;
+        *found.entry(id).or_default() += 1;
+        match spool.body(&claim).await {
+            Ok(octets) if octets == body(id, 600) => {}
+            other => complaints.push(format!("{id}: wrong body {other:?}")),
+        }
+    }
+    let untouched = ledger.kept.difference(&ledger.delivered);
+    for id in untouched {
+        if found.get(id) != Some(&2) {
+            complaints.push(format!("{id}: {:?} of 2 posts left, lost", found.get(id)));
+        }
+    }
+    complaints.extend(
+        ledger
+            .refused
+            .iter()
+            .filter(|id| found.contains_key(id))
+            .map(|id| format!("{id}: refused but there")),
+    );
+    complaints
+}
+
+async fn power_cuts(sync: Sync, seeds: std::ops::Range<u64>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for seed in seeds {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let directory = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(sync);
+        let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+        disk.fail(Fault::From(disk.calls() + dice.u64(1..120)));
+        let mut ledger = work(&spool, 40, seed).await;
+        // Without power nobody heard a refusal either.
+        ledger.refused.clear();
+        drop(spool);
+        let after = disk.after_power_cut(&mut dice);
+        match Embedded::open_on(Arc::new(after), small(directory.path())) {
+            Ok(spool) => complaints
+                .extend(audit(&ledger, &spool).await.into_iter().map(|text| format!("seed {seed}: {text}"))),
+            Err(error) => complaints.push(format!("seed {seed}: {error}")),
+        }
+    }
+    complaints
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_loses_nothing() {
+    let complaints = power_cuts(Sync::Honest, 0..200).await;
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_power_cut_test_notices_a_disk_that_lies() {
+    let complaints = power_cuts(Sync::Lying, 0..20).await;
+    assert!(complaints.iter().any(|text| text.contains("lost")), "{complaints:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_any_call_loses_nothing_and_brings_back_nothing_refused() {
+    let mut refusals = 0;
+    for call in 1..100 {
+        for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = SimDisk::new(Sync::Honest);
+            let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+            disk.fail(Fault::Once(disk.calls() + call, kind));
+            let ledger = work(&spool, 30, call).await;
+            refusals += ledger.refused.len();
+            disk.mend();
+            drop(spool);
+            let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+            let complaints = audit(&ledger, &spool).await;
+            assert!(complaints.is_empty(), "call {call}, {kind:?}: {}", complaints.join("\n"));
+        }
+    }
+    assert!(refusals > 50, "only {refusals} refusals: the faults hit nothing");
+}

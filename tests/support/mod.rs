@@ -1,0 +1,83 @@
+//! What several tests need: a spool in memory and a scripted receiver.
+//!
+//! Each test file uses a part of it.
+#![allow(dead_code)]
+
+pub mod memory;
+pub mod receiver;
+
+use bytes::Bytes;
+use postgate::clock;
+use postgate::post::{
+    Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
+};
+use postgate::tenant::Tenant;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time a test waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition that must come true.
+pub async fn within_deadline<T>(what: &str, condition: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, condition).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {DEADLINE:?} in vain: {what}"),
+    }
+}
+
+/// The origin of a receiver, as untrusted URLs name it.
+pub fn destination(address: SocketAddr) -> Arc<Destination> {
+    Arc::new(Destination {
+        tenant: Tenant::default(),
+        scheme: Scheme::Http,
+        host: match address {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        },
+        port: address.port(),
+        trust: Trust::Wire,
+    })
+}
+
+/// A post to `/hook`, of which tests change what they are about.
+pub fn post(number: u64, destination: &Arc<Destination>) -> Post {
+    Post {
+        id: PostId { message: MessageId(number), number: 0 },
+        accepted_at: clock::wall(),
+        destination: Arc::clone(destination),
+        method: "POST".to_owned(),
+        path: "/hook".to_owned(),
+        headers: vec![Field { name: "Content-Type".to_owned(), value: b"text/plain".to_vec() }],
+        body: Blob { number: 0, start: 0, length: 4 },
+        idempotency_key: None,
+        sender: "a@app.example".to_owned(),
+        recipient: "post@hook.example".to_owned(),
+        not_before_at: None,
+        expires_at: None,
+        priority: 5,
+        tags: Vec::new(),
+        xs_message_id: None,
+        xs_mailing_id: None,
+    }
+}
+
+/// A message of one post whose body is `body`.
+pub fn admission(mut post: Post, body: &[u8]) -> Admission {
+    let length = u32::try_from(body.len()).unwrap();
+    post.body = Blob { number: 0, start: 0, length };
+    Admission {
+        message: post.id.message,
+        tenant: Tenant::default(),
+        idempotency_key: None,
+        blobs: vec![Bytes::copy_from_slice(body)],
+        posts: vec![post],
+    }
+}
+
+/// The wall clock `seconds` from now.
+pub fn in_seconds(seconds: u64) -> Timestamp {
+    clock::wall().after(Duration::from_secs(seconds))
+}
