@@ -56,6 +56,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             Tail::open(path)?.read(look)?;
         }
     }
+    if filter.needs_look() && !arguments.follow {
+        return in_order(&files, &mut filter);
+    }
     let mut last = None;
     for path in files {
         let mut tail = Tail::open(&path)?;
@@ -63,6 +66,24 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         last = Some((path, tail));
     }
     if arguments.follow { follow(&directory, last, &mut filter) } else { Ok(()) }
+}
+
+/// Prints the session that brought a post before its attempts: the log holds
+/// the lines of different dialogues in the order in which they were handed over.
+fn in_order(files: &[PathBuf], filter: &mut Filter) -> Result<(), Failure> {
+    let (mut smtp, mut http) = (Vec::new(), Vec::new());
+    for path in files {
+        Tail::open(path)?.read(|line| {
+            filter.take(line, &mut |line| {
+                let is_smtp = Line::parse(line).is_some_and(|line| line.is_smtp());
+                if is_smtp { &mut smtp } else { &mut http }.push(line.to_owned());
+            });
+        })?;
+    }
+    for line in smtp.iter().chain(&http) {
+        say(line)?;
+    }
+    Ok(())
 }
 
 fn question(arguments: &Arguments) -> Result<Question, Failure> {

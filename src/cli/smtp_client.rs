@@ -47,6 +47,8 @@ impl From<io::Error> for SendError {
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long to wait for a reply: the longest of RFC 5321 section 4.5.3.2.
 const REPLY: Duration = Duration::from_mins(10);
+/// How long to wait for the reply to QUIT, which nobody needs.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A reply line may be this long; RFC 5321 section 4.5.3.1.5 says 512, but ours
 /// repeat recipients.
 const LINE: u64 = 64 * 1024;
@@ -58,7 +60,7 @@ pub(super) fn send(server: &str, mail: &Mail, show: &mut dyn FnMut(Side, &str)) 
     let result = dialogue.transaction(mail);
     if !matches!(result, Err(SendError::Unavailable(_))) {
         // The message's fate is known: how the farewell goes does not matter.
-        let _ = dialogue.command("QUIT");
+        let _ = dialogue.farewell();
     }
     result
 }
@@ -99,6 +101,11 @@ impl<'a> Dialogue<'a> {
         self.stream.get_mut().write_all(&data)?;
         self.say(".")?;
         self.reply(2)
+    }
+
+    fn farewell(&mut self) -> Result<String, SendError> {
+        self.stream.get_ref().set_read_timeout(Some(FAREWELL))?;
+        self.command("QUIT")
     }
 
     fn command(&mut self, line: &str) -> Result<String, SendError> {
