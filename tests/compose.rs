@@ -51,7 +51,7 @@ fn options() -> Options {
         route("orders+*@hooks.example", Payload::Json),
         steered,
     ];
-    Options { gateway_domains: vec!["postgate.local".to_owned()], routes, limits: Limits::default() }
+    Options { gateway_domains: vec!["postgate.local".to_owned()], routes, ..Options::default() }
 }
 
 fn envelope(options: &Options, recipients: &[&str]) -> Result<Envelope, Refusal> {
