@@ -374,6 +374,16 @@ async fn broken_responses_have_the_outcome_of_what_arrived() {
 }
 
 #[tokio::test]
+async fn an_endless_response_is_cut_long_before_the_timeout() {
+    let receiver =
+        Receiver::start(|_| vec![raw("HTTP/1.1 200 OK\r\n\r\n"), Act::Flood(vec![b'x'; 8192])]).await;
+    let engine = Engine::start(Delivery { total_timeout: Duration::from_secs(3600), ..quick() });
+    let id = engine.send(post(1, &destination(receiver.address))).await;
+    assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);
+    receiver.ended(1).await;
+}
+
+#[tokio::test]
 async fn a_connection_with_unread_octets_is_not_used_again() {
     let two = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".repeat(2);
     for acts in [
