@@ -10,9 +10,7 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use postgate::compose::{
-    Composition, HeaderControl, Limits, Options, Payload, Receipt, Route, compose, target,
-};
+use postgate::compose::{Composition, HeaderControl, Options, Payload, Receipt, Route, compose, target};
 use postgate::envelope::{Client, Envelope, Recipient, Refusal};
 use postgate::post::{Field, MessageId, Post, Timestamp};
 use postgate::tenant::Tenant;
