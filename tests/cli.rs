@@ -51,7 +51,7 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Running {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -99,9 +99,15 @@ impl Drop for Running {
 
 /// A gateway with its address.
 fn serve(directory: &TempDir) -> (Running, String) {
+    serve_with(directory, "")
+}
+
+/// The same with more configuration; its operational log goes to `stderr`.
+fn serve_with(directory: &TempDir, more: &str) -> (Running, String) {
     let config = "[[listener]]\naddress = \"127.0.0.1:0\"\n\n[egress]\nallow = [\"127.0.0.0/8\"]\n";
-    fs::write(directory.path().join("postgate.toml"), config).unwrap();
-    let running = Running::start(&mut postgate(directory.path()));
+    fs::write(directory.path().join("postgate.toml"), format!("{config}\n{more}")).unwrap();
+    let log = fs::File::create(directory.path().join("stderr")).unwrap();
+    let running = Running::start(postgate(directory.path()).stderr(log));
     let line = running.line("listens on ");
     let address = line.split(' ').nth(4).unwrap().to_owned();
     (running, address)
@@ -175,6 +181,26 @@ fn every_form_that_address_prints_leads_to_its_url() {
 }
 
 #[test]
+fn the_readme_says_what_the_program_does() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let directory = TempDir::new().unwrap();
+    let config = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    fs::write(directory.path().join("readme.toml"), config).unwrap();
+    let checked = run(directory.path(), &["check", "--config", "readme.toml"]);
+    assert_eq!(checked, (0, "readme.toml: good\n".to_owned(), String::new()));
+    let (_, forms, _) = run(directory.path(), &["address", "https://shop.example/hook"]);
+    for form in ["labels", "encoded", "escaped", "literal"] {
+        let line = forms.lines().find(|line| line.starts_with(form)).unwrap();
+        let example = line.split(' ').next_back().unwrap();
+        assert!(readme.contains(&format!("| {form} | `{example}`")), "{line}");
+    }
+    for command in ["serve", "demo", "sink", "send", "check", "address", "log"] {
+        assert!(readme.contains(&format!("`postgate {command}")), "{command}");
+    }
+}
+
+#[test]
 fn send_shows_the_dialogue_and_its_exit_code_says_how_it_went() {
     let directory = TempDir::new().unwrap();
     let (_gateway, smtp) = serve(&directory);
@@ -232,6 +258,45 @@ fn serve_stops_in_order_and_does_not_start_twice() {
     assert_eq!(send(path, &smtp, &["post@http://127.0.0.1:9/"], "x\n").0, 69);
     let (mut again, _) = serve(&directory);
     assert_eq!(again.end("-INT"), 0);
+}
+
+/// A session in the middle of its transaction.
+fn begin_transaction(smtp: &str) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(smtp).unwrap();
+    let mut replies = BufReader::new(stream.try_clone().unwrap()).lines();
+    for (command, code) in [("", "220 "), ("HELO a\r\n", "250 "), ("MAIL FROM:<>\r\n", "250 ")] {
+        stream.write_all(command.as_bytes()).unwrap();
+        let reply = replies.next().unwrap().unwrap();
+        assert!(reply.starts_with(code), "{reply}");
+    }
+    stream
+}
+
+#[test]
+fn a_stop_waits_for_a_transaction_until_the_time_is_up() {
+    let directory = TempDir::new().unwrap();
+    let (mut gateway, smtp) = serve_with(&directory, "[server]\nshutdown_timeout = \"300ms\"");
+    let _transaction = begin_transaction(&smtp);
+    let begun = Instant::now();
+    assert_eq!(gateway.end("-TERM"), 0);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let directory = TempDir::new().unwrap();
+    let (mut gateway, smtp) = serve_with(&directory, "[log]\nformat = \"json\"");
+    let _transaction = begin_transaction(&smtp);
+    let pid = gateway.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let log = || fs::read_to_string(directory.path().join("stderr")).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !log().contains("a second signal") {
+        assert!(Instant::now() < deadline, "{}", log());
+    }
+    let line: serde_json::Value = serde_json::from_str(log().lines().next().unwrap()).unwrap();
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(gateway.end("-TERM"), 70);
 }
 
 #[test]

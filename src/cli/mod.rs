@@ -1,7 +1,7 @@
 //! The command line: arguments, help, exit codes.
 //!
 //! One file a command. Every command answers with nothing or with a
-//! [`Failure`], whose code is one of `sysexits.h`, so that scripts and service
+//! `Failure`, whose code is one of `sysexits.h`, so that scripts and service
 //! managers can tell a bad configuration from a dead server. What a command has
 //! to say goes to standard output, why it failed to standard error.
 
