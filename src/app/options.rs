@@ -152,6 +152,7 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
     let least_room = config.limits.message_size.0.saturating_mul(3) / 2;
     let defaults = embedded::Options::at(config.server.data_dir.join("spool"));
     embedded::Options {
+        flush_interval: config.spool.flush_interval,
         least_room: least_room.max(defaults.least_room),
         retain_failed: config.retention.failed,
         ..defaults

@@ -11,8 +11,9 @@
 use super::catalog::{self, Catalog};
 use super::disk::{Directory, Disk};
 use super::index::Index;
+use super::job::Job;
 use super::keeper::{self, Keeper};
-use super::log::{Job, Writer, name_of, number_in};
+use super::log::{Writer, name_of, number_in};
 use super::replay::{Tail, tail};
 use super::segment::{Header, Segment, UNKNOWN_END};
 use super::shared::Shared;
@@ -41,6 +42,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Octets of a segment file.
     pub segment: u64,
+    /// Longest wait of a group for company, while many clients are at work.
+    pub flush_interval: Duration,
     /// With less free room than this, in octets, no mail is taken …
     pub least_room: u64,
     /// … or with less than this part of the disk, in percent.
@@ -55,6 +58,7 @@ impl Options {
         Options {
             directory,
             segment: 64 << 20,
+            flush_interval: Duration::from_millis(2),
             least_room: 40 << 20,
             least_percent: 5,
             retain_failed: Duration::from_secs(14 * 24 * 60 * 60),

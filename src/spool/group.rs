@@ -2,7 +2,7 @@
 //! what is to happen when they are durable.
 
 use super::catalog::{Noted, Place};
-use super::log::Moved;
+use super::job::Moved;
 use super::record::{Accepted, HEAD, Record, State, encode, padded};
 use super::replay::share;
 use super::shared::{NOTES, Shared, piece};
@@ -60,6 +60,11 @@ impl Group {
     /// Octets to be written.
     pub fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// Messages and answers staged.
+    pub fn len(&self) -> usize {
+        self.staged.len()
     }
 
     pub fn is_empty(&self) -> bool {

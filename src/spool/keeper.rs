@@ -7,7 +7,7 @@
 //! that a post ended stands behind the post, so it can never be lost before it.
 
 use super::appender::{RESERVE, SPARE};
-use super::log::{Job, Moved};
+use super::job::{Job, Moved};
 use super::record::Record;
 use super::segment::{self, Extent, Segment, UNKNOWN_END};
 use super::shared::Shared;

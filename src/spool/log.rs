@@ -8,8 +8,10 @@
 
 use super::appender::Appender;
 use super::catalog::Entry;
+use super::filling::Filling;
 use super::group::{Group, Staged};
-use super::record::{Accepted, Outcome, Record};
+use super::job::{CloseAck, Fence, Job, Moved, SettleAck};
+use super::record::{Outcome, Record};
 use super::shared::Shared;
 use super::{Committed, Health, Settlement, SpoolError};
 use crate::post::{Admission, MessageId, Post, PostId};
@@ -26,49 +28,6 @@ const GROUP_JOBS: usize = 1024;
 /// Octets after which a group is written before more is taken.
 const GROUP_OCTETS: u64 = 8 << 20;
 
-/// The fence of a claim.
-type Fence = u64;
-/// Answers a settlement.
-type SettleAck = oneshot::Sender<Result<(), SpoolError>>;
-
-/// Answers a close; not async, because closing blocks anyway.
-type CloseAck = std::sync::mpsc::Sender<Result<(), SpoolError>>;
-
-/// What the writer is asked to do.
-pub(super) enum Job {
-    Commit {
-        admission: Admission,
-        ack: oneshot::Sender<Result<Committed, SpoolError>>,
-    },
-    Settle {
-        done: Vec<(PostId, Fence, Settlement)>,
-        ack: SettleAck,
-    },
-    /// Ended posts wait in `Shared::riding`.
-    Ride,
-    /// Copies a record's living posts to the end of the log.
-    Move {
-        moved: Moved,
-        ack: oneshot::Sender<()>,
-    },
-    /// A spare segment is ready under its name.
-    Spare {
-        length: u64,
-    },
-    /// Dead letters whose time is over.
-    Forget(Vec<PostId>),
-    Close {
-        ack: CloseAck,
-    },
-}
-
-/// A record that is to be copied forward.
-pub(super) struct Moved {
-    pub accepted: Accepted<'static>,
-    pub blobs: Vec<Bytes>,
-    pub from: super::catalog::Place,
-}
-
 /// See the module.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -80,6 +39,7 @@ pub(super) struct Writer {
     acks: Vec<SettleAck>,
     riding_since: Option<Instant>,
     group: Group,
+    filling: Filling,
     closing: Option<CloseAck>,
     /// Nobody is left to ask for anything.
     is_abandoned: bool,
@@ -96,6 +56,7 @@ impl Writer {
         newest: MessageId,
     ) -> Result<Writer, SpoolError> {
         let mut writer = Writer {
+            filling: Filling::new(shared.options.flush_interval),
             tail: Appender::behind(Arc::clone(&shared), sealed),
             shared,
             jobs,
@@ -149,14 +110,23 @@ impl Writer {
                 None
             }
         };
-        let mut taken = 0;
-        while let Some(job) = next {
+        let started = Instant::now();
+        let mut before = None;
+        for _ in 0..GROUP_JOBS {
+            let Some(job) = next else { break };
             self.stage(job);
-            taken += 1;
-            let is_full =
-                taken >= GROUP_JOBS || self.group.octets() >= GROUP_OCTETS || self.closing.is_some();
-            next = if is_full { None } else { self.jobs.try_recv().ok() };
+            if self.group.octets() >= GROUP_OCTETS || self.closing.is_some() {
+                break;
+            }
+            next = self.jobs.try_recv().ok();
+            if next.is_none()
+                && let Some(wait) = self.filling.wait(self.group.len(), started.elapsed())
+            {
+                before = before.or(Some(self.group.len()));
+                next = self.jobs.recv_timeout(wait).ok();
+            }
         }
+        self.filling.conclude(before, self.group.len());
         true
     }
 
