@@ -89,6 +89,10 @@ impl Policy for Intake {
         }
     }
 
+    fn is_secret(&self, forward_path: &str) -> bool {
+        compose::hides_credentials(&self.compose, forward_path)
+    }
+
     fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal> {
         let target = compose::target(&self.compose, forward_path)?;
         let refused = |text: &str| Err(Refusal::new(550, (7, 1), text));

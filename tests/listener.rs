@@ -35,6 +35,10 @@ impl Policy for Kept {
         assert!(!path.starts_with("panic@"), "a panic on purpose");
         Ok(Target::Route { route: path.to_owned(), detail: None })
     }
+
+    fn is_secret(&self, path: &str) -> bool {
+        path.starts_with("coded@")
+    }
 }
 
 impl Door for Kept {
@@ -473,6 +477,34 @@ async fn the_protocol_log_shows_the_dialogue() {
 > 221 2.0.0 gateway.example closing connection"
     );
     assert_eq!(found, expected.lines().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_protocol_log_shows_no_secrets() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (log, lines) = ProtocolLog::channel();
+    let front = Front::start_on(listener, Options::default(), log);
+    let mut client = front.guest().await;
+    client.ask("HELO a", "250").await;
+    client.ask("AUTH PLAIN AHVzZXIAc2VzYW1l", "502").await;
+    client.ask("MAIL FROM:<>", "250").await;
+    client
+        .ask("RCPT TO:<post@https://user:sesame@h/x>", "250 2.1.5 recipient <post@https://user:sesame@h/x>")
+        .await;
+    client.ask("RCPT TO:<post@https://user:sesame@h/x", "501").await;
+    client
+        .ask("RCPT TO:<coded@sesame.u.gw.example>", "250 2.1.5 recipient <coded@sesame.u.gw.example>")
+        .await;
+    client.ask("X-XsHttp-Authorization: Bearer sesame", "500").await;
+    client.ask("QUIT", "221").await;
+    front.stop().await;
+    let text: String = lines.try_iter().collect();
+    assert!(!text.contains("sesame") && !text.contains("c2VzYW1l"), "{text}");
+    for shown in
+        ["< AUTH PLAIN ***", "recipient <post@https://***@h/x> OK", "< RCPT TO:<***>", "recipient <***> OK"]
+    {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
 }
 
 #[tokio::test]

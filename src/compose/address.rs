@@ -50,6 +50,22 @@ pub fn target(options: &Options, forward_path: &str) -> Result<Target, Refusal> 
     }
 }
 
+/// Whether `forward_path` is a coded URL with credentials in it, wherever else it
+/// may lead or be refused.
+pub fn hides_credentials(options: &Options, forward_path: &str) -> bool {
+    let Some((local, domain)) = forward_path.rsplit_once('@') else { return false };
+    // In the other forms everybody sees the URL.
+    if forward_path.contains("://") {
+        return false;
+    }
+    let found = labels(options, local, domain).or_else(|| at_gateway(local));
+    let url = found.and_then(Result::ok).and_then(|found| found.url);
+    url.is_some_and(|url| {
+        let authority = split_scheme(&url).and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+        authority.is_some_and(|authority| authority.contains('@'))
+    })
+}
+
 /// What a direct form says; no URL means that a header names it.
 struct Found {
     method: &'static str,

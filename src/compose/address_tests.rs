@@ -143,3 +143,17 @@ fn the_rest_is_unknown() {
         assert!(shown(path).starts_with("550 5.1.1 no such recipient"), "{path}: {}", shown(path));
     }
 }
+
+#[test]
+fn credentials_in_coded_urls_are_found() {
+    let url = "https://user:pass@h/x";
+    let shown = ["post@https://user:pass@h/x", "\"post:https://user:pass@h/x\"@gw.example", "a@all.example"];
+    assert!(shown.iter().all(|path| !hides_credentials(&options(), path)));
+    for (name, path) in crate::compose::forms(url, "gw.example").unwrap() {
+        let is_coded = ["labels", "encoded", "escaped"].contains(&name);
+        assert_eq!(hides_credentials(&options(), &path), is_coded, "{path}");
+    }
+    for (_, path) in crate::compose::forms("https://h/x@y?z=a@b", "gw.example").unwrap() {
+        assert!(!hides_credentials(&options(), &path), "{path}");
+    }
+}

@@ -25,7 +25,7 @@ mod reply;
 mod value;
 mod when;
 
-pub use address::target;
+pub use address::{hides_credentials, target};
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use forms::forms;
 pub use pattern::Pattern;

@@ -7,14 +7,12 @@ use super::connection::{Link, Response};
 use super::retry::{Span, Verdict};
 use crate::post::{Destination, PostId, Timestamp};
 use crate::protocol_log::Transcript;
+use crate::protocol_log::secrets::{Masked, is_secret};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 use hyper::body::Body as _;
 use std::fmt;
-
-/// Parts of names whose values are nobody's business.
-const SECRET: &[&str] = &["auth", "cookie", "key", "token", "secret", "signature", "password"];
 
 /// Notes where a request goes: on a fresh connection, or one that was kept.
 pub(super) fn note_connection(
@@ -67,12 +65,6 @@ pub(super) fn note_verdict(
     }
 }
 
-/// Whether a name, in lower case, speaks of a secret.
-fn is_secret(name: &str) -> bool {
-    // The idempotency key is the post's id, or what the sender chose to be known by.
-    name != "idempotency-key" && SECRET.iter().any(|part| name.contains(part))
-}
-
 /// A header field, its name spelled as it goes over the wire.
 struct Line<'a>(&'a HeaderName, &'a HeaderValue);
 
@@ -90,49 +82,9 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// A path and query with the values of secret parameters left out.
-struct Masked<'a>(&'a str);
-
-impl fmt::Display for Masked<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((path, query)) = self.0.split_once('?') else { return f.write_str(self.0) };
-        f.write_str(path)?;
-        for (index, parameter) in query.split('&').enumerate() {
-            f.write_str(if index == 0 { "?" } else { "&" })?;
-            match parameter.split_once('=') {
-                Some((name, _)) if is_secret(&name.to_ascii_lowercase()) => write!(f, "{name}=***")?,
-                _ => f.write_str(parameter)?,
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secret_parameters_are_left_out_and_the_rest_stays() {
-        for (path, shown) in [
-            ("/a", "/a"),
-            ("/a?b=c", "/a?b=c"),
-            ("/a?b=c&api_key=1&X-Token=2&d", "/a?b=c&api_key=***&X-Token=***&d"),
-            ("/a?SecretKey=x=y?z", "/a?SecretKey=***"),
-        ] {
-            assert_eq!(Masked(path).to_string(), shown);
-        }
-    }
-
-    #[test]
-    fn secret_headers_are_known_by_their_names() {
-        for name in ["authorization", "proxy-authorization", "cookie", "x-api-key", "webhook-signature"] {
-            assert!(is_secret(name), "{name}");
-        }
-        for name in ["content-type", "idempotency-key", "postgate-id"] {
-            assert!(!is_secret(name), "{name}");
-        }
-    }
 
     #[test]
     fn names_are_shown_as_they_are_sent() {

@@ -10,6 +10,7 @@ use super::connections::{Loan, Place};
 use super::session::{Answer, Demand, Dismissal, Policy, Session};
 use crate::envelope::Client;
 use crate::protocol_log::Transcript;
+use crate::protocol_log::secrets::Masked;
 use crate::tenant::Tenant;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -220,7 +221,7 @@ impl Connection {
     /// was anything whole.
     fn note_commands(&mut self) {
         let transcript = &mut self.transcript;
-        let has_heard = self.session.tell(|line| transcript.received(line));
+        let has_heard = self.session.tell(|line| transcript.received(Masked(line)));
         self.is_quiet &= !has_heard;
         let of = if self.session.is_receiving() { Of::Data } else { Of::Command };
         if has_heard || of != self.pace.of {
@@ -277,7 +278,7 @@ impl Connection {
         if penalty > 0 {
             tokio::time::sleep(times.error_delay * penalty).await;
         }
-        note_replies(&mut self.transcript, &self.out);
+        note_replies(&mut self.transcript, &self.session.discreet(&String::from_utf8_lossy(&self.out)));
         let written = timeout(times.unread_reply, self.stream.write_all(&self.out)).await;
         match written {
             Ok(written) => written?,
@@ -326,14 +327,14 @@ impl Connection {
 }
 
 /// Puts replies into the log, and marks it when one is negative.
-pub(super) fn note_replies(transcript: &mut Transcript, out: &[u8]) {
+pub(super) fn note_replies(transcript: &mut Transcript, out: &str) {
     if !transcript.is_on() {
         return;
     }
-    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        if matches!(line.first(), Some(b'4' | b'5')) {
+    for line in out.lines() {
+        if line.starts_with(['4', '5']) {
             transcript.trouble();
         }
-        transcript.sent(String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
+        transcript.sent(Masked(line));
     }
 }

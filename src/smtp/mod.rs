@@ -188,7 +188,7 @@ fn turn_away(front: &Front, stream: TcpStream, peer: SocketAddr, crowded: Crowde
     Reply::new(421, status, format_args!("{} {text}", front.options.hostname)).write(&mut out);
     let mut transcript = front.log.transcript('S');
     transcript.note(format_args!("connected from {peer}"));
-    connection::note_replies(&mut transcript, &out);
+    connection::note_replies(&mut transcript, &String::from_utf8_lossy(&out));
     // Not through the runtime, which has yet to learn that the socket is
     // writable. A line fits into the buffer of a fresh socket.
     let _ = stream.into_std().and_then(|mut stream| stream.write(&out));

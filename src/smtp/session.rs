@@ -22,6 +22,7 @@ use crate::envelope::{Client, Envelope, Recipient, Refusal, Target};
 use crate::post::MessageId;
 use bytes::Bytes;
 use patience::Patience;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Who says which senders and recipients are taken; implemented by the door.
@@ -30,6 +31,11 @@ pub trait Policy {
     fn sender(&self, client: &Client, reverse_path: &str) -> Result<(), Refusal>;
     /// Where a forward-path (without brackets) leads.
     fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal>;
+    /// Whether a forward-path holds credentials that nobody sees at a glance: no
+    /// log is to show it.
+    fn is_secret(&self, _forward_path: &str) -> bool {
+        false
+    }
 }
 
 /// What the driver is to do once the replies are written.
@@ -110,6 +116,8 @@ pub struct Session {
     messages: usize,
     pending: Vec<u8>,
     heard: Vec<u8>,
+    /// Forward-paths of this group that no log is to show.
+    secrets: Vec<String>,
     group_end: Option<GroupEnd>,
     data_refused: bool,
     has_quit: bool,
@@ -127,6 +135,7 @@ impl Session {
             messages: 0,
             pending: Vec::new(),
             heard: Vec::new(),
+            secrets: Vec::new(),
             group_end: None,
             data_refused: false,
             has_quit: false,
@@ -144,6 +153,7 @@ impl Session {
     pub fn feed(&mut self, bytes: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         if out.is_empty() {
             self.group_end = None;
+            self.secrets.clear();
         }
         if self.pending.is_empty() {
             return self.advance(bytes, policy, out);
@@ -218,12 +228,21 @@ impl Session {
     pub fn tell(&mut self, mut line: impl FnMut(&str)) -> bool {
         let mut lines = self.heard.split(|byte| *byte == b'\n');
         lines.next_back();
-        lines.for_each(|text| line(&String::from_utf8_lossy(text)));
+        lines.for_each(|text| line(&self.discreet(&String::from_utf8_lossy(text))));
         let has_heard = !self.heard.is_empty();
         self.heard.clear();
         // A large group of commands leaves no large buffer behind.
         self.heard.shrink_to(256);
         has_heard
+    }
+
+    /// A command or reply of this group without the recipients that hold secrets.
+    pub fn discreet<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let hide = |text: Cow<'t, str>, secret: &String| match text.contains(secret.as_str()) {
+            true => Cow::Owned(text.replace(secret.as_str(), "***")),
+            false => text,
+        };
+        self.secrets.iter().fold(Cow::Borrowed(text), hide)
     }
 
     fn advance(&mut self, input: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {

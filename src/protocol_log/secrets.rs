@@ -1,0 +1,133 @@
+//! What a line of the protocol log must not show.
+//!
+//! Lines come as they went over the wire, also those that were refused or never
+//! understood, so secrets are found by how they look: the userinfo of a URL, the
+//! values of parameters and fields whose names speak of one, and whatever AUTH
+//! carries (RFC 4954), offered or not. Rather too much is hidden than too little.
+//! A coded URL is not looked into: the session knows the recipients that hold one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Parts of names whose values are nobody's business.
+const SECRET: &[&str] = &["auth", "cookie", "key", "token", "secret", "signature", "password"];
+
+/// Whether the name of a field or parameter, in lower case, speaks of a secret.
+pub fn is_secret(name: &str) -> bool {
+    // The idempotency key is the post's id, or what the sender chose to be known by.
+    !name.ends_with("idempotency-key") && SECRET.iter().any(|part| name.contains(part))
+}
+
+/// A line or a request target with `***` for its secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Masked<'a>(pub &'a str);
+
+impl fmt::Display for Masked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shown) = credentials(self.0).or_else(|| field(self.0)) {
+            return write!(f, "{shown}***");
+        }
+        let text = without_userinfo(self.0);
+        let Some((path, query)) = text.split_once('?') else { return f.write_str(&text) };
+        f.write_str(path)?;
+        for (index, parameter) in query.split('&').enumerate() {
+            f.write_str(if index == 0 { "?" } else { "&" })?;
+            match parameter.split_once('=') {
+                Some((name, value)) if is_secret(&name.to_ascii_lowercase()) => {
+                    write!(f, "{name}=***{}", behind_value(value))?;
+                }
+                _ => f.write_str(parameter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What may be seen of an AUTH command with an initial response.
+fn credentials(line: &str) -> Option<String> {
+    let (verb, argument) = line.trim_start().split_once(char::is_whitespace)?;
+    let (mechanism, _) = argument.trim_start().split_once(char::is_whitespace)?;
+    verb.eq_ignore_ascii_case("AUTH").then(|| format!("{verb} {mechanism} "))
+}
+
+/// What may be seen of a header field that came where a command belongs.
+fn field(line: &str) -> Option<String> {
+    let (name, _) = line.split_once(':')?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    (is_name && is_secret(&name.to_ascii_lowercase())).then(|| format!("{name}: "))
+}
+
+/// The text without what stands before the `@` of an authority (RFC 3986 section 3.2.1).
+fn without_userinfo(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    let mut pieces = text.split("://");
+    let mut shown = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        shown.push_str("://");
+        let end = piece.find(['/', '?', '#', '>', '"', ' ']).unwrap_or(piece.len());
+        let host = piece.split_at_checked(end).and_then(|(authority, _)| authority.rfind('@'));
+        match host.and_then(|at| piece.get(at..)) {
+            Some(host) => {
+                shown.push_str("***");
+                shown.push_str(host);
+            }
+            None => shown.push_str(piece),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// What follows the last parameter of a URL in a command: its brackets and more.
+fn behind_value(value: &str) -> &str {
+    let blank = value.find(' ').unwrap_or(value.len());
+    let end = value.get(..blank).unwrap_or(value).trim_end_matches('>').len();
+    value.get(end..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_left_out_and_the_rest_stays() {
+        for (line, shown) in [
+            ("/a", "/a"),
+            ("/a?b=c", "/a?b=c"),
+            ("/a?b=c&api_key=1&X-Token=2&d", "/a?b=c&api_key=***&X-Token=***&d"),
+            ("/a?SecretKey=x=y?z", "/a?SecretKey=***"),
+            ("/a?to=http://u:p@h/&token=1", "/a?to=http://***@h/&token=***"),
+            ("RCPT TO:<post@https://u:p@h/x?a=1>", "RCPT TO:<post@https://***@h/x?a=1>"),
+            ("RCPT TO:<post@https://u:p@h", "RCPT TO:<post@https://***@h"),
+            ("RCPT TO:<\"post:https://u@h\"@d>", "RCPT TO:<\"post:https://***@h\"@d>"),
+            ("RCPT TO:<post@[http://u:p@[::1]/x]>", "RCPT TO:<post@[http://***@[::1]/x]>"),
+            (
+                "250 2.1.5 recipient <post@https://u:p@h?key=1> OK",
+                "250 2.1.5 recipient <post@https://***@h?key=***> OK",
+            ),
+            (
+                "RCPT TO:<post@https://h/x?a=b@c> NOTIFY=NEVER",
+                "RCPT TO:<post@https://h/x?a=b@c> NOTIFY=NEVER",
+            ),
+            ("AUTH PLAIN AGEAYg==", "AUTH PLAIN ***"),
+            (" auth\tlogin  YQ==", "auth login ***"),
+            ("AUTH LOGIN", "AUTH LOGIN"),
+            ("X-XsHttp-Authorization: Bearer x", "X-XsHttp-Authorization: ***"),
+            ("MAIL FROM:<a@b> AUTH=<>", "MAIL FROM:<a@b> AUTH=<>"),
+            ("", ""),
+        ] {
+            assert_eq!(Masked(line).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for name in ["authorization", "proxy-authorization", "cookie", "x-api-key", "webhook-signature"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["content-type", "idempotency-key", "x-xshttp-idempotency-key", "postgate-id"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+}
