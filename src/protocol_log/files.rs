@@ -3,12 +3,53 @@
 //! The day of a chunk is the day its first line names, so the file follows the
 //! lines and not the moment of writing. Files are made with mode 0600.
 
-use super::Options;
+use super::{END, Options};
 use crate::clock;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// Octets of a line that name its day.
+const DAY: usize = "2026-01-31".len();
+/// How long the writer gathers chunks before it writes them.
+const GATHER: Duration = Duration::from_millis(20);
+/// Octets it gathers at most.
+const GATHERED: usize = 256 * 1024;
+
+/// Writes what comes until [`END`], all that came within [`GATHER`] at once: a
+/// wake-up and a write for every few lines cost more than the lines.
+pub(super) fn write_gathered(receiver: &Receiver<String>, mut write: impl FnMut(&str)) {
+    let mut gathered = String::new();
+    let mut is_over = false;
+    while !is_over && let Ok(first) = receiver.recv() {
+        is_over = first == END;
+        gathered.push_str(&first);
+        if !is_over {
+            std::thread::park_timeout(GATHER);
+        }
+        for chunk in receiver.try_iter() {
+            if chunk == END {
+                is_over = true;
+                continue;
+            }
+            // The file is that of the day of the first line.
+            let is_same_day = gathered.get(..DAY) == chunk.get(..DAY);
+            if !gathered.is_empty() && (gathered.len() > GATHERED || !is_same_day) {
+                write(&gathered);
+                gathered.clear();
+            }
+            gathered.push_str(&chunk);
+        }
+        if !gathered.is_empty() {
+            write(&gathered);
+        }
+        gathered.clear();
+        gathered.shrink_to(GATHERED);
+    }
+}
 
 /// The writer's side: one file a day.
 pub(super) struct Files {
@@ -40,7 +81,7 @@ impl Files {
 
     /// The file for lines that begin with this time.
     fn file_of(&mut self, line: &str) -> io::Result<&mut File> {
-        let day = line.get(..10).unwrap_or("unknown");
+        let day = line.get(..DAY).unwrap_or("unknown");
         if self.current.as_ref().is_none_or(|(current, _)| current != day) {
             let path = self.options.directory.join(format!("protocol-{day}.log"));
             let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;

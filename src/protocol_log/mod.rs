@@ -18,7 +18,7 @@ pub mod secrets;
 
 use crate::clock;
 use crate::post::Timestamp;
-use files::Files;
+use files::{Files, write_gathered};
 use std::cell::RefCell;
 use std::fmt::{Display, Write as _};
 use std::io;
@@ -52,6 +52,8 @@ pub struct Options {
 
 /// Chunks that may wait for the writer before lines are dropped.
 const WAITING_CHUNKS: usize = 4096;
+/// Octets made room for when a dialogue goes on: a message's worth of lines.
+const ROOM: usize = 1024;
 /// A transcript is handed over when it has grown to this many octets.
 const CHUNK: usize = 8 * 1024;
 /// At level `errors`, how much of a dialogue is kept until one is known.
@@ -100,16 +102,16 @@ impl ProtocolLog {
         let log = ProtocolLog::with_sender(level, sender);
         let counted = Arc::downgrade(&log.shared);
         let write = move || {
-            for chunk in receiver.iter().take_while(|chunk| chunk != END) {
-                let lines = chunk.bytes().filter(|byte| *byte == b'\n').count() as u64;
+            let write = |lines: &str| {
                 let shared = counted.upgrade();
                 let lost = shared.as_ref().map_or(0, |shared| shared.dropped.swap(0, Ordering::Relaxed));
-                if files.write(&chunk, lost).is_err()
+                if files.write(lines, lost).is_err()
                     && let Some(shared) = shared
                 {
-                    shared.dropped.fetch_add(lost + lines, Ordering::Relaxed);
+                    shared.dropped.fetch_add(lost + count(lines), Ordering::Relaxed);
                 }
-            }
+            };
+            write_gathered(&receiver, write);
         };
         let writer = std::thread::Builder::new().name("protocol-log".to_owned()).spawn(write)?;
         *log.shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
@@ -149,6 +151,7 @@ impl ProtocolLog {
         if let (Some(sender), Some(writer)) = (&self.shared.sender, writer) {
             // Fails only when the writer has ended already.
             let _ = sender.send(END.to_owned());
+            writer.thread().unpark();
             // A writer that panicked has nothing left to wait for.
             let _ = writer.join();
         }
@@ -159,10 +162,13 @@ impl ProtocolLog {
         if let Err(lost) = sender.try_send(lines) {
             let (std::sync::mpsc::TrySendError::Full(lines)
             | std::sync::mpsc::TrySendError::Disconnected(lines)) = lost;
-            let count = lines.bytes().filter(|byte| *byte == b'\n').count() as u64;
-            self.shared.dropped.fetch_add(count, Ordering::Relaxed);
+            self.shared.dropped.fetch_add(count(&lines), Ordering::Relaxed);
         }
     }
+}
+
+fn count(lines: &str) -> u64 {
+    lines.bytes().filter(|byte| *byte == b'\n').count() as u64
 }
 
 /// The lines of one dialogue on their way to the log; handed over by `flush`,
@@ -188,17 +194,17 @@ impl Transcript {
 
     /// Notes what the gateway has to say (`*`).
     pub fn note(&mut self, text: impl Display) {
-        self.line('*', text);
+        self.line("*", text);
     }
 
     /// Notes a line that came in (`<`).
     pub fn received(&mut self, text: impl Display) {
-        self.line('<', text);
+        self.line("<", text);
     }
 
     /// Notes a line that went out (`>`).
     pub fn sent(&mut self, text: impl Display) {
-        self.line('>', text);
+        self.line(">", text);
     }
 
     /// Marks the dialogue as one in which something went wrong.
@@ -218,13 +224,18 @@ impl Transcript {
         }
     }
 
-    fn line(&mut self, mark: char, text: impl Display) {
+    fn line(&mut self, mark: &str, text: impl Display) {
         if !self.is_on() {
             return;
         }
+        if self.lines.is_empty() {
+            self.lines.reserve(ROOM);
+        }
         push_stamp(&mut self.lines, clock::wall());
+        for piece in [" ", &self.name, " ", mark, " "] {
+            self.lines.push_str(piece);
+        }
         // Writing to a string cannot fail.
-        let _ = write!(self.lines, " {} {mark} ", self.name);
         let _ = write!(Escaped(&mut self.lines), "{text}");
         self.lines.push('\n');
         if self.lines.len() >= CHUNK {
@@ -250,7 +261,12 @@ fn push_stamp(out: &mut String, at: Timestamp) {
             *text = clock::rfc3339(at);
             text.truncate("2026-01-31T12:00:00".len());
         }
-        let _ = write!(out, "{text}.{:03}Z", at.0 % 1000);
+        out.push_str(text);
+        out.push('.');
+        for power in [100, 10, 1] {
+            out.push(char::from(b'0' + (at.0 / power % 10) as u8));
+        }
+        out.push('Z');
     });
 }
 
