@@ -71,14 +71,18 @@ struct Line<'a>(&'a HeaderName, &'a HeaderValue);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Line(name, value) = self;
-        for (index, part) in name.as_str().split('-').enumerate() {
-            let (first, rest) = part.split_at_checked(1).unwrap_or((part, ""));
-            write!(f, "{}{}{rest}", if index == 0 { "" } else { "-" }, first.to_ascii_uppercase())?;
+        let mut spelled = String::with_capacity(name.as_str().len() + 2);
+        let mut begins_word = true;
+        for char in name.as_str().chars() {
+            spelled.push(if begins_word { char.to_ascii_uppercase() } else { char });
+            begins_word = char == '-';
         }
+        spelled.push_str(": ");
+        f.write_str(&spelled)?;
         if is_secret(name.as_str()) {
-            return f.write_str(": ***");
+            return f.write_str("***");
         }
-        write!(f, ": {}", String::from_utf8_lossy(value.as_bytes()))
+        f.write_str(&String::from_utf8_lossy(value.as_bytes()))
     }
 }
 
