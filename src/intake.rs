@@ -16,9 +16,14 @@ use crate::smtp::session::Policy;
 use crate::spool::{Committed, Health, Spool, SpoolError};
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
-/// Messages from this size on are composed where they hold nobody up.
+/// Messages from this size on are composed where they hold nobody up; every
+/// recipient counts, as each may have a document of its own.
 const LARGE: usize = 128 * 1024;
+/// How many of them are composed and committed at a time: each can take several
+/// times its size, and what is still received has a budget of its own.
+const LARGE_AT_A_TIME: usize = 2;
 
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +40,7 @@ pub struct Intake {
     compose: Arc<compose::Options>,
     spool: Arc<dyn Spool>,
     ids: Arc<Ids>,
+    large: Semaphore,
 }
 
 impl Intake {
@@ -45,15 +51,18 @@ impl Intake {
         spool: Arc<dyn Spool>,
         ids: Arc<Ids>,
     ) -> Intake {
-        Intake { options, compose, spool, ids }
+        Intake { options, compose, spool, ids, large: Semaphore::new(LARGE_AT_A_TIME) }
     }
 
     /// Composes and commits a message; its id, or that of the earlier message
     /// with the same idempotency key. Nothing is kept of a message that is
     /// refused.
     pub async fn admit(&self, envelope: Envelope, data: Bytes) -> Result<MessageId, Refusal> {
+        let is_large = data.len().saturating_mul(envelope.recipients.len()) >= LARGE;
+        // Kept until the commit; fails never, as nobody closes the semaphore.
+        let _turn = if is_large { self.large.acquire().await.ok() } else { None };
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
-        let composed = if data.len() < LARGE {
+        let composed = if !is_large {
             compose::compose(&self.compose, &envelope, receipt, data)
         } else {
             let options = Arc::clone(&self.compose);

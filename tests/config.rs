@@ -5,6 +5,7 @@
 
 use postgate::config::{self, Config, Egress, Size, effective};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -154,4 +155,25 @@ fn broken_files_are_answered_with_exactly_their_complaints() {
 fn a_named_file_must_be_there() {
     let complaints = config::load(Some(Path::new("/nowhere/postgate.toml"))).unwrap_err();
     assert!(complaints.to_string().starts_with("/nowhere/postgate.toml: cannot be read: "), "{complaints}");
+}
+
+#[test]
+fn a_file_with_secrets_must_not_be_open_to_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("postgate.toml");
+    let load = |mode, line: &str| {
+        fs::write(&path, format!("[[route]]\nrecipient = \"a@b\"\n{line}")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        config::load(Some(&path)).map_err(|complaints| complaints.to_string())
+    };
+    let in_url = "url = \"https://user:canary@h/\"";
+    let in_header = "url = \"https://h/\"\nheaders = { X-Api-Key = \"canary\" }";
+    for secret in [in_url, in_header] {
+        assert!(load(0o600, secret).is_ok());
+        for mode in [0o640, 0o604] {
+            let complaint = load(mode, secret).unwrap_err();
+            assert!(complaint.contains("chmod 600") && !complaint.contains("canary"), "{complaint}");
+        }
+    }
+    assert!(load(0o644, "url = \"https://h/\"").is_ok());
 }

@@ -104,6 +104,18 @@ async fn dead_end() -> SocketAddr {
 }
 
 #[tokio::test]
+async fn a_post_can_name_its_own_user_agent() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let engine = Engine::start(quick());
+    let mut post = post(1, &destination(receiver.address));
+    post.headers.push(Field { name: "User-Agent".to_owned(), value: b"shop/2".to_vec() });
+    let id = engine.send(post).await;
+    assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);
+    let head = &receiver.requests()[0].head;
+    assert!(head.contains("User-Agent: shop/2\r\n") && !head.contains("Postgate/"), "{head}");
+}
+
+#[tokio::test]
 async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
     let receiver = Receiver::start(|_| answer_with(200, "Set-Cookie: canary\r\n")).await;
     let engine = Engine::start(quick());

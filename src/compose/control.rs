@@ -27,7 +27,7 @@ const MAX_TEXT: usize = 255;
 
 /// Request headers that are the gateway's own or belong to the connection
 /// (RFC 9110 section 7.6.1).
-const FORBIDDEN: [&str; 9] = [
+const FORBIDDEN: [&str; 10] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -37,6 +37,7 @@ const FORBIDDEN: [&str; 9] = [
     "trailer",
     "keep-alive",
     "expect",
+    "cdn-loop",
 ];
 /// The same, by how they begin.
 const FORBIDDEN_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "postgate-"];

@@ -51,6 +51,7 @@ fn what_belongs_to_the_connection_or_the_gateway_cannot_be_set() {
         "Trailer",
         "Keep-Alive",
         "Expect",
+        "CDN-Loop",
         "Proxy-Authorization",
         "Proxy-Connection",
         "webhook-id",

@@ -29,6 +29,13 @@ pub fn effective(config: &Config) -> String {
     out.0
 }
 
+/// Whether a configuration holds what [`effective`] masks.
+pub(super) fn holds_secrets(config: &Config) -> bool {
+    config.routes.iter().any(|route| {
+        masked_url(&route.url) != route.url || route.headers.iter().any(|(name, _)| is_secret(name))
+    })
+}
+
 /// Whether the value of a header of this name is nobody's business.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();

@@ -25,6 +25,7 @@ pub use value::{Rate, Size};
 pub use walk::Complaints;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use walk::{Section, Walk};
@@ -40,7 +41,13 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
         Some(path) => {
             let file = path.display().to_string();
             let unreadable = |error| Complaints::about_file(&file, format_args!("cannot be read: {error}"));
-            parse(&file, &fs::read_to_string(&path).map_err(unreadable)?)
+            let config = parse(&file, &fs::read_to_string(&path).map_err(unreadable)?)?;
+            let mode = fs::metadata(&path).map_err(unreadable)?.mode() & 0o777;
+            if mode & 0o077 != 0 && effective::holds_secrets(&config) {
+                let text = format!("holds secrets and is open to others (mode {mode:03o}); chmod 600 it");
+                return Err(Complaints::about_file(&file, text));
+            }
+            Ok(config)
         }
     }
 }

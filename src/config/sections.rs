@@ -320,6 +320,8 @@ const OWN_HEADERS: &[&str] = &[
     "trailer",
     "keep-alive",
     "expect",
+    "cdn-loop",
+    "idempotency-key",
 ];
 
 fn check_header(name: &str, value: &str) -> Result<(), String> {

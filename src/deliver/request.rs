@@ -21,12 +21,11 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// Headers that are the engine's alone.
-static OWN: [HeaderName; 9] = [
+static OWN: [HeaderName; 8] = [
     HOST,
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
     CONNECTION,
-    USER_AGENT,
     POSTGATE_ID,
     POSTGATE_ATTEMPT,
     IDEMPOTENCY_KEY,
@@ -45,10 +44,12 @@ pub(super) fn build(claim: &Claim, host: &HeaderValue, body: Bytes) -> Result<Re
         Some(key) => value(key).ok_or_else(|| unsendable("the idempotency key"))?,
         None => id.clone(),
     };
-    let mut headers = HeaderMap::with_capacity(OWN.len() + 1 + post.headers.len());
+    let mut headers = HeaderMap::with_capacity(OWN.len() + 2 + post.headers.len());
     headers.insert(HOST, host.clone());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+    if !post.headers.iter().any(|field| field.name.eq_ignore_ascii_case(USER_AGENT.as_str())) {
+        headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+    }
     headers.insert(POSTGATE_ID, id);
     headers.insert(POSTGATE_ATTEMPT, HeaderValue::from(claim.attempt));
     headers.insert(IDEMPOTENCY_KEY, key);

@@ -49,9 +49,10 @@ impl Schedule {
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * dice.clamp(0.0, 1.0))
     }
 
-    /// When `post` is given up.
+    /// When `post` is given up. One that waits for its time does not age.
     pub fn ends_at(&self, post: &Post) -> Timestamp {
-        let by_age = post.accepted_at.after(self.max_age);
+        let begins_at = post.not_before_at.map_or(post.accepted_at, |at| at.max(post.accepted_at));
+        let by_age = begins_at.after(self.max_age);
         post.expires_at.map_or(by_age, |expires_at| expires_at.min(by_age))
     }
 }
@@ -388,6 +389,8 @@ mod tests {
         assert_eq!(decide(&post(), 2, NOW), failed(&format!("given up after 3 attempts: {error}")));
         let old = NOW.after(schedule.max_age);
         assert_eq!(decide(&post(), 0, old), failed(&format!("expired: {error}")));
+        let late = Post { not_before_at: Some(old), ..post() };
+        assert!(schedule.ends_at(&late) > old, "it has its time from when it may be sent");
         let short = Post { expires_at: Some(NOW.after(Duration::from_secs(4))), ..post() };
         let Verdict::Deferred { after, .. } = decide(&short, 0, NOW) else { panic!("one more chance") };
         assert_eq!(after, Duration::from_secs(3), "the last attempt is made before the end");

@@ -1,0 +1,112 @@
+//! The door between SMTP and the spool, against a spool that never answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use bytes::Bytes;
+use postgate::clock::Ids;
+use postgate::compose::{self, HeaderControl, Payload, Route};
+use postgate::envelope::{Client, Envelope, Recipient, Target};
+use postgate::intake::{Intake, Options};
+use postgate::post::{Admission, Destination, MessageId};
+use postgate::spool::{Claim, Claimed, Committed, Doorbell, Health, Later, Settlement, Spool};
+use postgate::tenant::Tenant;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Counts the commits that wait for its answer.
+#[derive(Default)]
+struct Stuck(AtomicUsize);
+
+impl Spool for Stuck {
+    fn commit(&self, _: Admission) -> Later<'_, Committed> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(pending())
+    }
+
+    fn lanes(&self) -> Later<'_, Vec<(Arc<Destination>, Duration)>> {
+        Box::pin(pending())
+    }
+
+    fn claim<'a>(&'a self, _: &'a Arc<Destination>, _: usize) -> Later<'a, Claimed> {
+        Box::pin(pending())
+    }
+
+    fn body<'a>(&'a self, _: &'a Claim) -> Later<'a, Bytes> {
+        Box::pin(pending())
+    }
+
+    fn settle(&self, _: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn doorbell(&self) -> Arc<Doorbell> {
+        Arc::default()
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        watch::Sender::new(Health::Open).subscribe()
+    }
+}
+
+fn route() -> Route {
+    Route {
+        recipient: "*@h.example".parse().unwrap(),
+        method: "POST".to_owned(),
+        url: "https://shop.example/in".parse().unwrap(),
+        payload: Payload::Json,
+        header_control: HeaderControl::Off,
+        headers: Vec::new(),
+    }
+}
+
+fn envelope(recipients: usize) -> Envelope {
+    let client = Client {
+        address: None,
+        helo: String::new(),
+        tls: None,
+        login: None,
+        tenant: Tenant::default(),
+        session: "S0001".to_owned(),
+    };
+    let recipient = |number| Recipient {
+        forward_path: format!("{number}@h.example"),
+        target: Target::Route { route: "*@h.example".to_owned(), detail: None },
+    };
+    Envelope { client, reverse_path: String::new(), recipients: (0..recipients).map(recipient).collect() }
+}
+
+/// Few large messages are composed at a time, or they would take many times the
+/// memory that the budget for mail data allows; many recipients make one large.
+#[tokio::test]
+async fn large_messages_take_turns_and_small_ones_pass_them() {
+    let spool = Arc::new(Stuck::default());
+    let compose = Arc::new(compose::Options { routes: vec![route()], ..compose::Options::default() });
+    let ids = Arc::new(Ids::above(MessageId(0)));
+    let shared: Arc<dyn Spool> = Arc::clone(&spool) as Arc<dyn Spool>;
+    let door = Arc::new(Intake::new(Options::default(), compose, shared, ids));
+    let admit = |octets: usize, recipients| {
+        let (door, data) = (Arc::clone(&door), Bytes::from(vec![b'x'; octets]));
+        tokio::spawn(async move { door.admit(envelope(recipients), data).await })
+    };
+    let reached = |count, within| {
+        let spool = Arc::clone(&spool);
+        let reached = async move {
+            while spool.0.load(Ordering::Relaxed) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(within, reached)
+    };
+    let (soon, long) = (Duration::from_secs(10), Duration::from_millis(500));
+    let first = admit(200 * 1024, 1);
+    let _others: Vec<_> = (0..3).flat_map(|_| [admit(200 * 1024, 1), admit(2 * 1024, 100)]).collect();
+    reached(2, soon).await.unwrap();
+    let _small = admit(10, 1);
+    reached(3, soon).await.unwrap();
+    assert!(reached(4, long).await.is_err(), "a third large message did not wait");
+    // A client that gives up makes room for the next.
+    first.abort();
+    reached(4, soon).await.unwrap();
+}
