@@ -263,6 +263,23 @@ fn a_stop_closes_the_listener_at_once_and_finishes_transactions() {
     assert_eq!(receiver.received(1)[0].path, "/last");
 }
 
+#[test]
+fn an_attempt_that_a_stop_cut_off_is_counted() {
+    let directory = TempDir::new().unwrap();
+    let receiver =
+        Collector::start(
+            |arrival| if arrival.attempt() == 1 { Answer::Silence } else { Answer::Status(200) },
+        );
+    let config = format!("{CONFIG}\n[server]\nshutdown_timeout = \"200ms\"\n");
+    let mut gateway = Gateway::start(directory.path(), &config);
+    send(gateway.smtp, &[receiver.recipient("/")], "\r\nx\r\n").id();
+    receiver.received(1);
+    assert_eq!(gateway.end("-TERM"), 0);
+    let _again = Gateway::start(directory.path(), &config);
+    let arrivals = receiver.received(2);
+    assert_eq!((arrivals[1].id(), arrivals[1].attempt()), (arrivals[0].id(), 2));
+}
+
 /// The sample that mail clients were told to send, its form data wrapped in the
 /// middle of words; `blank` stands between header and body.
 fn classic(blank: &str) -> String {
