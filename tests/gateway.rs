@@ -443,3 +443,51 @@ fn a_post_is_not_sent_before_its_time() {
     assert_eq!(gateway.end("-TERM"), 0);
     assert!(holds_posts(directory.path()));
 }
+
+#[test]
+fn mail_flows_whatever_becomes_of_the_logs() {
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let gone = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let broken: [(&str, &dyn Fn() -> Stdio); 2] = [("full", &full), ("gone", &gone)];
+    for (how, output) in broken {
+        let directory = TempDir::new().unwrap();
+        let receiver = Collector::start(|_| Answer::Status(200));
+        let days = directory.path().join("postgate-data/log");
+        fs::create_dir_all(&days).unwrap();
+        Command::new("chmod").arg("700").arg(days.parent().unwrap()).status().unwrap();
+        // Today's, and tomorrow's if it is near.
+        for hours in [0, 12] {
+            let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+            let name = format!("protocol-{}.log", &day.to_string()[..10]);
+            // The second is the first again before noon.
+            let _ = std::os::unix::fs::symlink("/dev/full", days.join(name));
+        }
+        // Nobody can say which port it is: it is one that has just been free.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = CONFIG.replace("127.0.0.1:0", &free.to_string());
+        fs::write(directory.path().join("postgate.toml"), format!("{config}\n[log]\nlevel = \"trace\"\n"))
+            .unwrap();
+        let mut command = postgate(directory.path());
+        let child = command.stdout(output()).stderr(output()).spawn().unwrap();
+        let mut gateway = Gateway::at(child, free);
+        let mut client = eventually("a greeting", DEADLINE, || Client::connect(free));
+        // The repair of the body is worth a line of the operational log.
+        let message = "X-XsHttp-Content-Type: application/json\r\n\r\n{\"a\":\r\n \"b\r\nc\"}\r\n";
+        for number in 1..4 {
+            let reply = client.send(&[receiver.recipient("/")], message.as_bytes());
+            assert!(reply.is_accepted(), "{how}: {reply:?}");
+            assert_eq!(
+                receiver.received(number)[number - 1].headers["postgate-repaired"],
+                "line-cuts",
+                "{how}"
+            );
+        }
+        assert!(client.say("QUIT").is_some());
+        assert_eq!(gateway.end("-TERM"), 0, "{how}");
+        assert!(!holds_posts(directory.path()));
+    }
+}
