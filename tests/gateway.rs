@@ -11,7 +11,8 @@ use postgate::spool::Spool as _;
 use postgate::spool::embedded::{Embedded, Options};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 use support::DEADLINE;
@@ -278,6 +279,40 @@ fn an_attempt_that_a_stop_cut_off_is_counted() {
     let _again = Gateway::start(directory.path(), &config);
     let arrivals = receiver.received(2);
     assert_eq!((arrivals[1].id(), arrivals[1].attempt()), (arrivals[0].id(), 2));
+}
+
+#[test]
+fn one_data_directory_is_for_one_process_and_for_nobody_else_to_read() {
+    let directory = TempDir::new().unwrap();
+    let receiver = Collector::start(|_| Answer::Status(503));
+    fs::write(directory.path().join("postgate.toml"), CONFIG).unwrap();
+    let mut open_to_all = Command::new("sh");
+    open_to_all.args(["-c", "umask 000; exec \"$0\"", env!("CARGO_BIN_EXE_postgate")]);
+    open_to_all.current_dir(directory.path()).env_remove("POSTGATE_CONFIG").stdin(Stdio::null());
+    let gateway = Gateway::listening(Gateway::spawn(&mut open_to_all, directory.path()));
+    send(gateway.smtp, &[receiver.recipient("/")], "X-Postgate-Idempotency-Key: k\r\n\r\nx\r\n").id();
+    receiver.received(2);
+    let second = postgate(directory.path()).output().unwrap();
+    let complaint = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(69));
+    assert!(complaint.contains("in use by another process") && complaint.lines().count() == 1, "{complaint}");
+    let found = under(&directory.path().join("postgate-data"));
+    assert!(found.iter().any(|path| path.ends_with("lock")), "{found:?}");
+    for path in found {
+        let entry = path.symlink_metadata().unwrap();
+        let expected = if entry.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(entry.mode() & 0o777, expected, "{:03o} {}", entry.mode() & 0o777, path.display());
+    }
+}
+
+/// Everything in and below a directory, itself included.
+fn under(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(under(&path)) } else { found.push(path) }
+    }
+    found
 }
 
 /// The sample that mail clients were told to send, its form data wrapped in the

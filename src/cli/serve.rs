@@ -7,6 +7,8 @@ use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::app::{Ending, Gateway, StartError};
 use crate::config::{Config, Log, LogFormat, LogLevel};
 use crate::spool::embedded::OpenError;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
@@ -22,6 +24,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
+    // Mail is nobody else's to read, also in files that the catalog's engine makes.
+    umask(Mode::RWXG | Mode::RWXO);
     begin_log(&config.log);
     block_on(serve(config))
 }
