@@ -7,6 +7,9 @@ use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::app::{Ending, Gateway, StartError};
 use crate::config::{Config, Log, LogFormat, LogLevel};
 use crate::spool::embedded::OpenError;
+use rustix::fs::Mode;
+use rustix::process::umask;
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +24,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
+    // Mail is nobody else's to read, also in files that the catalog's engine makes.
+    umask(Mode::RWXG | Mode::RWXO);
     begin_log(&config.log);
     block_on(serve(config))
 }
@@ -33,11 +38,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     for address in gateway.addresses() {
-        say(format_args!("Postgate {} listens on {address} (SMTP)", env!("CARGO_PKG_VERSION")))?;
+        announce(format_args!("Postgate {} listens on {address} (SMTP)", env!("CARGO_PKG_VERSION")));
     }
-    say(format_args!("spool and protocol log: {}", config.server.data_dir.display()))?;
+    announce(format_args!("spool and protocol log: {}", config.server.data_dir.display()));
     if let Some(address) = gateway.addresses().first() {
-        say(try_line(&config, *address))?;
+        announce(try_line(&config, *address));
     }
     tokio::select! {
         () = signals.next() => {}
@@ -91,6 +96,11 @@ impl Signals {
     }
 }
 
+/// Prints a line for whoever looks; the gateway works without a reader as well.
+fn announce(line: impl Display) {
+    let _ = say(line);
+}
+
 /// A command that works as printed, for a first try.
 fn try_line(config: &Config, address: SocketAddr) -> String {
     let reaches_loopback = config.egress.allow.iter().any(|network| network.contains([127, 0, 0, 1].into()));
@@ -117,7 +127,10 @@ fn begin_log(log: &Log) {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    // A line that cannot be written is lost: to complain about it, on the same
+    // standard error, would be a panic.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false);
+    let lines = lines.with_max_level(level).with_writer(io::stderr);
     let begun = match log.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().into(),
         LogFormat::Json => tracing::Dispatch::new(lines.json().finish()),

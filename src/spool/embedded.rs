@@ -177,14 +177,20 @@ impl Embedded {
         let _ = self.shared.recovered.subscribe().wait_for(|recovered| *recovered).await;
     }
 
-    /// Writes what is left and ends in order: the next start will know that no
-    /// attempt was cut short. Blocks.
+    /// Writes what is left and ends in order. An attempt that is still under way
+    /// counts as made, and its post is due at once. Blocks.
     pub fn close(&self) -> Result<(), SpoolError> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return Err(SpoolError::Closed) };
         drop(threads.stop_keeper);
         // A thread that panicked has said so already.
         let _ = threads.keeper.join();
+        let cut_off = Settlement::Again { after: Duration::ZERO, reason: "the gateway stopped".to_owned() };
+        let claims = self.shared.index().claims();
+        let done = claims.into_iter().map(|(id, fence)| (id, fence, cut_off.clone())).collect();
+        let (noted, _) = oneshot::channel();
+        // A writer that has ended fails what follows as well.
+        let _ = self.jobs.send(Job::Settle { done, ack: noted });
         let (ack, closed) = channel();
         self.jobs.send(Job::Close { ack }).map_err(|_| SpoolError::Closed)?;
         let closed = closed.recv().map_err(|_| SpoolError::Closed)?;

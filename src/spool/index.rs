@@ -213,6 +213,11 @@ impl Index {
         self.claimed.get_mut(&id).filter(|held| held.fence == fence)
     }
 
+    /// All claims, by post and fence.
+    pub fn claims(&self) -> Vec<(PostId, u64)> {
+        self.claimed.iter().map(|(id, held)| (*id, held.fence)).collect()
+    }
+
     /// A living post's entry, wherever it is.
     pub fn find(&mut self, id: PostId) -> Option<Entry> {
         if let Some(held) = self.claimed.get(&id) {

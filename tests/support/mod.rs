@@ -1,9 +1,14 @@
-//! What several tests need: a spool in memory and a scripted receiver.
+//! What several tests need: a spool in memory, a scripted receiver, the program
+//! as a child process, and the ledgers of both its ends.
 //!
 //! Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod collector;
+pub mod ledger;
+pub mod load;
 pub mod memory;
+pub mod program;
 pub mod receiver;
 
 use bytes::Bytes;

@@ -1,0 +1,202 @@
+//! An HTTP receiver that is quick, and remembers of each request what a ledger
+//! needs. Threads instead of tasks: it shares nothing with the program it
+//! watches but the wire.
+
+use super::program::eventually;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A request that was read to its end.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Request line's target.
+    pub path: String,
+    /// Header names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+    /// CRC32C of the body.
+    pub checksum: u32,
+    /// When it was complete.
+    pub at: Instant,
+}
+
+impl Arrival {
+    /// The post's id.
+    pub fn id(&self) -> &str {
+        &self.headers["postgate-id"]
+    }
+
+    /// The number of the attempt.
+    pub fn attempt(&self) -> u32 {
+        self.headers["postgate-attempt"].parse().unwrap()
+    }
+}
+
+/// What a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Status(u16),
+    /// Nothing: the connection is closed.
+    Close,
+    /// Nothing for as long as the receiver lives.
+    Silence,
+}
+
+type Script = dyn Fn(&Arrival) -> Answer + Send + Sync;
+
+/// Whether bodies are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    Everything,
+    ChecksumsOnly,
+}
+
+struct Shared {
+    arrivals: Mutex<Vec<(Arrival, Answer)>>,
+    script: Box<Script>,
+    keep: Keep,
+    open: AtomicUsize,
+    is_over: AtomicBool,
+    streams: Mutex<Vec<TcpStream>>,
+}
+
+/// A running receiver; dropping it ends it and its connections.
+pub struct Collector {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Collector {
+    /// Answers on a free port.
+    pub fn start(script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static) -> Collector {
+        Collector::on(TcpListener::bind("127.0.0.1:0").unwrap(), Keep::Everything, script)
+    }
+
+    /// Answers on this socket.
+    pub fn on(
+        listener: TcpListener,
+        keep: Keep,
+        script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static,
+    ) -> Collector {
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            arrivals: Mutex::default(),
+            script: Box::new(script),
+            keep,
+            open: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            streams: Mutex::default(),
+        });
+        let own = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if own.is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                own.open.fetch_add(1, Ordering::SeqCst);
+                own.streams.lock().unwrap().push(stream.try_clone().unwrap());
+                let own = Arc::clone(&own);
+                std::thread::spawn(move || {
+                    // A peer that was killed ends its connection anywhere.
+                    let _ = own.serve(stream);
+                    own.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Collector { address, shared }
+    }
+
+    /// A recipient that leads to `path` here.
+    pub fn recipient(&self, path: &str) -> String {
+        format!("post@http://{}{path}", self.address)
+    }
+
+    /// What came so far, in the order of completion, and what was answered.
+    pub fn arrivals(&self) -> Vec<(Arrival, Answer)> {
+        self.shared.arrivals.lock().unwrap().clone()
+    }
+
+    /// How many requests came so far.
+    pub fn count(&self) -> usize {
+        self.shared.arrivals.lock().unwrap().len()
+    }
+
+    /// Waits until so many requests came, and answers with all.
+    pub fn received(&self, count: usize) -> Vec<Arrival> {
+        eventually(&format!("{count} requests"), super::DEADLINE, || (self.count() >= count).then_some(()));
+        self.arrivals().into_iter().map(|(arrival, _)| arrival).collect()
+    }
+
+    /// Waits until everything that was sent has been read and every connection
+    /// was ended by the other side.
+    pub fn is_alone(&self) {
+        let alone = || (self.shared.open.load(Ordering::SeqCst) == 0).then_some(());
+        eventually("the end of all connections", super::DEADLINE, alone);
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        // Wakes the acceptor, which then gives the port back.
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        for stream in self.shared.streams.lock().unwrap().drain(..) {
+            // Most have ended.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut input = BufReader::with_capacity(64 << 10, stream.try_clone()?);
+        while let Some(arrival) = read(&mut input)? {
+            let answer = (self.script)(&arrival);
+            let mut kept = arrival;
+            if self.keep == Keep::ChecksumsOnly {
+                kept.body = Vec::new();
+            }
+            self.arrivals.lock().unwrap().push((kept, answer));
+            match answer {
+                Answer::Status(status) => {
+                    stream
+                        .write_all(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+                }
+                Answer::Close => return stream.shutdown(Shutdown::Both),
+                Answer::Silence => {
+                    input.read_to_end(&mut Vec::new())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next request; `None` at the end of the connection.
+fn read(input: &mut impl BufRead) -> std::io::Result<Option<Arrival>> {
+    let mut line = String::new();
+    if input.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.to_owned()),
+            None => break,
+        };
+    }
+    let length: usize = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    input.read_exact(&mut body)?;
+    Ok(Some(Arrival { path, headers, checksum: crc32c::crc32c(&body), body, at: Instant::now() }))
+}
