@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 RECIPIENT = "bench@hooks.example"
+# What Postfix accepts for this one waits, as if its receiver were down.
+DEFERRED_RECIPIENT = "bench@down.example"
 POSTFIX_DAEMONS = Path("/usr/lib/postfix/sbin")
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -43,16 +45,19 @@ class Bench(ExitStack):
         return path
 
     @contextmanager
-    def running(self, *command, **options):
-        errors = open(self.directory / "errors", "ab")
-        process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=errors, start_new_session=True, text=True, **options)
+    def running(self, *command):
+        self.number += 1
+        errors = self.directory / f"errors-{self.number}"
+        with errors.open("wb") as standard_error:
+            process = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=standard_error, start_new_session=True, text=True)
         try:
             yield process
+        except Broken as error:
+            raise Broken(f"{error} {last_error(errors)}".strip()) from error
         finally:
             end(process)
-            errors.close()
 
     @contextmanager
     def gateway(self, url, protocol_log="full", payload="json", data=None):
@@ -78,7 +83,7 @@ protocol_log = "{protocol_log}"
         with self.running(self.binaries / "postgate", "serve", "--config", config) as process:
             line = process.stdout.readline()
             if "listens on" not in line:
-                raise Broken(f"the gateway did not start: {(self.directory / 'errors').read_text()}")
+                raise Broken("the gateway does not start")
             process.port = int(line.split("127.0.0.1:")[1].split()[0])
             process.directory = directory
             try:
@@ -108,13 +113,13 @@ protocol_log = "{protocol_log}"
         """Runs one of the bare programs; its seconds."""
         with self.running(self.binaries / "examples/reference", *arguments) as process:
             output = process.stdout.read()
-        if not output:
-            raise Broken(f"reference {arguments[0]}: {(self.directory / 'errors').read_text()[-300:]}")
+            if not output:
+                raise Broken(f"reference {arguments[0]} failed")
         return float(output)
 
     @contextmanager
     def postfix(self, url):
-        """A private Postfix: one port holds what it accepts, one posts it with curl."""
+        """A private Postfix: one port holds what it accepts, one posts it with curl or defers it."""
         root = self.fresh("postfix")
         accept, post = free_port(), free_port()
         write_postfix(root, accept, post, url)
@@ -138,8 +143,12 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 mydestination =
-relay_domains = hooks.example
+relay_domains = hooks.example, down.example
 relay_transport = curl:
+transport_maps = inline:{{ {{down.example = down:}} }}
+defer_transports = down
+minimal_backoff_time = 1h
+maximal_backoff_time = 2h
 curl_destination_recipient_limit = 1
 curl_destination_concurrency_limit = 20
 smtpd_client_connection_count_limit = 0
@@ -178,6 +187,11 @@ curl unix - n n - 20 pipe
         path.chmod(mode)
         shutil.chown(path, "postfix", group)
     (root / "spool/pid").mkdir()
+
+
+def last_error(path):
+    lines = path.read_text(errors="replace").splitlines()
+    return next((f"({line[:300]})" for line in reversed(lines) if " INFO " not in line), "")
 
 
 def why_no_postfix():
@@ -224,12 +238,12 @@ def wait_for_port(port, seconds=15):
     raise Broken(f"nobody listens on port {port}")
 
 
-def load(port, count, octets, sessions):
+def load(port, count, octets, sessions, recipient=RECIPIENT):
     """Sends messages; seconds. smtp-source breaks off at the first one that is refused."""
     begun = time.monotonic()
     done = subprocess.run(
         ["smtp-source", "-d", "-s", str(min(sessions, count)), "-l", str(octets), "-m", str(count),
-         "-t", RECIPIENT, f"127.0.0.1:{port}"],
+         "-t", recipient, f"127.0.0.1:{port}"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     if done.returncode != 0 or done.stderr:
         raise Broken(f"a load of {count} messages broke off: {done.stderr.strip()[:200]}")
