@@ -1,0 +1,315 @@
+"""Measures Postgate beside other programs; see benches/run for what and how.
+
+A round measures every row once, one after the other. Rows are compared within
+their round, and the median over the rounds is what counts.
+"""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+import servers
+from servers import Bench, Broken, await_posts, load, own_time, resident, settle
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+# Processor time a message of smtp-sink while the machine is quiet, in microseconds.
+QUIET_SINK = 21
+WARM_UP = 1000
+
+
+def number(name, full, quick):
+    return int(os.environ.get(name, quick if "--quick" in sys.argv else full))
+
+
+ROUNDS = number("ROUNDS", 9, 3)
+MESSAGES = number("MESSAGES", 10000, 3000)
+POSTFIX_MESSAGES = number("POSTFIX_MESSAGES", 800, 300)
+CURL_MESSAGES = number("CURL_MESSAGES", 150, 50)
+DEFERRED = number("DEFERRED", 100000, 10000)
+OCTETS = number("OCTETS", 2048, 2048)
+SESSIONS = number("SESSIONS", 100, 100)
+BUDGET = number("BUDGET", 150, 20)
+PAYLOAD = os.environ.get("PAYLOAD", "json")
+CONNECTIONS = 32
+SINKS = ("smtp-sink beside accepting", "smtp-sink beside delivering")
+# A message's own fields, which smtp-source adds to its payload.
+FIELDS = 256
+
+
+class Measurements:
+    """Rates and processor times by row, one of each a round; what failed."""
+
+    def __init__(self):
+        self.rates = defaultdict(dict)
+        self.times = defaultdict(dict)
+        self.peaks = defaultdict(list)
+        self.failures = []
+        self.round = 0
+        # The smtp-sink of the same half of a round, by row.
+        self.beside, self.sink = {}, None
+
+    def note(self, row, count, seconds, processor=None):
+        if row in SINKS:
+            self.sink = row
+        self.beside[row] = self.sink
+        self.rates[row][self.round] = count / seconds
+        if processor is not None:
+            self.times[row][self.round] = processor * 1e6 / count
+        processor = "" if processor is None else f"{processor * 1e6 / count:8.0f} µs"
+        print(f"  {row:34} {count / seconds:10,.0f}/s {processor}", flush=True)
+
+    def ratios(self, table, row, other):
+        rounds = table[row].keys() & table[other].keys()
+        return [table[row][number] / table[other][number] for number in sorted(rounds)]
+
+    def try_row(self, row, measure):
+        """One row of one round; one that broke is reported, not compared."""
+        try:
+            measure()
+        except (Broken, OSError, subprocess.TimeoutExpired) as error:
+            self.failures.append(f"round {self.round}, {row}: {error}")
+            print(f"  {row:34} FAILED: {error}", flush=True)
+
+
+def accept(bench, found, protocol_log):
+    """Mail until `250`, with the receiver down."""
+    with servers.receiver_down() as url, bench.gateway(url, protocol_log, PAYLOAD) as gateway:
+        load(gateway.port, WARM_UP, OCTETS, SESSIONS)
+        settle(gateway.pid)
+        before = own_time(gateway.pid)
+        seconds = load(gateway.port, MESSAGES, OCTETS, SESSIONS)
+        settle(gateway.pid)
+        found.note(f"accept, protocol log {protocol_log}", MESSAGES, seconds, own_time(gateway.pid) - before)
+        found.peaks["accepting"].append(resident(gateway.pid, "VmHWM"))
+
+
+def deliver(bench, found, sink, protocol_log):
+    """Mail until the receiver has answered the last post."""
+    with bench.gateway(sink.url, protocol_log, PAYLOAD) as gateway:
+        arrived = await_posts(sink.url, 0)
+        load(gateway.port, WARM_UP, OCTETS, SESSIONS)
+        arrived = await_posts(sink.url, arrived + WARM_UP)
+        settle(gateway.pid)
+        before, begun = own_time(gateway.pid), time.monotonic()
+        load(gateway.port, MESSAGES, OCTETS, SESSIONS)
+        arrived_now = await_posts(sink.url, arrived + MESSAGES)
+        seconds = time.monotonic() - begun
+        settle(gateway.pid)
+        found.note(f"end to end, protocol log {protocol_log}", MESSAGES, seconds, own_time(gateway.pid) - before)
+        found.peaks["delivering"].append(resident(gateway.pid, "VmHWM"))
+        if arrived_now != arrived + MESSAGES:
+            found.failures.append(f"{arrived_now - arrived - MESSAGES} posts arrived twice")
+
+
+def accept_only(found, row, smtp_sink):
+    before = own_time(smtp_sink.pid)
+    seconds = load(smtp_sink.port, MESSAGES, OCTETS, SESSIONS)
+    found.note(row, MESSAGES, seconds, own_time(smtp_sink.pid) - before)
+
+
+def postfix_holds(found, postfix):
+    """Accepting alone: nothing looks at the queue."""
+    before = servers.family_time(postfix.pid)
+    seconds = load(postfix.accepting, POSTFIX_MESSAGES, OCTETS, SESSIONS)
+    found.note("Postfix accepting, held", POSTFIX_MESSAGES, seconds, servers.family_time(postfix.pid) - before)
+
+
+def postfix_defers(found, postfix):
+    """The same job as the gateway's: a message is taken, and found to have to wait."""
+    before = servers.family_time(postfix.pid)
+    seconds = load(postfix.posting, POSTFIX_MESSAGES, OCTETS, SESSIONS, servers.DEFERRED_RECIPIENT)
+    time.sleep(0.5)
+    found.note("Postfix accepting, deferred", POSTFIX_MESSAGES, seconds,
+               servers.family_time(postfix.pid) - before)
+
+
+def postfix_posts(found, postfix, sink):
+    arrived = await_posts(sink.url, 0)
+    before, begun = servers.family_time(postfix.pid), time.monotonic()
+    load(postfix.posting, CURL_MESSAGES, OCTETS, SESSIONS)
+    await_posts(sink.url, arrived + CURL_MESSAGES)
+    seconds = time.monotonic() - begun
+    found.note("Postfix with curl", CURL_MESSAGES, seconds, servers.family_time(postfix.pid) - before)
+
+
+def reference(bench, found, row, *arguments):
+    found.note(row, MESSAGES, bench.reference(*arguments))
+
+
+def rounds(bench, found, postfix, smtp_sink, sink):
+    begun = time.monotonic()
+    octets = OCTETS + FIELDS
+    if postfix:
+        found.try_row("Postfix", lambda: warm_up(postfix, sink))
+    for found.round in range(1, ROUNDS + 1):
+        if found.round > 1 and time.monotonic() - begun > BUDGET:
+            print(f"no time for more than {found.round - 1} rounds")
+            found.round -= 1
+            break
+        print(f"round {found.round}", flush=True)
+        # Whichever comes first may find more or less of the machine.
+        one, other = ("full", "off") if found.round % 2 else ("off", "full")
+        rows = [
+            (SINKS[0], lambda: accept_only(found, SINKS[0], smtp_sink)),
+            (f"accept, {one}", lambda: accept(bench, found, one)),
+            (f"accept, {other}", lambda: accept(bench, found, other)),
+            ("Postfix, held", lambda: postfix and postfix_holds(found, postfix)),
+            ("Postfix, deferred", lambda: postfix and postfix_defers(found, postfix)),
+            ("appends", lambda: reference(bench, found, "fdatasync'd appends", "append", bench.directory,
+                                          MESSAGES, octets, SESSIONS)),
+            (SINKS[1], lambda: accept_only(found, SINKS[1], smtp_sink)),
+            (f"end to end, {one}", lambda: deliver(bench, found, sink, one)),
+            (f"end to end, {other}", lambda: deliver(bench, found, sink, other)),
+            ("Postfix with curl", lambda: postfix and postfix_posts(found, postfix, sink)),
+            ("hyper client", lambda: reference(bench, found, "bare hyper client", "post", sink.url,
+                                               MESSAGES // CONNECTIONS * CONNECTIONS, octets, CONNECTIONS)),
+        ]
+        for row, measure in rows:
+            found.try_row(row, measure)
+
+
+def warm_up(postfix, sink):
+    """The processes of a Postfix that has worked for a while are there already."""
+    load(postfix.accepting, POSTFIX_MESSAGES // 2, OCTETS, SESSIONS)
+    arrived = await_posts(sink.url, 0)
+    load(postfix.posting, CURL_MESSAGES // 2, OCTETS, SESSIONS)
+    await_posts(sink.url, arrived + CURL_MESSAGES // 2)
+
+
+def backlog(bench):
+    """What waiting posts cost in memory and, after kill -9, at the start."""
+    print(f"{DEFERRED:,} posts wait", flush=True)
+    data = bench.fresh("backlog")
+    with servers.receiver_down() as url:
+        with bench.gateway(url, "full", PAYLOAD, data) as gateway:
+            load(gateway.port, WARM_UP, OCTETS, SESSIONS)
+            settle(gateway.pid)
+            before = resident(gateway.pid)
+            load(gateway.port, DEFERRED, OCTETS, SESSIONS)
+            settle(gateway.pid)
+            added = resident(gateway.pid) - before
+        begun = time.monotonic()
+        with bench.gateway(url, "full", PAYLOAD, data) as gateway:
+            servers.send_one(gateway.port)
+            restart = time.monotonic() - begun
+            settle(gateway.pid)
+            peak = resident(gateway.pid, "VmHWM")
+    print(f"  {added:.0f} MB more, {restart:.2f} s until mail is taken again, peak then {peak:.0f} MB")
+    return {"added": added, "restart": restart, "peak": peak}
+
+
+def targets(found, backlog):
+    """(what, needed, measured as text, whether it is met; None when not measured)"""
+    gateway, whole = "accept, protocol log full", "end to end, protocol log full"
+
+    def at_least(what, needed, ratios):
+        if not ratios:
+            return what, f"≥ {needed}", "not measured", None
+        text = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        return what, f"≥ {needed}", text, median(ratios) >= needed
+
+    def at_most(what, needed, unit, value, text=None):
+        if value is None:
+            return what, f"≤ {needed} {unit}", "not measured", None
+        return what, f"≤ {needed} {unit}", text or f"{value:.1f} {unit}", value <= needed
+
+    def log_cost(table, row, sign):
+        ratios = found.ratios(table, f"{row}, protocol log full", f"{row}, protocol log off")
+        return (median(ratios) - 1) * 100 * sign if ratios else None
+
+    def peak(kind):
+        return max(found.peaks[kind], default=None)
+
+    raw = list(found.times[whole].values())
+    scaled = [ratio * QUIET_SINK for ratio in found.ratios(found.times, whole, SINKS[1])]
+    yield at_least("durable accept / smtp-sink", 0.4, found.ratios(found.rates, gateway, SINKS[0]))
+    for queue in ("deferred", "held"):
+        yield at_least(f"durable accept / Postfix accepting, {queue}", 8,
+                       found.ratios(found.rates, gateway, f"Postfix accepting, {queue}"))
+    yield at_least("end to end / smtp-sink", 0.25, found.ratios(found.rates, whole, SINKS[1]))
+    yield at_least("end to end / Postfix with curl", 20, found.ratios(found.rates, whole, "Postfix with curl"))
+    yield at_most("end to end, processor time a post, as measured", 120, "µs", median(raw) if raw else None)
+    yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 120, "µs",
+                  median(scaled) if scaled else None)
+    yield at_most("protocol log, throughput of accept", 10, "%", log_cost(found.rates, "accept", -1))
+    yield at_most("protocol log, throughput end to end", 10, "%", log_cost(found.rates, "end to end", -1))
+    yield at_most("protocol log, processor time of accept", 10, "%", log_cost(found.times, "accept", 1))
+    yield at_most("protocol log, processor time end to end", 10, "%", log_cost(found.times, "end to end", 1))
+    yield at_most("resident memory while accepting, peak", 60, "MB", peak("accepting"))
+    yield at_most("resident memory end to end, peak", 60, "MB", peak("delivering"))
+    yield at_most(f"memory that {DEFERRED:,} waiting posts add", 40, "MB", backlog.get("added"))
+    yield at_most(f"from start to `250` with {DEFERRED:,} waiting posts, after kill -9", 2, "s",
+                  backlog.get("restart"))
+    yield at_most(f"resident memory after that start, peak (60 + 40 for {DEFERRED:,} waiting posts)", 100, "MB",
+                  backlog.get("peak"))
+
+
+def report(found, backlog, skipped):
+    words = {True: "PASS", False: "MISSED", None: "skipped"}
+    lines = ["# Benchmark", "", "Written by `benches/run`, which says what is measured and how.", ""]
+    lines += [f"- {line}" for line in circumstances(found)]
+    if skipped:
+        lines.append(f"- Postfix is not measured: {skipped}")
+    lines += ["", "| target | needed | measured | |", "| --- | --- | --- | --- |"]
+    for what, needed, measured, is_met in targets(found, backlog):
+        lines.append(f"| {what} | {needed} | {measured} | {words[is_met]} |")
+    lines += ["", "Ratios are medians over the rounds, with the lowest and the highest round.", ""]
+    lines += ["| row, median over the rounds | a second | of smtp-sink | µs of processor time a message |",
+              "| --- | ---: | ---: | ---: |"]
+    for row, rates in found.rates.items():
+        share = median(found.ratios(found.rates, row, found.beside[row]) or [0])
+        times = found.times.get(row)
+        time_text = f"{median(times.values()):.0f}" if times else ""
+        lines.append(f"| {row} | {median(rates.values()):,.0f} | {share:.2f} | {time_text} |")
+    lines += ["", f"Failed: {'nothing' if not found.failures else ''}"]
+    lines += [f"- {failure}" for failure in found.failures]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def circumstances(found):
+    def said(*command):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return (done.stdout.strip().splitlines() or ["unknown"])[0]
+
+    models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+              if line.startswith("model name")]
+    yield f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {found.round} rounds, load average " \
+          f"{os.getloadavg()[2]:.1f} over the last 15 minutes"
+    yield f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}, Linux {platform.release()}"
+    yield f"Postgate {said('git', 'describe', '--always', '--dirty')}, {said('rustc', '--version')}, " \
+          f"Postfix {said('postconf', '-hd', 'mail_version')}"
+    yield f"{MESSAGES:,} messages a load ({POSTFIX_MESSAGES:,} on Postfix, {CURL_MESSAGES:,} with curl), " \
+          f"{OCTETS:,} octets, {SESSIONS} kept connections, payload `{PAYLOAD}`"
+
+
+def main():
+    # So that what was started is ended.
+    for reason in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(reason, lambda number, _: sys.exit(128 + number))
+    binaries = sys.argv[1]
+    found, waiting = Measurements(), {}
+    skipped = servers.why_no_postfix()
+    with Bench(binaries) as bench:
+        with bench.smtp_sink() as smtp_sink, bench.http_sink() as sink:
+            postfix = None
+            if not skipped:
+                try:
+                    postfix = bench.enter_context(bench.postfix(sink.url))
+                except Broken as error:
+                    skipped = f"it does not start: {error}"
+            rounds(bench, found, postfix, smtp_sink, sink)
+        found.try_row("waiting posts", lambda: waiting.update(backlog(bench)))
+    text = report(found, waiting, skipped)
+    print(f"\n{text}")
+    if "--quick" not in sys.argv:
+        RESULTS.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
