@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Posts kept in memory while they wait to be claimed for the first time.
-const FRESH: usize = 10_000;
+const FRESH: usize = 4096;
 /// Octets of their bodies that are kept with them.
-const FRESH_OCTETS: usize = 12 << 20;
+const FRESH_OCTETS: usize = 6 << 20;
 /// Priorities of a lane, 0 to 9.
 const PRIORITIES: u8 = 10;
 /// The smallest id, for ranges.
