@@ -11,6 +11,7 @@
 use super::connection::{Failure, Link, Response};
 use super::egress::Connector;
 use super::retry::{self, Feedback, Outcome, Trouble, Verdict};
+use super::room::Room;
 use super::{Delivery, dialogue, request};
 use crate::clock;
 use crate::post::{Destination, Timestamp};
@@ -31,6 +32,7 @@ pub(super) struct Shop {
     pub delivery: Delivery,
     pub connector: Connector,
     pub log: ProtocolLog,
+    room: Room,
     started_at: Timestamp,
     started: Instant,
 }
@@ -42,7 +44,8 @@ impl Shop {
         connector: Connector,
         log: ProtocolLog,
     ) -> Shop {
-        Shop { spool, delivery, connector, log, started_at: clock::wall(), started: Instant::now() }
+        let (started_at, started) = (clock::wall(), Instant::now());
+        Shop { spool, delivery, connector, log, room: Room::new(), started_at, started }
     }
 
     /// The time by a clock that does not jump.
@@ -180,6 +183,8 @@ impl Worker {
         if self.shop.now() >= self.shop.delivery.schedule.ends_at(&claim.post) {
             return Err(Trouble::Expired);
         }
+        let shop = Arc::clone(&self.shop);
+        let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
         let deadline = Instant::now() + self.shop.delivery.total_timeout;
         let request = request::build(claim, &self.host()?, body)?;

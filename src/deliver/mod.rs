@@ -17,6 +17,7 @@ mod egress;
 pub mod lane;
 mod request;
 pub mod retry;
+mod room;
 pub mod target;
 mod tls;
 

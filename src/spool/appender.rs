@@ -36,17 +36,21 @@ pub(super) struct Appender {
     sealed: (u64, u64),
     /// Length of the spare segment, when there is one.
     spare: Option<u64>,
+    /// A spare is being made. A second one would be made in the same file, which
+    /// by then may be the segment that is written.
+    awaits_spare: bool,
 }
 
 impl Appender {
     /// Goes on behind segment `sealed.0`, which ended at `sealed.1`.
     pub fn behind(shared: Arc<Shared>, sealed: (u64, u64)) -> Appender {
-        Appender { shared, active: None, sealed, spare: None }
+        Appender { shared, active: None, sealed, spare: None, awaits_spare: false }
     }
 
     /// A spare segment of this length is ready.
     pub fn take_spare(&mut self, length: u64) {
         self.spare = Some(length);
+        self.awaits_spare = false;
     }
 
     /// Number of the segment being written, and where the next record begins.
@@ -83,7 +87,8 @@ impl Appender {
             return Err(refusal(&error));
         }
         active.end += octets;
-        if active.end > active.length / 2 && self.spare.is_none() {
+        if active.end > active.length / 2 && self.spare.is_none() && !self.awaits_spare {
+            self.awaits_spare = true;
             self.shared.wants_spare.store(true, Ordering::Relaxed);
         }
         Ok(())

@@ -89,9 +89,9 @@ impl Keeper {
         if !self.shared.disk.list()?.iter().any(|name| name == RESERVE) {
             self.shared.disk.reserve(RESERVE, segment)?;
         }
-        if self.shared.wants_spare.swap(false, Ordering::Relaxed) {
+        if self.shared.wants_spare.load(Ordering::Relaxed) {
             self.shared.disk.create(SPARE, segment)?;
-            self.hand_over(Job::Spare { length: segment });
+            self.hand_over_spare(segment);
         }
         Ok(())
     }
@@ -123,10 +123,10 @@ impl Keeper {
         self.shared.drop_segment(segment.header.number);
         self.shared.index().tallies.forget(segment.header.number);
         let is_whole = segment.file.length()? == self.shared.options.segment;
-        if is_whole && self.shared.wants_spare.swap(false, Ordering::Relaxed) {
+        if is_whole && self.shared.wants_spare.load(Ordering::Relaxed) {
             disk.rename(&segment.name, SPARE)?;
             disk.sync_names()?;
-            self.hand_over(Job::Spare { length: self.shared.options.segment });
+            self.hand_over_spare(self.shared.options.segment);
         } else {
             disk.remove(&segment.name)?;
             disk.sync_names()?;
@@ -179,6 +179,12 @@ impl Keeper {
         if !stale.is_empty() {
             self.hand_over(Job::Forget(stale));
         }
+    }
+
+    /// Only now is the wish fulfilled: one that fails is tried again.
+    fn hand_over_spare(&self, length: u64) {
+        self.shared.wants_spare.store(false, Ordering::Relaxed);
+        self.hand_over(Job::Spare { length });
     }
 
     fn hand_over(&self, job: Job) {

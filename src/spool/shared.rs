@@ -165,12 +165,30 @@ fn read_blob(
     Ok(Bytes::from(octets))
 }
 
-/// The octets that a body reference means.
+/// The octets that a body reference means. A small part of a large blob is
+/// copied: it may be kept for long, and must not keep the rest with it.
 pub(super) fn piece(blob: &Bytes, body: Blob) -> Option<Bytes> {
     let (start, end) = (body.start as usize, body.start as usize + body.length as usize);
-    (end <= blob.len()).then(|| blob.slice(start..end))
+    let octets = blob.get(start..end)?;
+    Some(if octets.len() < blob.len() / 2 { Bytes::copy_from_slice(octets) } else { blob.slice_ref(octets) })
 }
 
 fn damaged(place: Place, what: &str) -> SpoolError {
     SpoolError::Damaged(format!("segment {:016x} at {}: {what}", place.segment, place.offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_piece_does_not_keep_its_blob() {
+        let blob = Bytes::from(vec![7; 1000]);
+        let body = |start, length| Blob { number: 0, start, length };
+        let small = piece(&blob, body(990, 10)).unwrap();
+        assert!(small.len() == 10 && blob.is_unique());
+        let large = piece(&blob, body(100, 900)).unwrap();
+        assert!(large.len() == 900 && !blob.is_unique());
+        assert_eq!(piece(&blob, body(991, 10)), None);
+    }
 }
