@@ -52,10 +52,9 @@ class Bench(ExitStack):
             process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=standard_error, start_new_session=True, text=True)
+        process.errors = errors
         try:
             yield process
-        except Broken as error:
-            raise Broken(f"{error} {last_error(errors)}".strip()) from error
         finally:
             end(process)
 
@@ -83,11 +82,13 @@ protocol_log = "{protocol_log}"
         with self.running(self.binaries / "postgate", "serve", "--config", config) as process:
             line = process.stdout.readline()
             if "listens on" not in line:
-                raise Broken("the gateway does not start")
+                raise Broken(f"the gateway does not start {last_error(process.errors)}")
             process.port = int(line.split("127.0.0.1:")[1].split()[0])
             process.directory = directory
             try:
                 yield process
+            except Broken as error:
+                raise Broken(f"{error} {last_error(process.errors)}") from None
             finally:
                 # Nothing is delivered after the measurement, so nothing is waited for.
                 process.kill()
@@ -114,7 +115,7 @@ protocol_log = "{protocol_log}"
         with self.running(self.binaries / "examples/reference", *arguments) as process:
             output = process.stdout.read()
             if not output:
-                raise Broken(f"reference {arguments[0]} failed")
+                raise Broken(f"reference {arguments[0]} failed {last_error(process.errors)}")
         return float(output)
 
     @contextmanager
