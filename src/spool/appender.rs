@@ -94,6 +94,17 @@ impl Appender {
         Ok(())
     }
 
+    /// Makes the first segment of this process, so that a disk that cannot be
+    /// written is known at once: the `unused` one of the process before, or a
+    /// new one, or, on a full disk, the room that is kept for it.
+    pub fn start(&mut self, unused: Option<Segment>, newest: MessageId) -> Result<(), SpoolError> {
+        if let Some(Segment { name, file, .. }) = unused {
+            return self.begin(name, Ok(file), newest).map_err(|error| refusal(&error));
+        }
+        let made = self.rotate(0, newest);
+        made.or_else(|error| self.use_reserve(newest).map_err(|_| error))
+    }
+
     /// Begins the next segment, with room for at least `needed` octets.
     pub fn rotate(&mut self, needed: u64, newest: MessageId) -> Result<(), SpoolError> {
         self.seal();

@@ -8,13 +8,14 @@
 //! Compared with the contract in [`super`]: claims never run out, because the
 //! only process that could hold one is this one.
 
+use super::appender::Appender;
 use super::catalog::{self, Catalog};
 use super::disk::{Directory, Disk};
 use super::index::Index;
 use super::job::Job;
 use super::keeper::{self, Keeper};
 use super::log::{Writer, name_of, number_in};
-use super::replay::{Tail, tail};
+use super::replay::tail;
 use super::segment::{Header, Segment, UNKNOWN_END};
 use super::shared::Shared;
 use super::{Claim, Claimed, Committed, Doorbell, Health, Later, Settlement, Spool, SpoolError};
@@ -139,19 +140,15 @@ impl Embedded {
         let refused = |error| OpenError::Io(path.clone(), error);
         let mut segments = found_segments(&*disk).map_err(refused)?;
         segments.sort_by_key(|segment| segment.header.number);
-        let last = match segments.last() {
-            Some(last) => tail(last).map_err(refused)?,
-            None => Tail { end: 0, newest: 0, is_closed: true },
-        };
-        let number = segments.last().map_or(0, |last| last.header.number);
-        let epoch = segments.last().map_or(0, |last| last.header.epoch) + u32::from(!last.is_closed);
-        let older = keeper::extents(&segments, last.end);
+        let tail = tail(&mut segments).map_err(refused)?;
+        let older = keeper::extents(&segments, tail.sealed.1);
         let index = Index::new(Catalog::open(&catalog::directory_in(&path)));
-        let shared = Arc::new(Shared::new(disk, options, epoch, segments, index));
+        let shared = Arc::new(Shared::new(disk, options, tail.epoch, segments, index));
         let (jobs, waiting) = channel();
-        let newest = MessageId(last.newest);
-        let writer = Writer::start(Arc::clone(&shared), waiting, (number, last.end), newest)
-            .map_err(OpenError::Spool)?;
+        let newest = tail.newest;
+        let mut appender = Appender::behind(Arc::clone(&shared), tail.sealed);
+        appender.start(tail.unused, newest).map_err(OpenError::Spool)?;
+        let writer = Writer::new(Arc::clone(&shared), waiting, appender, newest);
         let keeper = Keeper::new(Arc::clone(&shared), jobs.clone());
         let (stop_keeper, stop) = channel();
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());

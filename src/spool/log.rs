@@ -46,18 +46,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A writer that goes on behind segment `sealed.0`, which ended at `sealed.1`.
-    /// Makes the first segment, so that a disk that cannot be written is known
-    /// at once.
-    pub fn start(
-        shared: Arc<Shared>,
-        jobs: Receiver<Job>,
-        sealed: (u64, u64),
-        newest: MessageId,
-    ) -> Result<Writer, SpoolError> {
-        let mut writer = Writer {
+    /// A writer that goes on at the end of the log.
+    pub fn new(shared: Arc<Shared>, jobs: Receiver<Job>, tail: Appender, newest: MessageId) -> Writer {
+        Writer {
             filling: Filling::new(shared.options.flush_interval),
-            tail: Appender::behind(Arc::clone(&shared), sealed),
+            tail,
             shared,
             jobs,
             newest,
@@ -67,9 +60,7 @@ impl Writer {
             group: Group::default(),
             closing: None,
             is_abandoned: false,
-        };
-        writer.tail.rotate(0, newest)?;
-        Ok(writer)
+        }
     }
 
     /// Works until the spool is closed or dropped.

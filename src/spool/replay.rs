@@ -7,10 +7,10 @@
 //! around them is used.
 
 use super::record::{Accepted, HEAD, Outcome, Record, State};
-use super::segment::{self, Extent, Gap, Scan, Segment};
+use super::segment::{self, Extent, Gap, Scan, Segment, UNKNOWN_END};
 use super::shared::{NOTES, Shared};
 use super::{catalog::Noted, catalog::Place};
-use crate::post::PostId;
+use crate::post::{MessageId, PostId};
 use std::collections::{HashMap, HashSet};
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
@@ -118,24 +118,41 @@ fn set_aside(shared: &Shared, segment: &Segment, gap: Gap) {
     );
 }
 
-/// The last word of a segment that has no successor: where it ends, the newest
-/// message in it, and whether the spool was closed in order.
+/// Where an earlier process left off.
 pub(super) struct Tail {
-    pub end: u64,
-    pub newest: u64,
-    pub is_closed: bool,
+    /// Number of the last segment that was written to, and where its records end.
+    pub sealed: (u64, u64),
+    /// The greatest message id.
+    pub newest: MessageId,
+    /// Unclean starts, this one included.
+    pub epoch: u32,
+    /// The segment behind it, when it was begun and holds no record.
+    pub unused: Option<Segment>,
 }
 
-/// Reads the tail of the last segment.
-pub(super) fn tail(segment: &Segment) -> std::io::Result<Tail> {
-    let scan = segment::scan(&*segment.file, segment.header.number, Extent::Open)?;
+/// Reads the tail of the last segment, and takes that segment out when it is
+/// unused: a loop of restarts must not leave a segment each.
+pub(super) fn tail(segments: &mut Vec<Segment>) -> std::io::Result<Tail> {
+    let Some(last) = segments.last() else {
+        return Ok(Tail { sealed: (0, 0), newest: MessageId(0), epoch: 0, unused: None });
+    };
+    let header = last.header;
+    let scan = segment::scan(&*last.file, header.number, Extent::Open)?;
     let ids = scan.records.iter().filter_map(|found| match &found.record {
         Record::Accepted(accepted) => Some(accepted.message.0),
         _ => None,
     });
-    let newest = ids.max().unwrap_or(0).max(segment.header.newest);
+    let newest = MessageId(ids.max().unwrap_or(0).max(header.newest));
     let is_closed = scan.records.last().is_some_and(|found| found.record == Record::Closed);
-    Ok(Tail { end: scan.end, newest, is_closed })
+    let epoch = header.epoch + u32::from(!is_closed);
+    // Only the header of its direct successor knows where a segment ended.
+    let before = segments.iter().rev().nth(1);
+    let is_next = before.is_none_or(|before| before.header.number + 1 == header.number);
+    if scan.records.is_empty() && is_next && header.previous_end != UNKNOWN_END {
+        let sealed = (header.number.saturating_sub(1), header.previous_end);
+        return Ok(Tail { sealed, newest, epoch, unused: segments.pop() });
+    }
+    Ok(Tail { sealed: (header.number, scan.end), newest, epoch, unused: None })
 }
 
 /// Where the blob with this number begins in a record and what its head says.

@@ -27,13 +27,19 @@ retry = ["20ms", "50ms", "100ms"]
 "#;
 
 /// Waits until `condition` answers.
-pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, limit: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    let answer = within(limit, condition);
+    answer.unwrap_or_else(|| panic!("waited {limit:?} in vain: {what}"))
+}
+
+/// Waits until `condition` answers, for so long.
+pub fn within<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(answer) = condition() {
+        let answer = condition();
+        if answer.is_some() || Instant::now() > deadline {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain: {what}");
         // Not for anything: only to leave the processor to what is waited for.
         std::thread::sleep(Duration::from_millis(2));
     }
