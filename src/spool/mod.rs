@@ -23,6 +23,8 @@ pub mod disk;
 pub mod embedded;
 mod group;
 mod index;
+#[cfg(test)]
+mod index_tests;
 mod keeper;
 mod log;
 mod record;
