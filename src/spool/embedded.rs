@@ -197,11 +197,12 @@ impl Embedded {
 
     /// Ends posts that were delivered; the log hears of it with its next group.
     fn end(&self, claim: &Claim) {
-        self.shared.index().end(claim.post.id);
         let mut riding = self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner);
         riding.push(claim.post.id);
         let is_first = riding.len() == 1;
         drop(riding);
+        // Only now: whoever misses it in the index finds it riding.
+        self.shared.index().end(claim.post.id);
         if is_first {
             // A closed spool sends the post again: a repeat, not a loss.
             let _ = self.jobs.send(Job::Ride);

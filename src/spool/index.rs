@@ -14,7 +14,7 @@ use super::tally::Tallies;
 use crate::post::{Destination, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Posts kept in memory while they wait to be claimed for the first time.
@@ -75,6 +75,8 @@ pub(super) struct Index {
     fresh_octets: usize,
     claimed: HashMap<PostId, Held>,
     next_fence: u64,
+    /// Posts that ended and may still be found in the log, while it is read anew.
+    ended: Option<HashSet<PostId>>,
     /// What each segment keeps alive.
     pub tallies: Tallies,
 }
@@ -91,6 +93,7 @@ impl Index {
             fresh_octets: 0,
             claimed: HashMap::new(),
             next_fence: 0,
+            ended: None,
             tallies: Tallies::default(),
         }
     }
@@ -117,7 +120,8 @@ impl Index {
 
     /// Takes in a post found in the log, unless it is known.
     pub fn restore(&mut self, post: &Post, place: Place, state: State) {
-        let is_known = self.fresh.contains_key(&post.id) || self.claimed.contains_key(&post.id);
+        let has_ended = self.ended.as_ref().is_some_and(|ended| ended.contains(&post.id));
+        let is_known = has_ended || self.fresh.contains_key(&post.id) || self.claimed.contains_key(&post.id);
         if !is_known {
             let lane = self.lane_number(&post.destination);
             let entry = Entry { place, lane, priority: post.priority, state };
@@ -231,6 +235,7 @@ impl Index {
 
     /// Ends a post for good.
     pub fn end(&mut self, id: PostId) {
+        self.ended.iter_mut().for_each(|ended| ended.extend([id]));
         if let Some(entry) = self.take(id) {
             self.tallies.remove(&entry);
             self.drop_idle(entry.lane);
@@ -292,9 +297,10 @@ impl Index {
     }
 
     /// Begins to fill an emptied catalog: what is in memory counts, all else is
-    /// to be restored.
-    pub fn begin_anew(&mut self) {
+    /// to be restored, but for posts that `ended` and of which the log has not heard.
+    pub fn begin_anew(&mut self, ended: HashSet<PostId>) {
         self.broken = false;
+        self.ended = Some(ended);
         self.tallies = Tallies::default();
         for (_, lane) in self.lanes.values_mut() {
             lane.cataloged = 0;
@@ -304,6 +310,11 @@ impl Index {
         for entry in living {
             self.tallies.add(&entry);
         }
+    }
+
+    /// The log has been read.
+    pub fn end_anew(&mut self) {
+        self.ended = None;
     }
 
     fn lane_number(&mut self, destination: &Arc<Destination>) -> u32 {

@@ -48,6 +48,10 @@ impl Keeper {
             if let Err(error) = self.provide().and_then(|()| self.give_up_segments()) {
                 tracing::warn!(%error, "the spool's housekeeping failed; it will be tried again");
             }
+            if self.shared.index().broken {
+                // The writer fills the catalog, and may have nothing to wake up for.
+                self.hand_over(Job::Ride);
+            }
             if self.tidied.elapsed() > TIDY {
                 self.tidy();
             }

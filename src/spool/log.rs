@@ -316,9 +316,15 @@ impl Writer {
     /// Fills the catalog again after its engine failed.
     fn rebuild(&mut self) {
         tracing::warn!("filling the catalog from the log");
-        self.shared.index().begin_anew();
+        {
+            let mut index = self.shared.index();
+            let riding = self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner);
+            let unwritten = self.settled.iter().filter(|(_, outcome)| *outcome == Outcome::Ended);
+            index.begin_anew(riding.iter().chain(unwritten.map(|(id, _)| id)).copied().collect());
+        }
         let extents = super::keeper::extents(&self.shared.segments(), self.tail.end());
         super::replay::replay(&self.shared, &extents);
+        self.shared.index().end_anew();
     }
 
     fn write_closed(&mut self) -> Result<(), SpoolError> {

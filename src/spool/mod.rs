@@ -25,6 +25,8 @@ mod filling;
 mod group;
 mod index;
 mod job;
+#[cfg(test)]
+mod index_tests;
 mod keeper;
 mod log;
 mod record;
