@@ -2,8 +2,7 @@
 //! everything a disk can do to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/sim_disk.rs"]
-mod sim_disk;
+mod support;
 
 use bytes::Bytes;
 use postgate::post::{
@@ -12,16 +11,14 @@ use postgate::post::{
 use postgate::spool::embedded::{Embedded, OpenError, Options};
 use postgate::spool::{Claim, Committed, Health, Settlement, Spool, SpoolError};
 use postgate::tenant::Tenant;
-use sim_disk::{Fault, SimDisk, Sync};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Longest wait for something that must happen.
-const DEADLINE: Duration = Duration::from_secs(20);
+use support::DEADLINE;
+use support::sim_disk::{Fault, SimDisk, Sync};
 
 fn lane(host: &str) -> Arc<Destination> {
     let destination = Destination {
@@ -76,14 +73,31 @@ async fn settle_all(spool: &dyn Spool, claims: Vec<Claim>, settlement: &Settleme
     spool.settle(claims.into_iter().map(|claim| (claim, settlement.clone())).collect()).await.unwrap();
 }
 
-/// Runs a rule of the contract on every backend.
+/// Runs the rules of the contract on every backend; `cataloged` is the embedded
+/// one with a backlog of more than its memory takes.
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
+        mod memory_backend {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&*crate::support::memory::MemorySpool::new()).await;
+            })*
+        }
         mod embedded {
             $(#[tokio::test]
             async fn $name() {
                 let directory = tempfile::tempdir().unwrap();
                 let spool = Embedded::open(options(directory.path())).unwrap();
+                super::$name(&spool).await;
+                tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
+            })*
+            use super::*;
+        }
+        mod cataloged {
+            $(#[tokio::test]
+            async fn $name() {
+                let directory = tempfile::tempdir().unwrap();
+                let spool = Embedded::open(on_disk(directory.path())).unwrap();
                 super::$name(&spool).await;
                 tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
             })*
@@ -109,6 +123,11 @@ conformance!(
 
 fn options(directory: &Path) -> Options {
     Options { segment: 1 << 20, least_percent: 0, least_room: 0, ..Options::at(directory.join("spool")) }
+}
+
+/// Nothing is indexed in memory.
+fn on_disk(directory: &Path) -> Options {
+    Options { indexed_in_memory: 0, ..options(directory) }
 }
 
 async fn a_post_is_claimed_by_one_and_delivered_once(spool: &dyn Spool) {
@@ -336,7 +355,7 @@ fn walk(path: &Path) -> Vec<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_catalog_of_rubbish_is_replaced_from_the_log() {
     let directory = tempfile::tempdir().unwrap();
-    let spool = Embedded::open(options(directory.path())).unwrap();
+    let spool = Embedded::open(on_disk(directory.path())).unwrap();
     spool.commit(message(1, &["a"], b"x")).await.unwrap();
     let claims = claim_all(&spool, "a").await;
     settle_all(&spool, claims, &again(Duration::ZERO)).await;
@@ -344,12 +363,12 @@ async fn a_catalog_of_rubbish_is_replaced_from_the_log() {
     for file in walk(&directory.path().join("spool/catalog")).iter().filter(|path| path.is_file()) {
         std::fs::write(file, [0x5a; 4000]).unwrap();
     }
-    let spool = Embedded::open(options(directory.path())).unwrap();
+    let spool = Embedded::open(on_disk(directory.path())).unwrap();
     assert_eq!(contents(&spool).await[&1], (2, Bytes::from("x")));
     close(spool);
     std::fs::remove_dir_all(directory.path().join("spool/catalog")).unwrap();
     std::fs::write(directory.path().join("spool/catalog"), "not even a directory").unwrap();
-    let spool = Embedded::open(options(directory.path())).unwrap();
+    let spool = Embedded::open(on_disk(directory.path())).unwrap();
     assert_eq!(contents(&spool).await.len(), 1);
     close(spool);
 }

@@ -49,6 +49,9 @@ pub struct Options {
     pub least_room: u64,
     /// … or with less than this part of the disk, in percent.
     pub least_percent: u64,
+    /// Waiting posts that are indexed in memory, at 200 octets each; the backlog
+    /// beyond is indexed on disk.
+    pub indexed_in_memory: usize,
     /// How long dead letters are kept.
     pub retain_failed: Duration,
 }
@@ -62,6 +65,7 @@ impl Options {
             flush_interval: Duration::from_millis(2),
             least_room: 40 << 20,
             least_percent: 5,
+            indexed_in_memory: 150_000,
             retain_failed: Duration::from_secs(14 * 24 * 60 * 60),
         }
     }
@@ -142,7 +146,7 @@ impl Embedded {
         segments.sort_by_key(|segment| segment.header.number);
         let tail = tail(&mut segments).map_err(refused)?;
         let older = keeper::extents(&segments, tail.sealed.1);
-        let index = Index::new(Catalog::open(&catalog::directory_in(&path)));
+        let index = Index::new(Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory));
         let shared = Arc::new(Shared::new(disk, options, tail.epoch, segments, index));
         let (jobs, waiting) = channel();
         let newest = tail.newest;

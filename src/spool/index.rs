@@ -8,7 +8,7 @@
 //! grow with the backlog. The index knows no files and no clock: positions and
 //! times are arguments, and it is changed only by what the log has made durable.
 
-use super::catalog::{Catalog, Changes, Entry, Noted, Place, Rank};
+use super::catalog::{Catalog, Entry, Noted, Place, Rank};
 use super::record::{Phase, State};
 use super::tally::Tallies;
 use crate::post::{Destination, MessageId, Post, PostId, Timestamp};
@@ -142,14 +142,13 @@ impl Index {
         let mut ranks = self.due(number, max, now);
         ranks.sort_unstable();
         ranks.truncate(max);
-        let mut changes = Changes::default();
         let mut taken = Vec::with_capacity(ranks.len());
         for rank in ranks {
             let id = rank.2;
             let found = match self.take_fresh(id) {
                 Some(fresh) => Some((fresh.entry, Some(fresh.post), fresh.body)),
                 None => self.cataloged(id).map(|entry| {
-                    changes.remove(id, &entry);
+                    self.uncatalog(id, &entry);
                     (entry, None, None)
                 }),
             };
@@ -164,7 +163,6 @@ impl Index {
             lane.claimed += taken.len();
             lane.cataloged -= taken.iter().filter(|taken| taken.post.is_none()).count().min(lane.cataloged);
         }
-        self.apply(changes);
         taken
     }
 
@@ -263,9 +261,8 @@ impl Index {
                 fresh.entry.place = place;
             }
         } else {
-            let mut changes = Changes::default();
-            changes.insert(id, &entry);
-            self.apply(changes);
+            self.uncatalog(id, &entry);
+            self.catalog(id, &entry);
         }
     }
 
@@ -277,9 +274,8 @@ impl Index {
     /// Remembers an idempotency key.
     pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted) {
         self.tallies.note(noted.place.segment, noted.expires_at);
-        let mut changes = Changes::default();
-        changes.note(tenant, key, Some(&noted));
-        self.apply(changes);
+        let kept = self.catalog.note(tenant, key, noted);
+        self.intact(kept);
     }
 
     /// What an idempotency key stands for at `now`.
@@ -294,6 +290,12 @@ impl Index {
         self.intact(dropped);
         let letters = self.catalog.stale_letters(now, max);
         self.intact(letters).unwrap_or_default()
+    }
+
+    /// Waits until the catalog has written what it buffers.
+    pub fn catch_up(&mut self) {
+        let written = self.catalog.catch_up();
+        self.intact(written);
     }
 
     /// Begins to fill an emptied catalog: what is in memory counts, all else is
@@ -343,9 +345,7 @@ impl Index {
         {
             lane.cataloged += 1;
         }
-        let mut changes = Changes::default();
-        changes.insert(id, &entry);
-        self.apply(changes);
+        self.catalog(id, &entry);
         self.drop_idle(entry.lane);
     }
 
@@ -368,9 +368,7 @@ impl Index {
         {
             lane.cataloged = lane.cataloged.saturating_sub(1);
         }
-        let mut changes = Changes::default();
-        changes.remove(id, &entry);
-        self.apply(changes);
+        self.uncatalog(id, &entry);
         Some(entry)
     }
 
@@ -384,11 +382,14 @@ impl Index {
         self.intact(entry).flatten()
     }
 
-    fn apply(&mut self, changes: Changes) {
-        if !changes.is_empty() {
-            let applied = self.catalog.apply(changes);
-            self.intact(applied);
-        }
+    fn catalog(&mut self, id: PostId, entry: &Entry) {
+        let inserted = self.catalog.insert(id, entry);
+        self.intact(inserted);
+    }
+
+    fn uncatalog(&mut self, id: PostId, entry: &Entry) {
+        let removed = self.catalog.remove(id, entry);
+        self.intact(removed);
     }
 
     /// The answer of the catalog, or the note that it has to be filled anew.

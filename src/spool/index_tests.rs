@@ -35,7 +35,7 @@ fn post(number: u16, lane: &Arc<Destination>) -> Post {
 #[test]
 fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     let directory = tempfile::tempdir().unwrap();
-    let mut index = Index::new(Catalog::open(&directory.path().join("catalog")));
+    let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));
     let lane = Arc::new(Destination {
         tenant: Tenant::default(),
         scheme: Scheme::Http,

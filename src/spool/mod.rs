@@ -24,9 +24,9 @@ pub mod embedded;
 mod filling;
 mod group;
 mod index;
-mod job;
 #[cfg(test)]
 mod index_tests;
+mod job;
 mod keeper;
 mod log;
 mod record;

@@ -15,6 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 
+/// Records after which the catalog may write what it buffers.
+const CATCH_UP: usize = 1000;
+
 /// What later records said of posts whose message stands further back.
 #[derive(Default)]
 struct Later {
@@ -43,7 +46,10 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
 }
 
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
-    for found in scan.records.into_iter().rev() {
+    for (at, found) in scan.records.into_iter().rev().enumerate() {
+        if at % CATCH_UP == 0 {
+            shared.index().catch_up();
+        }
         match found.record {
             Record::Closed => {}
             Record::Settled(list) => {

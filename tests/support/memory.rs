@@ -235,7 +235,9 @@ impl Entry {
 
 impl Spool for MemorySpool {
     fn commit(&self, admission: Admission) -> Later<'_, Committed> {
-        Box::pin(async move { self.keep(admission) })
+        // Not put off to the first poll: dropping the future does not undo it.
+        let kept = self.keep(admission);
+        Box::pin(async move { kept })
     }
 
     fn lanes(&self) -> Later<'_, Vec<(Arc<Destination>, Duration)>> {

@@ -10,6 +10,7 @@ pub mod load;
 pub mod memory;
 pub mod program;
 pub mod receiver;
+pub mod sim_disk;
 
 use bytes::Bytes;
 use postgate::clock;

@@ -1,0 +1,181 @@
+//! The part of the catalog that is on disk: sled 0.34.
+//!
+//! sled loses what it acknowledged when the power goes, which is why nothing is
+//! ever read back from an earlier process. It may also panic; every call is
+//! caught and answered as a failure.
+//!
+//! Keys, all integers big endian so that they sort:
+//!
+//! ```text
+//! d lane priority due message number   a waiting post       → nothing
+//! x due message number                 a dead letter        → nothing
+//! p message number                     any post             → Entry
+//! k tenant 0 key                       an idempotency key   → Noted
+//! ```
+
+use super::{Entry, Noted, Rank};
+use crate::post::{MessageId, PostId, Timestamp};
+use crate::spool::record::Phase;
+use crate::tenant::Tenant;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Octets sled may keep in memory.
+const CACHE: u64 = 4 << 20;
+
+/// An open database.
+pub(super) struct OnDisk {
+    tree: sled::Db,
+}
+
+impl OnDisk {
+    /// An empty database in `directory`, which must not be there.
+    pub fn open(directory: &Path) -> Result<OnDisk, String> {
+        let config = sled::Config::default().path(directory).cache_capacity(CACHE).flush_every_ms(None);
+        caught(|| config.open()).map(|tree| OnDisk { tree })
+    }
+
+    pub fn insert(&self, id: PostId, entry: &Entry) -> Result<(), String> {
+        let value = postcard::to_stdvec(entry).map_err(|error| error.to_string())?;
+        let mut batch = sled::Batch::default();
+        batch.insert(order_key(id, entry), Vec::new());
+        batch.insert(post_key(id), value);
+        caught(|| self.tree.apply_batch(batch))
+    }
+
+    pub fn remove(&self, id: PostId, entry: &Entry) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        batch.remove(order_key(id, entry));
+        batch.remove(post_key(id));
+        caught(|| self.tree.apply_batch(batch))
+    }
+
+    pub fn entry(&self, id: PostId) -> Result<Option<Entry>, String> {
+        self.value(&post_key(id))
+    }
+
+    pub fn waiting(
+        &self,
+        lane: u32,
+        priority: u8,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<Vec<Rank>, String> {
+        let mut start = vec![b'd'];
+        start.extend_from_slice(&lane.to_be_bytes());
+        start.push(priority);
+        let end = [start.as_slice(), &until.0.saturating_add(1).to_be_bytes()].concat();
+        let keys = self.keys(start, end, max)?;
+        Ok(keys.iter().filter_map(|key| Some((priority, time_at(key, 6)?, id_at(key, 14)?))).collect())
+    }
+
+    pub fn stale_letters(&self, until: Timestamp, max: usize) -> Result<Vec<PostId>, String> {
+        let end = [b"x".as_slice(), &until.0.saturating_add(1).to_be_bytes()].concat();
+        let keys = self.keys(b"x".to_vec(), end, max)?;
+        Ok(keys.iter().filter_map(|key| id_at(key, 9)).collect())
+    }
+
+    pub fn note(&self, tenant: &Tenant, key: &str, noted: &Noted) -> Result<(), String> {
+        let value = postcard::to_stdvec(noted).map_err(|error| error.to_string())?;
+        caught(|| self.tree.insert(note_key(tenant, key), value)).map(|_| ())
+    }
+
+    pub fn noted(&self, tenant: &Tenant, key: &str) -> Result<Option<Noted>, String> {
+        self.value(&note_key(tenant, key))
+    }
+
+    pub fn drop_stale_notes(&self, now: Timestamp) -> Result<(), String> {
+        caught(|| {
+            for pair in self.tree.scan_prefix(b"k") {
+                let (key, value) = pair?;
+                if postcard::from_bytes::<Noted>(&value).map_or(true, |noted| noted.expires_at <= now) {
+                    self.tree.remove(key)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    pub fn catch_up(&self) -> Result<(), String> {
+        caught(|| self.tree.flush()).map(|_| ())
+    }
+
+    fn value<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, String> {
+        let value = caught(|| self.tree.get(key))?;
+        Ok(value.and_then(|value| postcard::from_bytes(&value).ok()))
+    }
+
+    fn keys(&self, start: Vec<u8>, end: Vec<u8>, max: usize) -> Result<Vec<sled::IVec>, String> {
+        caught(|| self.tree.range(start..end).keys().take(max).collect())
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        // Nothing of it is wanted any more; a panic on the way out helps nobody.
+        let _ = caught(|| self.tree.clear());
+    }
+}
+
+/// The answer of sled, or why there is none.
+fn caught<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(operation)) {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("it panicked".to_owned()),
+    }
+}
+
+/// Removes what an earlier process left.
+pub(super) fn clear(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(entry) if entry.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn order_key(id: PostId, entry: &Entry) -> Vec<u8> {
+    let mut key = match entry.state.phase {
+        Phase::Waiting => {
+            let mut key = vec![b'd'];
+            key.extend_from_slice(&entry.lane.to_be_bytes());
+            key.push(entry.priority);
+            key
+        }
+        Phase::DeadLetter => vec![b'x'],
+    };
+    key.extend_from_slice(&entry.state.due_at.0.to_be_bytes());
+    push_id(&mut key, id);
+    key
+}
+
+fn post_key(id: PostId) -> Vec<u8> {
+    let mut key = vec![b'p'];
+    push_id(&mut key, id);
+    key
+}
+
+fn note_key(tenant: &Tenant, key: &str) -> Vec<u8> {
+    [b"k", tenant.as_str().as_bytes(), b"\0", key.as_bytes()].concat()
+}
+
+fn push_id(key: &mut Vec<u8>, id: PostId) {
+    key.extend_from_slice(&id.message.0.to_be_bytes());
+    key.extend_from_slice(&id.number.to_be_bytes());
+}
+
+fn time_at(key: &[u8], at: usize) -> Option<Timestamp> {
+    Some(Timestamp(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
+}
+
+fn id_at(key: &[u8], at: usize) -> Option<PostId> {
+    let message = MessageId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?));
+    let number = u16::from_be_bytes(key.get(at + 8..at + 10)?.try_into().ok()?);
+    Some(PostId { message, number })
+}

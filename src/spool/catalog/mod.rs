@@ -1,0 +1,215 @@
+//! The catalog: an ordered view of the posts that live longer than a moment.
+//!
+//! It holds nothing that the log cannot rebuild, and is rebuilt at every start:
+//! what an earlier process left on disk is never read, only removed. A fixed
+//! number of entries is kept in [`memory`]; the backlog beyond that goes to
+//! [`disk`], so that memory does not grow with it. Measured with 100,000 posts,
+//! one at a time: memory takes 160 octets and well under a microsecond each,
+//! sled 60 µs of processor time and, as its buffers outrun the disk, 2 KB.
+//!
+//! When the disk part fails it is given up for good and [`Broken`] is answered
+//! once: the caller then fills the catalog again from the log, all in memory.
+
+mod disk;
+mod memory;
+
+use super::record::State;
+use crate::post::{MessageId, PostId, Timestamp};
+use crate::tenant::Tenant;
+use disk::OnDisk;
+use memory::InMemory;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The catalog has lost entries because its engine failed.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+/// Where the record of a post is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// Segment number.
+    pub segment: u64,
+    /// Octet of the segment at which the record begins.
+    pub offset: u64,
+    /// Octets of the record that are this post's share: what it keeps alive.
+    pub share: u32,
+}
+
+/// What is known of a living post without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub place: Place,
+    pub lane: u32,
+    pub priority: u8,
+    pub state: State,
+}
+
+/// The order of posts within a lane: priority, due time, id.
+pub(super) type Rank = (u8, Timestamp, PostId);
+
+impl Entry {
+    pub fn rank(&self, id: PostId) -> Rank {
+        (self.priority, self.state.due_at, id)
+    }
+}
+
+/// What an idempotency key stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Noted {
+    pub message: MessageId,
+    pub expires_at: Timestamp,
+    pub place: Place,
+}
+
+/// See the module.
+pub(super) struct Catalog {
+    memory: InMemory,
+    /// Entries that memory may hold.
+    capacity: usize,
+    directory: PathBuf,
+    /// Opened when memory is full for the first time.
+    disk: Option<OnDisk>,
+}
+
+impl Catalog {
+    /// An empty catalog that keeps `capacity` entries in memory and the others
+    /// in `directory`; whatever stood there is removed.
+    pub fn open(directory: &Path, capacity: usize) -> Catalog {
+        if let Err(error) = disk::clear(directory) {
+            tracing::warn!(%error, directory = %directory.display(), "the old catalog cannot be removed");
+        }
+        Catalog { memory: InMemory::default(), capacity, directory: directory.to_owned(), disk: None }
+    }
+
+    /// Takes in a post that it does not hold.
+    pub fn insert(&mut self, id: PostId, entry: &Entry) -> Result<(), Broken> {
+        match self.disk_for_more() {
+            Some(disk) => {
+                let inserted = disk.insert(id, entry);
+                self.checked(inserted)
+            }
+            None => {
+                self.memory.insert(id, *entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes out a post.
+    pub fn remove(&mut self, id: PostId, entry: &Entry) -> Result<(), Broken> {
+        if !self.memory.remove(id)
+            && let Some(disk) = &mut self.disk
+        {
+            let removed = disk.remove(id, entry);
+            return self.checked(removed);
+        }
+        Ok(())
+    }
+
+    /// The post with this id, if the catalog holds it.
+    pub fn entry(&mut self, id: PostId) -> Result<Option<Entry>, Broken> {
+        if let Some(entry) = self.memory.entry(id) {
+            return Ok(Some(entry));
+        }
+        let entry = self.disk.as_ref().map_or(Ok(None), |disk| disk.entry(id));
+        self.checked(entry)
+    }
+
+    /// Up to `max` waiting posts of a lane with this priority that are due by
+    /// `until`, in their order.
+    pub fn waiting(
+        &mut self,
+        lane: u32,
+        priority: u8,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<Vec<Rank>, Broken> {
+        let mut ranks = self.memory.waiting(lane, priority, until, max);
+        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.waiting(lane, priority, until, max));
+        ranks.extend(self.checked(more)?);
+        ranks.sort_unstable();
+        ranks.truncate(max);
+        Ok(ranks)
+    }
+
+    /// Up to `max` dead letters whose time is over by `until`.
+    pub fn stale_letters(&mut self, until: Timestamp, max: usize) -> Result<Vec<PostId>, Broken> {
+        let mut letters = self.memory.stale_letters(until, max);
+        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.stale_letters(until, max));
+        letters.extend(self.checked(more)?);
+        Ok(letters)
+    }
+
+    /// Remembers what an idempotency key stands for.
+    pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted) -> Result<(), Broken> {
+        let is_known = self.memory.noted(tenant, key).is_some();
+        match self.disk_for_more() {
+            Some(disk) if !is_known => {
+                let kept = disk.note(tenant, key, &noted);
+                self.checked(kept)
+            }
+            _ => {
+                self.memory.note(tenant, key, noted);
+                Ok(())
+            }
+        }
+    }
+
+    /// What an idempotency key stands for.
+    pub fn noted(&mut self, tenant: &Tenant, key: &str) -> Result<Option<Noted>, Broken> {
+        if let Some(noted) = self.memory.noted(tenant, key) {
+            return Ok(Some(noted));
+        }
+        let noted = self.disk.as_ref().map_or(Ok(None), |disk| disk.noted(tenant, key));
+        self.checked(noted)
+    }
+
+    /// Forgets idempotency keys that expired before `now`.
+    pub fn drop_stale_notes(&mut self, now: Timestamp) -> Result<(), Broken> {
+        self.memory.drop_stale_notes(now);
+        let dropped = self.disk.as_ref().map_or(Ok(()), |disk| disk.drop_stale_notes(now));
+        self.checked(dropped)
+    }
+
+    /// Waits until the disk part has written its buffers: who adds much in a row
+    /// must, or they grow without bound.
+    pub fn catch_up(&mut self) -> Result<(), Broken> {
+        let written = self.disk.as_ref().map_or(Ok(()), OnDisk::catch_up);
+        self.checked(written)
+    }
+
+    /// The disk part, if the next entry belongs there.
+    fn disk_for_more(&mut self) -> Option<&mut OnDisk> {
+        if self.memory.len() < self.capacity {
+            return None;
+        }
+        if self.disk.is_none() {
+            match OnDisk::open(&self.directory) {
+                Ok(disk) => self.disk = Some(disk),
+                Err(reason) => self.do_without_disk(&reason),
+            }
+        }
+        self.disk.as_mut()
+    }
+
+    /// The answer of the disk part; a failure is its last.
+    fn checked<T>(&mut self, answer: Result<T, String>) -> Result<T, Broken> {
+        answer.map_err(|reason| {
+            self.do_without_disk(&reason);
+            self.memory = InMemory::default();
+            Broken
+        })
+    }
+
+    fn do_without_disk(&mut self, reason: &str) {
+        tracing::error!(%reason, "the catalog on disk failed; the backlog is indexed in memory from now on");
+        self.disk = None;
+        self.capacity = usize::MAX;
+    }
+}
+
+/// Where the catalog of a spool is.
+pub(super) fn directory_in(spool: &Path) -> PathBuf {
+    spool.join("catalog")
+}
