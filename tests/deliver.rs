@@ -186,6 +186,25 @@ async fn attempts_share_the_key_and_count_on() {
 }
 
 #[tokio::test]
+async fn posts_of_one_message_have_keys_of_their_own() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let engine = Engine::start(quick());
+    let mut first = post(1, &destination(receiver.address));
+    first.idempotency_key = Some("order-17".to_owned());
+    first.id.number = 1;
+    let mut both = admission(first, b"");
+    let mut second = both.posts[0].clone();
+    second.id.number = 2;
+    both.posts.push(second);
+    engine.spool.commit(both).await.unwrap();
+    let requests = receiver.received(2).await;
+    let mut keys: Vec<_> =
+        requests.iter().map(|request| request.header("Idempotency-Key").unwrap()).collect();
+    keys.sort();
+    assert_eq!(keys, ["order-17-1", "order-17-2"]);
+}
+
+#[tokio::test]
 async fn failures_for_good_are_not_repeated() {
     let receiver = Receiver::start(|request| match request.index {
         0 => answer(404),

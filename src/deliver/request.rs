@@ -40,10 +40,13 @@ pub(super) fn build(claim: &Claim, host: &HeaderValue, body: Bytes) -> Result<Re
     let post = &claim.post;
     let unsendable = |what: &str| Trouble::Unsendable(format!("{what} is not valid in HTTP"));
     let id = value(&post.id.to_string()).ok_or_else(|| unsendable("the id"))?;
-    let key = match &post.idempotency_key {
-        Some(key) => value(key).ok_or_else(|| unsendable("the idempotency key"))?,
-        None => id.clone(),
+    // Several posts of one message are several requests, also to one receiver.
+    let key = match (&post.idempotency_key, post.id.number) {
+        (None, _) => Some(id.clone()),
+        (Some(key), 0) => value(key),
+        (Some(key), number) => value(&format!("{key}-{number}")),
     };
+    let key = key.ok_or_else(|| unsendable("the idempotency key"))?;
     let mut headers = HeaderMap::with_capacity(OWN.len() + 2 + post.headers.len());
     headers.insert(HOST, host.clone());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
