@@ -18,7 +18,8 @@
 //! 7. Everything that was said on a wire is in the [`protocol_log`].
 //! 8. Everything that decides is a **rule**: a pure function or value without
 //!    socket, disk, clock or dice. Everything that does I/O is thin.
-//! 9. Nothing grows with the backlog: posts that wait are on disk, not in memory.
+//! 9. Memory does not grow with the backlog: posts that wait are on disk, and of
+//!    their index entries only a fixed number is in memory.
 //! 10. No globals, no callbacks, no framework: values, channels, and one
 //!     composition root ([`app`]).
 //!

@@ -117,7 +117,10 @@ async fn a_post_can_name_its_own_user_agent() {
 
 #[tokio::test]
 async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
-    let receiver = Receiver::start(|_| answer_with(200, "Set-Cookie: canary\r\n")).await;
+    let receiver = Receiver::start(|request| {
+        answer_with(if request.index == 0 { 500 } else { 200 }, "Set-Cookie: canary\r\n")
+    })
+    .await;
     let engine = Engine::start(quick());
     let mut post = post(0x52a0_0000_0000_0002, &destination(receiver.address));
     post.path = "/a%20b/?x={y}&api_key=canary".to_owned();
@@ -125,7 +128,7 @@ async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
         post.headers.push(Field { name: name.to_owned(), value: value.as_bytes().to_vec() });
     }
     let id = engine.send(post).await;
-    assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);
+    assert_eq!(engine.settled(id, 2).await[1], Settlement::Delivered);
     let request = &receiver.requests()[0];
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
@@ -145,11 +148,14 @@ async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
         "> Authorization: ***\n".to_owned(),
         "> Content-Type: text/plain\n".to_owned(),
         "> (body, 4 bytes)\n".to_owned(),
+        "< HTTP/1.1 500 Internal Server Error\n".to_owned(),
+        "< Set-Cookie: ***\n".to_owned(),
         "< HTTP/1.1 200 OK\n".to_owned(),
         "* 52a0000000000002 delivered in ".to_owned(),
     ] {
         assert!(log.contains(&line), "{line}\n{log}");
     }
+    assert_eq!(log.matches("> Content-Type").count(), 1, "only of what was not taken\n{log}");
     assert!(!log.contains("canary"), "{log}");
 }
 

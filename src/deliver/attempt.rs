@@ -18,9 +18,7 @@ use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
 use crate::spool::{Claim, Spool, SpoolError};
 use bytes::Bytes;
-use http::Request;
 use http::header::{HeaderValue, RETRY_AFTER};
-use http_body_util::Full;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -187,9 +185,8 @@ impl Worker {
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
         let deadline = Instant::now() + self.shop.delivery.total_timeout;
-        let request = request::build(claim, &self.host()?, body)?;
         if self.link.as_ref().is_some_and(Link::is_reusable) {
-            match self.send(claim, request.clone(), deadline).await {
+            match self.send(claim, &body, deadline).await {
                 Err(failure) if failure.is_unanswered => {
                     self.log.note("connection was closed meanwhile, once more on a fresh one");
                 }
@@ -197,7 +194,7 @@ impl Worker {
             }
         }
         self.connect(claim, deadline).await?;
-        self.send(claim, request, deadline).await.map_err(|failure| failure.trouble)
+        self.send(claim, &body, deadline).await.map_err(|failure| failure.trouble)
     }
 
     async fn connect(&mut self, claim: &Claim, deadline: Instant) -> Result<(), Trouble> {
@@ -217,24 +214,27 @@ impl Worker {
         }
     }
 
-    async fn send(
-        &mut self,
-        claim: &Claim,
-        request: Request<Full<Bytes>>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
-        let Some(link) = &mut self.link else {
-            return Err(Failure { trouble: Trouble::Crashed, is_unanswered: false });
-        };
+    async fn send(&mut self, claim: &Claim, body: &Bytes, deadline: Instant) -> Result<Response, Failure> {
+        let failed = |trouble| Failure { trouble, is_unanswered: false };
+        let host = self.host().map_err(failed)?;
+        let build = || request::build(claim, &host, body.clone());
+        let request = build().map_err(failed)?;
+        let Some(link) = &mut self.link else { return Err(failed(Trouble::Crashed)) };
         if self.log.is_on() {
             dialogue::note_connection(&mut self.log, claim.post.id, claim.attempt, &self.lane, link);
             dialogue::note_request(&mut self.log, &request);
         }
-        let response = link.send(request, self.shop.delivery.response_timeout, deadline).await?;
+        let result = link.send(request, self.shop.delivery.response_timeout, deadline).await;
         if self.log.is_on() {
-            dialogue::note_response(&mut self.log, &response);
+            let is_taken = result.as_ref().is_ok_and(|response| response.status.is_success());
+            if let (false, Ok(again)) = (is_taken, build()) {
+                dialogue::note_request_headers(&mut self.log, &again);
+            }
+            if let Ok(response) = &result {
+                dialogue::note_response(&mut self.log, response);
+            }
         }
-        Ok(response)
+        result
     }
 
     /// The `Host` header, made once a worker.
