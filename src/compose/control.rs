@@ -27,7 +27,7 @@ const MAX_TEXT: usize = 255;
 
 /// Request headers that are the gateway's own or belong to the connection
 /// (RFC 9110 section 7.6.1).
-const FORBIDDEN: [&str; 10] = [
+const RESERVED: [&str; 10] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -40,7 +40,13 @@ const FORBIDDEN: [&str; 10] = [
     "cdn-loop",
 ];
 /// The same, by how they begin.
-const FORBIDDEN_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "postgate-"];
+const RESERVED_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "postgate-"];
+
+/// Whether neither a message nor a route may set the request header with this
+/// lower-case name.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 const REQUEST_HEADER: &str = "x-xshttp-";
 const OWN: &str = "x-postgate-";
@@ -116,8 +122,7 @@ type Reading = Result<(), String>;
 
 impl Controls {
     fn request_header(&mut self, field: &HeaderField, name: &str, total: &mut usize) -> Reading {
-        let is_forbidden =
-            FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let is_forbidden = is_reserved(name);
         if is_forbidden {
             return Err("this request header cannot be set".to_owned());
         }

@@ -26,6 +26,7 @@ mod value;
 mod when;
 
 pub use address::{hides_credentials, target};
+pub use control::is_reserved;
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use forms::forms;
 pub use pattern::Pattern;

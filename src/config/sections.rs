@@ -10,7 +10,7 @@ use super::settings::{
 };
 use super::value::{Embedded, NoTls, Size, Smtp};
 use super::walk::Section;
-use crate::compose::{Endpoint, Pattern};
+use crate::compose::{Endpoint, Pattern, is_reserved};
 use std::time::Duration;
 
 /// Tables of the full product that this version lacks.
@@ -308,30 +308,12 @@ fn check_url(text: &str) -> Result<(), String> {
     text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; {remedy}"))
 }
 
-/// Names that the gateway sets itself or that would change the framing of the
-/// request.
-const OWN_HEADERS: &[&str] = &[
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "te",
-    "trailer",
-    "keep-alive",
-    "expect",
-    "cdn-loop",
-    "idempotency-key",
-];
-
 fn check_header(name: &str, value: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(format!("{name:?} is not a header name; write letters, digits and hyphens"));
     }
-    if OWN_HEADERS.contains(&lower.as_str())
-        || ["proxy-", "webhook-", "postgate-"].iter().any(|prefix| lower.starts_with(prefix))
-    {
+    if is_reserved(&lower) || lower == "idempotency-key" {
         return Err(format!("{name} is the gateway's own to set; remove it"));
     }
     match http::HeaderValue::from_str(value) {
