@@ -122,8 +122,7 @@ type Reading = Result<(), String>;
 
 impl Controls {
     fn request_header(&mut self, field: &HeaderField, name: &str, total: &mut usize) -> Reading {
-        let is_forbidden = is_reserved(name);
-        if is_forbidden {
+        if is_reserved(name) {
             return Err("this request header cannot be set".to_owned());
         }
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| "that is no name of an HTTP header")?;
