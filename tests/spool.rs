@@ -648,3 +648,98 @@ async fn a_failure_of_any_call_loses_nothing_and_brings_back_nothing_refused() {
     }
     assert!(refusals > 50, "only {refusals} refusals: the faults hit nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_error_at_start_deletes_no_segment() {
+    let mut lost = Vec::new();
+    for call in 1..40 {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(Sync::Honest);
+        let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+        for id in 1..=60 {
+            spool.commit(message(id, &["a"], &body(id, 4000))).await.unwrap();
+        }
+        close(spool);
+        let before = segments(&disk).len();
+        disk.fail(Fault::Once(disk.calls() + call, ErrorKind::Other));
+        let Ok(spool) = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())) else { continue };
+        spool.recovered().await;
+        // The keeper makes a round before it ends.
+        let _ = spool.close();
+        disk.mend();
+        let after = segments(&disk).len();
+        let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+        spool.recovered().await;
+        let left = claim_all(&spool, "a").await.len();
+        if left != 60 {
+            lost.push(format!("call {call}: {left} of 60 posts left; segments {before} -> {after}"));
+        }
+        drop(spool);
+    }
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_post_that_was_delivered_stays_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    spool.commit(message(1, &["late"], b"straggler")).await.unwrap();
+    spool.commit(message(2, &["stuck"], b"stuckbody")).await.unwrap();
+    for host in ["late", "stuck"] {
+        let claims = claim_all(&spool, host).await;
+        settle_all(&spool, claims, &again(Duration::ZERO)).await;
+    }
+    let first = segments(&disk)[0].clone();
+    disk.damage(&first, |octets| {
+        let at = octets.windows(9).position(|w| w == b"stuckbody").unwrap();
+        octets[at] ^= 1;
+    });
+    for id in 3..300 {
+        spool.commit(message(id, &["a"], &body(id, 4000))).await.unwrap();
+        let claims = claim_all(&spool, "a").await;
+        settle_all(&spool, claims, &Settlement::Delivered).await;
+    }
+    let calls = disk.calls();
+    tokio::time::timeout(DEADLINE, async {
+        // The keeper reads the oldest segment again and again.
+        while disk.calls() < calls + 50 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+
+    let claims = claim_all(&spool, "late").await;
+    assert_eq!(claims.len(), 1);
+    settle_all(&spool, claims, &Settlement::Delivered).await;
+    close(spool);
+    let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+    spool.recovered().await;
+    assert_eq!(claim_all(&spool, "late").await.len(), 0, "delivered, but back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn close_says_ok_only_when_verdicts_are_written() {
+    let mut bad = Vec::new();
+    for call in 1..12 {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(Sync::Honest);
+        let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+        spool.recovered().await;
+        spool.commit(message(1, &["a"], b"x")).await.unwrap();
+        let claims = claim_all(&spool, "a").await;
+        disk.fail(Fault::Once(disk.calls() + call, ErrorKind::Other));
+        settle_all(&spool, claims, &Settlement::Delivered).await;
+        let closed = spool.close();
+        disk.mend();
+        drop(spool);
+        let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+        spool.recovered().await;
+        let left = claim_all(&spool, "a").await.len();
+        if closed.is_ok() && left > 0 {
+            bad.push(format!("call {call}: closed in order, delivered post is back"));
+        }
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}

@@ -264,7 +264,7 @@ impl Spool for Embedded {
         let jobs = self.jobs.clone();
         let claims = move || {
             let claim = |taken: super::index::Taken| {
-                let read = taken.post.map_or_else(|| shared.read_post(taken.id, taken.entry.place), Ok);
+                let read = taken.post.map_or_else(|| shared.find_post(taken.id, taken.entry.place), Ok);
                 let post =
                     read.inspect_err(|error| put_aside(&jobs, &shared, taken.id, taken.fence, error)).ok()?;
                 Some(Claim { post, attempt: taken.tried, ended: taken.entry.state.ended, fence: taken.fence })

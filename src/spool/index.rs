@@ -8,10 +8,10 @@
 //! grow with the backlog. The index knows no files and no clock: positions and
 //! times are arguments, and it is changed only by what the log has made durable.
 
-use super::catalog::{Catalog, Entry, Noted, Place, Rank};
+use super::catalog::{Catalog, Entry, GREATEST, LEAST, Noted, Place, Rank};
 use super::record::{Phase, State};
 use super::tally::Tallies;
-use crate::post::{Destination, MessageId, Post, PostId, Timestamp};
+use crate::post::{Destination, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,10 +23,6 @@ const FRESH: usize = 4096;
 const FRESH_OCTETS: usize = 6 << 20;
 /// Priorities of a lane, 0 to 9.
 const PRIORITIES: u8 = 10;
-/// The smallest id, for ranges.
-const LEAST: PostId = PostId { message: MessageId(0), number: 0 };
-/// The greatest id, for ranges.
-const GREATEST: PostId = PostId { message: MessageId(u64::MAX), number: u16::MAX };
 
 /// A post that waits in memory.
 struct Fresh {
@@ -304,17 +300,21 @@ impl Index {
         self.broken = false;
         self.ended = Some(ended);
         self.tallies = Tallies::default();
+        self.catalog.empty();
         for (_, lane) in self.lanes.values_mut() {
             lane.cataloged = 0;
         }
         let fresh = self.lanes.values().flat_map(|(_, lane)| lane.fresh.values().map(|fresh| fresh.entry));
         let living: Vec<Entry> = fresh.chain(self.claimed.values().map(|held| held.entry)).collect();
-        for entry in living {
-            self.tallies.add(&entry);
-        }
+        living.iter().for_each(|entry| self.tallies.add(entry));
     }
 
-    /// The log has been read.
+    /// Whether the tallies count every living post.
+    pub fn is_whole(&self) -> bool {
+        !self.broken && self.ended.is_none()
+    }
+
+    /// All is restored.
     pub fn end_anew(&mut self) {
         self.ended = None;
     }

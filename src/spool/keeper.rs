@@ -109,6 +109,9 @@ impl Keeper {
             let number = segment.header.number;
             let (tally, living) = {
                 let index = self.shared.index();
+                if !index.is_whole() {
+                    return Ok(());
+                }
                 (index.tallies.of(number), index.tallies.octets())
             };
             let is_crowded = octets > 2 * living + SLACK * self.shared.options.segment;
@@ -122,18 +125,23 @@ impl Keeper {
         Ok(())
     }
 
+    /// A segment counts until its file is gone for good: the news in the next
+    /// one that its posts ended must not go before it.
     fn give_up(&self, segment: &Segment) -> io::Result<()> {
         let disk = &self.shared.disk;
+        let is_whole = segment.file.length()? == self.shared.options.segment;
+        let is_spare = is_whole && self.shared.wants_spare.load(Ordering::Relaxed);
+        let gone = if is_spare { disk.rename(&segment.name, SPARE) } else { disk.remove(&segment.name) };
+        match gone {
+            // Done in an earlier round, which could not sync it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            gone => gone?,
+        }
+        disk.sync_names()?;
         self.shared.drop_segment(segment.header.number);
         self.shared.index().tallies.forget(segment.header.number);
-        let is_whole = segment.file.length()? == self.shared.options.segment;
-        if is_whole && self.shared.wants_spare.load(Ordering::Relaxed) {
-            disk.rename(&segment.name, SPARE)?;
-            disk.sync_names()?;
+        if is_spare {
             self.hand_over_spare(self.shared.options.segment);
-        } else {
-            disk.remove(&segment.name)?;
-            disk.sync_names()?;
         }
         Ok(())
     }
@@ -164,7 +172,8 @@ impl Keeper {
                 Err(error) => return Err(io::Error::other(error)),
             }
         }
-        Ok(self.shared.index().tallies.of(number).posts == 0)
+        let index = self.shared.index();
+        Ok(index.is_whole() && index.tallies.of(number).posts == 0)
     }
 
     fn is_needed(&self, accepted: &super::record::Accepted<'_>, number: u64) -> bool {

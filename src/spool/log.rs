@@ -67,7 +67,8 @@ impl Writer {
     pub fn run(mut self) {
         while self.collect() {
             self.finish_group();
-            if self.shared.index().broken {
+            // The first reading of the log must not meet a second one.
+            if self.shared.index().broken && *self.shared.recovered.borrow() {
                 self.rebuild();
             }
             if let Some(ack) = self.closing.take() {
@@ -143,6 +144,10 @@ impl Writer {
             self.group.answer(ack, earlier);
             return;
         }
+        if admission.idempotency_key.is_some() && self.shared.index().broken {
+            let _ = ack.send(Err(SpoolError::Failed("the catalog is being filled".to_owned())));
+            return;
+        }
         let Some(segment) =
             self.room_for(admission.blobs.iter().map(Bytes::len).sum(), admission.posts.len())
         else {
@@ -189,6 +194,9 @@ impl Writer {
     }
 
     fn stage_move(&mut self, mut moved: Moved, ack: oneshot::Sender<()>) {
+        let octets = moved.blobs.iter().map(Bytes::len).sum();
+        // Before the states are read: making room can change them.
+        let Some(segment) = self.room_for(octets, moved.accepted.posts.len()) else { return };
         let place = (moved.from.segment, moved.from.offset);
         {
             let mut index = self.shared.index();
@@ -201,10 +209,7 @@ impl Writer {
             let _ = ack.send(());
             return;
         }
-        let octets = moved.blobs.iter().map(Bytes::len).sum();
-        if let Some(segment) = self.room_for(octets, moved.accepted.posts.len()) {
-            self.group.push_move(moved, segment, ack);
-        }
+        self.group.push_move(moved, segment, ack);
     }
 
     /// The active segment and the offset at which the next record would begin;
@@ -328,6 +333,13 @@ impl Writer {
     }
 
     fn write_closed(&mut self) -> Result<(), SpoolError> {
+        if !self.settled.is_empty() {
+            self.riding_since = None;
+            self.finish_group();
+        }
+        if !self.settled.is_empty() {
+            return Err(self.trouble());
+        }
         self.append(&Record::Closed)
     }
 

@@ -39,6 +39,7 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
             }
             Err(error) => {
                 shared.damages.fetch_add(1, Ordering::Relaxed);
+                shared.index().tallies.note(segment.header.number, crate::post::Timestamp(u64::MAX));
                 tracing::error!(segment = %segment.name, %error, "a spool segment cannot be read; its posts are missing until it can");
             }
         }
@@ -76,7 +77,11 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, epoch: u32, l
     let mut index = shared.index();
     let mut rung = Vec::new();
     for (at, post) in accepted.posts.iter().enumerate() {
-        if later.ended.remove(&post.id) {
+        if later.ended.contains(&post.id) {
+            // The original of a moved record may still stand further back.
+            if accepted.states.is_empty() {
+                later.ended.remove(&post.id);
+            }
             continue;
         }
         let Some(own) = accepted.state(at, epoch) else { continue };
@@ -143,6 +148,8 @@ pub(super) fn tail(segments: &mut Vec<Segment>) -> std::io::Result<Tail> {
         return Ok(Tail { sealed: (0, 0), newest: MessageId(0), epoch: 0, unused: None });
     };
     let header = last.header;
+    // What was written but not synced must be durable before it is believed.
+    last.file.sync()?;
     let scan = segment::scan(&*last.file, header.number, Extent::Open)?;
     let ids = scan.records.iter().filter_map(|found| match &found.record {
         Record::Accepted(accepted) => Some(accepted.message.0),

@@ -116,6 +116,18 @@ impl Shared {
         post_of(&accepted, id).ok_or_else(|| damaged(place, "another post"))
     }
 
+    /// The same for a post whose record may be moved meanwhile.
+    pub fn find_post(&self, id: PostId, mut place: Place) -> Result<Arc<Post>, SpoolError> {
+        loop {
+            let read = self.read_post(id, place);
+            let now = self.index().find(id).map_or(place, |entry| entry.place);
+            if !matches!(read, Err(SpoolError::Damaged(_))) || now == place {
+                return read;
+            }
+            place = now;
+        }
+    }
+
     /// A body as it stands in the log, checked.
     pub fn read_body(&self, body: Blob, place: Place) -> Result<Bytes, SpoolError> {
         let (segment, accepted, meta) = self.read_accepted(place)?;

@@ -34,7 +34,11 @@ impl OnDisk {
     /// An empty database in `directory`, which must not be there.
     pub fn open(directory: &Path) -> Result<OnDisk, String> {
         let config = sled::Config::default().path(directory).cache_capacity(CACHE).flush_every_ms(None);
-        caught(|| config.open()).map(|tree| OnDisk { tree })
+        let tree = caught(|| config.open())?;
+        if tree.was_recovered() {
+            return Err("an old catalog could not be removed".to_owned());
+        }
+        Ok(OnDisk { tree })
     }
 
     pub fn insert(&self, id: PostId, entry: &Entry) -> Result<(), String> {

@@ -1,15 +1,10 @@
 //! The part of the catalog that is in memory.
 
-use super::{Entry, Noted, Rank};
-use crate::post::{MessageId, PostId, Timestamp};
+use super::{Entry, GREATEST, LEAST, Noted, Rank};
+use crate::post::{PostId, Timestamp};
 use crate::spool::record::Phase;
 use crate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// The smallest id, for ranges.
-const LEAST: PostId = PostId { message: MessageId(0), number: 0 };
-/// The greatest id, for ranges.
-const GREATEST: PostId = PostId { message: MessageId(u64::MAX), number: u16::MAX };
 
 /// Entries and the orders in which they are asked for.
 #[derive(Default)]

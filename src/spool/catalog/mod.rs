@@ -45,6 +45,11 @@ pub(super) struct Entry {
     pub state: State,
 }
 
+/// The smallest id, for ranges.
+pub(super) const LEAST: PostId = PostId { message: MessageId(0), number: 0 };
+/// The greatest id, for ranges.
+pub(super) const GREATEST: PostId = PostId { message: MessageId(u64::MAX), number: u16::MAX };
+
 /// The order of posts within a lane: priority, due time, id.
 pub(super) type Rank = (u8, Timestamp, PostId);
 
@@ -170,6 +175,11 @@ impl Catalog {
         self.memory.drop_stale_notes(now);
         let dropped = self.disk.as_ref().map_or(Ok(()), |disk| disk.drop_stale_notes(now));
         self.checked(dropped)
+    }
+
+    /// Drops what came in since it failed; all of that is in the log, too.
+    pub fn empty(&mut self) {
+        self.memory = InMemory::default();
     }
 
     /// Waits until the disk part has written its buffers: who adds much in a row
