@@ -49,7 +49,6 @@ impl Session {
     }
 
     fn helo(&mut self, name: &str, out: &mut Vec<u8>) {
-        self.group_end = Some(GroupEnd::Reply(out.len()));
         self.introduce(name);
         Reply::plain(250, self.hello()).write(out);
     }
