@@ -17,14 +17,33 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// The argument of HELO or EHLO, empty before one was given.
     pub helo: String,
-    /// TLS version of the connection, such as `TLSv1.3`.
-    pub tls: Option<String>,
-    /// Its authenticated identity.
+    /// What TLS settled, on a connection that is encrypted.
+    pub tls: Option<Tls>,
+    /// The name it has logged in with.
     pub login: Option<String>,
     /// Whose mail it is.
     pub tenant: Tenant,
     /// Name of the session in the protocol log, such as `S3f2a`.
     pub session: String,
+}
+
+/// What TLS settled about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Version of the protocol, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// The names that the client's certificate vouches for, when it showed one
+    /// and it was verified; else empty.
+    pub names: Vec<String>,
+}
+
+/// An identity whose credentials were found right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name as configured.
+    pub name: String,
+    /// Whose mail it hands in.
+    pub tenant: Tenant,
 }
 
 /// One transaction that reached the end of its mail data.

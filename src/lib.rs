@@ -31,7 +31,7 @@
 //!
 //! | floor | modules | must not |
 //! | --- | --- | --- |
-//! | words | [`envelope`], [`network`], [`post`], [`tenant`] | know any other module |
+//! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, reply, receive, words; in [`deliver`]: lane, retry, target | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`protocol_log`], [`spool`] | know rules |
 //! | door | [`intake`] | know sockets |
@@ -82,3 +82,4 @@ pub mod protocol_log;
 pub mod smtp;
 pub mod spool;
 pub mod tenant;
+pub mod url_pattern;

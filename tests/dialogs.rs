@@ -24,12 +24,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use postgate::envelope::{Client, Envelope, Refusal, Target};
+use postgate::envelope::{Client, Envelope, Login, Refusal, Target};
 use postgate::post::MessageId;
 use postgate::protocol_log::ProtocolLog;
+use postgate::smtp::auth::Credentials;
 use postgate::smtp::session::{Answer, Demand, Session};
 use postgate::smtp::words::Terms;
-use postgate::smtp::{self, BareNewline, Door, Limits, Options, Policy};
+use postgate::smtp::{self, BareNewline, Door, Limits, Options, Policy, Protocol, Required, TlsUse};
+use postgate::spool::spill::MailData;
 use postgate::tenant::Tenant;
 use std::future::Future;
 use std::path::Path;
@@ -86,9 +88,17 @@ impl Door for World {
     fn admit(
         &self,
         envelope: Envelope,
-        data: Bytes,
+        data: MailData,
     ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
-        Box::pin(async move { self.keep(envelope, data) })
+        Box::pin(async move { self.keep(envelope, data.read().unwrap()) })
+    }
+
+    fn verify<'a>(
+        &'a self,
+        _: &'a Client,
+        _: Credentials,
+    ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
+        Box::pin(async { Err(Refusal::new(535, (7, 8), "authentication failed")) })
     }
 }
 
@@ -302,6 +312,10 @@ fn session(dialog: &Dialog, address: Option<&str>) -> Session {
         hostname: HOSTNAME.to_owned(),
         limits: dialog.limits.clone(),
         bare_newline: dialog.bare_newline,
+        protocol: Protocol::Smtp,
+        tls: TlsUse::None,
+        required: Required::default(),
+        legacy_auth_keyword: true,
     };
     let client = Client {
         address: address.map(|address| address.parse().unwrap()),

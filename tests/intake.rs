@@ -88,7 +88,7 @@ async fn large_messages_take_turns_and_small_ones_pass_them() {
     let door = Arc::new(Intake::new(Options::default(), compose, shared, ids));
     let admit = |octets: usize, recipients| {
         let (door, data) = (Arc::clone(&door), Bytes::from(vec![b'x'; octets]));
-        tokio::spawn(async move { door.admit(envelope(recipients), data).await })
+        tokio::spawn(async move { door.admit(envelope(recipients), data.into()).await })
     };
     let reached = |count, within| {
         let spool = Arc::clone(&spool);

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use postgate::envelope::{Client, Envelope, Refusal, Target};
+use postgate::envelope::{Client, Envelope, Login, Refusal, Target};
 use postgate::post::MessageId;
 use postgate::protocol_log::ProtocolLog;
+use postgate::smtp::auth::Credentials;
 use postgate::smtp::{self, Door, Options, Policy};
+use postgate::spool::spill::MailData;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -45,13 +47,21 @@ impl Door for Kept {
     fn admit(
         &self,
         _: Envelope,
-        data: Bytes,
+        data: MailData,
     ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
         Box::pin(async move {
             let mut kept = self.0.lock().unwrap();
-            kept.push(data);
+            kept.push(data.read().unwrap());
             Ok(MessageId(kept.len() as u64))
         })
+    }
+
+    fn verify<'a>(
+        &'a self,
+        _: &'a Client,
+        _: Credentials,
+    ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
+        Box::pin(async { Err(Refusal::new(535, (7, 8), "authentication failed")) })
     }
 }
 

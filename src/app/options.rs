@@ -41,6 +41,7 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
             connections_per_address: count(limits.connections_per_address),
             new_per_minute: count(limits.connection_rate.count),
             data_memory: octets(limits.data_memory),
+            ..smtp::Limits::default()
         },
         timeouts: smtp::Timeouts {
             idle: limits.idle_timeout,
@@ -56,12 +57,17 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
         },
         lf_networks: listener.lf_networks.clone(),
         crowd,
+        ..smtp::Options::default()
     }
 }
 
 /// For the door; `own` are the gateway's listeners.
 pub(super) fn intake(config: &Config, own: &[SocketAddr]) -> intake::Options {
-    intake::Options { trusted_networks: config.server.trusted_networks.clone(), egress: egress(config, own) }
+    intake::Options {
+        trusted_networks: config.server.trusted_networks.clone(),
+        egress: egress(config, own),
+        ..intake::Options::default()
+    }
 }
 
 fn header_control(is_on: bool) -> HeaderControl {

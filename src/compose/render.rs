@@ -182,7 +182,7 @@ impl<'a> Renderer<'a> {
             recipients: &self.recipients,
             helo: &client.helo,
             remote_ip: client.address.map(|address| address.to_canonical().to_string()),
-            tls: client.tls.as_deref(),
+            tls: client.tls.as_ref().map(|tls| tls.version),
             user: client.login.as_deref(),
             detail: plan.detail,
         }

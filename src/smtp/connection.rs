@@ -171,13 +171,14 @@ impl Connection {
             self.note_commands();
             match demand {
                 Demand::Read => return self.flush().await,
-                Demand::Close => {
+                // Not demanded yet.
+                Demand::StartTls | Demand::Verify(_) | Demand::Close => {
                     self.flush().await?;
                     return Err(End::Closed);
                 }
                 Demand::Admit(envelope, data) => {
                     let door = Arc::clone(&self.front.door);
-                    let answer = match door.admit(*envelope, data).await {
+                    let answer = match door.admit(*envelope, data.into()).await {
                         Ok(id) => Answer::Accepted(id),
                         Err(refusal) => Answer::Refused(refusal),
                     };

@@ -12,6 +12,7 @@
 mod connection;
 mod connections;
 
+pub mod auth;
 pub mod command;
 pub mod receive;
 pub mod reply;
@@ -20,14 +21,15 @@ pub mod words;
 
 pub use connections::Crowd;
 pub use session::Policy;
-pub use words::{BareNewline, Limits, Timeouts};
+pub use words::{Address, BareNewline, Limits, Protocol, Required, Timeouts, TlsUse};
 
-use crate::envelope::{Envelope, Refusal};
+use crate::envelope::{Client, Envelope, Login, Refusal};
 use crate::intake::Intake;
 use crate::network::Network;
 use crate::post::MessageId;
 use crate::protocol_log::ProtocolLog;
-use bytes::Bytes;
+use crate::spool::spill::MailData;
+use auth::Credentials;
 use connection::Connection;
 use connections::Crowded;
 use reply::Reply;
@@ -53,10 +55,21 @@ pub struct Options {
     pub limits: Limits,
     /// How long they may take.
     pub timeouts: Timeouts,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// When it is encrypted; anything but [`TlsUse::None`] needs `certificates`.
+    pub tls: TlsUse,
+    /// What a client must do before MAIL.
+    pub required: Required,
+    /// Whether EHLO says `AUTH=` as well.
+    pub legacy_auth_keyword: bool,
     /// How strict line ends are taken.
     pub bare_newline: BareNewline,
     /// Clients of these networks may end lines with LF ([`BareNewline::Lf`]).
     pub lf_networks: Vec<Network>,
+    /// Peers that say by the PROXY protocol whom they connect for; empty when the
+    /// listener does not speak it.
+    pub trusted_proxies: Vec<Network>,
     /// Counts the connections; clones of the options count together.
     pub crowd: Crowd,
 }
@@ -67,8 +80,13 @@ impl Default for Options {
             hostname: "localhost".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            protocol: Protocol::default(),
+            tls: TlsUse::default(),
+            required: Required::default(),
+            legacy_auth_keyword: true,
             bare_newline: BareNewline::Normalize,
             lf_networks: Vec::new(),
+            trusted_proxies: Vec::new(),
             crowd: Crowd::default(),
         }
     }
@@ -80,17 +98,33 @@ pub trait Door: Policy + Send + Sync + 'static {
     fn admit(
         &self,
         envelope: Envelope,
-        data: Bytes,
+        data: MailData,
     ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>>;
+
+    /// Whether the credentials are right, and whose they are. The refusal is the
+    /// same, and takes as long, for a name that is not known.
+    fn verify<'a>(
+        &'a self,
+        client: &'a Client,
+        credentials: Credentials,
+    ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>>;
 }
 
 impl Door for Intake {
     fn admit(
         &self,
         envelope: Envelope,
-        data: Bytes,
+        data: MailData,
     ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
         Box::pin(Intake::admit(self, envelope, data))
+    }
+
+    fn verify<'a>(
+        &'a self,
+        client: &'a Client,
+        credentials: Credentials,
+    ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
+        Box::pin(Intake::verify(self, client, credentials))
     }
 }
 
@@ -123,8 +157,15 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let terms = |bare_newline| {
-        let (hostname, limits) = (options.hostname.clone(), options.limits.clone());
-        Arc::new(Terms { hostname, limits, bare_newline })
+        Arc::new(Terms {
+            hostname: options.hostname.clone(),
+            limits: options.limits.clone(),
+            bare_newline,
+            protocol: options.protocol,
+            tls: options.tls,
+            required: options.required,
+            legacy_auth_keyword: options.legacy_auth_keyword,
+        })
     };
     let (strict, lf) = (terms(options.bare_newline), terms(BareNewline::Lf));
     let front = Front { options, terms: strict, lf_terms: lf, door, log, stop: stop.clone() };

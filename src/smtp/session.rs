@@ -14,11 +14,12 @@
 mod patience;
 mod perform;
 
+use super::auth::{Credentials, Mechanisms};
 use super::command::{Encoding, Wrong, parse};
 use super::receive::{Fault, Receiver};
 use super::reply::Reply;
 use super::words::{BareNewline, Terms};
-use crate::envelope::{Client, Envelope, Recipient, Refusal, Target};
+use crate::envelope::{Client, Envelope, Login, Recipient, Refusal, Target, Tls};
 use crate::post::MessageId;
 use bytes::Bytes;
 use patience::Patience;
@@ -36,6 +37,15 @@ pub trait Policy {
     fn is_secret(&self, _forward_path: &str) -> bool {
         false
     }
+    /// Which ways to log in this client has now.
+    fn mechanisms(&self, _client: &Client) -> Mechanisms {
+        Mechanisms::default()
+    }
+    /// A challenge for CRAM-MD5, in angle brackets (RFC 2195): never the same
+    /// twice, and nobody can guess it.
+    fn challenge(&self) -> String {
+        String::new()
+    }
 }
 
 /// What the driver is to do once the replies are written.
@@ -43,19 +53,27 @@ pub trait Policy {
 pub enum Demand {
     /// Read on.
     Read,
+    /// Begin TLS; then call [`Session::secured`] and read on.
+    StartTls,
+    /// Have the credentials verified and call [`Session::resolve`].
+    Verify(Credentials),
     /// Hand the message to the door and call [`Session::resolve`] with its answer.
     Admit(Box<Envelope>, Bytes),
     /// Close the connection.
     Close,
 }
 
-/// What became of a message.
+/// What became of what the driver was to ask.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is kept under this id.
+    /// The message is kept under this id.
     Accepted(MessageId),
-    /// It is not, and why.
+    /// The message is not kept, and why.
     Refused(Refusal),
+    /// The credentials are right.
+    Verified(Login),
+    /// They are not, or could not be looked at.
+    Denied(Refusal),
 }
 
 /// Why the driver ends a session.
@@ -173,10 +191,17 @@ impl Session {
                 let text = format_args!("Message received and queued as {id}.");
                 self.reply(Reply::new(250, (0, 0), text), out);
             }
-            Answer::Refused(refusal) => self.reply(Reply::from(&refusal), out),
+            Answer::Refused(refusal) | Answer::Denied(refusal) => self.reply(Reply::from(&refusal), out),
+            Answer::Verified(login) => self.client.login = Some(login.name),
         }
         let input = std::mem::take(&mut self.pending);
         self.advance(&input, policy, out)
+    }
+
+    /// TLS has begun: everything said before it is forgotten (RFC 3207 section 4.2).
+    pub fn secured(&mut self, tls: Tls) {
+        self.client.tls = Some(tls);
+        self.state = State::New;
     }
 
     /// Ends the session with a word of explanation.

@@ -33,6 +33,7 @@ mod record;
 mod replay;
 mod segment;
 mod shared;
+pub mod spill;
 mod tally;
 
 use crate::post::{Admission, Destination, MessageId, Post};

@@ -6,15 +6,22 @@
 //! posts of a message are composed and committed in one step; only then is there
 //! an id to acknowledge. The door knows no sockets and holds no mail.
 
+mod logins;
+mod tenants;
+
+pub use logins::{Logins, User, UserSecret};
+pub use tenants::{TenantTerms, Tenants};
+
 use crate::clock::{self, Ids};
 use crate::compose::{self, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
-use crate::envelope::{Client, Envelope, Refusal, Target};
+use crate::envelope::{Client, Envelope, Login, Refusal, Target};
 use crate::network::Network;
 use crate::post::{MessageId, Trust};
+use crate::smtp::auth::Credentials;
 use crate::smtp::session::Policy;
+use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
-use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -28,10 +35,28 @@ const LARGE_AT_A_TIME: usize = 2;
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Clients in these networks may name URLs themselves.
+    /// Clients in these networks may name URLs themselves, and log in without TLS.
     pub trusted_networks: Vec<Network>,
     /// What URLs may lead to.
     pub egress: Egress,
+    /// Who can log in; the same for all doors.
+    pub logins: Arc<Logins>,
+    /// What each tenant may do; the same for all doors.
+    pub tenants: Arc<Tenants>,
+    /// Whether anybody may send a password in the clear.
+    pub plaintext_auth: Allowance,
+    /// Whether CRAM-MD5 is offered, for users whose password can be recovered.
+    pub cram_md5: Allowance,
+}
+
+/// Whether something risky is allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allowance {
+    /// It is not.
+    #[default]
+    Refused,
+    /// The operator said so.
+    Allowed,
 }
 
 /// A door; see the module.
@@ -57,7 +82,8 @@ impl Intake {
     /// Composes and commits a message; its id, or that of the earlier message
     /// with the same idempotency key. Nothing is kept of a message that is
     /// refused.
-    pub async fn admit(&self, envelope: Envelope, data: Bytes) -> Result<MessageId, Refusal> {
+    pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<MessageId, Refusal> {
+        let MailData::Memory(data) = data;
         let is_large = data.len().saturating_mul(envelope.recipients.len()) >= LARGE;
         // Kept until the commit; fails never, as nobody closes the semaphore.
         let _turn = if is_large { self.large.acquire().await.ok() } else { None };
@@ -79,6 +105,11 @@ impl Intake {
             Ok(Committed::Repeated(earlier)) => Ok(earlier),
             Err(error) => Err(refusal(&error)),
         }
+    }
+
+    /// Whether the credentials are right, and whose they are.
+    pub async fn verify(&self, _client: &Client, _credentials: Credentials) -> Result<Login, Refusal> {
+        Err(Refusal::new(535, (7, 8), "authentication failed"))
     }
 
     fn is_trusted(&self, client: &Client) -> bool {
