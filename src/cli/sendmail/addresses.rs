@@ -46,14 +46,16 @@ impl List {
         match char {
             ':' if self.is_scheme() && rest.starts_with("://") => self.copy(rest, self.url_end(rest)),
             '"' => self.copy(rest, quoted_end(rest)),
-            '[' => self.copy(rest, nested_end(rest, '[', ']')),
-            '(' => nested_end(rest, '(', ')'),
-            '<' => {
-                let end = bracket_end(rest);
-                let inner = rest.get(1..end).unwrap_or_default();
-                self.bracketed.get_or_insert(inner.trim().to_owned());
-                (end + 1).min(rest.len())
-            }
+            '[' => self.copy(rest, nested_end(rest, '[', ']').unwrap_or(1)),
+            '(' => nested_end(rest, '(', ')').unwrap_or_else(|| self.copy(rest, 1)),
+            '<' => match bracket_end(rest) {
+                Some(end) => {
+                    let inner = rest.get(1..end).unwrap_or_default();
+                    self.bracketed.get_or_insert(inner.trim().to_owned());
+                    end + 1
+                }
+                None => self.copy(rest, 1),
+            },
             '\\' => self.copy(rest, 1 + rest.chars().nth(1).map_or(0, char::len_utf8)),
             ',' | ';' => {
                 self.end_item();
@@ -128,9 +130,9 @@ fn quoted_end(text: &str) -> usize {
     1
 }
 
-/// Length of what stands between `open` and its `close`, which may be nested; of
-/// `open` alone when it is never closed.
-fn nested_end(text: &str, open: char, close: char) -> usize {
+/// Length of what stands between `open` and its `close`, which may be nested;
+/// nothing when it is never closed.
+fn nested_end(text: &str, open: char, close: char) -> Option<usize> {
     let mut depth = 0;
     let mut is_escaped = false;
     for (at, char) in text.char_indices() {
@@ -143,16 +145,16 @@ fn nested_end(text: &str, open: char, close: char) -> usize {
         } else if char == close {
             depth -= 1;
             if depth == 0 {
-                return at + char.len_utf8();
+                return Some(at + char.len_utf8());
             }
         }
     }
-    open.len_utf8()
+    None
 }
 
 /// Where the bracket at the begin of `text` closes: a URL may hold brackets, so
 /// it is the first one with nothing of an address behind it.
-fn bracket_end(text: &str) -> usize {
+fn bracket_end(text: &str) -> Option<usize> {
     let inner = text.get(1..).unwrap_or_default();
     let start = if inner.starts_with('"') { 1 + quoted_end(inner) } else { 1 };
     let closes = |at: &usize| {
@@ -160,7 +162,7 @@ fn bracket_end(text: &str) -> usize {
         behind.is_empty() || behind.starts_with([' ', '\t', ',', ';', '(', '\r', '\n'])
     };
     let brackets = text.match_indices('>').map(|(at, _)| at).filter(|at| *at >= start);
-    brackets.clone().find(closes).or_else(|| brackets.clone().next()).unwrap_or(text.len())
+    brackets.clone().find(closes).or_else(|| brackets.clone().next())
 }
 
 /// Blanks at both ends, and around `@` and `.` outside quotes, are no part of an
@@ -214,8 +216,8 @@ mod tests {
             ("\"a b\"@c, \"x\\\"y,z\"@d", &["\"a b\"@c", "\"x\\\"y,z\"@d"]),
             ("<\"a> b\"@c>", &["\"a> b\"@c"]),
             ("\"never closed <a@b>", &["a@b"]),
-            ("(never closed a@b", &["never closed a@b"]),
-            ("<never@closed", &["never@closed"]),
+            ("(never closed a@b", &["(never closed a@b"]),
+            ("<never@closed", &["<never@closed"]),
             ("M\u{fc}ller <m\u{fc}ller@b>", &["m\u{fc}ller@b"]),
         ];
         for (text, found) in table {

@@ -207,7 +207,8 @@ fn transaction(
     for recipient in &envelope.recipients {
         match dialogue.recipient(recipient) {
             Ok(()) => {}
-            Err(SendError::Refused(reply)) => refusals.push((recipient, reply)),
+            // 421 is the end of the connection (RFC 5321 section 3.8), not of a recipient.
+            Err(SendError::Refused(reply)) if !reply.starts_with("421") => refusals.push((recipient, reply)),
             Err(error) => return Err(refused(NO_USER, error)),
         }
     }
