@@ -6,7 +6,8 @@
 //! its own: `post@https://h/p?a=1,2` is one address, `post@https://h/a, b@c` are
 //! two. Addresses come out as SMTP wants them, without brackets; whether they
 //! lead anywhere is the gateway's question. Nothing is guessed: what is no
-//! address comes out as it stands, to be refused by name.
+//! address, and all behind a quote or bracket that is never closed, comes out as
+//! it stands, to be refused by name. Every octet is looked at a few times at most.
 
 use std::mem::take;
 
@@ -45,16 +46,16 @@ impl List {
     fn take(&mut self, char: char, rest: &str) -> usize {
         match char {
             ':' if self.is_scheme() && rest.starts_with("://") => self.copy(rest, self.url_end(rest)),
-            '"' => self.copy(rest, quoted_end(rest)),
-            '[' => self.copy(rest, nested_end(rest, '[', ']').unwrap_or(1)),
-            '(' => nested_end(rest, '(', ')').unwrap_or_else(|| self.copy(rest, 1)),
+            '"' => self.copy(rest, quoted_end(rest).unwrap_or(rest.len())),
+            '[' => self.copy(rest, nested_end(rest, '[', ']').unwrap_or(rest.len())),
+            '(' => nested_end(rest, '(', ')').unwrap_or_else(|| self.copy(rest, rest.len())),
             '<' => match bracket_end(rest) {
                 Some(end) => {
                     let inner = rest.get(1..end).unwrap_or_default();
                     self.bracketed.get_or_insert(inner.trim().to_owned());
                     end + 1
                 }
-                None => self.copy(rest, 1),
+                None => self.copy(rest, rest.len()),
             },
             '\\' => self.copy(rest, 1 + rest.chars().nth(1).map_or(0, char::len_utf8)),
             ',' | ';' => {
@@ -82,8 +83,11 @@ impl List {
     }
 
     fn is_scheme(&self) -> bool {
-        let text = self.text.to_ascii_lowercase();
-        text.ends_with("http") || text.ends_with("https")
+        let ends = |scheme: &str| {
+            let start = self.text.len().checked_sub(scheme.len());
+            start.and_then(|at| self.text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(scheme))
+        };
+        ends("http") || ends("https")
     }
 
     /// Where a bare URL ends: see the head of this file.
@@ -116,18 +120,18 @@ fn begins_with_url(text: &str) -> bool {
     begins("http://") || begins("https://")
 }
 
-/// Length of the quoted string at the begin of `text`; of the quote alone when
-/// it is never closed.
-fn quoted_end(text: &str) -> usize {
+/// Length of the quoted string at the begin of `text`; nothing when it is never
+/// closed.
+fn quoted_end(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     for (at, char) in text.char_indices().skip(1) {
         match char {
-            '"' if !is_escaped => return at + 1,
+            '"' if !is_escaped => return Some(at + 1),
             '\\' => is_escaped = !is_escaped,
             _ => is_escaped = false,
         }
     }
-    1
+    None
 }
 
 /// Length of what stands between `open` and its `close`, which may be nested;
@@ -156,7 +160,7 @@ fn nested_end(text: &str, open: char, close: char) -> Option<usize> {
 /// it is the first one with nothing of an address behind it.
 fn bracket_end(text: &str) -> Option<usize> {
     let inner = text.get(1..).unwrap_or_default();
-    let start = if inner.starts_with('"') { 1 + quoted_end(inner) } else { 1 };
+    let start = if inner.starts_with('"') { 1 + quoted_end(inner).unwrap_or(0) } else { 1 };
     let closes = |at: &usize| {
         let behind = text.get(at + 1..).unwrap_or_default();
         behind.is_empty() || behind.starts_with([' ', '\t', ',', ';', '(', '\r', '\n'])
@@ -172,7 +176,7 @@ fn without_loose_blanks(text: &str) -> String {
     let mut rest = text.trim();
     while let Some(char) = rest.chars().next() {
         let used = match char {
-            '"' => quoted_end(rest),
+            '"' => quoted_end(rest).unwrap_or(rest.len()),
             ' ' => {
                 let behind = rest.trim_start_matches(' ');
                 if !tight.ends_with(['@', '.']) && !behind.starts_with(['@', '.']) {
@@ -215,7 +219,8 @@ mod tests {
             ("two words@c", &["two words@c"]),
             ("\"a b\"@c, \"x\\\"y,z\"@d", &["\"a b\"@c", "\"x\\\"y,z\"@d"]),
             ("<\"a> b\"@c>", &["\"a> b\"@c"]),
-            ("\"never closed <a@b>", &["a@b"]),
+            ("x@y, \"never closed <a@b>, c@d", &["x@y", "\"never closed <a@b>, c@d"]),
+            ("x@[never, (closed)", &["x@[never, (closed)"]),
             ("(never closed a@b", &["(never closed a@b"]),
             ("<never@closed", &["<never@closed"]),
             ("M\u{fc}ller <m\u{fc}ller@b>", &["m\u{fc}ller@b"]),
@@ -249,6 +254,16 @@ mod tests {
         assert_eq!(addresses("<post@https://h/?a>b>, x@y"), ["post@https://h/?a>b", "x@y"]);
         // Which of the two it is nobody can tell: it stays whole.
         assert_eq!(addresses("post@https://h/a,b@c"), ["post@https://h/a,b@c"]);
+    }
+
+    #[test]
+    fn long_nonsense_takes_no_time() {
+        for part in
+            ["(", "\"\\", "\\\"", "<", "[", "<x@y>", "a:https://x ", "http:", "(\")", " . ", ":;", "\" "]
+        {
+            // Were each of these octets looked at for each other one it would not end.
+            addresses(&part.repeat((1 << 18) / part.len()));
+        }
     }
 
     #[test]
