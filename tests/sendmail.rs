@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -350,6 +350,34 @@ fn a_large_message_costs_no_memory_and_one_too_large_is_not_sent() {
     assert_eq!(receiver.received(1)[0].body, text);
     let (code, _, error) = limited("16384", &[message.as_slice(), &text].concat());
     assert!(code == 65 && error.contains("26214400 octets"), "{code} {error}");
+}
+
+#[test]
+fn nothing_is_said_before_the_input_has_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let sendmail = Sendmail::with(&listener.local_addr().unwrap().to_string());
+    let mut child = sendmail.command(&["-fa@b", "c@d"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // More than a pipe holds: some of it has been read when this is done.
+    input.write_all(&b"first\n".repeat(100_000)).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    input.write_all(b"last\n").unwrap();
+    drop(input);
+    listener.set_nonblocking(false).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let heard = converse(stream.try_clone().unwrap(), stream, &[]);
+    assert!(heard.ends_with("first\r\nlast\r\n.\r\nQUIT\r\n"));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_sent() {
+    let sendmail = Sendmail::with("127.0.0.1:1");
+    let output = sendmail.command(&["a@b"]).stdin(fs::File::open("/").unwrap()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(74), "{error}");
+    assert!(error.starts_with("sendmail: the message cannot be read: "), "{error}");
 }
 
 #[test]
