@@ -35,6 +35,8 @@ const LARGE_AT_A_TIME: usize = 2;
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The gateway's name, for the challenges of CRAM-MD5.
+    pub hostname: String,
     /// Clients in these networks may name URLs themselves, and log in without TLS.
     pub trusted_networks: Vec<Network>,
     /// What URLs may lead to.
