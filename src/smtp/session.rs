@@ -180,11 +180,6 @@ impl Session {
         self.end(Reply::new(code, status, text), out);
     }
 
-    /// Who the client is, as far as is known by now.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Whether a transaction has begun that is not answered yet.
     pub fn is_in_transaction(&self) -> bool {
         matches!(self.state, State::Mail | State::Data(_) | State::Admitting)
