@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::deliver;
 use crate::intake::Intake;
 use crate::protocol_log::ProtocolLog;
-use crate::smtp;
+use crate::smtp::{self, Address};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError};
 use std::fmt;
@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(Address, io::Error),
     /// The protocol log's directory cannot be used.
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
@@ -140,8 +140,11 @@ async fn bind(config: &Config) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), St
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for listener in &config.listeners.0 {
-        let refused = |error| StartError::Listen(listener.address, error);
-        let socket = TcpListener::bind(listener.address).await.map_err(refused)?;
+        let refused = |error| StartError::Listen(listener.address.clone(), error);
+        let Address::Tcp(address) = listener.address else {
+            return Err(refused(io::ErrorKind::Unsupported.into()));
+        };
+        let socket = TcpListener::bind(address).await.map_err(refused)?;
         addresses.push(socket.local_addr().map_err(refused)?);
         listeners.push(socket);
     }

@@ -32,6 +32,8 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
             header: octets(limits.header_size),
             header_fields: count(limits.header_fields),
             command_line: octets(limits.command_line),
+            auth_line: octets(limits.auth_line),
+            failed_logins: count(limits.failed_logins),
             recipients: count(limits.recipients),
             messages: count(limits.messages),
             soft_errors: count(limits.slow_after_errors),
@@ -41,23 +43,31 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
             connections_per_address: count(limits.connections_per_address),
             new_per_minute: count(limits.connection_rate.count),
             data_memory: octets(limits.data_memory),
-            ..smtp::Limits::default()
         },
         timeouts: smtp::Timeouts {
             idle: limits.idle_timeout,
             idle_under_pressure: limits.busy_idle_timeout,
             data_rate: u64::from(limits.data_rate),
             unread_reply: limits.reply_timeout,
+            tls_handshake: limits.tls_timeout,
+            proxy_header: limits.proxy_timeout,
             ..smtp::Timeouts::default()
         },
+        protocol: listener.protocol,
+        tls: listener.tls,
+        required: smtp::Required { tls: listener.require_tls, login: listener.require_auth },
+        legacy_auth_keyword: listener.legacy_auth_keyword,
         bare_newline: match listener.bare_newline {
             config::BareNewline::Refuse => smtp::BareNewline::Refuse,
             // LF ends lines for the named networks only.
             config::BareNewline::Normalize | config::BareNewline::Lf => smtp::BareNewline::Normalize,
         },
         lf_networks: listener.lf_networks.clone(),
+        trusted_proxies: match listener.proxy_protocol {
+            true => config.server.trusted_proxies.clone(),
+            false => Vec::new(),
+        },
         crowd,
-        ..smtp::Options::default()
     }
 }
 
