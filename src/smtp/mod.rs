@@ -11,6 +11,7 @@
 
 mod connection;
 mod connections;
+mod data;
 
 pub mod auth;
 pub mod command;
@@ -28,7 +29,7 @@ use crate::intake::Intake;
 use crate::network::Network;
 use crate::post::MessageId;
 use crate::protocol_log::ProtocolLog;
-use crate::spool::spill::MailData;
+use crate::spool::spill::{MailData, SpillDirectory};
 use auth::Credentials;
 use connection::Connection;
 use connections::Crowded;
@@ -72,6 +73,8 @@ pub struct Options {
     pub trusted_proxies: Vec<Network>,
     /// Counts the connections; clones of the options count together.
     pub crowd: Crowd,
+    /// Where large messages wait for their end; `None`: they stay in memory.
+    pub spills: Option<Arc<SpillDirectory>>,
 }
 
 impl Default for Options {
@@ -88,6 +91,7 @@ impl Default for Options {
             lf_networks: Vec::new(),
             trusted_proxies: Vec::new(),
             crowd: Crowd::default(),
+            spills: None,
         }
     }
 }
