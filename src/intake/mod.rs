@@ -33,8 +33,8 @@ use crate::smtp::auth::{Credentials, Mechanisms, Offer};
 use crate::smtp::session::Policy;
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
-use bytes::Bytes;
 use crate::url_pattern::UrlPattern;
+use bytes::Bytes;
 use std::sync::Arc;
 use turns::Turn;
 
