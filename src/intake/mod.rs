@@ -16,13 +16,15 @@ mod hashes;
 mod logins;
 mod seal;
 mod tenants;
+mod turns;
 
 pub use hashes::{HashError, PasswordHash};
 pub use logins::{Logins, LoginsError, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
+pub use turns::Turns;
 
 use crate::clock::{self, Ids};
-use crate::compose::{self, Endpoint, HeaderControl, Receipt};
+use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
 use crate::envelope::{Client, Envelope, Login, Refusal, Target};
 use crate::network::Network;
@@ -32,15 +34,13 @@ use crate::smtp::session::Policy;
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
 use crate::url_pattern::UrlPattern;
+use bytes::Bytes;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use turns::Turn;
 
 /// Messages from this size on are composed where they hold nobody up; every
 /// recipient counts, as each may have a document of its own.
 const LARGE: usize = 128 * 1024;
-/// How many of them are composed and committed at a time: each can take several
-/// times its size, and what is still received has a budget of its own.
-const LARGE_AT_A_TIME: usize = 2;
 
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +59,8 @@ pub struct Options {
     pub plaintext_auth: Allowance,
     /// Whether CRAM-MD5 is offered, for users whose password can be recovered.
     pub cram_md5: Allowance,
+    /// Memory for composing; the same for all doors.
+    pub turns: Turns,
 }
 
 /// Whether something risky is allowed.
@@ -79,7 +81,6 @@ pub struct Intake {
     plain: Arc<compose::Options>,
     spool: Arc<dyn Spool>,
     ids: Arc<Ids>,
-    large: Semaphore,
 }
 
 impl Intake {
@@ -96,26 +97,23 @@ impl Intake {
                 Arc::new(compose::Options { header_control: HeaderControl::Off, ..(*compose).clone() })
             }
         };
-        Intake { options, compose, plain, spool, ids, large: Semaphore::new(LARGE_AT_A_TIME) }
+        Intake { options, compose, plain, spool, ids }
     }
 
     /// Composes and commits a message; its id, or that of the earlier message
     /// with the same idempotency key. Nothing is kept of a message that is
     /// refused.
     pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<MessageId, Refusal> {
-        let MailData::Memory(data) = data;
-        let is_large = data.len().saturating_mul(envelope.recipients.len()) >= LARGE;
-        // Kept until the commit; fails never, as nobody closes the semaphore.
-        let _turn = if is_large { self.large.acquire().await.ok() } else { None };
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
         let options = Arc::clone(self.compose_options(&envelope.client));
         let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
-        let composed = if !is_large {
-            compose::compose(&options, &envelope, receipt, data)
-        } else {
-            let compose = move || compose::compose(&options, &envelope, receipt, data);
-            let composed = tokio::task::spawn_blocking(compose).await;
-            composed.unwrap_or_else(|_| Err(Refusal::new(451, (3, 0), "the message could not be composed")))
+        let is_large = data.octets().saturating_mul(envelope.recipients.len()) >= LARGE;
+        // Kept until the commit.
+        let (composed, mut turn) = match data {
+            MailData::Memory(data) if !is_large => {
+                (compose::compose(&options, &envelope, receipt, data), Turn::none())
+            }
+            data => self.compose_large(options, envelope, receipt, data).await,
         };
         let composition = composed?;
         for remark in &composition.remarks {
@@ -124,6 +122,7 @@ impl Intake {
         for post in named_within.iter().filter_map(|at| composition.admission.posts.get(*at)) {
             self.permit(&client, &post.destination)?;
         }
+        turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
         self.commit(&client, composition.admission).await
     }
 
@@ -142,6 +141,34 @@ impl Intake {
             Ok(Committed::Repeated(earlier)) => Ok(earlier),
             Err(error) => Err(refusal(&error)),
         }
+    }
+
+    /// Waits for a turn and composes off the runtime's threads.
+    async fn compose_large(
+        &self,
+        options: Arc<compose::Options>,
+        envelope: Envelope,
+        receipt: Receipt,
+        data: MailData,
+    ) -> (Result<Composition, Refusal>, Turn) {
+        let turn = self.options.turns.take(self.weight(data.octets(), envelope.recipients.len())).await;
+        let compose = move || {
+            let unread = |error| {
+                tracing::error!(%error, "a temporary file cannot be read back");
+                Refusal::new(451, (3, 0), "the message could not be read back; try again later")
+            };
+            compose::compose(&options, &envelope, receipt, data.read().map_err(unread)?)
+        };
+        let composed = tokio::task::spawn_blocking(compose).await;
+        let died = |_| Err(Refusal::new(451, (3, 0), "the message could not be composed"));
+        (composed.unwrap_or_else(died), turn)
+    }
+
+    /// What composing takes: the message, what is decoded of it, and for each
+    /// recipient a document that says some of it twice or in base64.
+    fn weight(&self, octets: usize, recipients: usize) -> usize {
+        let whole = octets.saturating_mul(2);
+        whole.saturating_add(whole.saturating_mul(recipients).min(self.compose.limits.composed_octets))
     }
 
     /// Whether the credentials are right, and whose they are.

@@ -1,13 +1,17 @@
-//! What can be set, with its defaults: the configuration as values.
+//! What can be set, with its defaults: the configuration as values. Who may
+//! come in, and how, is in `access`.
 //!
 //! The words are those of the file (`config/postgate.toml` shows every key).
 //! Only the composition root reads these structs; it hands every module the
 //! small option struct that module asks for. A default here is the default
 //! everywhere: the reference file is tested to say the same.
 
+mod access;
+
+pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
+
 use super::value::{Rate, Size};
 use crate::network::Network;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,8 +22,14 @@ pub struct Config {
     pub server: Server,
     /// `[[listener]]`, at least one.
     pub listeners: Listeners,
+    /// `[tls]`.
+    pub tls: Tls,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[[tenant]]`, besides the one called `default`.
+    pub tenants: Vec<Tenant>,
+    /// `[[user]]`.
+    pub users: Vec<User>,
     /// `[[route]]`, the most specific one wins.
     pub routes: Vec<Route>,
     /// `[delivery]`.
@@ -43,8 +53,10 @@ pub struct Server {
     pub gateway_domains: Vec<String>,
     /// Where spool and logs are, relative to the working directory.
     pub data_dir: PathBuf,
-    /// Clients that may post directly to URLs.
+    /// Clients that may post directly to URLs, and log in without TLS.
     pub trusted_networks: Vec<Network>,
+    /// Peers that say for whom they connect, on listeners with `proxy_protocol`.
+    pub trusted_proxies: Vec<Network>,
     /// How long a stop may take before what is under way is cut off.
     pub shutdown_timeout: Duration,
 }
@@ -56,6 +68,7 @@ impl Default for Server {
             gateway_domains: vec!["postgate.local".to_owned()],
             data_dir: PathBuf::from("postgate-data"),
             trusted_networks: loopback(),
+            trusted_proxies: Vec::new(),
             shutdown_timeout: Duration::from_secs(30),
         }
     }
@@ -84,51 +97,6 @@ pub fn loopback() -> Vec<Network> {
     vec![Network::v4([127, 0, 0, 0], 8), Network::v6([0, 0, 0, 0, 0, 0, 0, 1], 128)]
 }
 
-/// The listeners, at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listeners(pub Vec<Listener>);
-
-impl Default for Listeners {
-    fn default() -> Listeners {
-        Listeners(vec![Listener::default()])
-    }
-}
-
-/// `[[listener]]`: one door for mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// What a lone LF means in mail data.
-    pub bare_newline: BareNewline,
-    /// Clients for whom LF ends lines, with [`BareNewline::Lf`].
-    pub lf_networks: Vec<Network>,
-    /// Whether headers in the message steer posts of the direct forms.
-    pub header_control: bool,
-}
-
-impl Default for Listener {
-    fn default() -> Listener {
-        Listener {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
-            bare_newline: BareNewline::Normalize,
-            lf_networks: Vec::new(),
-            header_control: true,
-        }
-    }
-}
-
-/// What a lone LF means in mail data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BareNewline {
-    /// It becomes CRLF and is content.
-    Normalize,
-    /// It refuses the message.
-    Refuse,
-    /// It ends lines, for named networks.
-    Lf,
-}
-
 /// `[limits]`: what a client may ask of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -154,12 +122,20 @@ pub struct Limits {
     pub connection_rate: Rate,
     /// Octets of a command line, its line end included.
     pub command_line: Size,
-    /// Octets of mail data in memory over all connections.
+    /// Octets of a line that belongs to AUTH, its line end included.
+    pub auth_line: Size,
+    /// Octets of memory for mail data that is received or composed, over all
+    /// connections.
     pub data_memory: Size,
     /// Errors of a client after which its replies are delayed.
     pub slow_after_errors: u32,
     /// Errors of a client after which it is dropped.
     pub close_after_errors: u32,
+    /// Failed logins of a connection after which it is dropped.
+    pub failed_logins: u32,
+    /// Failed logins from one address, or for one user, after which neither is
+    /// listened to for a while.
+    pub failed_login_rate: Rate,
     /// Commands without mail after which a client is dropped.
     pub junk_commands: u32,
     /// How long a client may be silent.
@@ -168,6 +144,10 @@ pub struct Limits {
     pub busy_idle_timeout: Duration,
     /// How long a client may leave replies unread.
     pub reply_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub tls_timeout: Duration,
+    /// How long a proxy may take to say for whom it connects.
+    pub proxy_timeout: Duration,
     /// Octets a second below which mail data is cut after a minute.
     pub data_rate: u32,
 }
@@ -186,13 +166,18 @@ impl Default for Limits {
             connections_per_address: 50,
             connection_rate: Rate { count: 300, per: Duration::from_secs(60) },
             command_line: Size(4096),
+            auth_line: Size(12 << 10),
             data_memory: Size(256 << 20),
             slow_after_errors: 10,
             close_after_errors: 20,
+            failed_logins: 3,
+            failed_login_rate: Rate { count: 10, per: Duration::from_secs(600) },
             junk_commands: 100,
             idle_timeout: Duration::from_secs(300),
             busy_idle_timeout: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(30),
+            tls_timeout: Duration::from_secs(30),
+            proxy_timeout: Duration::from_secs(10),
             data_rate: 500,
         }
     }

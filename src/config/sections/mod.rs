@@ -2,31 +2,23 @@
 //!
 //! Each function takes the keys of one table into its struct and names the keys
 //! of the full product that this version lacks. What is wrong with one value
-//! alone is said here.
+//! alone is said here. Who may come in, and how, is in `access`.
+
+mod access;
 
 use super::settings::{
-    Config, Delivery, Egress, Limits, Listener, Listeners, Log, Method, Payload, Retention, Route, Server,
-    Spool, is_hostname,
+    Config, Delivery, Egress, Limits, Listeners, Log, Method, Payload, Retention, Route, Server, Spool,
+    is_hostname,
 };
-use super::value::{Embedded, NoTls, Size, Smtp};
+use super::value::Size;
 use super::walk::Section;
+use super::words::Embedded;
 use crate::compose::{Endpoint, Pattern, is_reserved};
 use std::time::Duration;
 
 /// Tables of the full product that this version lacks.
-const LATER: &[&str] = &[
-    "tls",
-    "tenant",
-    "user",
-    "destination",
-    "signing_key",
-    "auth",
-    "webhook",
-    "accounting",
-    "api",
-    "api_key",
-    "bounce",
-];
+const LATER: &[&str] =
+    &["destination", "signing_key", "auth", "webhook", "accounting", "api", "api_key", "bounce"];
 
 /// Keys of `[[destination]]` and `[delivery]` that this version lacks.
 const LATER_IN_DELIVERY: &[&str] = &[
@@ -55,11 +47,18 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         config.server = server(section);
     }
     if let Some(sections) = root.tables("listener").filter(|sections| !sections.is_empty()) {
-        config.listeners = Listeners(sections.into_iter().filter_map(listener).collect());
+        config.listeners = Listeners(sections.into_iter().filter_map(access::listener).collect());
+    }
+    if let Some(section) = root.table("tls") {
+        config.tls = access::tls(section);
     }
     if let Some(section) = root.table("limits") {
         config.limits = limits(section);
     }
+    let tenants = root.tables("tenant").unwrap_or_default();
+    config.tenants = tenants.into_iter().filter_map(access::tenant).collect();
+    let users = root.tables("user").unwrap_or_default();
+    config.users = users.into_iter().filter_map(access::user).collect();
     config.routes = root.tables("route").unwrap_or_default().into_iter().filter_map(route).collect();
     if let Some(section) = root.table("delivery") {
         config.delivery = delivery(section);
@@ -101,43 +100,29 @@ fn server(mut section: Section<'_>) -> Server {
     }
     section.take("data_dir", &mut server.data_dir);
     section.take_list("trusted_networks", &mut server.trusted_networks);
+    section.take_list("trusted_proxies", &mut server.trusted_proxies);
     section.take("shutdown_timeout", &mut server.shutdown_timeout);
-    section.finish(&["trusted_proxies"]);
+    section.finish(&[]);
     server
-}
-
-fn listener(mut section: Section<'_>) -> Option<Listener> {
-    let mut listener = Listener::default();
-    let address = section.take_required("address", "\"127.0.0.1:2525\"");
-    section.take("protocol", &mut Smtp);
-    section.take("tls", &mut NoTls);
-    section.take("bare_newline", &mut listener.bare_newline);
-    section.take_list("lf_networks", &mut listener.lf_networks);
-    section.take("header_control", &mut listener.header_control);
-    section.finish(&[
-        "require_auth",
-        "require_tls",
-        "cram_md5",
-        "proxy_protocol",
-        "allow_plaintext_auth",
-        "legacy_auth_keyword",
-    ]);
-    Some(Listener { address: address?, ..listener })
 }
 
 fn limits(mut section: Section<'_>) -> Limits {
     let mut limits = Limits::default();
+    take_limits(&mut section, &mut limits);
+    check_limits(&section, &limits);
+    follow(&section, &mut limits);
+    section.finish(&[]);
+    limits
+}
+
+fn take_limits(section: &mut Section<'_>, limits: &mut Limits) {
     section.take("message_size", &mut limits.message_size);
     section.take("header_size", &mut limits.header_size);
     section.take("command_line", &mut limits.command_line);
+    section.take("auth_line", &mut limits.auth_line);
     section.take("data_memory", &mut limits.data_memory);
     section.take("connection_rate", &mut limits.connection_rate);
-    if limits.connection_rate.per != Duration::from_secs(60) {
-        section.complain(
-            "connection_rate",
-            "connections are counted by the minute; write a rate such as \"300/m\"",
-        );
-    }
+    section.take("failed_login_rate", &mut limits.failed_login_rate);
     section.take("data_rate", &mut limits.data_rate);
     for (key, count) in [
         ("header_fields", &mut limits.header_fields),
@@ -149,23 +134,35 @@ fn limits(mut section: Section<'_>) -> Limits {
         ("connections_per_address", &mut limits.connections_per_address),
         ("slow_after_errors", &mut limits.slow_after_errors),
         ("close_after_errors", &mut limits.close_after_errors),
+        ("failed_logins", &mut limits.failed_logins),
         ("junk_commands", &mut limits.junk_commands),
     ] {
-        take_count(&mut section, key, count);
+        take_count(section, key, count);
     }
     for (key, time) in [
         ("idle_timeout", &mut limits.idle_timeout),
         ("busy_idle_timeout", &mut limits.busy_idle_timeout),
         ("reply_timeout", &mut limits.reply_timeout),
+        ("tls_timeout", &mut limits.tls_timeout),
+        ("proxy_timeout", &mut limits.proxy_timeout),
     ] {
-        take_time(&mut section, key, time);
+        take_time(section, key, time);
+    }
+}
+
+/// What is wrong with a limit by itself.
+fn check_limits(section: &Section<'_>, limits: &Limits) {
+    if limits.connection_rate.per != Duration::from_secs(60) {
+        section.complain(
+            "connection_rate",
+            "connections are counted by the minute; write a rate such as \"300/m\"",
+        );
     }
     // RFC 5321 section 4.5.3.1.4 asks for 512 octets, and URLs need them.
-    if limits.command_line < Size(512) {
-        section.complain(
-            "command_line",
-            format!("{} is too short; write at least \"512B\"", limits.command_line),
-        );
+    for (key, length) in [("command_line", limits.command_line), ("auth_line", limits.auth_line)] {
+        if length < Size(512) {
+            section.complain(key, format!("{length} is too short; write at least \"512B\""));
+        }
     }
     if limits.message_size > Size(1 << 30) {
         section.complain(
@@ -173,9 +170,6 @@ fn limits(mut section: Section<'_>) -> Limits {
             format!("{} is too large; write at most \"1GiB\"", limits.message_size),
         );
     }
-    follow(&section, &mut limits);
-    section.finish(&["auth_line", "tls_timeout"]);
-    limits
 }
 
 /// Defaults follow the limits that the file sets: who lowers one need not know
@@ -185,7 +179,7 @@ fn follow(section: &Section<'_>, limits: &mut Limits) {
         limits.header_size = limits.header_size.min(limits.message_size);
     }
     if !section.has("data_memory") {
-        limits.data_memory = limits.data_memory.max(limits.message_size);
+        limits.data_memory = limits.data_memory.max(Size(limits.header_size.0.saturating_mul(4)));
     }
     if !section.has("connections_per_address") {
         limits.connections_per_address = limits.connections_per_address.min(limits.connections);
