@@ -10,6 +10,7 @@ mod check;
 mod columns;
 mod demo;
 mod log;
+mod password;
 mod receiver;
 mod send;
 mod serve;
@@ -56,6 +57,7 @@ enum Command {
     Check(check::Arguments),
     Address(address::Arguments),
     Log(log::Arguments),
+    Password(password::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -152,6 +154,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Address(arguments)) => address::run(arguments),
         Some(Command::Log(arguments)) => log::run(arguments),
+        Some(Command::Password(arguments)) => password::run(arguments),
     }
 }
 
