@@ -313,14 +313,18 @@ async fn a_crowd_of_guesses_gets_no_more_answers_than_one_guesser() {
     assert!((10..=11).contains(&denied), "{denied}");
 }
 
-/// Middle of the times that verifying takes. The two kinds take turns, so that
-/// whatever else the machine does hits both.
-async fn medians(rounds: u32, one: (&Intake, &str), other: (&Intake, &str)) -> (Duration, Duration) {
-    let mut times = (Vec::new(), Vec::new());
+/// A door, what its names begin with, and how long it took them to be refused.
+struct Timed<'a>(&'a Intake, &'a str, Vec<Duration>);
+
+/// How far apart the middles are of the times that refusing takes. The two take
+/// turns, so that whatever else the machine does hits both.
+async fn distance(network: u8, rounds: u32, one: (&Intake, &str), other: (&Intake, &str)) -> Duration {
+    let mut both = [one, other].map(|(door, name)| Timed(door, name, Vec::new()));
     for number in 0..rounds {
-        // No name and no address fails ten times.
-        let client = client(&format!("10.{}.{}.1", number / 256, number % 256), &[]);
-        for ((door, name), times) in [(one, &mut times.0), (other, &mut times.1)] {
+        // No address and no name fails ten times.
+        let client = client(&format!("10.{network}.{}.{}", number / 256, number % 256), &[]);
+        both.reverse();
+        for Timed(door, name, times) in &mut both {
             let credentials = password(&format!("{name}{number}"), "wrong");
             let begun = Instant::now();
             let login = door.verify(&client, credentials).await;
@@ -328,32 +332,41 @@ async fn medians(rounds: u32, one: (&Intake, &str), other: (&Intake, &str)) -> (
             assert_eq!(said(login), DENIED);
         }
     }
-    times.0.sort();
-    times.1.sort();
-    (times.0[times.0.len() / 2], times.1[times.1.len() / 2])
+    let [one, other] = both.map(|Timed(.., mut times)| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    one.abs_diff(other)
 }
 
 #[tokio::test]
 async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
-    // Two kinds of hashes; each takes some milliseconds.
+    // Two kinds of hashes; together they take some milliseconds.
     let argon2id =
         "$argon2id$v=19$m=2048,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$SlD4HxUjs+uAz6T7cJdYNezQtpXKWrkrteNuRHwwDxA";
     let users = |number| {
-        let name = |kind: &str| format!("{kind}{number}");
-        [user(&name("argon2id"), hashed(argon2id)), user(&name("bcrypt"), hashed(BCRYPT))]
+        let user = |kind: &str, secret| user(&format!("{kind}{number}"), secret);
+        [user("argon2id", hashed(argon2id)), user("bcrypt", hashed(BCRYPT)), user("plain", plain("right"))]
     };
-    let mut all: Vec<User> = (0..1000).flat_map(users).collect();
-    all.extend((0..1000).map(|number| user(&format!("plain{number}"), plain("right"))));
-    let door_of_all = door(all, Options::default());
+    let all = door((0..1000).flat_map(users).collect(), Options::default());
     let limit = Duration::from_millis(1);
-    for (name, rounds) in [("argon2id", 1000), ("bcrypt", 200), ("plain", 200)] {
-        let (unknown, wrong) = medians(rounds, (&door_of_all, "ghost"), (&door_of_all, name)).await;
-        assert!(unknown.abs_diff(wrong) < limit, "{name}: {unknown:?} {wrong:?}");
+    for (kind, rounds) in [("argon2id", 1000), ("bcrypt", 200), ("plain", 200)] {
+        // A machine with much else to do gets another chance; a difference that is
+        // there is there every time.
+        let mut far = Vec::new();
+        for chance in 0..5 {
+            let far_apart = distance(chance, rounds, (&all, &format!("no {kind}")), (&all, kind)).await;
+            far.push(far_apart);
+            if far_apart < limit {
+                break;
+            }
+        }
+        assert!(far.last().is_some_and(|last| *last < limit), "{kind}: {far:?}");
     }
     // What the same measurement says where an unknown user costs no hash.
-    let without_decoy = door(vec![user("erp", plain("right"))], Options::default());
-    let (unknown, wrong) = medians(50, (&without_decoy, "mouse"), (&door_of_all, "argon2id")).await;
-    assert!(unknown.abs_diff(wrong) > limit, "the measurement sees nothing: {unknown:?} {wrong:?}");
+    let without_decoys = door(vec![user("erp", plain("right"))], Options::default());
+    let far = distance(9, 50, (&without_decoys, "nobody"), (&all, "argon2id")).await;
+    assert!(far > limit, "the measurement sees nothing: {far:?}");
 }
 
 /// An application that logs in for every mail costs one hash, not one a mail.
