@@ -13,8 +13,11 @@ use postgate::post::MessageId;
 use postgate::smtp::Policy as _;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer, Secret};
 use postgate::tenant::Tenant;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -435,5 +438,48 @@ async fn the_program_makes_hashes_that_the_door_takes() {
     ] {
         let (code, hash, error) = postgate_password(arguments, input);
         assert!(code == 65 && hash.is_empty() && error.contains(reason), "{code} {hash} {error}");
+    }
+}
+
+/// What is typed into a terminal must not be seen on it, before or after.
+#[test]
+fn a_terminal_is_asked_twice_and_shows_nothing() {
+    for (typed, code, result) in
+        [(["secret", "secret"], 0, "$argon2id$"), (["secret", "sacred"], 65, "the two passwords differ")]
+    {
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap();
+        let keys = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let mut screen = File::from(screen);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postgate"));
+        let piped = command.arg("password").stdin(keys.try_clone().unwrap()).stdout(Stdio::piped());
+        let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+        let mut errors = child.stderr.take().unwrap();
+        let mut asked = String::new();
+        for (question, answer) in ["Password: ", "The same again: "].iter().zip(typed) {
+            let mut octet = [0];
+            while !asked.ends_with(question) {
+                assert_eq!(errors.read(&mut octet).unwrap(), 1, "{asked}");
+                asked.push(char::from(octet[0]));
+            }
+            screen.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+        errors.read_to_string(&mut asked).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{asked}");
+        let all = format!("{asked}{}", String::from_utf8(output.stdout).unwrap());
+        assert!(all.contains(result) && !all.contains("secret"), "{all}");
+        // It shows what is typed again, and only that.
+        screen.write_all(b"seen\n").unwrap();
+        let mut shown = Vec::new();
+        while !shown.ends_with(b"seen\r\n") {
+            let mut octets = [0; 64];
+            let count = screen.read(&mut octets).unwrap();
+            shown.extend_from_slice(&octets[..count]);
+        }
+        assert_eq!(String::from_utf8(shown).unwrap(), "seen\r\n");
+        drop(keys);
     }
 }

@@ -49,9 +49,10 @@ fn ask_twice() -> Result<String, Failure> {
 /// Asks on standard error, because the answer on standard output is for a file.
 fn ask(question: &str) -> Result<String, Failure> {
     let mut screen = io::stderr();
+    // Before the question: whoever answers at once is not to be seen either.
+    let silence = Silence::begin()?;
     write!(screen, "{question}")?;
     screen.flush()?;
-    let silence = Silence::begin()?;
     let password = line()?;
     drop(silence);
     // The line end was not shown either.
