@@ -11,6 +11,7 @@ mod columns;
 mod demo;
 mod lines;
 mod log;
+mod password;
 mod receiver;
 mod send;
 mod sendmail;
@@ -61,6 +62,7 @@ enum Command {
     Check(check::Arguments),
     Address(address::Arguments),
     Log(log::Arguments),
+    Password(password::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -170,6 +172,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Address(arguments)) => address::run(arguments),
         Some(Command::Log(arguments)) => log::run(arguments),
+        Some(Command::Password(arguments)) => password::run(arguments),
     }
 }
 

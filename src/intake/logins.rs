@@ -202,12 +202,10 @@ impl Logins {
         let own = self.users.get(name).and_then(|known| known.hash.clone());
         let mark = self.seal.mark(&parts(name, &password));
         let decoys = self.decoys.clone();
-        let hash = move || {
-            // Kept until the end, even if the client does not wait for it.
-            let _turn = turn;
-            is_right(own.as_deref(), &decoys, &password)
-        };
-        let is_right = if self.decoys.is_empty() { hash() } else { on_a_thread(hash).await? };
+        // The turn is over when the failure is counted, or when the work is done
+        // although nobody waits for it any more.
+        let hash = move || (is_right(own.as_deref(), &decoys, &password), turn);
+        let (is_right, _turn) = if self.decoys.is_empty() { hash() } else { on_a_thread(hash).await? };
         let known = self.users.get(name).filter(|_| is_right);
         if let Some(known) = known {
             // Of two passwords that bcrypt cannot tell apart the first is kept.
@@ -351,7 +349,7 @@ fn is_digest(password: &str, challenge: &str, digest: &Secret) -> bool {
     mac.chain_update(challenge).verify_slice(&octets).is_ok()
 }
 
-async fn on_a_thread(work: impl FnOnce() -> bool + Send + 'static) -> Result<bool, Refusal> {
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Refusal::new(454, (7, 0), "the password could not be looked at, try again later"))
 }
