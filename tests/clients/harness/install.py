@@ -67,8 +67,9 @@ def version(package):
     return None
 
 
-def prepare(client, cache):
+def prepare(client, places):
     """Makes a client ready to run and fills in its places; raises Missing."""
+    cache = places["cache"]
     versions = [version(package) for package in client.get("packages", [])]
     if not all(versions):
         raise Missing(f"not all of {' '.join(client['packages'])} are installed")
@@ -78,22 +79,24 @@ def prepare(client, cache):
     if "unpack" in client:
         client["files"] = unpack(client["unpack"], cache)
         client["installed"] = (client["files"] / "version").read_text().strip()
-    environment = {name: fill(value, cache) for name, value in client.get("environment", {}).items()}
-    client["environment"] = {**os.environ, **environment}
-    client["run"] = [fill(word, cache) for word in client["run"]]
     client.setdefault("listener", "smtp")
+    environment = {name: value.format_map(places) for name, value in client.get("environment", {}).items()}
+    # Nobody's settings and no machine's language.
+    bare = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
+    client["environment"] = {**bare, **environment}
+    client["run"] = [word.format_map(places) for word in client["run"]]
     if "build" in client:
-        command = [fill(word, cache) for word in client["build"]]
-        try:
-            done = subprocess.run(command, cwd=CLIENTS, env=client["environment"], capture_output=True, text=True)
-        except FileNotFoundError as error:
-            raise Missing(str(error)) from None
-        if done.returncode:
-            raise Missing(f"it cannot be built: {done.stderr[-1000:]}")
+        command = [word.format_map(places) for word in client["build"]]
+        build(command, {**os.environ, **environment})
 
 
-def fill(word, cache):
-    return word.replace("{cache}", str(cache))
+def build(command, environment):
+    try:
+        done = subprocess.run(command, cwd=CLIENTS, env=environment, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise Missing(str(error)) from None
+    if done.returncode:
+        raise Missing(f"it cannot be built: {done.stderr[-1000:]}")
 
 
 def unpack(wanted, cache):

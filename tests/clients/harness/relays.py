@@ -4,7 +4,6 @@ They take mail for anybody on a port of their own, hand all of it to the gateway
 and drop the bounces. What they gave up is read from their logs.
 """
 
-import os
 import re
 import shutil
 
@@ -66,6 +65,8 @@ command_directory = /usr/sbin
 daemon_directory = {POSTFIX_DAEMONS}
 maillog_file = {relay.log}
 maillog_file_prefixes = {root}
+myhostname = relay.example
+smtpd_peername_lookup = no
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
@@ -140,7 +141,3 @@ gateway:
 
 RELAYS = {"postfix": postfix, "exim": exim}
 
-
-def why_not():
-    """Why relays cannot be run here, or None."""
-    return None if os.getuid() == 0 else "it needs root"

@@ -98,7 +98,6 @@ class Gateway:
     """The gateway and its protocol log."""
 
     def __init__(self, world, program, cases, listeners):
-        self.program = program
         self.directory = world.fresh("gateway")
         (self.directory / "postgate.toml").write_text(configuration(cases, listeners))
         self.process = world.run(self.directory, program, "serve", "--config", "postgate.toml")
@@ -115,12 +114,20 @@ class Gateway:
         self.process.terminate()
         self.process.wait(60)
 
+    def log(self):
+        logs = sorted((self.directory / "postgate-data/log").glob("protocol-*.log"))
+        return "".join(path.read_text(errors="replace") for path in logs)
+
+    def is_idle(self):
+        """Whether all it acknowledged has come to an end."""
+        log = self.log()
+        ended = set(re.findall(r" \* (\S+) (?:delivered|failed)", log))
+        return ended.issuperset(re.findall(r" > 250 2\.\S+ .*queued as (\w+)", log))
+
     def dialogues(self):
-        """What it said to each transaction: a list of (command, reply) by reverse-path."""
+        """Each transaction, as lines of the protocol log, by reverse-path."""
         sessions, said = {}, {}
-        lines = [line for path in sorted((self.directory / "postgate-data/log").glob("protocol-*.log"))
-                 for line in path.read_text(errors="replace").splitlines()]
-        for line in lines:
+        for line in self.log().splitlines():
             _, session, way, text = line.split(" ", 3)
             if way == "<" and (begun := re.match(r"MAIL FROM: ?<?([^ >]*)", text, re.IGNORECASE)):
                 sessions[session] = begun[1]
