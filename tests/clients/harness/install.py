@@ -88,6 +88,8 @@ def prepare(client, places):
     if "build" in client:
         command = [word.format_map(places) for word in client["build"]]
         build(command, {**os.environ, **environment})
+    if not shutil.which(client["run"][0]):
+        raise Missing(f"there is no {client['run'][0]}")
 
 
 def build(command, environment):
