@@ -27,7 +27,7 @@ def install(clients):
         with services_stay_down():
             quietly("apt-get", "update")
             # All at once, or else each by itself, so that one does not keep the others away.
-            if not apt_install(*missing):
+            if not apt_install(*missing) and len(missing) > 1:
                 for package in missing:
                     apt_install(package)
 

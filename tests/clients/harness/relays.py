@@ -130,6 +130,7 @@ gateway:
 begin transports
 gateway:
   driver = smtp
+  protocol = {client["listener"]}
 """)
     # Exim gives up root at once, because this is not the configuration it was built with.
     for path in (root, root / "spool"):
