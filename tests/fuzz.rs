@@ -19,15 +19,23 @@
     clippy::print_stdout
 )]
 
+#[path = "fuzz/composer.rs"]
+mod composer;
 #[path = "fuzz/engine.rs"]
 mod engine;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
+#[path = "fuzz/retry_after.rs"]
+mod retry_after;
 #[path = "fuzz/session.rs"]
 mod session;
 
+use composer::ComposerTarget;
 use engine::{fuzz, must_be_found};
+use postgate::compose::Composition;
+use postgate::post::Post;
 use postgate::smtp::BareNewline;
+use retry_after::RetryAfterTarget;
 use session::SessionTarget;
 
 #[test]
@@ -47,4 +55,39 @@ fn session_control_of_a_lost_octet() {
 fn session_control_of_another_end_of_data() {
     let lax = |raw: &[u8], _: BareNewline| session::data(raw, BareNewline::Lf);
     must_be_found(SessionTarget { data: lax, ..SessionTarget::new() }, "mail data");
+}
+
+#[test]
+fn composer() {
+    fuzz(ComposerTarget::new(|_| {}));
+}
+
+#[test]
+fn composer_control_of_a_dropped_octet() {
+    let drop_octet = |composition: &mut Composition| {
+        let raw = |post: &&mut Post| post.recipient == "raw@hooks.example";
+        for post in composition.admission.posts.iter_mut().filter(raw) {
+            post.body.length = post.body.length.saturating_sub(1);
+        }
+    };
+    must_be_found(ComposerTarget::new(drop_octet), "the raw payload is not the message");
+}
+
+#[test]
+fn composer_control_of_a_lost_post() {
+    let lose = |composition: &mut Composition| {
+        composition.admission.posts.pop();
+    };
+    must_be_found(ComposerTarget::new(lose), "not one post a recipient");
+}
+
+#[test]
+fn retry_after() {
+    fuzz(RetryAfterTarget { reading: retry_after::seconds });
+}
+
+#[test]
+fn retry_after_control_of_another_reading() {
+    let lax = |text: &str, most: u64| retry_after::seconds(text, most / 2);
+    must_be_found(RetryAfterTarget { reading: lax }, "left == right");
 }
