@@ -29,14 +29,17 @@ mod mutate;
 mod retry_after;
 #[path = "fuzz/session.rs"]
 mod session;
+#[path = "fuzz/url.rs"]
+mod url;
 
 use composer::ComposerTarget;
 use engine::{fuzz, must_be_found};
-use postgate::compose::Composition;
+use postgate::compose::{Composition, Endpoint};
 use postgate::post::Post;
 use postgate::smtp::BareNewline;
 use retry_after::RetryAfterTarget;
 use session::SessionTarget;
+use url::UrlTarget;
 
 #[test]
 fn session() {
@@ -90,4 +93,25 @@ fn retry_after() {
 fn retry_after_control_of_another_reading() {
     let lax = |text: &str, most: u64| retry_after::seconds(text, most / 2);
     must_be_found(RetryAfterTarget { reading: lax }, "left == right");
+}
+
+#[test]
+fn url() {
+    fuzz(UrlTarget::new());
+}
+
+#[test]
+fn url_control_of_an_open_network() {
+    must_be_found(UrlTarget { permit: |_, _| Ok(()), ..UrlTarget::new() }, "is permitted");
+}
+
+#[test]
+fn url_control_of_a_host_taken_as_written() {
+    let lax = |text: &str| {
+        let mut url: Endpoint = text.parse().ok()?;
+        let authority = text.split("://").nth(1)?.split(['/', '?']).next()?;
+        url.host = authority.rsplit('@').next()?.split(':').next()?.to_ascii_lowercase();
+        url.host.is_ascii().then_some(url)
+    };
+    must_be_found(UrlTarget { read: lax, ..UrlTarget::new() }, "");
 }
