@@ -29,6 +29,9 @@ mod mutate;
 mod retry_after;
 #[path = "fuzz/session.rs"]
 mod session;
+#[path = "fuzz/spool.rs"]
+mod spool;
+mod support;
 #[path = "fuzz/url.rs"]
 mod url;
 
@@ -39,6 +42,7 @@ use postgate::post::Post;
 use postgate::smtp::BareNewline;
 use retry_after::RetryAfterTarget;
 use session::SessionTarget;
+use spool::SpoolTarget;
 use url::UrlTarget;
 
 #[test]
@@ -114,4 +118,20 @@ fn url_control_of_a_host_taken_as_written() {
         url.host.is_ascii().then_some(url)
     };
     must_be_found(UrlTarget { read: lax, ..UrlTarget::new() }, "");
+}
+
+#[test]
+fn spool() {
+    fuzz(SpoolTarget::new(|_, _, body| body));
+}
+
+#[test]
+fn spool_control_of_a_reader_without_checksum() {
+    must_be_found(SpoolTarget::new(spool::unchecked), "has a wrong body");
+}
+
+#[test]
+fn spool_control_of_a_lost_post() {
+    let lossy: spool::Reading = |_, kept, body| body.filter(|_| kept.octets.len() != 14);
+    must_be_found(SpoolTarget::new(lossy), "is lost");
 }
