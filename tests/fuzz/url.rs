@@ -163,7 +163,7 @@ fn is_inside(address: IpAddr) -> bool {
 fn number_address(host: &str) -> Option<u32> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let number = |text: &str| match text.as_bytes() {
-        [b'0', b'x' | b'X', digits @ ..] if digits.is_empty() => None,
+        [b'0', b'x' | b'X'] => None,
         [b'0', b'x' | b'X', ..] => u64::from_str_radix(&text[2..], 16).ok(),
         [b'0', _, ..] => u64::from_str_radix(text, 8).ok(),
         [digit, ..] if digit.is_ascii_digit() => text.parse().ok(),
