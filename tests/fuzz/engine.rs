@@ -150,6 +150,7 @@ impl<T: Target> Search<T> {
         let mut seen = HashSet::new();
         let mut pool = before;
         pool.extend(self.target.seeds());
+        pool.iter_mut().for_each(|input| input.truncate(T::LONGEST));
         for input in &pool {
             match self.try_input(input) {
                 Ok(kind) => drop(seen.insert(kind)),
