@@ -87,7 +87,7 @@ pub(super) fn method(text: &str) -> Option<&'static str> {
 }
 
 /// The mangled forms that were seen of 22 mail libraries.
-pub(super) fn is_wreck(path: &str) -> bool {
+fn is_wreck(path: &str) -> bool {
     let is_scheme = |text: &str| ["http", "https"].iter().any(|scheme| scheme.eq_ignore_ascii_case(text));
     let ends_in_scheme = path.rsplit_once('@').is_some_and(|(_, domain)| is_scheme(domain));
     let digits = path.bytes().take_while(u8::is_ascii_digit).count();

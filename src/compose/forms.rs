@@ -4,9 +4,9 @@
 //! form comes first although only a third of all mail libraries pass it on,
 //! because it is the one people look for; `clients.md` ranks the others.
 
-use super::address::is_wreck;
 use super::endpoint::Endpoint;
-use crate::envelope::Refusal;
+use super::{Options, target};
+use crate::envelope::{Refusal, Target};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use std::fmt::Write as _;
 
@@ -33,8 +33,11 @@ pub fn forms(url: &str, gateway_domain: &str) -> Result<Vec<(&'static str, Strin
     forms.push(("header", format!("post@{gateway_domain} and X-Postgate-Url: {url}")));
     forms.push(("quoted", format!("\"post:{}\"@{gateway_domain}", url.replace('"', "\\\""))));
     forms.push(("literal", format!("post@[{url}]")));
-    // A URL can look as if a mail library had cut it, with a lone `]` or `@http` at its end.
-    forms.retain(|(name, text)| *name == "header" || !is_wreck(text));
+    // A URL can look like another form, or as if a mail library had cut it: with a
+    // lone `]`, with `@http` or the gateway's own domain at its end.
+    let options = Options { gateway_domains: vec![gateway_domain.to_owned()], ..Options::default() };
+    let aim = Ok(Target::Direct { method: "POST".to_owned(), url: url.to_owned() });
+    forms.retain(|(name, text)| *name == "header" || target(&options, text) == aim);
     Ok(forms)
 }
 
@@ -66,8 +69,6 @@ fn escape(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compose::{Options, target};
-    use crate::envelope::Target;
 
     #[test]
     fn every_form_leads_back_to_the_url() {
@@ -79,6 +80,7 @@ mod tests {
             ("http://[2001:db8::1]:8080/[x]", 7),
             ("https://h/a]", 5),
             ("https://h/a@https", 6),
+            ("http://.u.gw.example", 6),
             ("https://h/\"q\"?[\"]", 7),
             ("http://bücher.example/ü", 7),
             (long.as_str(), 6),

@@ -117,7 +117,7 @@ impl Target for RetryAfterTarget {
         match plain {
             Some(plain) => assert_eq!(retry_after, Some(plain).filter(|after| !after.is_zero()), "{text:?}"),
             None => {
-                let looks_like_a_date = text.is_ascii() && text.matches(':').count() == 2;
+                let looks_like_a_date = text.is_ascii() && text.matches(':').count() >= 2;
                 assert!(retry_after.is_none() || looks_like_a_date, "{text:?} is neither number nor date");
                 if let Some(until) = date(text.trim()) {
                     let expected = until.map(|until| until.min(schedule.max_age));
