@@ -10,7 +10,7 @@ use postgate::post::MessageId;
 use postgate::protocol_log::{Level, Options, ProtocolLog};
 use postgate::smtp::session::{Answer, Demand, Session};
 use postgate::smtp::words::Terms;
-use postgate::smtp::{BareNewline, Limits, Policy};
+use postgate::smtp::{BareNewline, Limits, Policy, Protocol, Required, TlsUse};
 use postgate::tenant::Tenant;
 use std::cell::RefCell;
 use std::fs;
@@ -87,7 +87,15 @@ fn terms(choice: u8) -> Terms {
         ..Limits::default()
     };
     let limits = if choice & 4 == 0 { Limits { message: 5000, ..Limits::default() } } else { small };
-    Terms { hostname: "gateway.example".to_owned(), limits, bare_newline }
+    Terms {
+        hostname: "gateway.example".to_owned(),
+        limits,
+        bare_newline,
+        protocol: Protocol::Smtp,
+        tls: TlsUse::None,
+        required: Required::default(),
+        legacy_auth_keyword: true,
+    }
 }
 
 fn client() -> Client {
