@@ -122,13 +122,14 @@ impl Session {
 
     /// Notes a line as the log may show it.
     fn hear_line(&mut self, line: &[u8]) {
-        let is_answer = matches!(self.state, State::Authenticating(_)) && line != b"*";
+        let shown = auth_shown(line);
+        let is_answer = matches!(self.state, State::Authenticating(_));
         let is_blind = || matches!(parse(line), Err(Wrong::Unknown | Wrong::Characters));
-        if is_answer || self.is_wary && auth_shown(line).is_none() && is_blind() {
+        // Giving up, by `*`, is no secret.
+        if line != b"*" && (is_answer || self.is_wary && shown.is_none() && is_blind()) {
             return self.hear(HIDDEN);
         }
-        let shown = auth_shown(line);
-        self.is_wary = shown.is_some();
+        self.is_wary = is_answer || shown.is_some();
         self.hear(shown.as_deref().unwrap_or(line));
     }
 
