@@ -23,7 +23,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -78,7 +77,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts everything; mail is taken when this returns.
     pub async fn start(config: Config) -> Result<Gateway, StartError> {
-        let (listeners, addresses) = bind(&config).await?;
+        let (listeners, addresses) = bind(&config)?;
         let log = open_log(&config)?;
         let spool = open_spool(&config).await?;
         let (stop, stopped) = watch::channel(false);
@@ -136,13 +135,13 @@ impl Gateway {
     }
 }
 
-async fn bind(config: &Config) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+fn bind(config: &Config) -> Result<(Vec<smtp::Socket>, Vec<SocketAddr>), StartError> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for listener in &config.listeners.0 {
         let refused = |error| StartError::Listen(listener.address, error);
-        let socket = TcpListener::bind(listener.address).await.map_err(refused)?;
-        addresses.push(socket.local_addr().map_err(refused)?);
+        let socket = smtp::Socket::bind_tcp(listener.address).map_err(refused)?;
+        addresses.extend(socket.network_address());
         listeners.push(socket);
     }
     Ok((listeners, addresses))

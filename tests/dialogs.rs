@@ -31,6 +31,10 @@
 //! write of the driver. Without `closed` the session must be open at the end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/authority.rs"]
+mod authority;
+
+use authority::{Authority, HOSTNAME};
 use bytes::Bytes;
 use postgate::envelope::{Client, Envelope, Login, Refusal, Target, Tls};
 use postgate::post::MessageId;
@@ -38,21 +42,24 @@ use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
 use postgate::smtp::session::{Answer, Demand, Session};
 use postgate::smtp::words::Terms;
-use postgate::smtp::{self, BareNewline, Door, Limits, Options, Policy, Protocol, Required, TlsUse};
+use postgate::smtp::{
+    self, BareNewline, Certificates, Door, Limits, Options, Policy, Protocol, Required, Socket, TlsUse,
+};
 use postgate::spool::spill::MailData;
 use postgate::tenant::Tenant;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-const HOSTNAME: &str = "gateway.example";
 /// The example of RFC 2195: what `tim` shows who knows `tanstaaftanstaaf`. It is the
 /// first challenge of every world.
 const CHALLENGE: &str = "<1896.697170952@postoffice.reston.mci.net>";
@@ -308,9 +315,13 @@ impl Dialog {
         *limit = value.parse().unwrap();
     }
 
-    /// Whether neither TLS nor a login is part of it.
-    fn is_plain(&self) -> bool {
-        self.tls == TlsUse::None && self.mechanisms.is_empty()
+    /// Itself over TLS from the first octet, unless it is about TLS.
+    fn encrypted(mut self) -> Option<Dialog> {
+        let speaks_of_tls =
+            |step: &Step| matches!(step, Step::Send(octets) if octets.starts_with(b"STARTTLS"));
+        let is_plain = self.tls == TlsUse::None && !self.steps.iter().any(speaks_of_tls);
+        self.tls = TlsUse::Implicit;
+        is_plain.then_some(self)
     }
 
     /// Steps in rounds: what is sent at once, then what must be there.
@@ -403,7 +414,10 @@ impl Seen<'_> {
             Step::Told(line) => match &mut self.told {
                 None => return Ok(()),
                 Some(told) => match told.iter().position(|found| found == line) {
-                    Some(place) => return Ok(drop(told.drain(..=place))),
+                    Some(place) => {
+                        told.drain(..=place);
+                        return Ok(());
+                    }
                     None => format!("{told:?}"),
                 },
             },
@@ -545,14 +559,21 @@ fn refuse_canaries(told: &[String]) -> Result<(), String> {
 
 /// Runs a dialogue over TCP, a group in one write.
 async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    static KEYS: LazyLock<(Authority, Certificates)> = LazyLock::new(|| {
+        let authority = Authority::new();
+        let certificates = Certificates::load(&authority.files()).unwrap();
+        (authority, certificates)
+    });
+    let (authority, certificates) = &*KEYS;
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.network_address().unwrap();
     let world = Arc::new(World::of(dialog));
     let mut options = Options {
         hostname: HOSTNAME.to_owned(),
         limits: dialog.limits.clone(),
         protocol: dialog.protocol,
         tls: dialog.tls,
+        certificates: Some(certificates.clone()),
         required: dialog.required,
         legacy_auth_keyword: dialog.legacy_auth_keyword,
         ..Options::default()
@@ -566,7 +587,10 @@ async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
     let door: Arc<dyn Door> = Arc::clone(&world) as Arc<dyn Door>;
     let (log, logged) = ProtocolLog::channel();
     let serving = tokio::spawn(smtp::serve(listener, Arc::new(options), door, log, stopped));
-    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+    let mut stream: Stream = BufReader::new(Box::new(TcpStream::connect(address).await.unwrap()));
+    if dialog.tls == TlsUse::Implicit {
+        stream = encrypt(stream, authority, &[]).await?;
+    }
     for (sent, expected) in dialog.rounds() {
         stream.write_all(&sent).await.map_err(|error| error.to_string())?;
         let mut seen = Seen { lines: Vec::new(), world: &world, is_closed: false, delayed: None, told: None };
@@ -581,6 +605,7 @@ async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
                         break;
                     }
                 },
+                Step::StartTls(names) => stream = encrypt(stream, authority, names).await?,
                 Step::Closed => seen.is_closed = read_line(&mut stream).await? == "closed",
                 _ => {}
             }
@@ -591,7 +616,8 @@ async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
     if !ends_closed {
         stream.shutdown().await.map_err(|error| error.to_string())?;
         let rest = read_line(&mut stream).await?;
-        if rest != "closed" {
+        // Whoever said goodbye within TLS need not be answered.
+        if rest != "closed" && rest != "gone" {
             return Err(format!("a reply nobody expected: {rest}"));
         }
     }
@@ -601,13 +627,31 @@ async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
     refuse_canaries(&logged.try_iter().collect::<Vec<_>>())
 }
 
-/// A line, or `closed`.
-async fn read_line(stream: &mut BufReader<TcpStream>) -> Result<String, String> {
+/// A connection, encrypted or not.
+type Stream = BufReader<Box<dyn Duplex>>;
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+async fn encrypt(stream: Stream, authority: &Authority, names: &[String]) -> Result<Stream, String> {
+    if !stream.buffer().is_empty() {
+        return Err(format!("in the clear: {:?}", stream.buffer()));
+    }
+    let connector = TlsConnector::from(Arc::new(authority.client(names)));
+    let name = HOSTNAME.try_into().unwrap();
+    let stream = connector.connect(name, stream.into_inner()).await.map_err(|error| error.to_string())?;
+    Ok(BufReader::new(Box::new(stream)))
+}
+
+/// A line, or `closed`, or `gone` when the end of TLS was not said.
+async fn read_line(stream: &mut Stream) -> Result<String, String> {
     let mut line = String::new();
     let read = tokio::time::timeout(DEADLINE, stream.read_line(&mut line)).await;
     match read.map_err(|_| "no reply in time".to_owned())? {
         Ok(0) => Ok("closed".to_owned()),
         Ok(_) => line.strip_suffix("\r\n").map(str::to_owned).ok_or(format!("no line: {line:?}")),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok("gone".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -658,13 +702,26 @@ fn in_memory_cut_at_random() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tcp() {
+    assert_no_complaints(&complaints_over_tcp(dialogs()).await);
+}
+
+/// Every dialogue that is not about TLS is the same within it.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls() {
+    let encrypted = dialogs().into_iter().filter_map(|(name, dialog)| Some((name, dialog.encrypted()?)));
+    let encrypted: Vec<_> = encrypted.collect();
+    assert!(encrypted.len() >= 120, "only {} dialogues", encrypted.len());
+    assert_no_complaints(&complaints_over_tcp(encrypted).await);
+}
+
+async fn complaints_over_tcp(dialogs: Vec<(String, Dialog)>) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (name, dialog) in dialogs().into_iter().filter(|(_, dialog)| dialog.is_plain()) {
+    for (name, dialog) in dialogs {
         if let Err(complaint) = run_over_tcp(&dialog).await {
             complaints.push(format!("{name}: {complaint}"));
         }
     }
-    assert_no_complaints(&complaints);
+    complaints
 }
 
 #[tokio::test]
