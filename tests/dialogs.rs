@@ -65,8 +65,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const CHALLENGE: &str = "<1896.697170952@postoffice.reston.mci.net>";
 const DIGEST: &str = "b913a602c7eda7a495b4e6e7334d3890";
 /// What stands in no log: the password of `erp`, and the beginnings of whatever the
-/// dialogues say in base64.
-const CANARIES: &[&str] = &["secret", "AGVyc", "c2VjcmV0", "ZXJw", "dGlt"];
+/// dialogues say and are asked in base64.
+const CANARIES: &[&str] = &["secret", "AGVyc", "c2VjcmV0", "ZXJw", "dGlt", "VXNl", "UGFz", "PDE"];
 
 /// Keeps what it is given; refuses `nobody@…`, and whatever a dialogue says.
 #[derive(Default)]
@@ -782,4 +782,34 @@ fn the_envelope_knows_the_client() {
     };
     assert_eq!((envelope.client.helo.as_str(), &data[..]), ("app.example", &b"x\r\n"[..]));
     assert_eq!(envelope.client.address, Some("192.0.2.1".parse().unwrap()));
+}
+
+/// What was answered before a login may leave while it is looked at.
+#[test]
+fn a_driver_may_write_before_it_resolves() {
+    let dialog = parse("option auth plain");
+    let (world, mut out) = (World::of(&dialog), Vec::new());
+    let mut session = session(&dialog, None);
+    session.feed(b"EHLO app.example\r\n", &world, &mut out);
+    out.clear();
+    let group = b"NOOP\r\nAUTH PLAIN AGVycABzZWNyZXQ=\r\nNOOP\r\n";
+    let Demand::Verify(credentials) = session.feed(group, &world, &mut out) else { panic!("no login") };
+    assert_eq!(std::mem::take(&mut out), b"250 2.0.0 OK\r\n");
+    let login = world.judge(session.client(), credentials).unwrap();
+    let demand = session.resolve(Answer::Verified(login), &world, &mut out);
+    assert!(matches!(demand, Demand::Close), "{demand:?}");
+    let reply = String::from_utf8(out).unwrap();
+    assert_eq!(reply, "554 5.5.0 synchronization error: wait for the reply to this command\r\n");
+}
+
+/// A driver that feeds clear text where TLS was to begin gets no reply to it.
+#[test]
+fn nothing_is_answered_between_starttls_and_tls() {
+    let dialog = parse("option tls starttls");
+    let (world, mut out) = (World::of(&dialog), Vec::new());
+    let mut session = session(&dialog, None);
+    assert!(matches!(session.feed(b"STARTTLS\r\n", &world, &mut out), Demand::StartTls));
+    out.clear();
+    assert!(matches!(session.feed(b"EHLO injected\r\n", &world, &mut out), Demand::Close));
+    assert_eq!(out, b"");
 }

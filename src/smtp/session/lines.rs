@@ -45,13 +45,15 @@ impl Session {
         has_heard
     }
 
-    /// A command or reply of this group without the recipients that hold secrets.
+    /// Commands or replies of this group without the recipients that hold secrets
+    /// and without what AUTH asks.
     pub fn discreet<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let hide = |text: Cow<'t, str>, secret: &String| match text.contains(secret.as_str()) {
             true => Cow::Owned(text.replace(secret.as_str(), "***")),
             false => text,
         };
-        self.secrets.iter().fold(Cow::Borrowed(text), hide)
+        let shown = without_prompt(text).map_or(Cow::Borrowed(text), Cow::Owned);
+        self.secrets.iter().fold(shown, hide)
     }
 
     /// Takes one line, and says how many octets it had; none when it is not complete.
@@ -137,6 +139,16 @@ impl Session {
         self.heard.extend_from_slice(line);
         self.heard.push(b'\n');
     }
+}
+
+/// The text without what a 334 asks, when there is one: it is the last of a group.
+/// A challenge is no secret by itself, but half of one.
+fn without_prompt(text: &str) -> Option<String> {
+    let start = if text.starts_with("334 ") { 0 } else { text.rfind("\n334 ")? + 1 };
+    let (before, prompt) = text.split_at_checked(start + "334 ".len())?;
+    let asked = prompt.trim_end();
+    let end = prompt.strip_prefix(asked)?;
+    (!asked.is_empty()).then(|| format!("{before}***{end}"))
 }
 
 /// What may be seen of a line that is AUTH, or was meant to be.
