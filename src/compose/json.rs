@@ -231,7 +231,8 @@ fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
 
 /// A document as octets; `None` when it would take more than `limit`.
 pub fn write(document: &Document, limit: usize) -> Option<Vec<u8>> {
-    let mut octets = Bounded { octets: Vec::with_capacity(document.size + document.size / 2 + 1024), limit };
+    let likely = document.size + document.size / 2 + 1024;
+    let mut octets = Bounded { octets: Vec::with_capacity(likely.min(limit)), limit };
     let mut serializer = serde_json::Serializer::with_formatter(&mut octets, PageSafe(CompactFormatter));
     document.serialize(&mut serializer).ok()?;
     Some(octets.octets)

@@ -161,9 +161,14 @@ impl<'a> Renderer<'a> {
             tags: &controls.tags,
             raw_url: None,
         };
-        let octets = json::write(&document, 4 * self.raw.len() + 1024 * 1024);
+        let fourfold = 4 * self.raw.len() + 1024 * 1024;
+        let left = self.limits.composed_octets.saturating_sub(self.composed);
+        let octets = json::write(&document, fourfold.min(left));
         self.content = Some(content);
         let Some(octets) = octets else {
+            if left < fourfold {
+                return Err(too_large());
+            }
             return self.unread("posted whole: as json it would grow more than fourfold".to_owned());
         };
         let body = self.store(octets)?;
