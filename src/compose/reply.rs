@@ -5,17 +5,20 @@
 //! separators of mail programs that quote without marks. Text between quotes
 //! stays. When in doubt a line stays: losing words is worse than keeping some.
 
-/// The text without quoted earlier mail, its end trimmed.
-pub fn without_quotes(text: &str) -> String {
+use std::borrow::Cow;
+
+/// The text without quoted earlier mail, its end trimmed; borrowed when it is the
+/// beginning of `text`.
+pub fn without_quotes(text: &str) -> Cow<'_, str> {
+    let text = before_original(text);
+    if !text.starts_with('>') && !text.contains("\n>") {
+        return Cow::Borrowed(text.trim_end());
+    }
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     // No list of lines: of an empty line it would take many times its size.
     let mut kept = String::with_capacity(text.len() + line_end.len());
     let mut is_quoting = false;
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        if begins_original(line, lines.peek().copied()) {
-            break;
-        }
+    for line in text.lines() {
         let is_quote = line.starts_with('>');
         if is_quote && !is_quoting {
             drop_introduction(&mut kept);
@@ -27,7 +30,20 @@ pub fn without_quotes(text: &str) -> String {
         is_quoting = is_quote;
     }
     kept.truncate(kept.trim_end().len());
-    kept
+    Cow::Owned(kept)
+}
+
+/// What stands before the separator of a mail program that quotes without marks.
+fn before_original(text: &str) -> &str {
+    let mut end = 0;
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        if begins_original(line.trim_end_matches(['\r', '\n']), lines.peek().copied()) {
+            break;
+        }
+        end += line.len();
+    }
+    text.get(..end).unwrap_or(text)
 }
 
 /// `-----Original Message-----`, or Outlook's rule before a copied header.
