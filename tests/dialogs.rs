@@ -30,7 +30,7 @@ use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::Credentials;
 use postgate::smtp::session::{Answer, Demand, Session};
 use postgate::smtp::words::Terms;
-use postgate::smtp::{self, BareNewline, Door, Limits, Options, Policy, Protocol, Required, TlsUse};
+use postgate::smtp::{self, BareNewline, Door, Limits, Options, Policy, Protocol, Required, Socket, TlsUse};
 use postgate::spool::spill::MailData;
 use postgate::tenant::Tenant;
 use std::future::Future;
@@ -39,7 +39,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -368,8 +368,8 @@ fn run_in_memory(dialog: &Dialog, mut cut: impl FnMut() -> usize) -> Result<(), 
 
 /// Runs a dialogue over TCP, a group in one write.
 async fn run_over_tcp(dialog: &Dialog) -> Result<(), String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.network_address().unwrap();
     let world = Arc::new(World::default());
     let mut options =
         Options { hostname: HOSTNAME.to_owned(), limits: dialog.limits.clone(), ..Options::default() };

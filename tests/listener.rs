@@ -6,7 +6,7 @@ use postgate::envelope::{Client, Envelope, Login, Refusal, Target};
 use postgate::post::MessageId;
 use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::Credentials;
-use postgate::smtp::{self, Door, Options, Policy};
+use postgate::smtp::{self, Door, Options, Policy, Socket};
 use postgate::spool::spill::MailData;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -75,12 +75,12 @@ struct Front {
 
 impl Front {
     async fn start(options: Options) -> Front {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         Front::start_on(listener, options, ProtocolLog::off())
     }
 
-    fn start_on(listener: TcpListener, options: Options, log: ProtocolLog) -> Front {
-        let address = listener.local_addr().unwrap();
+    fn start_on(listener: Socket, options: Options, log: ProtocolLog) -> Front {
+        let address = listener.network_address().unwrap();
         let kept = Arc::new(Kept::default());
         let (stop, stopped) = watch::channel(false);
         let door: Arc<dyn Door> = Arc::clone(&kept) as Arc<dyn Door>;
@@ -164,8 +164,8 @@ async fn within<F: Future>(future: F) -> F::Output {
 
 #[tokio::test]
 async fn a_client_that_speaks_first_is_cut_off() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut client = BufReader::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut client = BufReader::new(TcpStream::connect(listener.network_address().unwrap()).await.unwrap());
     client.write_all(b"EHLO a\r\nMAIL FROM:<a@b>\r\n").await.unwrap();
     let front = Front::start_on(listener, Options::default(), ProtocolLog::off());
     let mut client = Peer(client);
@@ -195,7 +195,7 @@ async fn connections_in_all() {
 async fn connections_of_one_address() {
     let mut options = Options::default();
     options.limits.connections_per_address = 2;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (log, lines) = ProtocolLog::channel();
     let front = Front::start_on(listener, options, log);
     let guests = [front.guest().await, front.guest().await];
@@ -439,7 +439,7 @@ async fn a_session_cut_at_any_octet_keeps_whole_messages_only() {
 
 #[tokio::test]
 async fn the_protocol_log_shows_the_dialogue() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (log, lines) = ProtocolLog::channel();
     let options = Options { hostname: "gateway.example".to_owned(), ..Options::default() };
     let front = Front::start_on(listener, options, log);
@@ -491,7 +491,7 @@ async fn the_protocol_log_shows_the_dialogue() {
 
 #[tokio::test]
 async fn the_protocol_log_shows_no_secrets() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (log, lines) = ProtocolLog::channel();
     let front = Front::start_on(listener, Options::default(), log);
     let mut client = front.guest().await;
@@ -519,7 +519,7 @@ async fn the_protocol_log_shows_no_secrets() {
 
 #[tokio::test]
 async fn what_a_quiet_session_said_is_in_the_log() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (log, lines) = ProtocolLog::channel();
     let front = Front::start_on(listener, Options::default(), log);
     let client = front.guest().await;

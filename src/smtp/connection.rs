@@ -1,4 +1,4 @@
-//! One connection: octets between its socket and its session.
+//! One connection: octets between its wire and its session.
 //!
 //! A round trip is one read and one write. Input goes through one buffer a
 //! thread, not one a connection, so an idle connection holds next to no memory;
@@ -9,20 +9,21 @@ use super::Front;
 use super::connections::Place;
 use super::data::Incoming;
 use super::session::{Answer, Demand, Dismissal, Policy, Session};
-use crate::envelope::Client;
+use super::wire::{Early, Raw, Wire};
+use super::words::TlsUse;
+use crate::envelope::{Client, Login, Refusal};
 use crate::protocol_log::Transcript;
 use crate::protocol_log::secrets::Masked;
 use crate::tenant::Tenant;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Most octets of commands read at once: keeps the replies to them below 64 KiB.
@@ -43,7 +44,7 @@ thread_local! {
 /// One connection and its session.
 pub(super) struct Connection {
     front: Arc<Front>,
-    stream: TcpStream,
+    wire: Wire,
     session: Session,
     transcript: Transcript,
     out: Vec<u8>,
@@ -79,7 +80,13 @@ enum End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> End {
-        End::Lost(format!("connection lost: {error}"))
+        match error.kind() {
+            // Only TLS knows an end that comes too early.
+            io::ErrorKind::UnexpectedEof => {
+                End::Lost("connection lost: it ended without the end of TLS".to_owned())
+            }
+            _ => End::Lost(format!("connection lost: {error}")),
+        }
     }
 }
 
@@ -91,23 +98,28 @@ impl End {
 
 impl Connection {
     /// A connection that was accepted and counted.
-    pub(super) fn new(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, place: Place) -> Connection {
-        let mut transcript = front.log.transcript('S');
-        transcript.note(format_args!("connected from {peer}"));
+    pub(super) fn new(
+        front: Arc<Front>,
+        raw: Raw,
+        address: Option<IpAddr>,
+        transcript: Transcript,
+        place: Place,
+    ) -> Connection {
+        raw.set_nodelay();
         let client = Client {
-            address: Some(peer.ip()),
+            address,
             helo: String::new(),
             tls: None,
             login: None,
             tenant: Tenant::default(),
             session: transcript.name().to_owned(),
         };
-        let session = Session::new(front.terms(peer.ip()), client);
+        let session = Session::new(front.terms(address), client);
         let data = Incoming::new(&front.options.crowd, front.options.spills.clone());
         let pace = Pace { since: Instant::now(), octets: 0, of: Of::Command };
         Connection {
             front,
-            stream,
+            wire: Wire::Raw(raw),
             session,
             transcript,
             out: Vec::new(),
@@ -120,19 +132,22 @@ impl Connection {
 
     /// Talks until one side ends it.
     pub(super) async fn run(mut self) {
-        // Replies leave whole: there is nothing to wait for.
-        let _ = self.stream.set_nodelay(true);
         match self.converse().await {
-            Ok(()) => {}
-            Err(End::Closed) if self.session.has_quit() => {}
-            Err(End::Closed) => self.linger().await,
+            Err(End::Closed) if !self.session.has_quit() => self.linger().await,
+            // Whatever happens now, the connection is over.
+            Ok(()) | Err(End::Closed) => drop(timeout(LINGER, self.wire.part()).await),
             Err(End::Lost(why)) => self.transcript.note(why),
         }
     }
 
     async fn converse(&mut self) -> Result<(), End> {
-        if self.is_early_talker().await? {
-            return self.dismiss(Dismissal::EarlyTalker).await;
+        if self.front.options.tls == TlsUse::Implicit {
+            self.secure().await?;
+        }
+        match self.wire.early().await? {
+            Early::Nothing => {}
+            Early::Talk => return self.dismiss(Dismissal::EarlyTalker).await,
+            Early::End => return Err(End::gone()),
         }
         self.session.greet(&mut self.out);
         self.flush().await?;
@@ -175,10 +190,21 @@ impl Connection {
                     self.data.keep_up(&mut self.session, &self.front.options.limits).await;
                     return self.flush().await;
                 }
-                // Not demanded yet.
-                Demand::StartTls | Demand::Verify(_) | Demand::Close => {
+                Demand::Close => {
                     self.flush().await?;
                     return Err(End::Closed);
+                }
+                Demand::StartTls => {
+                    self.flush().await?;
+                    self.secure().await?;
+                    return Ok(());
+                }
+                Demand::Verify(credentials) => {
+                    let door = Arc::clone(&self.front.door);
+                    let verified = door.verify(self.session.client(), credentials).await;
+                    let answer = self.note_login(verified);
+                    demand = self.session.resolve(answer, &*door, &mut self.out);
+                    self.pace.since = Instant::now();
                 }
                 Demand::Admit(envelope, rest) => {
                     let door = Arc::clone(&self.front.door);
@@ -195,6 +221,45 @@ impl Connection {
         }
     }
 
+    /// Begins TLS.
+    async fn secure(&mut self) -> Result<(), End> {
+        let options = Arc::clone(&self.front.options);
+        let Some(certificates) = options.certificates.clone() else {
+            return Err(self.insecure("there is no certificate"));
+        };
+        let handshake = Box::pin(std::mem::take(&mut self.wire).encrypt(certificates));
+        let secured = match self.front.opening(options.timeouts.tls_handshake, handshake).await {
+            Ok(Ok(secured)) => secured,
+            Ok(Err(why)) => return Err(self.insecure(&why)),
+            Err(why) => return Err(self.insecure(why)),
+        };
+        self.wire = secured.wire;
+        self.transcript.note(secured.note);
+        self.session.secured(secured.tls);
+        self.pace.since = Instant::now();
+        Ok(())
+    }
+
+    fn insecure(&mut self, why: &str) -> End {
+        self.transcript.trouble();
+        End::Lost(format!("TLS handshake failed: {why}"))
+    }
+
+    /// Not the name that failed: people put their passwords there.
+    fn note_login(&mut self, verified: Result<Login, Refusal>) -> Answer {
+        match verified {
+            Ok(login) => {
+                self.transcript.note(format_args!("logged in as {}", login.name));
+                Answer::Verified(login)
+            }
+            Err(refusal) => {
+                self.transcript.trouble();
+                self.transcript.note("login failed");
+                Answer::Denied(refusal)
+            }
+        }
+    }
+
     /// Reads once and feeds the session.
     async fn hear(&mut self) -> Result<Demand, End> {
         poll_fn(|context| INPUT.with_borrow_mut(|input| self.poll_hear(input, context))).await
@@ -203,7 +268,7 @@ impl Connection {
     fn poll_hear(&mut self, input: &mut [u8], context: &mut Context<'_>) -> Poll<Result<Demand, End>> {
         let most = if self.session.is_receiving() { DATA_READ } else { COMMAND_READ };
         let mut buffer = ReadBuf::new(input.get_mut(..most).unwrap_or_default());
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        ready!(Pin::new(&mut self.wire).poll_read(context, &mut buffer))?;
         let input = buffer.filled();
         if input.is_empty() {
             if self.session.is_in_transaction() {
@@ -280,8 +345,12 @@ impl Connection {
             tokio::time::sleep(times.error_delay * penalty).await;
         }
         note_replies(&mut self.transcript, &self.session.discreet(&String::from_utf8_lossy(&self.out)));
-        let written = timeout(times.unread_reply, self.stream.write_all(&self.out)).await;
-        match written {
+        let write = async {
+            self.wire.write_all(&self.out).await?;
+            // TLS may still hold what was written.
+            self.wire.flush().await
+        };
+        match timeout(times.unread_reply, write).await {
             Ok(written) => written?,
             Err(_) => return Err(End::Lost("the client does not read its replies".to_owned())),
         }
@@ -298,28 +367,13 @@ impl Connection {
         if matches!(why, Dismissal::EarlyTalker | Dismissal::SlowData) { Err(End::Closed) } else { Ok(()) }
     }
 
-    /// Whether something can be read before the greeting was sent; that is not
-    /// read for its meaning. The socket must become ready for the greeting anyway.
-    async fn is_early_talker(&self) -> Result<bool, End> {
-        let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
-        if !ready.is_readable() {
-            return Ok(false);
-        }
-        match self.stream.try_read(&mut [0]) {
-            Ok(0) => Err(End::gone()),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Lets the client read the last reply: closing a socket with unread input
     /// resets the connection, and a reset can overtake the reply.
     async fn linger(&mut self) {
         let drain = async {
-            self.stream.shutdown().await?;
+            self.wire.shutdown().await?;
             let mut sink = [0; 512];
-            while self.stream.read(&mut sink).await? > 0 {}
+            while self.wire.read(&mut sink).await? > 0 {}
             io::Result::Ok(())
         };
         // Whatever happens now, the connection is over.

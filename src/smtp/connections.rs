@@ -52,16 +52,26 @@ struct Visits {
 }
 
 impl Tally {
-    fn enter(&mut self, address: IpAddr, limits: &Limits, now: Instant) -> Result<(), Crowded> {
+    fn enter(&mut self, address: Option<IpAddr>, limits: &Limits, now: Instant) -> Result<(), Crowded> {
+        if let Some(address) = address {
+            self.visit(address, limits, now)?;
+        }
+        if self.open >= limits.connections {
+            self.part(address);
+            return Err(Crowded::InAll);
+        }
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Counts a connection of an address, but not yet among all.
+    fn visit(&mut self, address: IpAddr, limits: &Limits, now: Instant) -> Result<(), Crowded> {
         self.sweep(now);
         let visits = self.addresses.entry(address).or_insert(Visits { open: 0, since: now, new: 0 });
         if now.duration_since(visits.since) >= WINDOW {
             (visits.since, visits.new) = (now, 0);
         }
         visits.new = visits.new.saturating_add(1);
-        if self.open >= limits.connections {
-            return Err(Crowded::InAll);
-        }
         if visits.new > limits.new_per_minute {
             return Err(Crowded::ByRate);
         }
@@ -69,13 +79,16 @@ impl Tally {
             return Err(Crowded::ByAddress);
         }
         visits.open += 1;
-        self.open += 1;
         Ok(())
     }
 
-    fn leave(&mut self, address: IpAddr) {
+    fn leave(&mut self, address: Option<IpAddr>) {
         self.open = self.open.saturating_sub(1);
-        if let Some(visits) = self.addresses.get_mut(&address) {
+        self.part(address);
+    }
+
+    fn part(&mut self, address: Option<IpAddr>) {
+        if let Some(visits) = address.and_then(|address| self.addresses.get_mut(&address)) {
             visits.open = visits.open.saturating_sub(1);
         }
     }
@@ -90,8 +103,14 @@ impl Tally {
 }
 
 impl Crowd {
-    /// Counts one more connection, as long as the result is kept.
-    pub(super) fn enter(&self, address: IpAddr, limits: &Limits, now: Instant) -> Result<Place, Crowded> {
+    /// Counts one more connection, as long as the result is kept. Without an address
+    /// only the limit on all of them holds.
+    pub(super) fn enter(
+        &self,
+        address: Option<IpAddr>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Place, Crowded> {
         let mut tally = self.0.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.enter(address, limits, now)?;
         self.0.open.store(tally.open, Ordering::Relaxed);
@@ -108,7 +127,18 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Place {
     crowd: Crowd,
-    address: IpAddr,
+    address: Option<IpAddr>,
+}
+
+impl Place {
+    /// Counts the connection for an address that was learned later.
+    pub(super) fn assign(&mut self, address: IpAddr, limits: &Limits, now: Instant) -> Result<(), Crowded> {
+        let mut tally = self.crowd.0.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.part(self.address.take());
+        tally.visit(address, limits, now)?;
+        self.address = Some(address);
+        Ok(())
+    }
 }
 
 impl Drop for Place {
@@ -178,6 +208,8 @@ mod tests {
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    const C: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 3));
+
     fn limits() -> Limits {
         Limits { connections: 5, connections_per_address: 3, new_per_minute: 4, ..Limits::default() }
     }
@@ -185,7 +217,7 @@ mod tests {
     #[test]
     fn each_limit_holds_and_places_come_back() {
         let (crowd, limits, now) = (Crowd::default(), limits(), Instant::now());
-        let enter = |address| crowd.enter(address, &limits, now).map_err(|crowded| (crowded, address));
+        let enter = |address| crowd.enter(Some(address), &limits, now).map_err(|crowded| (crowded, address));
         let mut places: Vec<_> = (0..3).map(|_| enter(A).unwrap()).collect();
         assert_eq!(enter(A).unwrap_err().0, Crowded::ByAddress);
         places.pop();
@@ -193,7 +225,9 @@ mod tests {
         assert!(!crowd.is_dense(&limits));
         places.extend((0..3).map(|_| enter(B).unwrap()));
         assert!(crowd.is_dense(&limits));
-        assert_eq!(enter(B).unwrap_err().0, Crowded::InAll);
+        assert_eq!(enter(C).unwrap_err().0, Crowded::InAll);
+        assert_eq!(crowd.enter(None, &limits, now).unwrap_err(), Crowded::InAll);
+        assert_eq!(enter(B).unwrap_err().0, Crowded::ByAddress);
         drop(places);
         assert!(!crowd.is_dense(&limits));
         assert_eq!(enter(B).unwrap_err().0, Crowded::ByRate);
@@ -203,12 +237,26 @@ mod tests {
     fn a_minute_later_the_visits_are_forgotten() {
         let (crowd, limits, now) = (Crowd::default(), limits(), Instant::now());
         for _ in 0..4 {
-            drop(crowd.enter(A, &limits, now));
+            drop(crowd.enter(Some(A), &limits, now));
         }
-        assert!(crowd.enter(A, &limits, now + WINDOW - Duration::from_millis(1)).is_err());
-        assert!(crowd.enter(A, &limits, now + WINDOW).is_ok());
-        drop(crowd.enter(B, &limits, now + 2 * WINDOW));
+        assert!(crowd.enter(Some(A), &limits, now + WINDOW - Duration::from_millis(1)).is_err());
+        assert!(crowd.enter(Some(A), &limits, now + WINDOW).is_ok());
+        drop(crowd.enter(Some(B), &limits, now + 2 * WINDOW));
         assert_eq!(crowd.0.tally.lock().unwrap().addresses.len(), 1);
+    }
+
+    #[test]
+    fn connections_without_an_address_are_counted_in_all_and_for_it_once_it_is_known() {
+        let (crowd, limits, now) = (Crowd::default(), limits(), Instant::now());
+        let mut places: Vec<_> = (0..5).map(|_| crowd.enter(None, &limits, now).unwrap()).collect();
+        assert_eq!(crowd.enter(None, &limits, now).unwrap_err(), Crowded::InAll);
+        for place in places.iter_mut().take(3) {
+            place.assign(A, &limits, now).unwrap();
+        }
+        assert_eq!(places[3].assign(A, &limits, now), Err(Crowded::ByAddress));
+        drop(places);
+        let tally = crowd.0.tally.lock().unwrap();
+        assert_eq!((tally.open, tally.addresses[&A].open), (0, 0));
     }
 
     #[test]

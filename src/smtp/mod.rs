@@ -1,17 +1,22 @@
 //! The SMTP front: a listener, and a task for each connection.
 //!
-//! [`serve`] accepts, counts and greets; `connection` carries octets between a
-//! socket and a [`Session`](session::Session), which knows the protocol and
-//! nothing else. What is built here is the part with clocks and sockets: how
+//! [`serve`] accepts, `arrival` counts and finds out who it is, `connection`
+//! carries octets between a `wire` (a socket, or TLS over it) and a
+//! [`Session`](session::Session), which knows the protocol and nothing else. What is built here is the part with clocks and sockets: how
 //! many may come, how long they may take, and how it ends.
 //!
 //! Invariants: a panic ends one session only. A message is acknowledged only
 //! after the [`Door`] said that it is kept. When `stop` turns true the listener is
 //! closed at once and every session ends with its current transaction.
 
+mod arrival;
 mod connection;
 mod connections;
 mod data;
+mod proxy;
+mod socket;
+mod tls;
+mod wire;
 
 pub mod auth;
 pub mod command;
@@ -22,6 +27,8 @@ pub mod words;
 
 pub use connections::Crowd;
 pub use session::Policy;
+pub use socket::{Activation, Socket};
+pub use tls::{Certificates, TlsError, TlsFiles};
 pub use words::{Address, BareNewline, Limits, Protocol, Required, Timeouts, TlsUse};
 
 use crate::envelope::{Client, Envelope, Login, Refusal};
@@ -31,16 +38,12 @@ use crate::post::MessageId;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::spill::{MailData, SpillDirectory};
 use auth::Credentials;
-use connection::Connection;
-use connections::Crowded;
-use reply::Reply;
 use std::future::Future;
-use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use words::Terms;
 
@@ -60,6 +63,8 @@ pub struct Options {
     pub protocol: Protocol,
     /// When it is encrypted; anything but [`TlsUse::None`] needs `certificates`.
     pub tls: TlsUse,
+    /// What is shown under TLS.
+    pub certificates: Option<Certificates>,
     /// What a client must do before MAIL.
     pub required: Required,
     /// Whether EHLO says `AUTH=` as well.
@@ -85,6 +90,7 @@ impl Default for Options {
             timeouts: Timeouts::default(),
             protocol: Protocol::default(),
             tls: TlsUse::default(),
+            certificates: None,
             required: Required::default(),
             legacy_auth_keyword: true,
             bare_newline: BareNewline::Normalize,
@@ -143,10 +149,56 @@ struct Front {
 }
 
 impl Front {
+    fn new(
+        options: Arc<Options>,
+        door: Arc<dyn Door>,
+        log: ProtocolLog,
+        stop: watch::Receiver<bool>,
+    ) -> Front {
+        let terms = |bare_newline| {
+            Arc::new(Terms {
+                hostname: options.hostname.clone(),
+                limits: options.limits.clone(),
+                bare_newline,
+                protocol: options.protocol,
+                tls: options.tls,
+                required: options.required,
+                legacy_auth_keyword: options.legacy_auth_keyword,
+            })
+        };
+        let (strict, lf) = (terms(options.bare_newline), terms(BareNewline::Lf));
+        Front { options, terms: strict, lf_terms: lf, door, log, stop }
+    }
+
     /// What a client is told depends on where it comes from.
-    fn terms(&self, address: IpAddr) -> Arc<Terms> {
-        let is_lf = self.options.lf_networks.iter().any(|network| network.contains(address));
-        Arc::clone(if is_lf { &self.lf_terms } else { &self.terms })
+    fn terms(&self, address: Option<IpAddr>) -> Arc<Terms> {
+        let is_lf = |address| self.options.lf_networks.iter().any(|network| network.contains(address));
+        Arc::clone(if address.is_some_and(is_lf) { &self.lf_terms } else { &self.terms })
+    }
+
+    /// Waits for what must come before the session can begin or go on: at most so
+    /// long, in a crowd no longer than for a command, and not at all when the
+    /// gateway stops. The error says which it was.
+    async fn opening<T>(&self, most: Duration, opening: impl Future<Output = T>) -> Result<T, &'static str> {
+        let (mut opening, mut stop) = (pin!(opening), self.stop.clone());
+        let mut stopped = pin!(stopped(&mut stop));
+        let pressed = self.options.timeouts.idle_under_pressure;
+        let since = Instant::now();
+        loop {
+            let is_dense = self.options.crowd.is_dense(&self.options.limits);
+            let most = if is_dense { most.min(pressed) } else { most };
+            let left = most.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Err("it takes too long");
+            }
+            tokio::select! {
+                biased;
+                opened = &mut opening => return Ok(opened),
+                () = &mut stopped => return Err("the gateway is stopping"),
+                // The others may become many meanwhile.
+                () = tokio::time::sleep(left.min(pressed)) => {}
+            }
+        }
     }
 }
 
@@ -154,35 +206,43 @@ impl Front {
 /// has ended: each gets 421 when its current transaction is answered. How long
 /// that may take is the caller's matter.
 pub async fn serve(
-    listener: TcpListener,
+    socket: Socket,
     options: Arc<Options>,
     door: Arc<dyn Door>,
     log: ProtocolLog,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let terms = |bare_newline| {
-        Arc::new(Terms {
-            hostname: options.hostname.clone(),
-            limits: options.limits.clone(),
-            bare_newline,
-            protocol: options.protocol,
-            tls: options.tls,
-            required: options.required,
-            legacy_auth_keyword: options.legacy_auth_keyword,
-        })
+    serve_changing(socket, watch::channel(options).1, door, log, stop).await;
+}
+
+/// As [`serve`], with options that change: new connections see the new ones, the
+/// others go on with what they were promised.
+pub async fn serve_changing(
+    socket: Socket,
+    mut options: watch::Receiver<Arc<Options>>,
+    door: Arc<dyn Door>,
+    log: ProtocolLog,
+    stop: watch::Receiver<bool>,
+) {
+    let mut stopping = stop.clone();
+    let front = |options: &mut watch::Receiver<Arc<Options>>| {
+        let options = Arc::clone(&options.borrow_and_update());
+        Arc::new(Front::new(options, Arc::clone(&door), log.clone(), stop.clone()))
     };
-    let (strict, lf) = (terms(options.bare_newline), terms(BareNewline::Lf));
-    let front = Front { options, terms: strict, lf_terms: lf, door, log, stop: stop.clone() };
-    let front = Arc::new(front);
+    let mut current = front(&mut options);
     let (alive, mut ended) = mpsc::channel(1);
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stopped(&mut stop) => break,
-            accepted = listener.accept() => accepted,
+            () = stopped(&mut stopping) => break,
+            () = changed(&mut options) => {
+                current = front(&mut options);
+                continue;
+            }
+            accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => open(&front, stream, peer, alive.clone()),
+            Ok((raw, peer)) => arrival::open(&current, raw, peer, alive.clone()),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting connections rests for a moment");
@@ -190,7 +250,7 @@ pub async fn serve(
             }
         }
     }
-    drop(listener);
+    drop(socket);
     drop(alive);
     // Nothing is ever sent: this waits until every session has dropped its end.
     let _: Option<()> = ended.recv().await;
@@ -202,39 +262,16 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Resolves when there are other options.
+async fn changed(options: &mut watch::Receiver<Arc<Options>>) {
+    if options.changed().await.is_err() {
+        // Nobody is left who could change them.
+        std::future::pending().await
+    }
+}
+
 /// The connection died while it waited to be accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-fn open(front: &Arc<Front>, stream: TcpStream, peer: SocketAddr, alive: mpsc::Sender<()>) {
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    match front.options.crowd.enter(peer.ip(), &front.options.limits, Instant::now()) {
-        Ok(place) => {
-            let connection = Connection::new(Arc::clone(front), stream, peer, place);
-            tokio::spawn(async move {
-                connection.run().await;
-                drop(alive);
-            });
-        }
-        Err(crowded) => turn_away(front, stream, peer, crowded),
-    }
-}
-
-/// Says why and hangs up, without a task and without waiting.
-fn turn_away(front: &Front, stream: TcpStream, peer: SocketAddr, crowded: Crowded) {
-    let (status, text) = match crowded {
-        Crowded::InAll => ((3, 2), "too many connections"),
-        Crowded::ByAddress => ((7, 0), "too many connections from your address"),
-        Crowded::ByRate => ((7, 0), "too many new connections from your address"),
-    };
-    let mut out = Vec::new();
-    Reply::new(421, status, format_args!("{} {text}", front.options.hostname)).write(&mut out);
-    let mut transcript = front.log.transcript('S');
-    transcript.note(format_args!("connected from {peer}"));
-    connection::note_replies(&mut transcript, &String::from_utf8_lossy(&out));
-    // Not through the runtime, which has yet to learn that the socket is
-    // writable. A line fits into the buffer of a fresh socket.
-    let _ = stream.into_std().and_then(|mut stream| stream.write(&out));
 }

@@ -10,84 +10,28 @@
 //! reply it had to wait for is how one sees protocols being mixed, and ends the
 //! session. What may be mail data is never taken for commands. A message is
 //! either answered 250 with the id its door gave it, or leaves nothing behind.
+//! What was said in the clear is forgotten once TLS has begun. What AUTH carries
+//! is in nothing that the session tells or prints.
 
+mod hello;
+mod lines;
+mod login;
+mod message;
+mod outside;
 mod patience;
 mod perform;
 
-use super::auth::{Credentials, Mechanisms};
-use super::command::{Encoding, Wrong, parse};
-use super::receive::{Fault, Receiver};
+pub use outside::{Answer, Demand, Dismissal, Policy};
+
+use super::auth::Exchange;
+use super::command::Encoding;
+use super::receive::Receiver;
 use super::reply::Reply;
-use super::words::{BareNewline, Terms};
-use crate::envelope::{Client, Envelope, Login, Recipient, Refusal, Target, Tls};
-use crate::post::MessageId;
-use bytes::Bytes;
+use super::words::{Protocol, Terms};
+use crate::envelope::{Client, Recipient, Tls};
+use crate::tenant::Tenant;
 use patience::Patience;
-use std::borrow::Cow;
 use std::sync::Arc;
-
-/// Who says which senders and recipients are taken; implemented by the door.
-pub trait Policy {
-    /// Whether mail with this reverse-path (without brackets) is taken now.
-    fn sender(&self, client: &Client, reverse_path: &str) -> Result<(), Refusal>;
-    /// Where a forward-path (without brackets) leads.
-    fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal>;
-    /// Whether a forward-path holds credentials that nobody sees at a glance: no
-    /// log is to show it.
-    fn is_secret(&self, _forward_path: &str) -> bool {
-        false
-    }
-    /// Which ways to log in this client has now.
-    fn mechanisms(&self, _client: &Client) -> Mechanisms {
-        Mechanisms::default()
-    }
-    /// A challenge for CRAM-MD5, in angle brackets (RFC 2195): never the same
-    /// twice, and nobody can guess it.
-    fn challenge(&self) -> String {
-        String::new()
-    }
-}
-
-/// What the driver is to do once the replies are written.
-#[derive(Debug)]
-pub enum Demand {
-    /// Read on.
-    Read,
-    /// Begin TLS; then call [`Session::secured`] and read on.
-    StartTls,
-    /// Have the credentials verified and call [`Session::resolve`].
-    Verify(Credentials),
-    /// Hand the message to the door and call [`Session::resolve`] with its answer.
-    Admit(Box<Envelope>, Bytes),
-    /// Close the connection.
-    Close,
-}
-
-/// What became of what the driver was to ask.
-#[derive(Debug)]
-pub enum Answer {
-    /// The message is kept under this id.
-    Accepted(MessageId),
-    /// The message is not kept, and why.
-    Refused(Refusal),
-    /// The credentials are right.
-    Verified(Login),
-    /// They are not, or could not be looked at.
-    Denied(Refusal),
-}
-
-/// Why the driver ends a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dismissal {
-    /// The client spoke before the greeting.
-    EarlyTalker,
-    /// The gateway stops.
-    ShuttingDown,
-    /// No command came in time.
-    Idle,
-    /// Mail data came too slowly.
-    SlowData,
-}
 
 #[derive(Debug)]
 enum State {
@@ -95,6 +39,12 @@ enum State {
     New,
     /// Between transactions.
     Ready,
+    /// In the middle of AUTH: the next line is the client's answer.
+    Authenticating(Exchange),
+    /// Behind AUTH, until the door answers.
+    Verifying,
+    /// Behind the reply to STARTTLS, until TLS has begun.
+    Securing,
     /// Behind MAIL.
     Mail,
     /// Behind the 354.
@@ -132,12 +82,16 @@ pub struct Session {
     transaction: Transaction,
     patience: Patience,
     messages: usize,
+    /// Replies that the end of the current mail data gets.
+    answers: usize,
     pending: Vec<u8>,
     heard: Vec<u8>,
     /// Forward-paths of this group that no log is to show.
     secrets: Vec<String>,
     group_end: Option<GroupEnd>,
     data_refused: bool,
+    /// AUTH was said; what is no command may be what it was to carry.
+    is_wary: bool,
     has_quit: bool,
 }
 
@@ -151,11 +105,13 @@ impl Session {
             transaction: Transaction::default(),
             patience: Patience::default(),
             messages: 0,
+            answers: 1,
             pending: Vec::new(),
             heard: Vec::new(),
             secrets: Vec::new(),
             group_end: None,
             data_refused: false,
+            is_wary: false,
             has_quit: false,
         }
     }
@@ -163,7 +119,8 @@ impl Session {
     /// The greeting.
     pub fn greet(&mut self, out: &mut Vec<u8>) {
         let hostname = &self.terms.hostname;
-        Reply::plain(220, format_args!("{hostname} Postgate ESMTP service ready")).write(out);
+        let protocol = if self.speaks_lmtp() { "LMTP" } else { "ESMTP" };
+        Reply::plain(220, format_args!("{hostname} Postgate {protocol} service ready")).write(out);
     }
 
     /// Takes what was read. What cannot be used yet is kept until more comes, or
@@ -181,27 +138,34 @@ impl Session {
         self.advance(&input, policy, out)
     }
 
-    /// Answers the message that was to be admitted, and goes on with what the
+    /// Answers what was to be admitted or verified, and goes on with what the
     /// client has said behind it.
     pub fn resolve(&mut self, answer: Answer, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         self.state = State::Ready;
         match answer {
-            Answer::Accepted(id) => {
-                self.patience.restore();
-                let text = format_args!("Message received and queued as {id}.");
-                self.reply(Reply::new(250, (0, 0), text), out);
-            }
-            Answer::Refused(refusal) | Answer::Denied(refusal) => self.reply(Reply::from(&refusal), out),
-            Answer::Verified(login) => self.client.login = Some(login.name),
+            Answer::Accepted(id) => self.accepted(id, out),
+            Answer::Refused(refusal) => self.refused(&refusal, out),
+            Answer::Verified(login) => self.log_in(login, out),
+            Answer::Denied(refusal) => self.deny(&refusal, out),
         }
         let input = std::mem::take(&mut self.pending);
         self.advance(&input, policy, out)
     }
 
-    /// TLS has begun: everything said before it is forgotten (RFC 3207 section 4.2).
+    /// TLS has begun: everything said before it is forgotten (RFC 3207 section
+    /// 4.2) but how much nonsense there was, which a client could shed that way.
     pub fn secured(&mut self, tls: Tls) {
         self.client.tls = Some(tls);
+        self.client.helo = String::new();
+        self.client.login = None;
+        self.client.tenant = Tenant::default();
         self.state = State::New;
+        self.transaction = Transaction::default();
+        self.pending = Vec::new();
+        self.secrets = Vec::new();
+        self.group_end = None;
+        self.data_refused = false;
+        self.is_wary = false;
     }
 
     /// Ends the session with a word of explanation.
@@ -224,6 +188,11 @@ impl Session {
     /// Whether what comes next is mail data.
     pub fn is_receiving(&self) -> bool {
         matches!(self.state, State::Data(_))
+    }
+
+    /// Who the client is, as far as it is known by now.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Whether the client said QUIT.
@@ -254,28 +223,6 @@ impl Session {
         self.patience.penalty()
     }
 
-    /// Gives away the command lines that were read since the last call, as the
-    /// protocol log shows them, and whether there were any.
-    pub fn tell(&mut self, mut line: impl FnMut(&str)) -> bool {
-        let mut lines = self.heard.split(|byte| *byte == b'\n');
-        lines.next_back();
-        lines.for_each(|text| line(&self.discreet(&String::from_utf8_lossy(text))));
-        let has_heard = !self.heard.is_empty();
-        self.heard.clear();
-        // A large group of commands leaves no large buffer behind.
-        self.heard.shrink_to(256);
-        has_heard
-    }
-
-    /// A command or reply of this group without the recipients that hold secrets.
-    pub fn discreet<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let hide = |text: Cow<'t, str>, secret: &String| match text.contains(secret.as_str()) {
-            true => Cow::Owned(text.replace(secret.as_str(), "***")),
-            false => text,
-        };
-        self.secrets.iter().fold(Cow::Borrowed(text), hide)
-    }
-
     fn advance(&mut self, input: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         let mut rest = input;
         while !rest.is_empty() {
@@ -283,17 +230,27 @@ impl Session {
                 self.interrupt(end, out);
             }
             let (used, demand) = match self.state {
-                State::Closed | State::Admitting => break,
+                State::Closed | State::Admitting | State::Verifying => break,
+                // Clear text where TLS was to begin.
+                State::Securing => {
+                    self.close();
+                    break;
+                }
                 State::Data(_) => self.take_data(rest, out),
-                State::New | State::Ready | State::Mail => (self.take_line(rest, policy, out), Demand::Read),
+                State::New | State::Ready | State::Authenticating(_) | State::Mail => {
+                    self.take_line(rest, policy, out)
+                }
             };
             rest = rest.get(used..).unwrap_or_default();
-            if let Demand::Admit(..) = demand {
-                self.pending.extend_from_slice(rest);
-                return demand;
-            }
-            if used == 0 {
-                break;
+            match demand {
+                Demand::Read if used == 0 => break,
+                Demand::Read => {}
+                // What came behind it, in the clear, is an interruption.
+                Demand::StartTls if !rest.is_empty() => {}
+                demand => {
+                    self.pending.extend_from_slice(rest);
+                    return demand;
+                }
             }
         }
         if let State::Closed = self.state {
@@ -308,92 +265,14 @@ impl Session {
         match end {
             GroupEnd::Reply(start) => {
                 out.truncate(start);
-                let text = "synchronization error: wait for the reply to EHLO and DATA";
+                let text = "synchronization error: wait for the reply to this command";
                 self.end(Reply::new(554, (5, 0), text), out);
             }
-            GroupEnd::RefusedData => self.state = State::Closed,
+            GroupEnd::RefusedData => self.close(),
         }
     }
 
-    fn take_data(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Demand) {
-        let State::Data(receiver) = &mut self.state else { return (0, Demand::Read) };
-        let Some(used) = receiver.push(input) else { return (input.len(), Demand::Read) };
-        let length = receiver.length();
-        self.heard.extend_from_slice(format!("(message data, {length} bytes)\n").as_bytes());
-        let State::Data(receiver) = std::mem::replace(&mut self.state, State::Ready) else {
-            return (used, Demand::Read);
-        };
-        let transaction = std::mem::take(&mut self.transaction);
-        match receiver.finish() {
-            Ok(data) => {
-                self.state = State::Admitting;
-                let envelope = Envelope {
-                    client: self.client.clone(),
-                    reverse_path: transaction.reverse_path,
-                    recipients: transaction.recipients,
-                };
-                return (used, Demand::Admit(Box::new(envelope), data));
-            }
-            Err(Fault::TooLarge) => self.reply(Reply::new(552, (3, 4), "message too large"), out),
-            Err(Fault::HeaderTooLarge) => {
-                self.reply(Reply::new(552, (3, 4), "header section too large"), out);
-            }
-            Err(Fault::NoMemory) => {
-                self.reply(Reply::new(452, (3, 1), "no memory for the message now, try again"), out);
-            }
-            Err(Fault::BareNewline) => {
-                self.end(Reply::new(554, (6, 0), "bare CR, bare LF or NUL in the message"), out);
-            }
-        }
-        (used, Demand::Read)
-    }
-
-    /// Takes one line; 0 when it is not complete.
-    fn take_line(&mut self, input: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> usize {
-        // The first octet of a TLS record that carries a handshake.
-        if input.first() == Some(&0x16) {
-            self.hear(b"(TLS handshake)");
-            self.end(Reply::new(554, (5, 1), "TLS is not spoken here"), out);
-            return input.len();
-        }
-        let most = self.terms.limits.command_line;
-        let Some(feed) = memchr::memchr(b'\n', input.get(..most).unwrap_or(input)) else {
-            if input.len() < most {
-                return 0;
-            }
-            self.hear(b"(a line that is too long)");
-            self.end(Reply::new(500, (5, 2), "line too long"), out);
-            return input.len();
-        };
-        let line = input.get(..feed).unwrap_or_default();
-        match line.strip_suffix(b"\r") {
-            Some(line) => self.execute(line, policy, out),
-            None if self.terms.bare_newline == BareNewline::Lf => self.execute(line, policy, out),
-            None => {
-                self.hear(line);
-                self.end(Reply::new(500, (5, 2), "bare LF in a command; lines end in CRLF"), out);
-            }
-        }
-        feed + 1
-    }
-
-    fn hear(&mut self, line: &[u8]) {
-        self.heard.extend_from_slice(line);
-        self.heard.push(b'\n');
-    }
-
-    fn execute(&mut self, line: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) {
-        self.hear(line);
-        let data_refused = std::mem::take(&mut self.data_refused);
-        match parse(line) {
-            Ok(command) => self.perform(command, policy, out),
-            Err(wrong) => {
-                self.reply(wrong.reply(), out);
-                // Mail data that was sent without waiting for the 354.
-                if data_refused && matches!(wrong, Wrong::Unknown | Wrong::Characters) {
-                    self.state = State::Closed;
-                }
-            }
-        }
+    fn speaks_lmtp(&self) -> bool {
+        self.terms.protocol == Protocol::Lmtp
     }
 }

@@ -4,26 +4,24 @@
 //! log readers depend on them. Replies to what the client does wrong are counted
 //! here; those that report our own trouble (4yz) are not held against it.
 
-use super::{GroupEnd, Session, State, Transaction};
+use super::{Demand, GroupEnd, Policy, Session, State, Transaction};
 use crate::envelope::Recipient;
 use crate::smtp::command::{Command, Encoding, Mail};
 use crate::smtp::receive::Receiver;
 use crate::smtp::reply::Reply;
-use crate::smtp::session::Policy;
 use std::fmt::Display;
-use std::net::IpAddr;
 
-/// The extensions of EHLO besides SIZE and LIMITS, in their order around it.
-const BEFORE_SIZE: &str = "PIPELINING";
-const BEHIND_SIZE: &str = "8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN";
-
-const HELP: &str = "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+const HELP: &str = "STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
 
 impl Session {
-    pub(super) fn perform(&mut self, command: Command<'_>, policy: &dyn Policy, out: &mut Vec<u8>) {
+    pub(super) fn perform(&mut self, command: Command<'_>, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         match command {
+            _ if self.must_encrypt() && needs_encryption(&command) => self.refuse_clear(&command, out),
+            Command::StartTls => return self.start_tls(out),
+            Command::Auth(auth) => return self.auth(auth, policy, out),
             Command::Helo(name) => self.helo(name, out),
-            Command::Ehlo(name) => self.ehlo(name, out),
+            Command::Ehlo(name) => self.ehlo(name, policy, out),
+            Command::Lhlo(name) => self.lhlo(name, policy, out),
             Command::Mail(mail) => self.mail(&mail, policy, out),
             Command::Rcpt(path) => self.rcpt(path, policy, out),
             Command::Data => self.data(out),
@@ -35,7 +33,10 @@ impl Session {
             Command::Vrfy => {
                 self.junk(Reply::new(252, (5, 0), "not verified; send the mail and see"), out);
             }
-            Command::Help => self.junk(Reply::new(214, (0, 0), HELP), out),
+            Command::Help => {
+                let hello = if self.speaks_lmtp() { "LHLO" } else { "EHLO HELO" };
+                self.junk(Reply::new(214, (0, 0), format_args!("{hello} {HELP}")), out);
+            }
             Command::Quit => {
                 self.has_quit = true;
                 let text = format!("{} closing connection", self.terms.hostname);
@@ -46,37 +47,19 @@ impl Session {
             Command::Bdat => self.end(Reply::new(502, (5, 1), "CHUNKING is not offered"), out),
             Command::Http => self.end(Reply::new(554, (5, 1), "this is SMTP, not HTTP"), out),
         }
+        Demand::Read
     }
 
-    fn helo(&mut self, name: &str, out: &mut Vec<u8>) {
-        self.introduce(name);
-        Reply::plain(250, self.hello()).write(out);
-    }
-
-    fn ehlo(&mut self, name: &str, out: &mut Vec<u8>) {
-        self.group_end = Some(GroupEnd::Reply(out.len()));
-        self.introduce(name);
-        let limits = &self.terms.limits;
-        let (size, recipients, messages) = (limits.message, limits.recipients, limits.messages);
-        let lines = format_args!(
-            "{}\n{BEFORE_SIZE}\nSIZE {size}\n{BEHIND_SIZE}\nLIMITS RCPTMAX={recipients} MAILMAX={messages}",
-            self.hello()
-        );
-        Reply::plain(250, lines).write(out);
-    }
-
-    fn introduce(&mut self, name: &str) {
-        self.transaction = Transaction::default();
-        self.state = State::Ready;
-        name.clone_into(&mut self.client.helo);
-    }
-
-    fn hello(&self) -> String {
-        let hostname = &self.terms.hostname;
-        match self.client.address {
-            Some(IpAddr::V4(address)) => format!("{hostname} Hello [{address}]"),
-            Some(IpAddr::V6(address)) => format!("{hostname} Hello [IPv6:{address}]"),
-            None => format!("{hostname} Hello"),
+    /// Only TLS will do (RFC 3207 section 4).
+    fn refuse_clear(&mut self, command: &Command<'_>, out: &mut Vec<u8>) {
+        let reply = Reply::new(530, (7, 0), "must issue a STARTTLS command first");
+        match command {
+            Command::Data => self.refuse_data(reply, out),
+            Command::Auth(_) => {
+                self.group_end = Some(GroupEnd::Reply(out.len()));
+                self.reply(reply, out);
+            }
+            _ => self.reply(reply, out),
         }
     }
 
@@ -85,9 +68,12 @@ impl Session {
         let (messages, size) = (limits.messages, limits.message);
         let is_too_large = mail.size.is_some_and(|declared| size != 0 && declared > size as u64);
         match self.state {
-            State::New => return self.reply(Reply::new(503, (5, 1), "send EHLO or HELO first"), out),
+            State::New => return self.reply(Reply::new(503, (5, 1), self.hello_first()), out),
             State::Ready => {}
             _ => return self.reply(Reply::new(503, (5, 1), "a transaction has begun already"), out),
+        }
+        if self.terms.required.login && self.client.login.is_none() {
+            return self.reply(Reply::new(530, (7, 0), "authentication required"), out);
         }
         if self.messages >= messages {
             return self.end(Reply::new(421, (7, 0), "too many messages on this connection"), out);
@@ -137,14 +123,19 @@ impl Session {
 
     fn data(&mut self, out: &mut Vec<u8>) {
         if !matches!(self.state, State::Mail) || self.transaction.recipients.is_empty() {
-            self.data_refused = true;
-            self.reply(Reply::new(503, (5, 1), "no valid recipients"), out);
-            self.group_end = Some(GroupEnd::RefusedData);
-            return;
+            return self.refuse_data(Reply::new(503, (5, 1), "no valid recipients"), out);
         }
         self.group_end = Some(GroupEnd::Reply(out.len()));
         self.state = State::Data(Box::new(Receiver::new(&self.terms.limits, self.terms.bare_newline)));
         Reply::plain(354, "Send data.  End with CRLF.CRLF").write(out);
+    }
+
+    /// Refuses DATA; a client that does not wait for the reply sends the message
+    /// all the same.
+    fn refuse_data(&mut self, reply: Reply<&str>, out: &mut Vec<u8>) {
+        self.data_refused = true;
+        self.reply(reply, out);
+        self.group_end = Some(GroupEnd::RefusedData);
     }
 
     /// Forgets the transaction.
@@ -184,9 +175,17 @@ impl Session {
         self.close();
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.state = State::Closed;
         self.transaction = Transaction::default();
         self.pending = Vec::new();
+        self.group_end = None;
     }
+}
+
+/// Whether a command waits for STARTTLS where that is required: all but those
+/// that only say hello, do nothing, or end the session anyway.
+fn needs_encryption(command: &Command<'_>) -> bool {
+    use Command::{Auth, Data, Mail, NotOffered, Rcpt, Vrfy};
+    matches!(command, Mail(_) | Rcpt(_) | Data | Vrfy | Auth(_) | NotOffered)
 }

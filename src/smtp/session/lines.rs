@@ -1,0 +1,162 @@
+//! From octets to lines, and what the log is told of them.
+//!
+//! A line ends in CRLF; a line feed alone ends the session, because two programs
+//! that disagree about where a line ends disagree about what was said. Lines are
+//! told as they came, but for what AUTH carries: its lines, and lines that come
+//! behind it and are no command, because some clients send their name and
+//! password blindly, whatever they were answered.
+
+use super::{Demand, Policy, Session, State};
+use crate::smtp::command::{Wrong, parse};
+use crate::smtp::reply::Reply;
+use crate::smtp::words::BareNewline;
+use std::borrow::Cow;
+
+/// What stands in the log for what it must not show.
+const HIDDEN: &[u8] = b"***";
+
+/// Mechanisms that clients ask for. Other words behind AUTH are not shown: they
+/// may be a name or a password in the wrong place.
+const MECHANISMS: &[&str] = &[
+    "PLAIN",
+    "LOGIN",
+    "CRAM-MD5",
+    "EXTERNAL",
+    "DIGEST-MD5",
+    "SCRAM-SHA-1",
+    "SCRAM-SHA-256",
+    "NTLM",
+    "GSSAPI",
+    "XOAUTH2",
+    "OAUTHBEARER",
+];
+
+impl Session {
+    /// Gives away the command lines that were read since the last call, as the
+    /// protocol log shows them, and whether there were any.
+    pub fn tell(&mut self, mut line: impl FnMut(&str)) -> bool {
+        let mut lines = self.heard.split(|byte| *byte == b'\n');
+        lines.next_back();
+        lines.for_each(|text| line(&self.discreet(&String::from_utf8_lossy(text))));
+        let has_heard = !self.heard.is_empty();
+        self.heard.clear();
+        // A large group of commands leaves no large buffer behind.
+        self.heard.shrink_to(256);
+        has_heard
+    }
+
+    /// A command or reply of this group without the recipients that hold secrets.
+    pub fn discreet<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let hide = |text: Cow<'t, str>, secret: &String| match text.contains(secret.as_str()) {
+            true => Cow::Owned(text.replace(secret.as_str(), "***")),
+            false => text,
+        };
+        self.secrets.iter().fold(Cow::Borrowed(text), hide)
+    }
+
+    /// Takes one line, and says how many octets it had; none when it is not complete.
+    pub(super) fn take_line(
+        &mut self,
+        input: &[u8],
+        policy: &dyn Policy,
+        out: &mut Vec<u8>,
+    ) -> (usize, Demand) {
+        // The first octet of a TLS record that carries a handshake.
+        if input.first() == Some(&0x16) {
+            self.hear(b"(TLS handshake)");
+            self.end(Reply::new(554, (5, 1), "TLS is not spoken here"), out);
+            return (input.len(), Demand::Read);
+        }
+        let most = self.longest_line(input);
+        let Some(feed) = memchr::memchr(b'\n', input.get(..most).unwrap_or(input)) else {
+            if input.len() < most {
+                return (0, Demand::Read);
+            }
+            self.hear(b"(a line that is too long)");
+            self.end(Reply::new(500, (5, 2), "line too long"), out);
+            return (input.len(), Demand::Read);
+        };
+        let line = input.get(..feed).unwrap_or_default();
+        let demand = match line.strip_suffix(b"\r") {
+            Some(line) => self.execute(line, policy, out),
+            None if self.terms.bare_newline == BareNewline::Lf => self.execute(line, policy, out),
+            None => {
+                self.hear_line(line);
+                self.end(Reply::new(500, (5, 2), "bare LF in a command; lines end in CRLF"), out);
+                Demand::Read
+            }
+        };
+        (feed + 1, demand)
+    }
+
+    /// Octets that the line at the beginning of `input` may have.
+    fn longest_line(&self, input: &[u8]) -> usize {
+        let limits = &self.terms.limits;
+        let is_auth = input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        match self.state {
+            State::Authenticating(_) => limits.auth_line,
+            _ if is_auth => limits.auth_line,
+            _ => limits.command_line,
+        }
+    }
+
+    fn execute(&mut self, line: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
+        self.hear_line(line);
+        if let State::Authenticating(exchange) = &mut self.state {
+            let step = exchange.answer(line);
+            return self.go_on(step, out);
+        }
+        let data_refused = std::mem::take(&mut self.data_refused);
+        match parse(line) {
+            Ok(command) => self.perform(command, policy, out),
+            Err(wrong) => {
+                self.reply(wrong.reply(), out);
+                // Mail data that was sent without waiting for the 354.
+                if data_refused && matches!(wrong, Wrong::Unknown | Wrong::Characters) {
+                    self.close();
+                }
+                Demand::Read
+            }
+        }
+    }
+
+    /// Notes a line as the log may show it.
+    fn hear_line(&mut self, line: &[u8]) {
+        let is_answer = matches!(self.state, State::Authenticating(_)) && line != b"*";
+        let is_blind = || matches!(parse(line), Err(Wrong::Unknown | Wrong::Characters));
+        if is_answer || self.is_wary && auth_shown(line).is_none() && is_blind() {
+            return self.hear(HIDDEN);
+        }
+        let shown = auth_shown(line);
+        self.is_wary = shown.is_some();
+        self.hear(shown.as_deref().unwrap_or(line));
+    }
+
+    pub(super) fn hear(&mut self, line: &[u8]) {
+        self.heard.extend_from_slice(line);
+        self.heard.push(b'\n');
+    }
+}
+
+/// What may be seen of a line that is AUTH, or was meant to be.
+fn auth_shown(line: &[u8]) -> Option<Vec<u8>> {
+    let (verb, rest) = line.trim_ascii_start().split_at_checked(4)?;
+    if !verb.eq_ignore_ascii_case(b"AUTH") {
+        return None;
+    }
+    let mut words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).peekable();
+    let is_mechanism = |word: &&[u8]| {
+        let is_this = |name: &&str| name.as_bytes().eq_ignore_ascii_case(word);
+        rest.starts_with(b" ") && MECHANISMS.iter().any(is_this)
+    };
+    let mut shown = verb.to_vec();
+    if let Some(mechanism) = words.next_if(is_mechanism) {
+        shown.push(b' ');
+        shown.extend_from_slice(mechanism);
+    }
+    if words.next().is_some() {
+        shown.push(b' ');
+        shown.extend_from_slice(HIDDEN);
+    }
+    Some(shown)
+}

@@ -1,0 +1,77 @@
+//! The end of mail data, and how it is answered.
+//!
+//! SMTP answers once. LMTP answers for each recipient that was taken, in their
+//! order (RFC 2033 section 4.2), also when the whole message is refused. A
+//! message is kept for all of its recipients or for none, so the answers differ
+//! in their ids only: SMTP names the message, LMTP the post that the recipient's
+//! own reply stands for.
+
+use super::{Demand, Session, State};
+use crate::envelope::{Envelope, Refusal};
+use crate::post::{MessageId, PostId};
+use crate::smtp::receive::Fault;
+use crate::smtp::reply::Reply;
+use std::fmt::Display;
+
+impl Session {
+    /// Takes mail data, and says how many octets of the input were part of it.
+    pub(super) fn take_data(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Demand) {
+        let State::Data(receiver) = &mut self.state else { return (0, Demand::Read) };
+        let Some(used) = receiver.push(input) else { return (input.len(), Demand::Read) };
+        let length = receiver.length();
+        self.hear(format!("(message data, {length} bytes)").as_bytes());
+        let State::Data(receiver) = std::mem::replace(&mut self.state, State::Ready) else {
+            return (used, Demand::Read);
+        };
+        let transaction = std::mem::take(&mut self.transaction);
+        self.answers = if self.speaks_lmtp() { transaction.recipients.len() } else { 1 };
+        match receiver.finish() {
+            Ok(data) => {
+                self.state = State::Admitting;
+                let envelope = Envelope {
+                    client: self.client.clone(),
+                    reverse_path: transaction.reverse_path,
+                    recipients: transaction.recipients,
+                };
+                return (used, Demand::Admit(Box::new(envelope), data));
+            }
+            Err(fault) => self.faulty(fault, out),
+        }
+        (used, Demand::Read)
+    }
+
+    fn faulty(&mut self, fault: Fault, out: &mut Vec<u8>) {
+        let (code, status, text) = match fault {
+            Fault::TooLarge => (552, (3, 4), "message too large"),
+            Fault::HeaderTooLarge => (552, (3, 4), "header section too large"),
+            Fault::NoMemory => (452, (3, 1), "no memory for the message now, try again"),
+            Fault::BareNewline => (554, (6, 0), "bare CR, bare LF or NUL in the message"),
+        };
+        self.answer(Reply::new(code, status, text), out);
+        if fault == Fault::BareNewline {
+            self.close();
+        }
+    }
+
+    pub(super) fn accepted(&mut self, message: MessageId, out: &mut Vec<u8>) {
+        self.patience.restore();
+        for number in 1..=self.answers {
+            // Beyond that number there are no posts.
+            let number = if self.answers == 1 { 0 } else { u16::try_from(number).unwrap_or(u16::MAX) };
+            let id = PostId { message, number };
+            Reply::new(250, (0, 0), format_args!("Message received and queued as {id}.")).write(out);
+        }
+    }
+
+    pub(super) fn refused(&mut self, refusal: &Refusal, out: &mut Vec<u8>) {
+        self.answer(Reply::from(refusal), out);
+    }
+
+    /// The same reply as often as one is awaited; if it is an error, it is one.
+    fn answer<T: Display>(&mut self, reply: Reply<T>, out: &mut Vec<u8>) {
+        for _ in 1..self.answers {
+            reply.write(out);
+        }
+        self.reply(reply, out);
+    }
+}
