@@ -86,12 +86,14 @@ impl Gateway {
         let delivery = options::delivery(&config, &addresses);
         parts.spawn(deliver::run(Arc::clone(&shared), delivery, log.clone(), stopped.clone()));
         let ids = Arc::new(Ids::above(spool.newest()));
-        let crowd = smtp::Crowd::default();
+        let directory = || config.server.data_dir.clone();
+        let common =
+            options::common(&config).map_err(|error| StartError::Spool(OpenError::Io(directory(), error)))?;
         for (socket, listener) in listeners.into_iter().zip(&config.listeners.0) {
             let compose = Arc::new(options::compose(&config, listener).map_err(StartError::Route)?);
-            let intake = options::intake(&config, &addresses);
+            let intake = options::intake(&config, &addresses, &common);
             let door = Intake::new(intake, compose, Arc::clone(&shared), Arc::clone(&ids));
-            let options = Arc::new(options::smtp(&config, listener, crowd.clone()));
+            let options = Arc::new(options::smtp(&config, listener, &common));
             parts.spawn(smtp::serve(socket, options, Arc::new(door), log.clone(), stopped.clone()));
         }
         let shutdown_timeout = config.server.shutdown_timeout;

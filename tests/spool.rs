@@ -8,6 +8,7 @@ use bytes::Bytes;
 use postgate::post::{
     Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
 };
+use postgate::spool::disk::Reserve;
 use postgate::spool::embedded::{Embedded, OpenError, Options};
 use postgate::spool::{Claim, Committed, Health, Settlement, Spool, SpoolError};
 use postgate::tenant::Tenant;
@@ -122,7 +123,11 @@ conformance!(
 );
 
 fn options(directory: &Path) -> Options {
-    Options { segment: 1 << 20, least_percent: 0, least_room: 0, ..Options::at(directory.join("spool")) }
+    Options {
+        segment: 1 << 20,
+        reserve: Reserve { octets: 0, percent: 0 },
+        ..Options::at(directory.join("spool"))
+    }
 }
 
 /// Nothing is indexed in memory.

@@ -9,8 +9,12 @@ use crate::intake;
 use crate::post::Field;
 use crate::protocol_log;
 use crate::smtp;
+use crate::spool::disk::Reserve;
 use crate::spool::embedded;
+use crate::spool::spill::SpillDirectory;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Octets as the machine counts them.
 fn octets(size: Size) -> usize {
@@ -22,8 +26,34 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+/// What connections have in common, whatever listener they came to.
+#[derive(Clone)]
+pub(super) struct Common {
+    /// Counts them.
+    pub crowd: smtp::Crowd,
+    /// Where their large messages go.
+    pub spills: Arc<SpillDirectory>,
+    /// Memory for composing.
+    pub turns: intake::Turns,
+}
+
+/// The part of `data_memory` for what is still being received; the rest is for
+/// composing, which holds whole messages.
+fn receiving_memory(config: &Config) -> usize {
+    octets(config.limits.data_memory) / 4
+}
+
+/// What all connections share; large messages go to temporary files in the spool.
+pub(super) fn common(config: &Config) -> io::Result<Common> {
+    let spool = spool(config);
+    let spills = SpillDirectory::at(&spool.directory.join("tmp"), spool.reserve)?;
+    let composing = octets(config.limits.data_memory) - receiving_memory(config);
+    let turns = intake::Turns::of(composing);
+    Ok(Common { crowd: smtp::Crowd::default(), spills: Arc::new(spills), turns })
+}
+
 /// For one listener.
-pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> smtp::Options {
+pub(super) fn smtp(config: &Config, listener: &Listener, common: &Common) -> smtp::Options {
     let limits = &config.limits;
     smtp::Options {
         hostname: config.server.hostname.clone(),
@@ -40,7 +70,7 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
             connections: count(limits.connections),
             connections_per_address: count(limits.connections_per_address),
             new_per_minute: count(limits.connection_rate.count),
-            data_memory: octets(limits.data_memory),
+            data_memory: receiving_memory(config),
             ..smtp::Limits::default()
         },
         timeouts: smtp::Timeouts {
@@ -56,14 +86,16 @@ pub(super) fn smtp(config: &Config, listener: &Listener, crowd: smtp::Crowd) -> 
             config::BareNewline::Normalize | config::BareNewline::Lf => smtp::BareNewline::Normalize,
         },
         lf_networks: listener.lf_networks.clone(),
-        crowd,
+        crowd: common.crowd.clone(),
+        spills: Some(Arc::clone(&common.spills)),
         ..smtp::Options::default()
     }
 }
 
 /// For the door; `own` are the gateway's listeners.
-pub(super) fn intake(config: &Config, own: &[SocketAddr]) -> intake::Options {
+pub(super) fn intake(config: &Config, own: &[SocketAddr], common: &Common) -> intake::Options {
     intake::Options {
+        turns: common.turns.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
         egress: egress(config, own),
         ..intake::Options::default()
@@ -157,9 +189,10 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
     // middle of one.
     let least_room = config.limits.message_size.0.saturating_mul(3) / 2;
     let defaults = embedded::Options::at(config.server.data_dir.join("spool"));
+    let reserve = Reserve { octets: least_room.max(defaults.reserve.octets), ..defaults.reserve };
     embedded::Options {
         flush_interval: config.spool.flush_interval,
-        least_room: least_room.max(defaults.least_room),
+        reserve,
         retain_failed: config.retention.failed,
         ..defaults
     }

@@ -102,8 +102,9 @@ fn limits(config: &Config, root: &mut Section<'_>) {
     if has_size_limit && limits.header_size > limits.message_size {
         section.complain("header_size", "larger than a message may be; lower it or raise message_size");
     }
-    if limits.data_memory < limits.message_size {
-        section.complain("data_memory", "smaller than one message may be; raise it or lower message_size");
+    // A quarter of it is for what is being received.
+    if limits.data_memory.0 / 4 < limits.header_size.0 {
+        section.complain("data_memory", "less than four header sections; raise it or lower header_size");
     }
     if limits.connections_per_address > limits.connections {
         section

@@ -185,7 +185,7 @@ fn follow(section: &Section<'_>, limits: &mut Limits) {
         limits.header_size = limits.header_size.min(limits.message_size);
     }
     if !section.has("data_memory") {
-        limits.data_memory = limits.data_memory.max(limits.message_size);
+        limits.data_memory = limits.data_memory.max(Size(limits.header_size.0.saturating_mul(4)));
     }
     if !section.has("connections_per_address") {
         limits.connections_per_address = limits.connections_per_address.min(limits.connections);

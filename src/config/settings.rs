@@ -154,7 +154,8 @@ pub struct Limits {
     pub connection_rate: Rate,
     /// Octets of a command line, its line end included.
     pub command_line: Size,
-    /// Octets of mail data in memory over all connections.
+    /// Octets of memory for mail data that is received or composed, over all
+    /// connections.
     pub data_memory: Size,
     /// Errors of a client after which its replies are delayed.
     pub slow_after_errors: u32,

@@ -8,12 +8,14 @@
 
 mod logins;
 mod tenants;
+mod turns;
 
 pub use logins::{Logins, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
+pub use turns::Turns;
 
 use crate::clock::{self, Ids};
-use crate::compose::{self, Endpoint, HeaderControl, Receipt};
+use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
 use crate::envelope::{Client, Envelope, Login, Refusal, Target};
 use crate::network::Network;
@@ -22,15 +24,13 @@ use crate::smtp::auth::Credentials;
 use crate::smtp::session::Policy;
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
+use bytes::Bytes;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use turns::Turn;
 
 /// Messages from this size on are composed where they hold nobody up; every
 /// recipient counts, as each may have a document of its own.
 const LARGE: usize = 128 * 1024;
-/// How many of them are composed and committed at a time: each can take several
-/// times its size, and what is still received has a budget of its own.
-const LARGE_AT_A_TIME: usize = 2;
 
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +47,8 @@ pub struct Options {
     pub plaintext_auth: Allowance,
     /// Whether CRAM-MD5 is offered, for users whose password can be recovered.
     pub cram_md5: Allowance,
+    /// Memory for composing; the same for all doors.
+    pub turns: Turns,
 }
 
 /// Whether something risky is allowed.
@@ -65,7 +67,6 @@ pub struct Intake {
     compose: Arc<compose::Options>,
     spool: Arc<dyn Spool>,
     ids: Arc<Ids>,
-    large: Semaphore,
 }
 
 impl Intake {
@@ -76,35 +77,60 @@ impl Intake {
         spool: Arc<dyn Spool>,
         ids: Arc<Ids>,
     ) -> Intake {
-        Intake { options, compose, spool, ids, large: Semaphore::new(LARGE_AT_A_TIME) }
+        Intake { options, compose, spool, ids }
     }
 
     /// Composes and commits a message; its id, or that of the earlier message
     /// with the same idempotency key. Nothing is kept of a message that is
     /// refused.
     pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<MessageId, Refusal> {
-        let MailData::Memory(data) = data;
-        let is_large = data.len().saturating_mul(envelope.recipients.len()) >= LARGE;
-        // Kept until the commit; fails never, as nobody closes the semaphore.
-        let _turn = if is_large { self.large.acquire().await.ok() } else { None };
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
-        let composed = if !is_large {
-            compose::compose(&self.compose, &envelope, receipt, data)
-        } else {
-            let options = Arc::clone(&self.compose);
-            let compose = move || compose::compose(&options, &envelope, receipt, data);
-            let composed = tokio::task::spawn_blocking(compose).await;
-            composed.unwrap_or_else(|_| Err(Refusal::new(451, (3, 0), "the message could not be composed")))
+        let is_large = data.octets().saturating_mul(envelope.recipients.len()) >= LARGE;
+        // Kept until the commit.
+        let (composed, mut turn) = match data {
+            MailData::Memory(data) if !is_large => {
+                (compose::compose(&self.compose, &envelope, receipt, data), Turn::none())
+            }
+            data => self.compose_large(envelope, receipt, data).await,
         };
         let composition = composed?;
         for remark in &composition.remarks {
             tracing::info!(message = %receipt.message, "{remark}");
         }
+        turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
         match self.spool.commit(composition.admission).await {
             Ok(Committed::Kept) => Ok(receipt.message),
             Ok(Committed::Repeated(earlier)) => Ok(earlier),
             Err(error) => Err(refusal(&error)),
         }
+    }
+
+    /// Waits for a turn and composes off the runtime's threads.
+    async fn compose_large(
+        &self,
+        envelope: Envelope,
+        receipt: Receipt,
+        data: MailData,
+    ) -> (Result<Composition, Refusal>, Turn) {
+        let turn = self.options.turns.take(self.weight(data.octets(), envelope.recipients.len())).await;
+        let options = Arc::clone(&self.compose);
+        let compose = move || {
+            let unread = |error| {
+                tracing::error!(%error, "a temporary file cannot be read back");
+                Refusal::new(451, (3, 0), "the message could not be read back; try again later")
+            };
+            compose::compose(&options, &envelope, receipt, data.read().map_err(unread)?)
+        };
+        let composed = tokio::task::spawn_blocking(compose).await;
+        let died = |_| Err(Refusal::new(451, (3, 0), "the message could not be composed"));
+        (composed.unwrap_or_else(died), turn)
+    }
+
+    /// What composing takes: the message, what is decoded of it, and for each
+    /// recipient a document that says some of it twice or in base64.
+    fn weight(&self, octets: usize, recipients: usize) -> usize {
+        let whole = octets.saturating_mul(2);
+        whole.saturating_add(whole.saturating_mul(recipients).min(self.compose.limits.composed_octets))
     }
 
     /// Whether the credentials are right, and whose they are.

@@ -12,6 +12,7 @@
 mod arrival;
 mod connection;
 mod connections;
+mod data;
 mod proxy;
 mod socket;
 mod tls;
@@ -35,7 +36,7 @@ use crate::intake::Intake;
 use crate::network::Network;
 use crate::post::MessageId;
 use crate::protocol_log::ProtocolLog;
-use crate::spool::spill::MailData;
+use crate::spool::spill::{MailData, SpillDirectory};
 use auth::Credentials;
 use std::future::Future;
 use std::io;
@@ -77,6 +78,8 @@ pub struct Options {
     pub trusted_proxies: Vec<Network>,
     /// Counts the connections; clones of the options count together.
     pub crowd: Crowd,
+    /// Where large messages wait for their end; `None`: they stay in memory.
+    pub spills: Option<Arc<SpillDirectory>>,
 }
 
 impl Default for Options {
@@ -94,6 +97,7 @@ impl Default for Options {
             lf_networks: Vec::new(),
             trusted_proxies: Vec::new(),
             crowd: Crowd::default(),
+            spills: None,
         }
     }
 }
