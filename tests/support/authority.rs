@@ -30,6 +30,8 @@ pub struct Issued {
 impl Authority {
     pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Not to be taken for another authority of the same name.
+        params.distinguished_name.push(DnType::CommonName, format!("Authority {}", fastrand::u64(..)));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let issuer = CertifiedIssuer::self_signed(params, key).unwrap();

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -223,15 +223,13 @@ pub async fn within<F: Future>(future: F) -> F::Output {
 /// What a log has said until something stands in it.
 pub async fn until(lines: &Receiver<String>, wanted: &str) -> String {
     let mut text = String::new();
-    within(async {
-        loop {
-            text.extend(lines.try_iter());
-            if text.contains(wanted) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    let start = Instant::now();
+    loop {
+        text.extend(lines.try_iter());
+        if text.contains(wanted) {
+            return text;
         }
-    })
-    .await;
-    text
+        assert!(start.elapsed() < DEADLINE, "waited in vain for {wanted:?}: {text}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
