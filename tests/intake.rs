@@ -5,7 +5,7 @@ use bytes::Bytes;
 use postgate::clock::Ids;
 use postgate::compose::{self, HeaderControl, Payload, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
-use postgate::intake::{Intake, Options};
+use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId};
 use postgate::spool::{Claim, Claimed, Committed, Doorbell, Health, Later, Settlement, Spool};
 use postgate::tenant::Tenant;
@@ -84,8 +84,11 @@ async fn large_messages_take_turns_and_small_ones_pass_them() {
     let spool = Arc::new(Stuck::default());
     let compose = Arc::new(compose::Options { routes: vec![route()], ..compose::Options::default() });
     let ids = Arc::new(Ids::above(MessageId(0)));
+    // Room for one that is composed (four times its size) beside one that waits
+    // for the spool (its text stands in the document twice).
+    let options = Options { turns: Turns::of(1_600_000), ..Options::default() };
     let shared: Arc<dyn Spool> = Arc::clone(&spool) as Arc<dyn Spool>;
-    let door = Arc::new(Intake::new(Options::default(), compose, shared, ids));
+    let door = Arc::new(Intake::new(options, compose, shared, ids));
     let admit = |octets: usize, recipients| {
         let (door, data) = (Arc::clone(&door), Bytes::from(vec![b'x'; octets]));
         tokio::spawn(async move { door.admit(envelope(recipients), data.into()).await })
@@ -101,7 +104,8 @@ async fn large_messages_take_turns_and_small_ones_pass_them() {
     };
     let (soon, long) = (Duration::from_secs(10), Duration::from_millis(500));
     let first = admit(200 * 1024, 1);
-    let _others: Vec<_> = (0..3).flat_map(|_| [admit(200 * 1024, 1), admit(2 * 1024, 100)]).collect();
+    let _others: Vec<_> =
+        [(200, 1), (200, 1), (2, 100)].map(|(kib, recipients)| admit(kib * 1024, recipients)).into();
     reached(2, soon).await.unwrap();
     let _small = admit(10, 1);
     reached(3, soon).await.unwrap();

@@ -338,7 +338,7 @@ async fn errors_slow_a_client_down() {
 #[tokio::test]
 async fn memory_for_mail_data_has_one_budget() {
     let mut options = Options::default();
-    options.limits.data_memory = 200_000;
+    options.limits.data_memory = 300_000;
     let front = Front::start(options).await;
     let mut greedy = front.guest().await;
     greedy.begin_data().await;

@@ -6,7 +6,8 @@
 //! whole command has a deadline, mail data a least speed, a reply must be taken.
 
 use super::Front;
-use super::connections::{Loan, Place};
+use super::connections::Place;
+use super::data::Incoming;
 use super::session::{Answer, Demand, Dismissal, Policy, Session};
 use super::wire::{Early, Raw, Wire};
 use super::words::TlsUse;
@@ -47,7 +48,7 @@ pub(super) struct Connection {
     session: Session,
     transcript: Transcript,
     out: Vec<u8>,
-    loan: Loan,
+    data: Incoming,
     pace: Pace,
     is_quiet: bool,
     _place: Place,
@@ -114,7 +115,7 @@ impl Connection {
             session: transcript.name().to_owned(),
         };
         let session = Session::new(front.terms(address), client);
-        let loan = Loan::new(&front.options.crowd);
+        let data = Incoming::new(&front.options.crowd, front.options.spills.clone());
         let pace = Pace { since: Instant::now(), octets: 0, of: Of::Command };
         Connection {
             front,
@@ -122,7 +123,7 @@ impl Connection {
             session,
             transcript,
             out: Vec::new(),
-            loan,
+            data,
             pace,
             is_quiet: false,
             _place: place,
@@ -185,7 +186,10 @@ impl Connection {
         loop {
             self.note_commands();
             match demand {
-                Demand::Read => return self.flush().await,
+                Demand::Read => {
+                    self.data.keep_up(&mut self.session, &self.front.options.limits).await;
+                    return self.flush().await;
+                }
                 Demand::Close => {
                     self.flush().await?;
                     return Err(End::Closed);
@@ -202,13 +206,14 @@ impl Connection {
                     demand = self.session.resolve(answer, &*door, &mut self.out);
                     self.pace.since = Instant::now();
                 }
-                Demand::Admit(envelope, data) => {
+                Demand::Admit(envelope, rest) => {
                     let door = Arc::clone(&self.front.door);
-                    let answer = match door.admit(*envelope, data.into()).await {
-                        Ok(id) => Answer::Accepted(id),
-                        Err(refusal) => Answer::Refused(refusal),
+                    let admitted = match self.data.finish(rest, &self.front.options.limits).await {
+                        Ok(data) => door.admit(*envelope, data).await,
+                        Err(refusal) => Err(refusal),
                     };
-                    self.loan.end();
+                    let answer = admitted.map_or_else(Answer::Refused, Answer::Accepted);
+                    self.data.forget();
                     demand = self.session.resolve(answer, &*door, &mut self.out);
                     self.pace.since = Instant::now();
                 }
@@ -273,11 +278,6 @@ impl Connection {
         }
         if self.session.is_receiving() {
             self.pace.octets += input.len() as u64;
-            let octets = self.session.held() + input.len();
-            if !self.loan.raise(octets, &self.front.options.limits) {
-                self.session.overload();
-                self.loan.end();
-            }
         }
         let policy: &dyn Policy = &*self.front.door;
         Poll::Ready(Ok(self.session.feed(input, policy, &mut self.out)))
@@ -295,7 +295,7 @@ impl Connection {
         }
         if of == Of::Command && !self.session.is_in_transaction() {
             // A message that was refused at its end holds nothing any more.
-            self.loan.end();
+            self.data.forget();
         }
     }
 

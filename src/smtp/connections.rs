@@ -176,6 +176,19 @@ impl Loan {
         true
     }
 
+    /// What may still be lent, this loan included.
+    pub(super) fn left(&self, limits: &Limits) -> usize {
+        let lent = self.crowd.0.memory.load(Ordering::Relaxed);
+        limits.data_memory.saturating_sub(lent.saturating_sub(self.octets))
+    }
+
+    /// Gives back all but so many octets.
+    pub(super) fn lower(&mut self, octets: usize) {
+        let less = self.octets.saturating_sub(octets);
+        self.crowd.0.memory.fetch_sub(less, Ordering::Relaxed);
+        self.octets -= less;
+    }
+
     /// Gives everything back.
     pub(super) fn end(&mut self) {
         self.crowd.0.memory.fetch_sub(std::mem::take(&mut self.octets), Ordering::Relaxed);
@@ -254,8 +267,12 @@ mod tests {
         assert!(first.raise(60, &limits) && second.raise(40, &limits));
         assert!(first.raise(50, &limits), "less is no more");
         assert!(!second.raise(41, &limits));
+        assert_eq!((first.left(&limits), second.left(&limits)), (60, 40));
         drop(first);
         assert!(second.raise(100, &limits));
+        second.lower(70);
+        second.lower(90);
+        assert_eq!((second.octets, second.left(&limits)), (70, 100));
         second.end();
         assert_eq!(crowd.0.memory.load(Ordering::Relaxed), 0);
     }

@@ -6,13 +6,17 @@
 //! in it is ever taken for commands. Only [`BareNewline::Lf`] takes LF for a line
 //! end. The receiver starts as if after CRLF: `.` CRLF is an empty message.
 //!
-//! Invariants: any split of the input gives the same result. Octets are copied
-//! once, in pieces as long as a line. Of several faults the size is told, else
+//! Invariants: any split of the input gives the same result, and so does giving
+//! away what was received before the end. Octets are copied once, in pieces as
+//! long as a line, into a buffer whose capacity is a power of two. Of several faults the size is told, else
 //! the first one. Lines are searched with `memchr`: it finds line ends four times
 //! as fast as a loop over the octets.
 
 use super::words::{BareNewline, Limits};
 use bytes::Bytes;
+
+/// Octets of the buffer that a message begins with.
+const SMALLEST: usize = 512;
 
 /// Why a message that was read to its end is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,7 @@ impl Receiver {
         let header = Header {
             open: true,
             line_start: 0,
+            given: 0,
             fields: 0,
             octets: limits.header,
             most: limits.header_fields,
@@ -100,9 +105,22 @@ impl Receiver {
         None
     }
 
-    /// Octets of message data kept in memory.
+    /// Octets of memory that the message takes.
     pub fn held(&self) -> usize {
-        self.kept.len()
+        self.kept.capacity()
+    }
+
+    /// Gives away what was received since the last time; none of it is in
+    /// [`Receiver::finish`] again. A line of the header section stays until it is
+    /// whole. `None` when nothing of this message is kept any more.
+    pub fn draw(&mut self) -> Option<Vec<u8>> {
+        if self.fault.is_some() {
+            return None;
+        }
+        let behind = if self.header.open { self.kept.split_off(self.header.line_start) } else { Vec::new() };
+        self.header.given += self.kept.len();
+        self.header.line_start = 0;
+        Some(std::mem::replace(&mut self.kept, behind))
     }
 
     /// Octets of the message so far, kept or not.
@@ -115,7 +133,7 @@ impl Receiver {
         self.blame(Fault::NoMemory);
     }
 
-    /// The message, or why it is not taken.
+    /// The message, as far as it was not given away, or why it is not taken.
     pub fn finish(self) -> Result<Bytes, Fault> {
         match self.fault {
             Some(fault) => Err(fault),
@@ -156,6 +174,7 @@ impl Receiver {
         let Some((b'\n', body)) = line.split_last() else {
             self.keep(line);
             self.after_cr = line.last() == Some(&b'\r');
+            self.look_at_unfinished_line();
             return;
         };
         let is_whole = body.last().map_or(self.after_cr, |last| *last == b'\r');
@@ -174,12 +193,29 @@ impl Receiver {
         }
     }
 
+    /// A line beyond all that a header section may have is judged before its end:
+    /// a body without a blank line before it may be one line.
+    fn look_at_unfinished_line(&mut self) {
+        let line = self.kept.len().saturating_sub(self.header.line_start);
+        if self.header.open && self.fault.is_none() && line > self.header.octets {
+            let admitted = self.header.admits_line(&self.kept);
+            if !admitted {
+                self.blame(Fault::HeaderTooLarge);
+            }
+        }
+    }
+
     fn keep(&mut self, octets: &[u8]) {
         self.length += octets.len();
         if self.length > self.limit {
             self.blame(Fault::TooLarge);
         }
         if self.fault.is_none() {
+            let needed = self.kept.len() + octets.len();
+            if needed > self.kept.capacity() {
+                let capacity = needed.next_power_of_two().max(SMALLEST);
+                self.kept.reserve_exact(capacity - self.kept.len());
+            }
             self.kept.extend_from_slice(octets);
         }
     }
@@ -225,7 +261,10 @@ fn has_lone(line: &[u8], after_cr: bool) -> bool {
 #[derive(Debug)]
 struct Header {
     open: bool,
+    /// Where the current line begins in what is kept.
     line_start: usize,
+    /// Octets that were given away.
+    given: usize,
     fields: usize,
     octets: usize,
     most: usize,
@@ -242,7 +281,7 @@ impl Header {
             self.open = false;
             return true;
         }
-        self.fields <= self.most && kept.len() <= self.octets
+        self.fields <= self.most && self.given + kept.len() <= self.octets
     }
 }
 
@@ -256,136 +295,4 @@ fn is_field(line: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Received = Result<Vec<u8>, Fault>;
-
-    /// The message, and everything behind the end of its data.
-    fn receive(
-        input: &[u8],
-        limits: &Limits,
-        mode: BareNewline,
-        piece: usize,
-    ) -> Option<(Received, Vec<u8>)> {
-        let mut receiver = Receiver::new(limits, mode);
-        let mut at = 0;
-        for piece in input.chunks(piece.max(1)) {
-            if let Some(used) = receiver.push(piece) {
-                let received = receiver.finish().map(|bytes| bytes.to_vec());
-                return Some((received, input[at + used..].to_vec()));
-            }
-            at += piece.len();
-        }
-        None
-    }
-
-    fn every_split(input: &[u8], limits: &Limits, mode: BareNewline) -> Option<(Received, Vec<u8>)> {
-        let whole = receive(input, limits, mode, input.len());
-        for piece in 1..input.len().min(12) {
-            assert_eq!(receive(input, limits, mode, piece), whole, "{:?} by {piece}", input.escape_ascii());
-        }
-        whole
-    }
-
-    #[test]
-    fn dots_and_line_ends() {
-        use BareNewline::{Lf, Normalize};
-        let rows: &[(BareNewline, &str, &str, &str)] = &[
-            (Normalize, ".\r\n", "", ""),
-            (Normalize, "a\r\n.\r\nQUIT\r\n", "a\r\n", "QUIT\r\n"),
-            (Normalize, "..\r\n.x\r\n...\r\n.\r\n", ".\r\nx\r\n..\r\n", ""),
-            (Normalize, "a\nb\r\n.\r\n", "a\r\nb\r\n", ""),
-            (Normalize, "a\n.\nb\r\n.\r\n", "a\r\n.\r\nb\r\n", ""),
-            (Normalize, "a\n.\r\nb\r\n.\r\n", "a\r\n.\r\nb\r\n", ""),
-            (Normalize, "a\n..\n.x\n..y\r\n.\r\n", "a\r\n.\r\n.x\r\n.y\r\n", ""),
-            (Normalize, "a\r\n.\nb\r\n.\r\n", "a\r\n\r\nb\r\n", ""),
-            (Normalize, "a\r.\r\nb\r\n.\r\n", "a\r.\r\nb\r\n", ""),
-            (Normalize, "a\r\n.\r\r\n.\r\n", "a\r\n\r\r\n", ""),
-            (Normalize, "a\r\r\n.\r\r\nb\r\n.\r\n", "a\r\r\n\r\r\nb\r\n", ""),
-            (Normalize, "a\r\n\0.\r\n.\0\r\n.\r\n", "a\r\n\0.\r\n\0\r\n", ""),
-            (Normalize, "\n.\r\n.\r\n", "\r\n.\r\n", ""),
-            (Lf, "a\n.\nQUIT\n", "a\r\n", "QUIT\n"),
-            (Lf, "a\r\n.\r\nQUIT", "a\r\n", "QUIT"),
-            (Lf, "a\n..\n.b\r\n.\r\n", "a\r\n.\r\nb\r\n", ""),
-        ];
-        for (mode, input, message, behind) in rows {
-            let expected = Some((Ok(message.as_bytes().to_vec()), behind.as_bytes().to_vec()));
-            assert_eq!(every_split(input.as_bytes(), &Limits::default(), *mode), expected, "{input:?}");
-        }
-        for unended in [".", ".\r", "a\n.\n", "a\n.\r\n", "a\r\n.\n", "a\r.\r\n", "a\r\n.\r\r\n"] {
-            assert_eq!(every_split(unended.as_bytes(), &Limits::default(), Normalize), None, "{unended:?}");
-        }
-    }
-
-    #[test]
-    fn refuse_finds_everything_bare_and_reads_to_the_true_end() {
-        let bare = [
-            "\n.\n",
-            "\n.\r\n",
-            "\r\n.\n",
-            "\r.\r\n",
-            "\r.\r",
-            "\r.\n",
-            "\n.\r",
-            "\r\n.\r",
-            "\r\n\0.\r\n",
-            "\r\n.\0\r\n",
-            "\r\n.\r\r\n",
-            "\r\r\n.\r\r\n",
-            "\n",
-            "\r",
-            "\0",
-        ];
-        for sequence in bare {
-            let input = format!("S: x\r\n\r\nouter{sequence}inner\r\n.\r\nrest");
-            let found = every_split(input.as_bytes(), &Limits::default(), BareNewline::Refuse);
-            assert_eq!(found, Some((Err(Fault::BareNewline), b"rest".to_vec())), "{sequence:?}");
-        }
-        let good = every_split(b"a\r\n..\r\n\r\n.\r\n", &Limits::default(), BareNewline::Refuse);
-        assert_eq!(good, Some((Ok(b"a\r\n.\r\n\r\n".to_vec()), Vec::new())));
-    }
-
-    #[test]
-    fn sizes_at_the_limit_and_one_past_it() {
-        let limits = Limits { message: 6, header: 10, header_fields: 2, ..Limits::default() };
-        let rows: &[(&str, Result<(), Fault>)] = &[
-            ("1234\r\n", Ok(())),
-            ("12345\r\n", Err(Fault::TooLarge)),
-            ("123\n4\r\n", Err(Fault::TooLarge)),
-            ("..234\r\n", Ok(())),
-        ];
-        for (data, expected) in rows {
-            let found = every_split(format!("{data}.\r\n").as_bytes(), &limits, BareNewline::Normalize);
-            assert_eq!(found.unwrap().0.map(|_| ()), *expected, "{data:?}");
-        }
-        let limits = Limits { message: 0, ..limits };
-        let rows: &[(&str, Result<(), Fault>)] = &[
-            ("a: 34567\r\n\r\nbody is no header: 1\r\n", Ok(())),
-            ("a: 345678\r\n\r\n", Err(Fault::HeaderTooLarge)),
-            ("a: 3\r\n 67\r\n8\r\n", Err(Fault::HeaderTooLarge)),
-            ("a:\r\nb:\r\n\r\nc:\r\n", Ok(())),
-            ("a:\r\nb:\r\nc:\r\n", Err(Fault::HeaderTooLarge)),
-            ("{\"event\":\"as long as it likes\"}\r\na:\r\nb:\r\nc:\r\n", Ok(())),
-            ("a:\r\nno header any more\r\nb:\r\nc:\r\n", Ok(())),
-        ];
-        for (data, expected) in rows {
-            let found = every_split(format!("{data}.\r\n").as_bytes(), &limits, BareNewline::Normalize);
-            assert_eq!(found.unwrap().0.map(|_| ()), *expected, "{data:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_taken_is_not_kept() {
-        let limits = Limits { message: 1000, ..Limits::default() };
-        let mut receiver = Receiver::new(&limits, BareNewline::Normalize);
-        assert_eq!(receiver.push(&[b'x'; 1001]), None);
-        assert_eq!((receiver.held(), receiver.length()), (0, 1001));
-        let mut receiver = Receiver::new(&limits, BareNewline::Normalize);
-        receiver.push(b"some");
-        receiver.overload();
-        assert_eq!(receiver.held(), 0);
-        assert_eq!(receiver.push(b"more\r\n.\r\n"), Some(9));
-        assert_eq!(receiver.finish(), Err(Fault::NoMemory));
-    }
-}
+mod tests;

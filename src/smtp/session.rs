@@ -200,9 +200,15 @@ impl Session {
         self.has_quit
     }
 
-    /// Octets of the current message's data that are in memory.
+    /// Octets of memory that the current message's data takes.
     pub fn held(&self) -> usize {
         if let State::Data(receiver) = &self.state { receiver.held() } else { 0 }
+    }
+
+    /// Gives away the data received since the last time; [`Demand::Admit`] brings
+    /// only the rest. `None` when nothing of a message is kept.
+    pub fn draw(&mut self) -> Option<Vec<u8>> {
+        if let State::Data(receiver) = &mut self.state { receiver.draw() } else { None }
     }
 
     /// Says that there is no memory for the current message.

@@ -28,7 +28,7 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable.
     fn sync_names(&self) -> io::Result<()>;
-    /// Free and total octets of the file system.
+    /// What is free of the file system.
     fn room(&self) -> io::Result<Room>;
 }
 
@@ -53,6 +53,39 @@ pub struct Room {
     pub free: u64,
     /// Octets in all.
     pub total: u64,
+    /// Files that can still be made.
+    pub free_files: u64,
+    /// Files in all; 0 on a file system that does not count them.
+    pub total_files: u64,
+}
+
+/// How much of a disk mail must leave free, so that what was taken can be
+/// delivered and noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// So many octets …
+    pub octets: u64,
+    /// … or this part of the disk, in percent, whichever is more; of the files too.
+    pub percent: u64,
+}
+
+impl Room {
+    /// Whether less is left than is to be kept free.
+    pub fn is_within(&self, reserve: &Reserve) -> bool {
+        let part = |total: u64| total / 100 * reserve.percent;
+        self.free < part(self.total).max(reserve.octets) || self.free_files < part(self.total_files)
+    }
+}
+
+/// What is left of the file system that holds `path`.
+pub fn room_at(path: &Path) -> io::Result<Room> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(Room {
+        free: stat.f_bavail * stat.f_frsize,
+        total: stat.f_blocks * stat.f_frsize,
+        free_files: stat.f_favail,
+        total_files: stat.f_files,
+    })
 }
 
 /// Most parts of one `pwritev` (IOV_MAX on Linux).
@@ -140,8 +173,7 @@ impl Disk for Directory {
     }
 
     fn room(&self) -> io::Result<Room> {
-        let stat = rustix::fs::statvfs(&self.path)?;
-        Ok(Room { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
+        room_at(&self.path)
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::appender::Appender;
 use super::catalog::{self, Catalog};
-use super::disk::{Directory, Disk};
+use super::disk::{Directory, Disk, Reserve};
 use super::index::Index;
 use super::job::Job;
 use super::keeper::{self, Keeper};
@@ -45,10 +45,8 @@ pub struct Options {
     pub segment: u64,
     /// Longest wait of a group for company, while many clients are at work.
     pub flush_interval: Duration,
-    /// With less free room than this, in octets, no mail is taken …
-    pub least_room: u64,
-    /// … or with less than this part of the disk, in percent.
-    pub least_percent: u64,
+    /// With less free room than this no mail is taken.
+    pub reserve: Reserve,
     /// Waiting posts that are indexed in memory, at 200 octets each; the backlog
     /// beyond is indexed on disk.
     pub indexed_in_memory: usize,
@@ -63,8 +61,7 @@ impl Options {
             directory,
             segment: 64 << 20,
             flush_interval: Duration::from_millis(2),
-            least_room: 40 << 20,
-            least_percent: 5,
+            reserve: Reserve { octets: 40 << 20, percent: 5 },
             indexed_in_memory: 150_000,
             retain_failed: Duration::from_secs(14 * 24 * 60 * 60),
         }
@@ -377,15 +374,12 @@ fn headless(
     file: Arc<dyn super::disk::DiskFile>,
 ) -> io::Result<Option<Segment>> {
     debug_assert_eq!(name, name_of(number), "the number is from the name");
-    let scan = super::segment::scan(&*file, number, super::segment::Extent::Open)?;
+    let header = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
+    let scan = super::segment::scan(&*file, &header, super::segment::Extent::Open)?;
     if scan.records.is_empty() {
         disk.remove(&name)?;
         return Ok(None);
     }
     tracing::error!(segment = %name, records = scan.records.len(), "a spool segment lost its header; its records are used");
-    Ok(Some(Segment {
-        header: Header { number, epoch: 0, previous_end: UNKNOWN_END, newest: 0 },
-        name,
-        file,
-    }))
+    Ok(Some(Segment { header, name, file }))
 }

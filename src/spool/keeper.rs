@@ -65,9 +65,8 @@ impl Keeper {
     /// Opens or closes the door by the room that is left.
     fn watch_room(&self) {
         let Ok(room) = self.shared.disk.room() else { return };
-        let least = self.shared.options.least_room.max(room.total / 100 * self.shared.options.least_percent);
         let is_failed = matches!(*self.shared.health.borrow(), Health::Failed(_));
-        if room.free < least {
+        if room.is_within(&self.shared.options.reserve) {
             self.shared.be(Health::Full);
         } else if !is_failed || self.can_write() {
             self.shared.be(Health::Open);
@@ -152,7 +151,7 @@ impl Keeper {
         let number = segment.header.number;
         let end = self.shared.segment(number + 1).map(|next| next.header.previous_end);
         let extent = end.filter(|end| *end != UNKNOWN_END).map_or(Extent::Open, Extent::Known);
-        let scan = segment::scan(&*segment.file, number, extent)?;
+        let scan = segment::scan(&*segment.file, &segment.header, extent)?;
         for found in scan.records {
             let Record::Accepted(accepted) = found.record else { continue };
             let from = super::catalog::Place { segment: number, offset: found.offset, share: 0 };

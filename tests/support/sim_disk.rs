@@ -179,7 +179,7 @@ impl Disk for SimDisk {
 
     fn room(&self) -> io::Result<Room> {
         let free = if self.lock().is_full { 0 } else { 1 << 40 };
-        Ok(Room { free, total: 1 << 40 })
+        Ok(Room { free, total: 1 << 40, free_files: 0, total_files: 0 })
     }
 }
 

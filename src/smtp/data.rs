@@ -1,0 +1,107 @@
+//! Mail data between its session and the door: how much of it stays in memory.
+//!
+//! A message stays in memory up to [`MOST`], which nearly all mail is below; what
+//! is larger goes to a temporary file in pieces of that size, large enough that
+//! neither the file system nor the change of threads costs much. While many
+//! messages come in at once each may hold less: a sixteenth of what is left of the
+//! budget, so thousands of slow clients slow each other down instead of being
+//! refused. A message is refused only when there is neither memory nor room on the
+//! disk for it; it is then read to its end, and takes nothing.
+
+use super::connections::{Crowd, Loan};
+use super::session::Session;
+use super::words::Limits;
+use crate::envelope::Refusal;
+use crate::spool::spill::{MailData, Spill, SpillDirectory};
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+
+/// Most octets of a message that stay in memory.
+const MOST: usize = 1 << 20;
+/// So much of a message may be in memory however little is left.
+const LEAST: usize = 32 << 10;
+/// The part of the memory left that one message may take.
+const SHARE: usize = 16;
+
+/// The data of the message that one connection receives.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    loan: Loan,
+    directory: Option<Arc<SpillDirectory>>,
+    spill: Option<Spill>,
+}
+
+impl Incoming {
+    /// Nothing yet. Without a `directory` all data stays in memory.
+    pub(super) fn new(crowd: &Crowd, directory: Option<Arc<SpillDirectory>>) -> Incoming {
+        Incoming { loan: Loan::new(crowd), directory, spill: None }
+    }
+
+    /// Keeps account of what the session holds; to be called after every read.
+    pub(super) async fn keep_up(&mut self, session: &mut Session, limits: &Limits) {
+        let held = session.held();
+        if held == 0 {
+            self.loan.end();
+            if self.spill.is_some() && session.draw().is_none() {
+                self.forget();
+            }
+            return;
+        }
+        let most = (self.loan.left(limits) / SHARE).clamp(LEAST, MOST);
+        let has_memory = self.loan.raise(held, limits);
+        if has_memory && (held <= most || self.directory.is_none()) {
+            return;
+        }
+        let octets = if self.directory.is_some() { session.draw() } else { None };
+        let is_kept = match octets.filter(|octets| !octets.is_empty()) {
+            Some(octets) => self.write(octets).await.is_ok(),
+            None => has_memory,
+        };
+        if is_kept {
+            self.loan.lower(session.held());
+        } else {
+            session.overload();
+            self.forget();
+        }
+    }
+
+    /// The whole message, of which the session had kept the `rest`. Refuses with
+    /// `452 4.3.1` when it cannot be kept.
+    pub(super) async fn finish(&mut self, rest: Bytes, limits: &Limits) -> Result<MailData, Refusal> {
+        if self.spill.is_none() && self.loan.raise(rest.len(), limits) {
+            return Ok(rest.into());
+        }
+        let written = self.write(rest.into()).await;
+        self.loan.end();
+        let data = self.spill.take().filter(|_| written.is_ok()).map(MailData::File);
+        data.ok_or_else(|| Refusal::new(452, (3, 1), "insufficient storage; try again later"))
+    }
+
+    /// The message is over: nothing of it is kept any more.
+    pub(super) fn forget(&mut self) {
+        self.loan.end();
+        if let Some(spill) = self.spill.take() {
+            // Freeing the blocks of a large file takes a while.
+            spawn_blocking(move || drop(spill));
+        }
+    }
+
+    /// Writes behind what is in the file; it is gone after an error.
+    async fn write(&mut self, octets: Vec<u8>) -> io::Result<()> {
+        let Some(directory) = self.directory.clone() else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        let spill = self.spill.take();
+        let write = move || {
+            let mut spill = spill.map_or_else(|| directory.begin(), Ok)?;
+            spill.append(&octets).map(|()| spill)
+        };
+        let written = spawn_blocking(write).await.unwrap_or_else(|died| Err(io::Error::other(died)));
+        self.spill = Some(written.inspect_err(|error| {
+            tracing::warn!(%error, "no temporary file for a large message; it is refused for now");
+        })?);
+        Ok(())
+    }
+}
