@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+import front
 import servers
 from servers import Bench, Broken, await_posts, load, own_time, resident, settle
 
@@ -36,6 +37,8 @@ OCTETS = number("OCTETS", 2048, 2048)
 SESSIONS = number("SESSIONS", 100, 100)
 BUDGET = number("BUDGET", 150, 20)
 PAYLOAD = os.environ.get("PAYLOAD", "json")
+IDLE = number("IDLE", 10000, 1000)
+SLOW = number("SLOW", 1000, 200)
 CONNECTIONS = 32
 SINKS = ("smtp-sink beside accepting", "smtp-sink beside delivering")
 # A message's own fields, which smtp-source adds to its payload.
@@ -159,6 +162,7 @@ def rounds(bench, found, postfix, smtp_sink, sink):
             (SINKS[0], lambda: accept_only(found, SINKS[0], smtp_sink)),
             (f"accept, {one}", lambda: accept(bench, found, one)),
             (f"accept, {other}", lambda: accept(bench, found, other)),
+            ("kept connections", lambda: front.encrypt(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
             ("Postfix, held", lambda: postfix and postfix_holds(found, postfix)),
             ("Postfix, deferred", lambda: postfix and postfix_defers(found, postfix)),
             ("appends", lambda: reference(bench, found, "fdatasync'd appends", "append", bench.directory,
@@ -204,7 +208,7 @@ def backlog(bench):
     return {"added": added, "restart": restart, "peak": peak}
 
 
-def targets(found, backlog):
+def targets(found, backlog, door):
     """(what, needed, measured as text, whether it is met; None when not measured)"""
     gateway, whole = "accept, protocol log full", "end to end, protocol log full"
 
@@ -237,6 +241,11 @@ def targets(found, backlog):
     yield at_most("end to end, processor time a post, as measured", 120, "µs", median(raw) if raw else None)
     yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 120, "µs",
                   median(scaled) if scaled else None)
+    yield at_least("accept on kept connections, TLS 1.3 with resumption / plain", 0.7,
+                   found.ratios(found.rates, front.TLS_ROW, front.PLAIN_ROW))
+    yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
+    yield at_most(f"memory of each of {IDLE:,} idle connections over TLS", 64, "KiB", door.get("tls"))
+    yield at_most(f"a good client's p99 beside {SLOW:,} slow ones / alone", 2, "times", door.get("slow"))
     yield at_most("protocol log, throughput of accept", 10, "%", log_cost(found.rates, "accept", -1))
     yield at_most("protocol log, throughput end to end", 10, "%", log_cost(found.rates, "end to end", -1))
     yield at_most("protocol log, processor time of accept", 10, "%", log_cost(found.times, "accept", 1))
@@ -250,14 +259,14 @@ def targets(found, backlog):
                   backlog.get("peak"))
 
 
-def report(found, backlog, skipped):
+def report(found, backlog, door, skipped):
     words = {True: "PASS", False: "MISSED", None: "skipped"}
     lines = ["# Benchmark", "", "Written by `benches/run`, which says what is measured and how.", ""]
     lines += [f"- {line}" for line in circumstances(found)]
     if skipped:
         lines.append(f"- Postfix is not measured: {skipped}")
     lines += ["", "| target | needed | measured | |", "| --- | --- | --- | --- |"]
-    for what, needed, measured, is_met in targets(found, backlog):
+    for what, needed, measured, is_met in targets(found, backlog, door):
         if is_met is None and not (skipped and "Postfix" in what):
             is_met = False  # What broke off has not met its target.
         lines.append(f"| {what} | {needed} | {measured} | {words[is_met]} |")
@@ -295,7 +304,7 @@ def main():
     for reason in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(reason, lambda number, _: sys.exit(128 + number))
     binaries = sys.argv[1]
-    found, waiting = Measurements(), {}
+    found, waiting, door = Measurements(), {}, {}
     skipped = servers.why_no_postfix()
     with Bench(binaries) as bench:
         with bench.smtp_sink() as smtp_sink, bench.http_sink() as sink:
@@ -307,7 +316,9 @@ def main():
                     skipped = f"it does not start: {error}"
             rounds(bench, found, postfix, smtp_sink, sink)
         found.try_row("waiting posts", lambda: waiting.update(backlog(bench)))
-    text = report(found, waiting, skipped)
+        found.try_row("idle connections", lambda: door.update(front.idle(bench, IDLE)))
+        found.try_row("slow clients", lambda: door.update(slow=front.slow(bench, SLOW, 2000, OCTETS)[1]))
+    text = report(found, waiting, door, skipped)
     print(f"\n{text}")
     if "--quick" not in sys.argv:
         RESULTS.write_text(text)

@@ -45,13 +45,13 @@ class Bench(ExitStack):
         return path
 
     @contextmanager
-    def running(self, *command):
+    def running(self, *command, stdin=False):
         self.number += 1
         errors = self.directory / f"errors-{self.number}"
         with errors.open("wb") as standard_error:
             process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=standard_error, start_new_session=True, text=True)
+                [str(word) for word in command], stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=standard_error, start_new_session=True, text=True)
         process.errors = errors
         try:
             yield process
@@ -59,7 +59,7 @@ class Bench(ExitStack):
             end(process)
 
     @contextmanager
-    def gateway(self, url, protocol_log="full", payload="json", data=None):
+    def gateway(self, url, protocol_log="full", payload="json", data=None, extra=""):
         directory = data or self.fresh("gateway")
         config = directory / "postgate.toml"
         config.write_text(f"""
@@ -69,7 +69,8 @@ shutdown_timeout = "2s"
 [[listener]]
 address = "127.0.0.1:0"
 [limits]
-connections_per_address = 2000
+connections = 20000
+connections_per_address = 20000
 connection_rate = "1000000/m"
 messages = 1000000
 [[route]]
@@ -78,6 +79,7 @@ url = "{url}"
 payload = "{payload}"
 [log]
 protocol_log = "{protocol_log}"
+{extra}
 """)
         with self.running(self.binaries / "postgate", "serve", "--config", config) as process:
             line = process.stdout.readline()
@@ -214,6 +216,8 @@ def end(process):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
+    if process.stdin:
+        process.stdin.close()
 
 
 def free_port():

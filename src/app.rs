@@ -1,28 +1,39 @@
 //! The composition root: a configuration becomes a running gateway.
 //!
 //! The only place that sees the whole [`Config`]; every part gets its own
-//! options. Start: addresses are bound first, so that a second gateway fails
-//! before it touches anything, then the protocol log and the spool are opened,
-//! then delivery begins, then mail is taken. Stop: all at once are told to end
-//! with what they are doing; what is not done within `shutdown_timeout` is cut
-//! off, which loses nothing, because whatever was acknowledged is in the spool.
+//! options. Start: what the configuration names is read, then addresses are bound,
+//! so that a second gateway fails before it touches anything, then the protocol
+//! log and the spool are opened, then delivery begins, then mail is taken. Stop:
+//! all at once are told to end with what they are doing; what is not done within
+//! `shutdown_timeout` is cut off, which loses nothing, because whatever was
+//! acknowledged is in the spool.
+//!
+//! A changed configuration is read whole before any of it is in force; no
+//! connection ends by it.
 
+mod access;
+mod door;
 mod options;
+mod reload;
 
-use crate::clock::Ids;
-use crate::config::Config;
+use access::Access;
+use door::Door;
+use options::Common;
+use reload::Change;
+
+use crate::config::{Config, Listener};
 use crate::deliver;
-use crate::intake::Intake;
+use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
-use crate::smtp;
-use crate::spool::Spool;
+use crate::smtp::{self, Activation, Address, Protocol, Socket, TlsError, TlsUse};
 use crate::spool::embedded::{Embedded, OpenError};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -30,13 +41,19 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(Address, io::Error),
     /// The protocol log's directory cannot be used.
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
     Spool(OpenError),
     /// A route that the configuration's own checks let through is not one.
     Route(String),
+    /// A user cannot log in as configured.
+    Logins(LoginsError),
+    /// Certificates or keys cannot be used.
+    Tls(TlsError),
+    /// What the configuration names could not be read to its end.
+    Read(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -48,6 +65,9 @@ impl fmt::Display for StartError {
             }
             StartError::Spool(error) => error.fmt(f),
             StartError::Route(text) => f.write_str(text),
+            StartError::Logins(error) => error.fmt(f),
+            StartError::Tls(error) => error.fmt(f),
+            StartError::Read(error) => write!(f, "the configuration cannot be read: {error}"),
         }
     }
 }
@@ -63,46 +83,122 @@ pub enum Ending {
     CutOff,
 }
 
+/// Where and how a gateway listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// As configured, with the real port.
+    pub address: Address,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// When it is encrypted.
+    pub tls: TlsUse,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Smtp => "SMTP",
+            Protocol::Lmtp => "LMTP",
+        };
+        let tls = match self.tls {
+            TlsUse::None => "",
+            TlsUse::StartTls => ", STARTTLS",
+            TlsUse::Implicit => ", TLS",
+        };
+        write!(f, "{} ({protocol}{tls})", self.address)
+    }
+}
+
+/// Whether a gateway could be started as far as its configuration and the files
+/// that it names go. Blocks while it reads them.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    Access::read(config).map(drop)
+}
+
 /// A running gateway; dropping it cuts everything off.
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
+    /// What is in force.
+    config: Config,
+    listening: Vec<Listening>,
+    fronts: Vec<Front>,
+    common: Common,
+    access: Access,
     /// Listeners and delivery; none ends before it is told to.
     parts: JoinSet<()>,
+    /// Looks whether certificates have changed.
+    watching: JoinSet<()>,
     stop: watch::Sender<bool>,
-    spool: Arc<Embedded>,
     log: ProtocolLog,
-    shutdown_timeout: Duration,
+}
+
+/// What of a running listener can be changed.
+struct Front {
+    options: watch::Sender<Arc<smtp::Options>>,
+    door: Arc<Door>,
 }
 
 impl Gateway {
     /// Starts everything; mail is taken when this returns.
     pub async fn start(config: Config) -> Result<Gateway, StartError> {
-        let (listeners, addresses) = bind(&config)?;
+        let access = read(config.clone(), |config| Access::read(&config)).await?;
+        let sockets = bind(&config)?;
+        // Mail is nobody else's to read, also in files that the catalog's engine
+        // makes. Sockets in the file system have the mode that they were to have.
+        umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let spool = open_spool(&config).await?;
+        let common = options::common(&config, spool, &sockets)
+            .map_err(|error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error)))?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
-        let shared: Arc<dyn Spool> = Arc::clone(&spool) as Arc<dyn Spool>;
-        let delivery = options::delivery(&config, &addresses);
-        parts.spawn(deliver::run(Arc::clone(&shared), delivery, log.clone(), stopped.clone()));
-        let ids = Arc::new(Ids::above(spool.newest()));
-        let directory = || config.server.data_dir.clone();
-        let common =
-            options::common(&config).map_err(|error| StartError::Spool(OpenError::Io(directory(), error)))?;
-        for (socket, listener) in listeners.into_iter().zip(&config.listeners.0) {
-            let compose = Arc::new(options::compose(&config, listener).map_err(StartError::Route)?);
-            let intake = options::intake(&config, &addresses, &common);
-            let door = Intake::new(intake, compose, Arc::clone(&shared), Arc::clone(&ids));
-            let options = Arc::new(options::smtp(&config, listener, &common));
-            parts.spawn(smtp::serve(socket, options, Arc::new(door), log.clone(), stopped.clone()));
+        let delivery = options::delivery(&config, &common);
+        parts.spawn(deliver::run(common.shared_spool(), delivery, log.clone(), stopped.clone()));
+        let mut listening = Vec::new();
+        let mut fronts = Vec::new();
+        for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
+            let address = socket.address().clone();
+            listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
+            let door = Arc::new(Door::new(intake(&config, listener, &access, &common)?));
+            let options = Arc::new(options::smtp(&config, listener, &access, &common));
+            let (options, changing) = watch::channel(options);
+            let front = Front { options, door: Arc::clone(&door) };
+            parts.spawn(smtp::serve_changing(socket, changing, door, log.clone(), stopped.clone()));
+            fronts.push(front);
         }
-        let shutdown_timeout = config.server.shutdown_timeout;
-        Ok(Gateway { addresses, parts, stop, spool, log, shutdown_timeout })
+        let watching = access.watch(&stopped);
+        Ok(Gateway { config, listening, fronts, common, access, parts, watching, stop, log })
     }
 
-    /// Where it listens, in the order of the configuration; ports are real ones.
+    /// Puts another configuration in force, without ending a connection. The
+    /// answer names what needs a restart; after an error everything is as before.
+    pub async fn reload(&mut self, config: Config) -> Result<Vec<String>, StartError> {
+        let Change { config, listeners, later } = reload::change(&self.config, config);
+        let (access, old, new) = (self.access.clone(), self.config.clone(), config.clone());
+        let access = read(new, move |new| access.renewed(&old, &new)).await?;
+        let mut changed = Vec::new();
+        for (listener, front) in listeners.iter().zip(&self.fronts) {
+            if let Some(listener) = listener {
+                let options = Arc::new(options::smtp(&config, listener, &access, &self.common));
+                changed.push((front, options, intake(&config, listener, &access, &self.common)?));
+            }
+        }
+        for (front, options, intake) in changed {
+            front.door.exchange(intake);
+            front.options.send_replace(options);
+        }
+        self.watching = access.watch(&self.stop.subscribe());
+        (self.config, self.access) = (config, access);
+        Ok(later)
+    }
+
+    /// Where and how it listens, in the order of the configuration.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Where it can be reached over the network, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.common.addresses
     }
 
     /// Resolves when a part ended although nobody told it to: the gateway no
@@ -116,15 +212,16 @@ impl Gateway {
     /// within `shutdown_timeout`, then spool and log are closed.
     pub async fn stop(mut self) -> Result<Ending, OpenError> {
         self.stop.send_replace(true);
+        let shutdown_timeout = self.config.server.shutdown_timeout;
         let drain = async { while self.parts.join_next().await.is_some() {} };
-        let ending = match tokio::time::timeout(self.shutdown_timeout, drain).await {
+        let ending = match tokio::time::timeout(shutdown_timeout, drain).await {
             Ok(()) => Ending::Drained,
             Err(_) => {
                 self.parts.shutdown().await;
                 Ending::CutOff
             }
         };
-        let (spool, log) = (self.spool, self.log);
+        let (spool, log) = (self.common.spool, self.log);
         let close = move || {
             let closed = spool.close().map_err(OpenError::Spool);
             log.close();
@@ -137,16 +234,39 @@ impl Gateway {
     }
 }
 
-fn bind(config: &Config) -> Result<(Vec<smtp::Socket>, Vec<SocketAddr>), StartError> {
-    let mut listeners = Vec::new();
-    let mut addresses = Vec::new();
+/// Reads off the runtime's threads what a configuration names.
+async fn read<F>(config: Config, read: F) -> Result<Access, StartError>
+where
+    F: FnOnce(Config) -> Result<Access, StartError> + Send + 'static,
+{
+    let died = |died| Err(StartError::Read(io::Error::other(died)));
+    tokio::task::spawn_blocking(move || read(config)).await.unwrap_or_else(died)
+}
+
+fn bind(config: &Config) -> Result<Vec<Socket>, StartError> {
+    let mut sockets = Vec::new();
+    let asks_systemd = |listener: &Listener| matches!(listener.address, Address::Systemd(_));
+    let mut activation = match config.listeners.0.iter().any(asks_systemd) {
+        true => Activation::from_env(),
+        false => Activation::none(),
+    };
     for listener in &config.listeners.0 {
-        let refused = |error| StartError::Listen(listener.address, error);
-        let socket = smtp::Socket::bind_tcp(listener.address).map_err(refused)?;
-        addresses.extend(socket.network_address());
-        listeners.push(socket);
+        let refused = |error| StartError::Listen(listener.address.clone(), error);
+        sockets.push(Socket::bind(&listener.address, &mut activation).map_err(refused)?);
     }
-    Ok((listeners, addresses))
+    Ok(sockets)
+}
+
+/// The door of one listener.
+fn intake(
+    config: &Config,
+    listener: &Listener,
+    access: &Access,
+    common: &Common,
+) -> Result<Intake, StartError> {
+    let compose = options::compose(config, listener).map_err(StartError::Route)?;
+    let options = options::intake(config, listener, access, common);
+    Ok(Intake::new(options, Arc::new(compose), common.shared_spool(), Arc::clone(&common.ids)))
 }
 
 fn open_log(config: &Config) -> Result<ProtocolLog, StartError> {

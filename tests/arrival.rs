@@ -71,7 +71,7 @@ async fn a_unix_socket_may_be_begun_with_tls_and_with_too_much_talk() {
     let options =
         Options { tls: TlsUse::Implicit, certificates: Some(authority.certificates()), ..Options::default() };
     let front = Front::start_on(bind_unix(&path).unwrap(), options, ProtocolLog::off());
-    let config = Arc::new(authority.client(&[&rustls::version::TLS13], None));
+    let config = Arc::new(authority.client_of(&[&rustls::version::TLS13], None));
     let stream = UnixStream::connect(&path).await.unwrap();
     let mut client = Peer::new(connect(&config, "gateway.example", stream).await.unwrap());
     client.expect("220").await;
@@ -349,7 +349,7 @@ async fn the_header_comes_before_tls() {
     let options =
         Options { tls: TlsUse::Implicit, certificates: Some(authority.certificates()), ..behind_proxies() };
     let (front, lines) = Front::logged(options);
-    let config = Arc::new(authority.client(&[&rustls::version::TLS13], None));
+    let config = Arc::new(authority.client_of(&[&rustls::version::TLS13], None));
     let greet = async |address: u8| {
         let mut stream = TcpStream::connect(front.address).await.unwrap();
         stream.write_all(&version_2([192, 0, 2, address], 7)).await.unwrap();

@@ -3,7 +3,7 @@
 //! `UPDATE=1` rewrites those texts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use postgate::config::{self, Config, Egress, Size, effective};
+use postgate::config::{self, Config, Egress, Size, UserSecret, effective};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,7 @@ fn what_is_in_force_reads_back_as_itself() {
         hostname = "gateway.example"
         gateway_domains = ["Gate.example"]
         data_dir = "/var/lib/a \"b\""
+        trusted_proxies = ["10.1.2.3"]
         [[listener]]
         address = "[::]:25"
         bare_newline = "lf"
@@ -77,6 +78,36 @@ fn what_is_in_force_reads_back_as_itself() {
         header_control = false
         [[listener]]
         address = "127.0.0.1:0"
+        protocol = "lmtp"
+        allow_plaintext_auth = true
+        legacy_auth_keyword = false
+        [[listener]]
+        address = "unix:/run/postgate/a \"b\".sock"
+        tls = "starttls"
+        require_tls = true
+        require_auth = true
+        [[listener]]
+        address = "systemd:smtp"
+        tls = "implicit"
+        proxy_protocol = true
+        [tls]
+        certificate = ["a.pem", "b.pem"]
+        key = ["a.key", "b.key"]
+        client_ca = "clients.pem"
+        [[tenant]]
+        name = "shop"
+        daily_limit = 1000000
+        rate = "200/s"
+        may_post_to = ["https://*.shop.example", "http://10.1.2.3:8080"]
+        header_control = false
+        [[user]]
+        name = "erp"
+        password = { env = "PATH" }
+        tenant = "shop"
+        [[user]]
+        name = "crm.example"
+        may_post_to = ["https://shop.example"]
+        networks = ["10.1.0.0/16"]
         [limits]
         message_size = "1000B"
         header_size = "1000B"
@@ -97,7 +128,7 @@ fn what_is_in_force_reads_back_as_itself() {
     assert_eq!(config.server.gateway_domains, ["gate.example"]);
     assert_eq!(config.limits.message_size, Size(1000));
     assert_eq!(config.delivery.retry, [Duration::from_secs(90), Duration::from_millis(1500)]);
-    assert_eq!(config.listeners.0.len(), 2);
+    assert_eq!(config.listeners.0.len(), 4);
     assert_eq!(config::parse("effective.toml", &effective(&config)), Ok(config));
 }
 
@@ -120,6 +151,9 @@ fn secrets_are_masked() {
         recipient = "orders@hooks.example"
         url = "https://user:canary@shop.example/in"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
+        [[user]]
+        name = "erp"
+        password = "canary"
     "#;
     let written = effective(&config::parse("x.toml", text).unwrap());
     assert!(!written.contains("canary") && written.contains("mail"), "{written}");
@@ -166,14 +200,46 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         config::load(Some(&path)).map_err(|complaints| complaints.to_string())
     };
+    let in_user = "url = \"https://h/\"\n[[user]]\nname = \"erp\"\npassword = \"canary\"";
     let in_url = "url = \"https://user:canary@h/\"";
     let in_header = "url = \"https://h/\"\nheaders = { X-Api-Key = \"canary\" }";
-    for secret in [in_url, in_header] {
+    for secret in [in_url, in_header, in_user] {
         assert!(load(0o600, secret).is_ok());
-        for mode in [0o640, 0o604] {
+        for mode in [0o660, 0o604] {
             let complaint = load(mode, secret).unwrap_err();
             assert!(complaint.contains("chmod 600") && !complaint.contains("canary"), "{complaint}");
         }
     }
     assert!(load(0o644, "url = \"https://h/\"").is_ok());
+    // A secret that stands elsewhere makes nothing of the file itself.
+    let elsewhere = "url = \"https://h/\"\n[[user]]\nname = \"erp\"\npassword = { env = \"PATH\" }";
+    assert!(load(0o644, elsewhere).is_ok());
+}
+
+#[test]
+fn secrets_are_read_from_the_environment_and_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("erp.password");
+    let load = |mode, content: &str| {
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let text = format!("[[user]]\nname = \"erp\"\npassword = {{ file = \"{}\" }}", path.display());
+        config::parse("x.toml", &text).map_err(|complaints| complaints.to_string())
+    };
+    for (content, password) in [("canary", "canary"), ("canary\n", "canary"), ("ca nary\r\n", "ca nary")] {
+        let config = load(0o600, content).unwrap();
+        let UserSecret::Password(secret) = &config.users[0].secret else { panic!("not a password") };
+        assert_eq!(secret.value.reveal(), password);
+        assert!(!format!("{config:?}").contains("nary") && !effective(&config).contains("nary"));
+    }
+    for (mode, content, why) in [(0o644, "canary", "open to others (mode 644)"), (0o600, "\n", "is empty")] {
+        let complaint = load(mode, content).unwrap_err();
+        assert!(complaint.starts_with("x.toml:3:12: user.password: "), "{complaint}");
+        assert!(complaint.contains(why) && !complaint.contains("canary"), "{complaint}");
+    }
+    let text = "[[user]]\nname = \"erp\"\npassword = { env = \"PATH\" }";
+    let UserSecret::Password(secret) = &config::parse("x.toml", text).unwrap().users[0].secret else {
+        panic!("not a password")
+    };
+    assert_eq!(Ok(secret.value.reveal()), std::env::var("PATH").as_deref());
 }

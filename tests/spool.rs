@@ -748,3 +748,27 @@ async fn close_says_ok_only_when_verdicts_are_written() {
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_full_of_record_heads_delays_no_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), options(directory.path())).unwrap();
+    // Magic, kind and version, meta length, total length, checksum, 0.
+    let words = [0x7067_7231, 0x0000_0101, 500_000, 510_000, 0, 0];
+    let head: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+    let shifted = |shift: usize| [vec![b' '; shift], head.repeat(80_000 / 24)].concat();
+    let body: Vec<u8> = (0..8).flat_map(shifted).collect();
+    spool.commit(message(1, &["a"], &body)).await.unwrap();
+    spool.commit(message(2, &["a"], b"behind it")).await.unwrap();
+    close(spool);
+    let name = segments(&disk)[0].clone();
+    disk.damage(&name, |octets| octets[64 + 16] ^= 1);
+    let calls = disk.calls();
+    let spool = Embedded::open_on(Arc::new(disk.clone()), options(directory.path())).unwrap();
+    let found = contents(&spool).await;
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), [2]);
+    let calls = disk.calls() - calls;
+    assert!(calls < 200, "{calls} calls: each of the heads was believed until it was read");
+    close(spool);
+}

@@ -21,14 +21,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 
-const ANY: &[&rustls::SupportedProtocolVersion] = &[&TLS12, &TLS13];
+const ANY: &[&rustls::SupportedProtocolVersion] = rustls::ALL_VERSIONS;
 
 fn options(certificates: Certificates, tls: TlsUse) -> Options {
     Options { tls, certificates: Some(certificates), ..Options::default() }
 }
 
 fn config(authority: &Authority) -> Arc<ClientConfig> {
-    Arc::new(authority.client(ANY, None))
+    Arc::new(authority.client(&[]))
 }
 
 /// A client under implicit TLS.
@@ -59,7 +59,7 @@ async fn both_versions_are_spoken_from_the_first_octet() {
         (&TLS12, "* TLSv1.2 with TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 for gateway.example\n"),
         (&TLS13, "* TLSv1.3 with TLS13_AES_256_GCM_SHA384 for gateway.example\n"),
     ] {
-        let config = Arc::new(authority.client(&[version], None));
+        let config = Arc::new(authority.client_of(&[version], None));
         let mut client = encrypted(&front, &config, "gateway.example").await;
         client.expect("220").await;
         let offers = client.ask("EHLO a", "250-").await;
@@ -237,7 +237,7 @@ async fn who_does_not_want_to_speak_smtp_is_refused() {
     let (front, lines) = Front::logged(options(authority.certificates(), TlsUse::Implicit));
     for (offered, is_taken) in [(vec!["smtp"], true), (vec!["h2", "http/1.1"], false), (vec!["esmtp"], true)]
     {
-        let mut config = authority.client(ANY, None);
+        let mut config = authority.client(&[]);
         config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(front.address).await.unwrap();
         let connected = connect(&Arc::new(config), "gateway.example", stream).await;
@@ -270,7 +270,7 @@ async fn the_server_name_chooses_the_certificate() {
         ("unknown.example", 0),
         ("127.0.0.1", 0),
     ] {
-        let mut config = authority.client(ANY, None);
+        let mut config = authority.client(&[]);
         config.dangerous().set_certificate_verifier(Arc::new(AnyName));
         let client = encrypted(&front, &Arc::new(config), name).await;
         let shown = client.0.get_ref().get_ref().1.peer_certificates().unwrap()[0].clone();
@@ -325,7 +325,7 @@ async fn a_certificate_made_by_ourselves_is_for_the_host_and_loopback() {
     let certificates = Certificates::load(&files).unwrap();
     let front = Front::start(options(certificates.clone(), TlsUse::Implicit)).await;
     let authority = Authority::new();
-    let mut blind = authority.client(ANY, None);
+    let mut blind = authority.client(&[]);
     blind.dangerous().set_certificate_verifier(Arc::new(AnyName));
     let blind = Arc::new(blind);
     let shown = |client: &Peer<TlsStream<TcpStream>>| {
@@ -352,7 +352,7 @@ async fn sessions_are_resumed_and_early_data_is_not_taken() {
     let authority = Authority::new();
     for version in [&TLS12, &TLS13] {
         let (front, lines) = Front::logged(options(authority.certificates(), TlsUse::Implicit));
-        let mut config = authority.client(&[version], None);
+        let mut config = authority.client_of(&[version], None);
         config.enable_early_data = true;
         let config = Arc::new(config);
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
@@ -371,7 +371,7 @@ async fn sessions_are_resumed_and_early_data_is_not_taken() {
 #[tokio::test]
 async fn names_in_a_client_certificate_count_when_it_is_vouched_for() {
     let (authority, stranger) = (Authority::new(), Authority::new());
-    let files = TlsFiles { client_ca: Some(authority.own_file()), ..authority.files() };
+    let files = authority.files();
     let (front, lines) = Front::logged(options(Certificates::load(&files).unwrap(), TlsUse::StartTls));
     let known = authority.issue("erp", &["host.example", "erp@shop.example"]);
     let unknown = stranger.issue("erp", &["host.example"]);
@@ -380,7 +380,7 @@ async fn names_in_a_client_certificate_count_when_it_is_vouched_for() {
         (Some(&unknown), vec![]),
         (None, vec![]),
     ] {
-        let config = Arc::new(authority.client(ANY, own));
+        let config = Arc::new(authority.client_of(ANY, own));
         // Also when the session is resumed.
         for _ in 0..2 {
             let mut client = start_tls(front.guest().await, &config).await;

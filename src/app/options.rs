@@ -2,16 +2,20 @@
 //!
 //! One function a part; nothing is decided here.
 
+use super::access::Access;
+use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::{self, lane, retry::Schedule, target::Egress};
-use crate::intake;
+use crate::intake::{self, Allowance};
 use crate::post::Field;
 use crate::protocol_log;
 use crate::smtp;
+use crate::spool::Spool;
 use crate::spool::disk::Reserve;
-use crate::spool::embedded;
+use crate::spool::embedded::{self, Embedded};
 use crate::spool::spill::SpillDirectory;
+use crate::tenant::Tenant;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +30,15 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// What connections have in common, whatever listener they came to.
-#[derive(Clone)]
+/// What connections have in common, whatever listener they came to and whatever
+/// changes.
 pub(super) struct Common {
+    /// Where the gateway can be reached over the network.
+    pub addresses: Vec<SocketAddr>,
+    /// Where posts are kept.
+    pub spool: Arc<Embedded>,
+    /// Where ids come from.
+    pub ids: Arc<Ids>,
     /// Counts them.
     pub crowd: smtp::Crowd,
     /// Where their large messages go.
@@ -43,17 +53,25 @@ fn receiving_memory(config: &Config) -> usize {
     octets(config.limits.data_memory) / 4
 }
 
+impl Common {
+    /// The spool as all parts see it.
+    pub(super) fn shared_spool(&self) -> Arc<dyn Spool> {
+        Arc::clone(&self.spool) as Arc<dyn Spool>
+    }
+}
+
 /// What all connections share; large messages go to temporary files in the spool.
-pub(super) fn common(config: &Config) -> io::Result<Common> {
-    let spool = spool(config);
-    let spills = SpillDirectory::at(&spool.directory.join("tmp"), spool.reserve)?;
-    let composing = octets(config.limits.data_memory) - receiving_memory(config);
-    let turns = intake::Turns::of(composing);
-    Ok(Common { crowd: smtp::Crowd::default(), spills: Arc::new(spills), turns })
+pub(super) fn common(config: &Config, spool: Arc<Embedded>, sockets: &[smtp::Socket]) -> io::Result<Common> {
+    let embedded::Options { directory, reserve, .. } = self::spool(config);
+    let spills = Arc::new(SpillDirectory::at(&directory.join("tmp"), reserve)?);
+    let turns = intake::Turns::of(octets(config.limits.data_memory) - receiving_memory(config));
+    let addresses = sockets.iter().filter_map(smtp::Socket::network_address).collect();
+    let ids = Arc::new(Ids::above(spool.newest()));
+    Ok(Common { addresses, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
 }
 
 /// For one listener.
-pub(super) fn smtp(config: &Config, listener: &Listener, common: &Common) -> smtp::Options {
+pub(super) fn smtp(config: &Config, listener: &Listener, access: &Access, common: &Common) -> smtp::Options {
     let limits = &config.limits;
     smtp::Options {
         hostname: config.server.hostname.clone(),
@@ -62,6 +80,8 @@ pub(super) fn smtp(config: &Config, listener: &Listener, common: &Common) -> smt
             header: octets(limits.header_size),
             header_fields: count(limits.header_fields),
             command_line: octets(limits.command_line),
+            auth_line: octets(limits.auth_line),
+            failed_logins: count(limits.failed_logins),
             recipients: count(limits.recipients),
             messages: count(limits.messages),
             soft_errors: count(limits.slow_after_errors),
@@ -71,35 +91,94 @@ pub(super) fn smtp(config: &Config, listener: &Listener, common: &Common) -> smt
             connections_per_address: count(limits.connections_per_address),
             new_per_minute: count(limits.connection_rate.count),
             data_memory: receiving_memory(config),
-            ..smtp::Limits::default()
         },
         timeouts: smtp::Timeouts {
             idle: limits.idle_timeout,
             idle_under_pressure: limits.busy_idle_timeout,
             data_rate: u64::from(limits.data_rate),
             unread_reply: limits.reply_timeout,
+            tls_handshake: limits.tls_timeout,
+            proxy_header: limits.proxy_timeout,
             ..smtp::Timeouts::default()
         },
+        protocol: listener.protocol,
+        tls: listener.tls,
+        certificates: access.certificates.clone(),
+        required: smtp::Required { tls: listener.require_tls, login: listener.require_auth },
+        legacy_auth_keyword: listener.legacy_auth_keyword,
         bare_newline: match listener.bare_newline {
             config::BareNewline::Refuse => smtp::BareNewline::Refuse,
             // LF ends lines for the named networks only.
             config::BareNewline::Normalize | config::BareNewline::Lf => smtp::BareNewline::Normalize,
         },
         lf_networks: listener.lf_networks.clone(),
+        trusted_proxies: match listener.proxy_protocol {
+            true => config.server.trusted_proxies.clone(),
+            false => Vec::new(),
+        },
         crowd: common.crowd.clone(),
         spills: Some(Arc::clone(&common.spills)),
-        ..smtp::Options::default()
     }
 }
 
-/// For the door; `own` are the gateway's listeners.
-pub(super) fn intake(config: &Config, own: &[SocketAddr], common: &Common) -> intake::Options {
+/// For the door of one listener.
+pub(super) fn intake(
+    config: &Config,
+    listener: &Listener,
+    access: &Access,
+    common: &Common,
+) -> intake::Options {
     intake::Options {
-        turns: common.turns.clone(),
+        hostname: config.server.hostname.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
-        egress: egress(config, own),
-        ..intake::Options::default()
+        egress: egress(config, &common.addresses),
+        logins: Arc::clone(&access.logins),
+        tenants: Arc::clone(&access.tenants),
+        plaintext_auth: allowance(listener.allow_plaintext_auth),
+        cram_md5: allowance(listener.cram_md5),
+        turns: common.turns.clone(),
     }
+}
+
+fn allowance(is_allowed: bool) -> Allowance {
+    if is_allowed { Allowance::Allowed } else { Allowance::Refused }
+}
+
+/// For the users.
+pub(super) fn users(config: &Config) -> Vec<intake::User> {
+    let user = |user: &config::User| intake::User {
+        name: user.name.clone(),
+        secret: match &user.secret {
+            config::UserSecret::Password(secret) => intake::UserSecret::Password(secret.value.clone()),
+            config::UserSecret::Hash(secret) => intake::UserSecret::Hash(secret.value.clone()),
+            config::UserSecret::Certificate => intake::UserSecret::Certificate,
+        },
+        tenant: Tenant::new(&user.tenant),
+        may_post_to: user.may_post_to.clone(),
+        networks: user.networks.clone(),
+    };
+    config.users.iter().map(user).collect()
+}
+
+/// For the tenants.
+pub(super) fn tenants(config: &Config) -> Vec<intake::TenantTerms> {
+    let terms = |tenant: &config::Tenant| intake::TenantTerms {
+        tenant: Tenant::new(&tenant.name),
+        daily_limit: (tenant.daily_limit > 0).then_some(tenant.daily_limit.into()),
+        rate: tenant.rate.map(|rate| (rate.count, rate.per)),
+        may_post_to: tenant.may_post_to.clone(),
+        header_control: header_control(tenant.header_control),
+    };
+    config.tenants.iter().map(terms).collect()
+}
+
+/// For the certificates, if there are any.
+pub(super) fn tls_files(config: &Config) -> Option<smtp::TlsFiles> {
+    let tls = &config.tls;
+    let pairs: Vec<_> = tls.certificate.iter().cloned().zip(tls.key.iter().cloned()).collect();
+    let self_signed = tls.self_signed.then(|| config.server.hostname.clone());
+    let has_any = !pairs.is_empty() || self_signed.is_some();
+    has_any.then(|| smtp::TlsFiles { pairs, self_signed, client_ca: tls.client_ca.clone() })
 }
 
 fn header_control(is_on: bool) -> HeaderControl {
@@ -149,8 +228,8 @@ fn method(method: Method) -> &'static str {
     }
 }
 
-/// For delivery; `own` are the gateway's listeners.
-pub(super) fn delivery(config: &Config, own: &[SocketAddr]) -> deliver::Options {
+/// For delivery.
+pub(super) fn delivery(config: &Config, common: &Common) -> deliver::Options {
     let delivery = &config.delivery;
     deliver::Options {
         delivery: deliver::Delivery {
@@ -169,10 +248,11 @@ pub(super) fn delivery(config: &Config, own: &[SocketAddr]) -> deliver::Options 
                 max_attempts: (delivery.max_attempts > 0).then_some(delivery.max_attempts),
             },
         },
-        egress: egress(config, own),
+        egress: egress(config, &common.addresses),
     }
 }
 
+/// `own` are the gateway's listeners.
 fn egress(config: &Config, own: &[SocketAddr]) -> Egress {
     let ports = &config.egress.allow_ports;
     Egress {

@@ -1,6 +1,7 @@
 //! `postgate check`: says everything that is wrong with a configuration.
 
 use super::{ConfigFile, Failure, say};
+use crate::app;
 use crate::config;
 
 /// Check a configuration
@@ -21,6 +22,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
+    app::check(&config)?;
     if arguments.effective {
         return Ok(say(config::effective(&config).trim_end())?);
     }

@@ -10,6 +10,7 @@ use super::transcript::Line;
 use super::{Failure, SOFTWARE, block_on, columns, say};
 use crate::app::Gateway;
 use crate::config::{self, Config};
+use crate::smtp::Address;
 use http::StatusCode;
 use std::fs;
 use std::io;
@@ -85,7 +86,7 @@ fn demonstration(directory: &Path) -> Config {
     config.server.hostname = "gateway.example".to_owned();
     config.server.data_dir = directory.to_owned();
     for listener in &mut config.listeners.0 {
-        listener.address.set_port(0);
+        listener.address = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
     }
     config
 }

@@ -9,16 +9,20 @@ mod address;
 mod check;
 mod columns;
 mod demo;
+mod lines;
 mod log;
+mod password;
 mod receiver;
 mod send;
+mod sendmail;
 mod serve;
 mod sink;
 mod smtp_client;
 mod transcript;
+mod wire;
 
 use crate::config::{Complaints, Config};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -28,8 +32,9 @@ use std::process::ExitCode;
 const EXIT_CODES: &str = "\
 Exit codes (sysexits.h):
   0  done          64  wrong arguments        65  refused for good, or bad input
-  66 no such file  69  server not reachable   70  something went wrong inside
-  74 read or write failed  75  refused for now, try again  78  bad configuration
+  66 no such file  67  a recipient refused    69  server not reachable
+  70 something went wrong inside              74  read or write failed
+  75 refused for now, try again  77  not allowed  78  bad configuration
 
 Examples:
   postgate demo                     see a mail become a post
@@ -53,9 +58,11 @@ enum Command {
     Demo(demo::Arguments),
     Sink(sink::Arguments),
     Send(send::Arguments),
+    Sendmail(sendmail::Arguments),
     Check(check::Arguments),
     Address(address::Arguments),
     Log(log::Arguments),
+    Password(password::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -71,6 +78,8 @@ const USAGE: u8 = 64;
 const DATA: u8 = 65;
 /// An input file that is not there.
 const NO_INPUT: u8 = 66;
+/// A recipient that is refused for good.
+const NO_USER: u8 = 67;
 /// A server that cannot be reached or does not speak SMTP.
 const UNAVAILABLE: u8 = 69;
 /// Something inside went wrong.
@@ -79,6 +88,8 @@ const SOFTWARE: u8 = 70;
 const IO: u8 = 74;
 /// Mail that is refused for now.
 const TRY_AGAIN: u8 = 75;
+/// A client that is not allowed to.
+const NO_PERMISSION: u8 = 77;
 /// A configuration that is wrong.
 const CONFIG: u8 = 78;
 
@@ -123,6 +134,9 @@ impl ConfigFile {
 
 /// Runs the program with the process's arguments.
 pub fn run() -> ExitCode {
+    if let Some(arguments) = sendmail::called(std::env::args_os()) {
+        return exit(sendmail::run(arguments));
+    }
     let arguments = match CommandLine::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -131,7 +145,12 @@ pub fn run() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    match dispatch(arguments) {
+    exit(dispatch(arguments))
+}
+
+/// Says why a command failed, if it did.
+fn exit(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure.code != 0 {
@@ -149,9 +168,21 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Demo(arguments)) => demo::run(arguments),
         Some(Command::Sink(arguments)) => sink::run(arguments),
         Some(Command::Send(arguments)) => send::run(arguments),
+        Some(Command::Sendmail(arguments)) => sendmail::run(arguments),
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Address(arguments)) => address::run(arguments),
         Some(Command::Log(arguments)) => log::run(arguments),
+        Some(Command::Password(arguments)) => password::run(arguments),
+    }
+}
+
+/// Prints the help of a command that reads its own arguments.
+fn help(command: &str) -> Result<(), Failure> {
+    let mut whole = CommandLine::command();
+    whole.build();
+    match whole.find_subcommand_mut(command) {
+        Some(command) => Ok(command.print_long_help()?),
+        None => Ok(()),
     }
 }
 

@@ -45,9 +45,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mail = Mail { sender: arguments.from, recipients: arguments.to, data };
     let mut shown = Ok(());
     let mut show = |side, line: &str| {
-        let who = if side == Side::Client { 'C' } else { 'S' };
-        let line = format!("{who}: {}", line.escape_debug_but_quotes());
-        shown = std::mem::replace(&mut shown, Ok(())).and_then(|()| say(line));
+        if shown.is_ok() {
+            shown = say(self::shown(side, line));
+        }
     };
     let result = smtp_client::send(&arguments.server, &mail, &mut show);
     shown?;
@@ -63,16 +63,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Text from elsewhere on a terminal.
-trait Harmless {
-    /// The text without anything that could move a cursor.
-    fn escape_debug_but_quotes(&self) -> String;
-}
-
-impl Harmless for str {
-    fn escape_debug_but_quotes(&self) -> String {
-        let escape =
-            |char: char| if char.is_control() { char.escape_default().to_string() } else { char.into() };
-        self.chars().map(escape).collect()
-    }
+/// A line of the dialogue for a terminal, without anything that could move its cursor.
+pub(super) fn shown(side: Side, line: &str) -> String {
+    let who = if side == Side::Client { 'C' } else { 'S' };
+    let escape = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.into() };
+    format!("{who}: {}", line.chars().map(escape).collect::<String>())
 }

@@ -1,17 +1,17 @@
 //! `postgate serve`: runs the gateway until it is told to stop.
 //!
 //! SIGTERM and SIGINT stop it in order; a second one ends it at once, which
-//! loses nothing that was acknowledged. What happens goes to standard error.
+//! loses nothing that was acknowledged. SIGHUP reads the configuration again: a
+//! good one is put in force, a bad one changes nothing and is told why. What
+//! happens goes to standard error.
 
 use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::app::{Ending, Gateway, StartError};
-use crate::config::{Config, Log, LogFormat, LogLevel};
+use crate::config::{Config, Listener, Log, LogFormat, LogLevel};
+use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
-use rustix::fs::Mode;
-use rustix::process::umask;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
@@ -24,29 +24,31 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
-    // Mail is nobody else's to read, also in files that the catalog's engine makes.
-    umask(Mode::RWXG | Mode::RWXO);
     begin_log(&config.log);
-    block_on(serve(config))
+    block_on(serve(arguments.file, config))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     // Asked for first: a signal during a long start is not lost.
     let mut signals = Signals::listen()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut gateway = tokio::select! {
         gateway = Gateway::start(config.clone()) => gateway?,
         () = signals.next() => return Ok(()),
     };
-    for address in gateway.addresses() {
-        announce(format_args!("Postgate {} listens on {address} (SMTP)", env!("CARGO_PKG_VERSION")));
+    for listening in gateway.listening() {
+        announce(format_args!("Postgate {} listens on {listening}", env!("CARGO_PKG_VERSION")));
     }
     announce(format_args!("spool and protocol log: {}", config.server.data_dir.display()));
-    if let Some(address) = gateway.addresses().first() {
-        announce(try_line(&config, *address));
+    if let Some(line) = try_line(&config, &gateway) {
+        announce(line);
     }
-    tokio::select! {
-        () = signals.next() => {}
-        () = gateway.broken() => return Err(Failure::new(SOFTWARE, "a part of the gateway died; it must be started again")),
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = gateway.broken() => return Err(Failure::new(SOFTWARE, "a part of the gateway died; it must be started again")),
+            _ = hangup.recv() => reload(&file, &mut gateway).await,
+        }
     }
     tracing::info!("stopping; a second signal ends it at once");
     tokio::select! {
@@ -59,12 +61,36 @@ async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads the configuration again and puts it in force, if it is good.
+async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
+    let wrong = match file.load() {
+        Ok(config) => match gateway.reload(config).await {
+            Ok(later) => return reloaded(&later),
+            Err(error) => error.to_string(),
+        },
+        Err(complaints) => complaints.to_string(),
+    };
+    for complaint in wrong.lines() {
+        tracing::error!("{complaint}");
+    }
+    tracing::error!("the new configuration is bad; the old one stays in force");
+}
+
+fn reloaded(later: &[String]) {
+    if later.is_empty() {
+        tracing::info!("the new configuration is in force");
+    } else {
+        let later = later.join(", ");
+        tracing::warn!("the new configuration is in force, but what needs a restart is as before: {later}");
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
         let code = match &error {
             StartError::Listen(..) | StartError::Spool(OpenError::InUse(_)) => UNAVAILABLE,
-            StartError::Log(..) | StartError::Spool(_) => IO,
-            StartError::Route(_) => super::CONFIG,
+            StartError::Log(..) | StartError::Spool(_) | StartError::Read(_) => IO,
+            StartError::Route(_) | StartError::Logins(_) | StartError::Tls(_) => super::CONFIG,
         };
         Failure::new(code, error)
     }
@@ -101,8 +127,18 @@ fn announce(line: impl Display) {
     let _ = say(line);
 }
 
-/// A command that works as printed, for a first try.
-fn try_line(config: &Config, address: SocketAddr) -> String {
+/// A command that works as printed, for a first try; nothing when no listener
+/// takes such a client.
+fn try_line(config: &Config, gateway: &Gateway) -> Option<String> {
+    let mut listeners = gateway.listening().iter().zip(&config.listeners.0);
+    let (listening, listener) = listeners.find(|(listening, listener)| {
+        matches!(listening.address, Address::Tcp(_)) && is_for_curl(listener)
+    })?;
+    let scheme = if listener.tls == TlsUse::Implicit { "smtps" } else { "smtp" };
+    let must_encrypt = listener.tls == TlsUse::StartTls && listener.require_tls;
+    let starttls = if must_encrypt { " --ssl-reqd" } else { "" };
+    let is_unknown = config.tls.self_signed && (must_encrypt || listener.tls == TlsUse::Implicit);
+    let insecure = if is_unknown { " -k" } else { "" };
     let reaches_loopback = config.egress.allow.iter().any(|network| network.contains([127, 0, 0, 1].into()));
     let exact = config.routes.iter().map(|route| route.recipient.as_str()).find(|name| !name.contains('*'));
     let (first, recipient) = match exact {
@@ -112,10 +148,16 @@ fn try_line(config: &Config, address: SocketAddr) -> String {
         }
         None => (" with your own URL", "post@https://shop.example/hello"),
     };
-    format!(
+    let address = &listening.address;
+    Some(format!(
         "try it{first}:\n  printf 'Subject: hello\\r\\n\\r\\nworld\\r\\n' | \
-         curl -sS smtp://{address} --mail-from '' --mail-rcpt '{recipient}' -T -"
-    )
+         curl -sS{starttls}{insecure} {scheme}://{address} --mail-from '' --mail-rcpt '{recipient}' -T -"
+    ))
+}
+
+/// Whether a listener takes what `curl` sends without a login.
+fn is_for_curl(listener: &Listener) -> bool {
+    listener.protocol == Protocol::Smtp && !listener.require_auth && !listener.proxy_protocol
 }
 
 /// Begins the operational log on standard error.

@@ -1,11 +1,13 @@
 //! A small SMTP client (RFC 5321) that shows what it says and hears.
 //!
-//! It sends one message over one connection and stops at the first refusal. It
-//! deliberately has no TLS, AUTH, pipelining or retry: it is for trying things
-//! and for the demonstration, a real client or MTA does the rest.
+//! [`send`] hands over one message and stops at the first refusal; [`Dialogue`]
+//! is for who wants to look at each reply. There is deliberately no TLS, AUTH,
+//! pipelining or retry: it is for programs on the gateway's own machine, a real
+//! client or MTA does the rest.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use super::lines;
+use super::wire::{self, Wire};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::time::Duration;
 
 /// One message with its envelope.
@@ -28,7 +30,7 @@ pub(super) enum Side {
     Server,
 }
 
-/// Why a message was not accepted.
+/// Why a command or a message was not accepted.
 #[derive(Debug)]
 pub(super) enum SendError {
     /// No connection, or it ended in the middle.
@@ -43,8 +45,6 @@ impl From<io::Error> for SendError {
     }
 }
 
-/// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long to wait for a reply: the longest of RFC 5321 section 4.5.3.2.
 const REPLY: Duration = Duration::from_mins(10);
 /// How long to wait for the reply to QUIT, which nobody needs.
@@ -52,63 +52,103 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A reply line may be this long; RFC 5321 section 4.5.3.1.5 says 512, but ours
 /// repeat recipients.
 const LINE: u64 = 64 * 1024;
+/// Mail data leaves in writes of this size.
+const WRITE: usize = 64 * 1024;
 
-/// Hands the mail to `server` (host and port) and answers with the last line of
-/// the reply that accepted it.
+/// Hands the mail to `server` and answers with the last line of the reply that
+/// accepted it.
 pub(super) fn send(server: &str, mail: &Mail, show: &mut dyn FnMut(Side, &str)) -> Result<String, SendError> {
     let mut dialogue = Dialogue::open(server, show)?;
     let result = dialogue.transaction(mail);
-    if !matches!(result, Err(SendError::Unavailable(_))) {
-        // The message's fate is known: how the farewell goes does not matter.
-        let _ = dialogue.farewell();
-    }
+    dialogue.farewell();
     result
 }
 
-struct Dialogue<'a> {
-    stream: BufReader<TcpStream>,
+/// What a server offers besides the bare protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extensions {
+    /// Whether SIZE may be declared (RFC 1870).
+    pub size: bool,
+    /// Most octets of a message; 0 = not said.
+    pub largest: u64,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub utf8: bool,
+}
+
+/// A connection on which the greeting has been read.
+pub(super) struct Dialogue<'a> {
+    stream: BufReader<Wire>,
+    /// Whether what is said now is mail data, of which nothing may become an end.
+    is_in_data: bool,
     show: &'a mut dyn FnMut(Side, &str),
 }
 
 impl<'a> Dialogue<'a> {
-    fn open(server: &str, show: &'a mut dyn FnMut(Side, &str)) -> Result<Dialogue<'a>, SendError> {
-        let mut refused = io::Error::new(io::ErrorKind::NotFound, "no address");
-        for address in server.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(REPLY))?;
-                    stream.set_write_timeout(Some(REPLY))?;
-                    stream.set_nodelay(true)?;
-                    return Ok(Dialogue { stream: BufReader::new(stream), show });
-                }
-                Err(error) => refused = error,
-            }
-        }
-        Err(refused.into())
+    /// Connects to `server`, `HOST:PORT` or `unix:/path`, and reads its greeting.
+    pub(super) fn open(server: &str, show: &'a mut dyn FnMut(Side, &str)) -> Result<Dialogue<'a>, SendError> {
+        let wire = wire::connect(server)?;
+        wire.set_timeout(REPLY)?;
+        let mut dialogue = Dialogue { stream: BufReader::new(wire), is_in_data: false, show };
+        dialogue.reply(2)?;
+        Ok(dialogue)
     }
 
     fn transaction(&mut self, mail: &Mail) -> Result<String, SendError> {
-        self.reply(2)?;
-        self.command("EHLO localhost")?;
-        self.command(&format!("MAIL FROM:<{}>", mail.sender))?;
+        self.hello()?;
+        self.sender(&mail.sender, "")?;
         for recipient in &mail.recipients {
-            self.command(&format!("RCPT TO:<{recipient}>"))?;
+            self.recipient(recipient)?;
         }
+        self.data(&mut mail.data.as_slice())
+    }
+
+    /// EHLO.
+    pub(super) fn hello(&mut self) -> Result<Extensions, SendError> {
+        Ok(extensions(&self.command("EHLO localhost")?))
+    }
+
+    /// MAIL, with parameters such as ` SIZE=100`.
+    pub(super) fn sender(&mut self, path: &str, parameters: &str) -> Result<(), SendError> {
+        self.command(&format!("MAIL FROM:<{path}>{parameters}")).map(drop)
+    }
+
+    /// RCPT.
+    pub(super) fn recipient(&mut self, path: &str) -> Result<(), SendError> {
+        self.command(&format!("RCPT TO:<{path}>")).map(drop)
+    }
+
+    /// DATA and the message to its end; answers with the last line of the reply.
+    /// When `message` cannot be read the dot is never sent, so nothing is accepted.
+    pub(super) fn data(&mut self, message: &mut impl BufRead) -> Result<String, SendError> {
         self.say("DATA")?;
         self.reply(3)?;
-        let data = wire_form(&mail.data);
-        (self.show)(Side::Client, &format!("(message data, {} bytes)", data.len()));
-        self.stream.get_mut().write_all(&data)?;
+        self.is_in_data = true;
+        let mut out = BufWriter::with_capacity(WRITE, self.stream.get_mut());
+        let sent = write_data(message, &mut out).and_then(|length| out.flush().map(|()| length));
+        drop(out);
+        match sent {
+            Ok(length) => (self.show)(Side::Client, &format!("(message data, {length} bytes)")),
+            // Who closes in the middle may have said why.
+            Err(error) => {
+                let refusal = self.reply(2).err().filter(|why| matches!(why, SendError::Refused(_)));
+                return Err(refusal.unwrap_or_else(|| error.into()));
+            }
+        }
         self.say(".")?;
-        self.reply(2)
+        self.is_in_data = false;
+        Ok(self.reply(2)?.pop().unwrap_or_default())
     }
 
-    fn farewell(&mut self) -> Result<String, SendError> {
-        self.stream.get_ref().set_read_timeout(Some(FAREWELL))?;
-        self.command("QUIT")
+    /// QUIT: the message's fate is known, how the farewell goes does not matter.
+    pub(super) fn farewell(&mut self) {
+        if !self.is_in_data && self.stream.get_ref().set_timeout(FAREWELL).is_ok() {
+            let _ = self.command("QUIT");
+        }
     }
 
-    fn command(&mut self, line: &str) -> Result<String, SendError> {
+    fn command(&mut self, line: &str) -> Result<Vec<String>, SendError> {
         self.say(line)?;
         self.reply(2)
     }
@@ -118,9 +158,10 @@ impl<'a> Dialogue<'a> {
         Ok(self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes())?)
     }
 
-    /// Reads a reply and answers with its last line, if it has the class that
-    /// is expected.
-    fn reply(&mut self, class: u8) -> Result<String, SendError> {
+    /// Reads a reply and answers with its lines, if it has the class that is
+    /// expected.
+    fn reply(&mut self, class: u8) -> Result<Vec<String>, SendError> {
+        let mut lines = Vec::new();
         loop {
             let mut line = Vec::new();
             let mut limited = io::Read::take(&mut self.stream, LINE);
@@ -133,29 +174,55 @@ impl<'a> Dialogue<'a> {
             if !has_code {
                 return Err(SendError::Unavailable(format!("not an SMTP reply: {line}")));
             }
-            if line.as_bytes().get(3) == Some(&b'-') {
-                continue;
+            let is_last = line.as_bytes().get(3) != Some(&b'-');
+            if is_last && line.as_bytes().first() != Some(&(b'0' + class)) {
+                return Err(SendError::Refused(line));
             }
-            let is_expected = line.as_bytes().first() == Some(&(b'0' + class));
-            return if is_expected { Ok(line) } else { Err(SendError::Refused(line)) };
+            lines.push(line);
+            if is_last {
+                return Ok(lines);
+            }
         }
     }
 }
 
-/// Mail data as it goes over the wire: every line ends in CRLF, a leading dot
-/// is doubled (RFC 5321 section 4.5.2).
-fn wire_form(data: &[u8]) -> Vec<u8> {
-    let mut wire = Vec::with_capacity(data.len() + data.len() / 16 + 2);
-    for line in data.split_inclusive(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.first() == Some(&b'.') {
-            wire.push(b'.');
+/// What the lines of the reply to EHLO offer.
+fn extensions(lines: &[String]) -> Extensions {
+    let mut offered = Extensions::default();
+    for line in lines.iter().skip(1) {
+        let mut words = line.get(4..).unwrap_or_default().split(' ');
+        match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+            "SIZE" => {
+                offered.size = true;
+                offered.largest = words.next().and_then(|size| size.parse().ok()).unwrap_or_default();
+            }
+            "8BITMIME" => offered.eight_bit = true,
+            "SMTPUTF8" => offered.utf8 = true,
+            _ => {}
         }
-        wire.extend_from_slice(line);
-        wire.extend_from_slice(b"\r\n");
     }
-    wire
+    offered
+}
+
+/// Writes mail data as it goes over the wire and answers with its length: every
+/// line ends in CRLF, a leading dot is doubled (RFC 5321 section 4.5.2).
+fn write_data(message: &mut impl BufRead, out: &mut impl Write) -> io::Result<u64> {
+    let mut length = 0;
+    let mut begins_line = true;
+    let mut piece = Vec::new();
+    while lines::read(message, &mut piece)? {
+        if begins_line && piece.starts_with(b".") {
+            piece.insert(0, b'.');
+        }
+        begins_line = piece.ends_with(b"\n");
+        length += piece.len() as u64;
+        out.write_all(&piece)?;
+    }
+    if !begins_line {
+        length += 2;
+        out.write_all(b"\r\n")?;
+    }
+    Ok(length)
 }
 
 #[cfg(test)]
@@ -164,13 +231,28 @@ mod tests {
 
     #[test]
     fn data_is_stuffed_and_every_line_ends_in_crlf() {
+        let long = "x".repeat(70_000);
         for (data, wire) in [
             ("", ""),
             ("a\nb\r\nc", "a\r\nb\r\nc\r\n"),
             (".\n..a\nb.\n", "..\r\n...a\r\nb.\r\n"),
             ("\n\r\n", "\r\n\r\n"),
+            // A dot at the begin of a piece that is not the begin of a line.
+            (&format!("{}.{long}", &long[..65_536]), &format!("{}.{long}\r\n", &long[..65_536])),
         ] {
-            assert_eq!(String::from_utf8(wire_form(data.as_bytes())).unwrap(), wire);
+            let mut written = Vec::new();
+            let length = write_data(&mut data.as_bytes(), &mut written).unwrap();
+            assert_eq!((String::from_utf8(written).unwrap().as_str(), length), (wire, wire.len() as u64));
         }
+    }
+
+    #[test]
+    fn extensions_are_read_in_any_case_and_order() {
+        let offered =
+            |lines: &[&str]| extensions(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        let all = Extensions { size: true, largest: 1000, eight_bit: true, utf8: true };
+        assert_eq!(offered(&["250-h Hello", "250-smtputf8", "250-Size 1000", "250 8BITMIME"]), all);
+        assert_eq!(offered(&["250 SIZE 1000"]), Extensions::default());
+        assert_eq!(offered(&["250-h", "250 SIZE"]), Extensions { size: true, ..Extensions::default() });
     }
 }

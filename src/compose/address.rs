@@ -155,11 +155,12 @@ fn at_gateway(local: &str) -> Option<Result<Found, NotEncoded>> {
 }
 
 /// `"post:https://…"` as it arrives: quoted, bare, in doubled quotes, with a
-/// blank before the `@`; without a method it is a POST.
+/// blank before the `@` or the last quote; without a method it is a POST.
 fn quoted(local: &str) -> Option<Result<Found, NotEncoded>> {
     let text = local.trim_end_matches(' ');
     let is_quoted = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
-    let text = if is_quoted { unquote(text.trim_matches('"')) } else { text.to_owned() };
+    let text =
+        if is_quoted { unquote(text.trim_matches('"').trim_end_matches(' ')) } else { text.to_owned() };
     if split_scheme(&text).is_some() {
         return Some(Found::url("POST", text));
     }

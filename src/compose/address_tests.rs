@@ -76,6 +76,7 @@ fn every_form_means_its_url() {
         ("\"post:https://h/x?a=1\"@gw.example", "POST https://h/x?a=1"),
         ("\"put:https://h/x\"@gw.example", "PUT https://h/x"),
         ("\"https://h/x?y=1@2\"@gw.example", "POST https://h/x?y=1@2"),
+        ("\"post:https://h/x?a=1 \"@gw.example", "POST https://h/x?a=1"),
         ("https://h/x?y=1@gw.example", "POST https://h/x?y=1"),
         ("post:https://h/x?y=1@gw.example", "POST https://h/x?y=1"),
         ("\"\"https://h/x\"\"@gw.example", "POST https://h/x"),

@@ -46,6 +46,8 @@ pub enum BadUrl {
     Fragment,
     /// Nothing between the slashes.
     NoHost,
+    /// A host with a character that no name has.
+    Host,
     /// Port 0.
     Port,
     /// Refused by the URL standard's parser, with its reason.
@@ -62,6 +64,7 @@ impl fmt::Display for BadUrl {
             BadUrl::Scheme => f.write_str("the URL does not begin with http:// or https://"),
             BadUrl::Fragment => f.write_str("the URL has a fragment, which HTTP never sends; write # as %23"),
             BadUrl::NoHost => f.write_str("the URL names no host"),
+            BadUrl::Host => f.write_str("the URL's host holds a character that no host name has"),
             BadUrl::Port => f.write_str("the URL names port 0"),
             BadUrl::Syntax(reason) => write!(f, "the URL is not valid: {reason}"),
         }
@@ -111,6 +114,9 @@ impl FromStr for Endpoint {
             return Err(BadUrl::Fragment);
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BadUrl::NoHost)?.to_owned();
+        if !is_host(&host) {
+            return Err(BadUrl::Host);
+        }
         let port = url.port().unwrap_or(scheme.default_port());
         if port == 0 {
             return Err(BadUrl::Port);
@@ -125,6 +131,13 @@ fn check_octets(text: &str) -> Result<(), BadUrl> {
     }
     let is_bad = |byte: u8| byte < 0x21 || byte == 0x7f || byte == b'\\';
     if text.bytes().any(is_bad) { Err(BadUrl::Octet) } else { Ok(()) }
+}
+
+/// Whether a host in its normal form is an IPv6 literal or looks like a name: the
+/// URL standard leaves `*`, `{`, `"` and such in, and no resolver knows them.
+fn is_host(host: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    host.starts_with('[') || host.bytes().all(is_name)
 }
 
 /// Splits off `http://` or `https://`, written in any case.
@@ -241,6 +254,9 @@ mod tests {
             ("https://", BadUrl::NoHost),
             ("https:///h/x", BadUrl::NoHost),
             ("https://?x", BadUrl::NoHost),
+            ("https://*.h/", BadUrl::Host),
+            ("https://{", BadUrl::Host),
+            ("https://h\"/", BadUrl::Host),
             ("https://h:0/", BadUrl::Port),
             ("https://h:65536/", BadUrl::Syntax(url::ParseError::InvalidPort)),
             ("https://user@/x", BadUrl::Syntax(url::ParseError::EmptyHost)),

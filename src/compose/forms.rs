@@ -5,7 +5,8 @@
 //! because it is the one people look for; `clients.md` ranks the others.
 
 use super::endpoint::Endpoint;
-use crate::envelope::Refusal;
+use super::{Options, target};
+use crate::envelope::{Refusal, Target};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use std::fmt::Write as _;
 
@@ -22,22 +23,21 @@ pub fn forms(url: &str, gateway_domain: &str) -> Result<Vec<(&'static str, Strin
     if let Err(reason) = url.parse::<Endpoint>() {
         return Err(Refusal::new(553, (1, 3), reason.to_string()));
     }
-    let mut forms = Vec::new();
-    // A lone `]` in any address is taken for a cut literal.
-    if !url.contains(']') || url.contains('[') {
-        forms.push(("direct", format!("post@{url}")));
-    }
     let labels = labels(url, gateway_domain);
+    let mut forms = vec![("direct", format!("post@{url}"))];
     if labels.len() <= MAX_DOMAIN {
         forms.push(("labels", format!("post@{labels}")));
     }
     forms.push(("encoded", format!("post+{}@{gateway_domain}", BASE64URL_NOPAD.encode(url.as_bytes()))));
     forms.push(("escaped", format!("post={}@{gateway_domain}", escape(url))));
     forms.push(("header", format!("post@{gateway_domain} and X-Postgate-Url: {url}")));
-    if !url.contains(']') || url.contains('[') {
-        forms.push(("quoted", format!("\"post:{}\"@{gateway_domain}", url.replace('"', "\\\""))));
-    }
+    forms.push(("quoted", format!("\"post:{}\"@{gateway_domain}", url.replace('"', "\\\""))));
     forms.push(("literal", format!("post@[{url}]")));
+    // A URL can look like another form, or as if a mail library had cut it: with a
+    // lone `]`, with `@http` or the gateway's own domain at its end.
+    let options = Options { gateway_domains: vec![gateway_domain.to_owned()], ..Options::default() };
+    let aim = Ok(Target::Direct { method: "POST".to_owned(), url: url.to_owned() });
+    forms.retain(|(name, text)| *name == "header" || target(&options, text) == aim);
     Ok(forms)
 }
 
@@ -69,8 +69,6 @@ fn escape(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compose::{Options, target};
-    use crate::envelope::Target;
 
     #[test]
     fn every_form_leads_back_to_the_url() {
@@ -81,6 +79,8 @@ mod tests {
             ("https://user:p%40ss@shop.example:8443/a/b?x=1&y=a%20b@c=?", 7),
             ("http://[2001:db8::1]:8080/[x]", 7),
             ("https://h/a]", 5),
+            ("https://h/a@https", 6),
+            ("http://.u.gw.example", 6),
             ("https://h/\"q\"?[\"]", 7),
             ("http://bücher.example/ü", 7),
             (long.as_str(), 6),

@@ -16,7 +16,7 @@ mod endpoint;
 mod forms;
 mod json;
 mod json_repairs;
-mod mail;
+pub(crate) mod mail;
 mod mime;
 mod pattern;
 mod plan;

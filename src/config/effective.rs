@@ -1,19 +1,26 @@
 //! The configuration in force, written as a file that means the same.
 //!
-//! Secrets are masked: user and password in a URL, and the value of a header
-//! whose name says that it holds one. Without secrets, what is written reads
-//! back as the same configuration.
+//! Secrets are masked: those of users, user and password in a URL, and the value
+//! of a header whose name says that it holds one. Without secrets in the file
+//! itself, what is written reads back as the same configuration.
 
-use super::settings::{Config, Delivery, Limits, Listener, Log, Route, Server};
-use super::value::{Word, Written};
+use super::settings::{
+    Config, Delivery, Limits, Listener, Log, Route, Server, Tenant, Tls, User, UserSecret,
+};
+use super::value::Written;
+use super::words::Word as _;
 use std::fmt::{Display, Write as _};
+use std::path::PathBuf;
 
 /// The whole configuration as TOML, secrets masked.
 pub fn effective(config: &Config) -> String {
     let mut out = Out(String::new());
     out.server(&config.server);
     config.listeners.0.iter().for_each(|listener| out.listener(listener));
+    out.tls(&config.tls);
     out.limits(&config.limits);
+    config.tenants.iter().for_each(|tenant| out.tenant(tenant));
+    config.users.iter().for_each(|user| out.user(user));
     config.routes.iter().for_each(|route| out.route(route));
     out.delivery(&config.delivery);
     out.head("[egress]");
@@ -31,9 +38,14 @@ pub fn effective(config: &Config) -> String {
 
 /// Whether a configuration holds what [`effective`] masks.
 pub(super) fn holds_secrets(config: &Config) -> bool {
-    config.routes.iter().any(|route| {
+    let in_route = |route: &Route| {
         masked_url(&route.url) != route.url || route.headers.iter().any(|(name, _)| is_secret(name))
-    })
+    };
+    let in_user = |user: &User| match &user.secret {
+        UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
+        UserSecret::Certificate => false,
+    };
+    config.routes.iter().any(in_route) || config.users.iter().any(in_user)
 }
 
 /// Whether the value of a header of this name is nobody's business.
@@ -97,17 +109,66 @@ impl Out {
         self.list("gateway_domains", &server.gateway_domains);
         self.text("data_dir", server.data_dir.display());
         self.list("trusted_networks", &server.trusted_networks);
+        self.list("trusted_proxies", &server.trusted_proxies);
         self.text("shutdown_timeout", Written(server.shutdown_timeout));
     }
 
     fn listener(&mut self, listener: &Listener) {
         self.head("[[listener]]");
-        self.text("address", listener.address);
-        self.text("protocol", "smtp");
-        self.text("tls", "none");
+        self.text("address", &listener.address);
+        self.text("protocol", listener.protocol.word());
+        self.text("tls", listener.tls.word());
+        self.bare("require_tls", listener.require_tls);
+        self.bare("require_auth", listener.require_auth);
+        self.bare("proxy_protocol", listener.proxy_protocol);
+        self.bare("cram_md5", listener.cram_md5);
+        self.bare("allow_plaintext_auth", listener.allow_plaintext_auth);
+        self.bare("legacy_auth_keyword", listener.legacy_auth_keyword);
         self.text("bare_newline", listener.bare_newline.word());
         self.list("lf_networks", &listener.lf_networks);
         self.bare("header_control", listener.header_control);
+    }
+
+    fn tls(&mut self, tls: &Tls) {
+        self.head("[tls]");
+        self.paths("certificate", &tls.certificate);
+        self.paths("key", &tls.key);
+        self.bare("self_signed", tls.self_signed);
+        if let Some(path) = &tls.client_ca {
+            self.text("client_ca", path.display());
+        }
+    }
+
+    fn paths(&mut self, key: &str, paths: &[PathBuf]) {
+        match paths {
+            [] => {}
+            [path] => self.text(key, path.display()),
+            paths => self.list(key, paths.iter().map(|path| path.display())),
+        }
+    }
+
+    fn tenant(&mut self, tenant: &Tenant) {
+        self.head("[[tenant]]");
+        self.text("name", &tenant.name);
+        self.bare("daily_limit", tenant.daily_limit);
+        if let Some(rate) = tenant.rate {
+            self.text("rate", rate);
+        }
+        self.list("may_post_to", &tenant.may_post_to);
+        self.bare("header_control", tenant.header_control);
+    }
+
+    fn user(&mut self, user: &User) {
+        self.head("[[user]]");
+        self.text("name", &user.name);
+        match &user.secret {
+            UserSecret::Password(secret) => self.bare("password", secret),
+            UserSecret::Hash(secret) => self.bare("password_hash", secret),
+            UserSecret::Certificate => {}
+        }
+        self.text("tenant", &user.tenant);
+        self.list("may_post_to", &user.may_post_to);
+        self.list("networks", &user.networks);
     }
 
     fn limits(&mut self, limits: &Limits) {
@@ -123,13 +184,18 @@ impl Out {
         self.bare("connections_per_address", limits.connections_per_address);
         self.text("connection_rate", limits.connection_rate);
         self.text("command_line", limits.command_line);
+        self.text("auth_line", limits.auth_line);
         self.text("data_memory", limits.data_memory);
         self.bare("slow_after_errors", limits.slow_after_errors);
         self.bare("close_after_errors", limits.close_after_errors);
+        self.bare("failed_logins", limits.failed_logins);
+        self.text("failed_login_rate", limits.failed_login_rate);
         self.bare("junk_commands", limits.junk_commands);
         self.text("idle_timeout", Written(limits.idle_timeout));
         self.text("busy_idle_timeout", Written(limits.busy_idle_timeout));
         self.text("reply_timeout", Written(limits.reply_timeout));
+        self.text("tls_timeout", Written(limits.tls_timeout));
+        self.text("proxy_timeout", Written(limits.proxy_timeout));
         self.bare("data_rate", limits.data_rate);
     }
 

@@ -6,26 +6,29 @@
 //! half-accepted: a file with one mistake configures nothing.
 //!
 //! `settings` holds the values, `sections` reads them, `contradictions` looks
-//! at several of them together, `effective` writes them back.
+//! at several of them together, `effective` writes them back. What the file
+//! names, secrets and certificates, is read with it.
 
 mod contradictions;
 mod effective;
+mod secret;
 mod sections;
 mod settings;
 mod value;
 mod walk;
+mod words;
 
 pub use effective::effective;
+pub use secret::Secret;
 pub use settings::{
     BareNewline, Config, Delivery, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method,
-    Payload, ProtocolLevel, Retention, Route, Server, Spool, loopback,
+    Payload, ProtocolLevel, Retention, Route, Server, Spool, Tenant, Tls, User, UserSecret, loopback,
 };
 pub(crate) use value::duration;
 pub use value::{Rate, Size};
 pub use walk::Complaints;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use walk::{Section, Walk};
@@ -42,10 +45,8 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
             let file = path.display().to_string();
             let unreadable = |error| Complaints::about_file(&file, format_args!("cannot be read: {error}"));
             let config = parse(&file, &fs::read_to_string(&path).map_err(unreadable)?)?;
-            let mode = fs::metadata(&path).map_err(unreadable)?.mode() & 0o777;
-            if mode & 0o077 != 0 && effective::holds_secrets(&config) {
-                let text = format!("holds secrets and is open to others (mode {mode:03o}); chmod 600 it");
-                return Err(Complaints::about_file(&file, text));
+            if effective::holds_secrets(&config) {
+                secret::refuse_open(&path).map_err(|text| Complaints::about_file(&file, text))?;
             }
             Ok(config)
         }

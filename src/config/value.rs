@@ -5,10 +5,10 @@
 //! sentence "cause; remedy". None of them knows where the value stands: places
 //! are the walk's. Sizes are powers of 1024 (`KiB`), durations have one unit.
 
-use super::settings::{BareNewline, LogFormat, LogLevel, Method, Payload, ProtocolLevel};
 use crate::network::Network;
+use crate::smtp::Address;
+use crate::url_pattern::UrlPattern;
 use std::fmt::{self, Display};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -32,13 +32,17 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// Octets of a unix socket's path, the NUL behind it not counted.
+const LONGEST_SOCKET_PATH: usize = 107;
+
 /// Says what stands there and what should.
-fn instead_of(value: &DeValue<'_>, wanted: &str) -> String {
+pub(super) fn instead_of(value: &DeValue<'_>, wanted: &str) -> String {
     let article = if matches!(value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
     format!("{article} {} stands here; write {wanted}", value.type_str())
 }
 
-fn text<'a>(value: &'a DeValue<'_>, wanted: &str) -> Result<&'a str, String> {
+/// A value that must be a text.
+pub(super) fn text<'a>(value: &'a DeValue<'_>, wanted: &str) -> Result<&'a str, String> {
     value.as_str().ok_or_else(|| instead_of(value, wanted))
 }
 
@@ -111,130 +115,22 @@ impl Value for Network {
     }
 }
 
-impl Value for SocketAddr {
-    fn read(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-        let wanted = "an address and a port such as \"127.0.0.1:2525\" or \"[::1]:2525\"";
-        let text = text(value, wanted)?;
-        if text.starts_with("unix:") || text.starts_with("systemd:") {
-            return Err(format!("{text:?} is not supported by this version; write {wanted}"));
+impl Value for UrlPattern {
+    fn read(value: &DeValue<'_>) -> Result<UrlPattern, String> {
+        text(value, "an origin such as \"https://*.shop.example\"")?.parse()
+    }
+}
+
+impl Value for Address {
+    fn read(value: &DeValue<'_>) -> Result<Address, String> {
+        let address = text(value, "an address and a port such as \"127.0.0.1:2525\"")?.parse()?;
+        match &address {
+            Address::Unix(path) if path.as_os_str().len() > LONGEST_SOCKET_PATH => {
+                Err(format!("a socket's path has at most {LONGEST_SOCKET_PATH} octets; write a shorter one"))
+            }
+            _ => Ok(address),
         }
-        text.parse().map_err(|_| format!("{text:?} is not a listening address; write {wanted}"))
     }
-}
-
-/// A closed set of words for a value.
-pub(super) trait Word: Sized + Copy + PartialEq + 'static {
-    /// Every word with its meaning.
-    const WORDS: &'static [(&'static str, Self)];
-    /// Words of the full product that this version does not know.
-    const LATER: &'static [&'static str] = &[];
-
-    /// The word for it.
-    fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, meaning)| *meaning == self).map_or("", |(word, _)| word)
-    }
-}
-
-impl<T: Word> Value for T {
-    fn read(value: &DeValue<'_>) -> Result<T, String> {
-        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("{word:?}")).collect();
-        let wanted = match words.as_slice() {
-            [only] => only.clone(),
-            [words @ .., last] => format!("{} or {last}", words.join(", ")),
-            [] => String::new(),
-        };
-        let text = text(value, &wanted)?;
-        if let Some((_, meaning)) = T::WORDS.iter().find(|(word, _)| *word == text) {
-            return Ok(*meaning);
-        }
-        let later =
-            T::LATER.iter().any(|word| text == *word || word.ends_with(':') && text.starts_with(word));
-        let cause = if later { "is not supported by this version" } else { "is not known here" };
-        Err(format!("{text:?} {cause}; write {wanted}"))
-    }
-}
-
-/// A setting that has one value in this version, kept because it is part of a
-/// listener's description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Smtp;
-
-impl Word for Smtp {
-    const WORDS: &'static [(&'static str, Smtp)] = &[("smtp", Smtp)];
-    const LATER: &'static [&'static str] = &["lmtp"];
-}
-
-/// As [`Smtp`]: the listener's TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoTls;
-
-impl Word for NoTls {
-    const WORDS: &'static [(&'static str, NoTls)] = &[("none", NoTls)];
-    const LATER: &'static [&'static str] = &["starttls", "implicit"];
-}
-
-/// As [`Smtp`]: the spool's backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Embedded;
-
-impl Word for Embedded {
-    const WORDS: &'static [(&'static str, Embedded)] = &[("embedded", Embedded)];
-    const LATER: &'static [&'static str] = &["postgres"];
-}
-
-impl Word for BareNewline {
-    const WORDS: &'static [(&'static str, BareNewline)] =
-        &[("normalize", BareNewline::Normalize), ("refuse", BareNewline::Refuse), ("lf", BareNewline::Lf)];
-}
-
-impl Word for Payload {
-    const WORDS: &'static [(&'static str, Payload)] =
-        &[("body", Payload::Body), ("raw", Payload::Raw), ("json", Payload::Json), ("auto", Payload::Auto)];
-    const LATER: &'static [&'static str] = &[
-        "multipart",
-        "sendgrid",
-        "sendgrid-raw",
-        "mailgun",
-        "mailgun-mime",
-        "postmark",
-        "cloudmailin",
-        "cloudmailin-multipart",
-        "postal",
-        "ses-sns",
-        "smtp2http",
-        "action-mailbox",
-        "template:",
-    ];
-}
-
-impl Word for Method {
-    const WORDS: &'static [(&'static str, Method)] = &[
-        ("post", Method::Post),
-        ("put", Method::Put),
-        ("patch", Method::Patch),
-        ("get", Method::Get),
-        ("delete", Method::Delete),
-    ];
-}
-
-impl Word for LogLevel {
-    const WORDS: &'static [(&'static str, LogLevel)] = &[
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
-}
-
-impl Word for LogFormat {
-    const WORDS: &'static [(&'static str, LogFormat)] =
-        &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-}
-
-impl Word for ProtocolLevel {
-    const WORDS: &'static [(&'static str, ProtocolLevel)] =
-        &[("off", ProtocolLevel::Off), ("errors", ProtocolLevel::Errors), ("full", ProtocolLevel::Full)];
 }
 
 /// Splits `25MiB` into its number and its unit.

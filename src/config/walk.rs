@@ -138,6 +138,14 @@ impl<'a> Section<'a> {
         self.take_optional(key)
     }
 
+    /// Takes a list that may also be written as its only element.
+    pub(super) fn take_one_or_more<T: Value>(&mut self, key: &'static str, into: &mut Vec<T>) {
+        match self.table.get(key).map(|value| value.get_ref().as_array().is_some()) {
+            Some(false) => *into = self.take_optional(key).into_iter().collect(),
+            _ => self.take_list(key, into),
+        }
+    }
+
     /// Takes a list, whose bad elements are complained about one by one.
     pub(super) fn take_list<T: Value>(&mut self, key: &'static str, into: &mut Vec<T>) {
         let Some(value) = self.look_up(key) else { return };

@@ -1,16 +1,25 @@
 //! The one door: whoever brings mail, it is composed and committed here.
 //!
 //! At RCPT the door says where a forward-path leads, or refuses it with a
-//! sentence that helps: strangers may use routes only, and a URL whose literal
-//! address no post may reach is refused at once. At the end of the mail data all
-//! posts of a message are composed and committed in one step; only then is there
-//! an id to acknowledge. The door knows no sockets and holds no mail.
+//! sentence that helps: strangers may use routes only, who has logged in may name
+//! the URLs that its user and its tenant may post to, and a URL whose literal
+//! address no post may reach is refused at once. A URL that stands in the message
+//! is judged by the same rules when the message is there. At the end of the mail
+//! data all posts of a message are composed and committed in one step; only then
+//! is there an id to acknowledge. The door knows no sockets and holds no mail.
+//!
+//! Routes are the operator's: whoever may mail to one need not be allowed its URL.
 
+mod failures;
+mod guard;
+mod hashes;
 mod logins;
+mod seal;
 mod tenants;
 mod turns;
 
-pub use logins::{Logins, User, UserSecret};
+pub use hashes::{HashError, PasswordHash};
+pub use logins::{Logins, LoginsError, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
 pub use turns::Turns;
 
@@ -19,11 +28,12 @@ use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
 use crate::envelope::{Client, Envelope, Login, Refusal, Target};
 use crate::network::Network;
-use crate::post::{MessageId, Trust};
-use crate::smtp::auth::Credentials;
+use crate::post::{Admission, Destination, MessageId, Trust};
+use crate::smtp::auth::{Credentials, Mechanisms, Offer};
 use crate::smtp::session::Policy;
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
+use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
 use std::sync::Arc;
 use turns::Turn;
@@ -35,6 +45,8 @@ const LARGE: usize = 128 * 1024;
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The gateway's name, for the challenges of CRAM-MD5.
+    pub hostname: String,
     /// Clients in these networks may name URLs themselves, and log in without TLS.
     pub trusted_networks: Vec<Network>,
     /// What URLs may lead to.
@@ -65,6 +77,8 @@ pub enum Allowance {
 pub struct Intake {
     options: Options,
     compose: Arc<compose::Options>,
+    /// The same for tenants whose messages steer nothing.
+    plain: Arc<compose::Options>,
     spool: Arc<dyn Spool>,
     ids: Arc<Ids>,
 }
@@ -77,7 +91,13 @@ impl Intake {
         spool: Arc<dyn Spool>,
         ids: Arc<Ids>,
     ) -> Intake {
-        Intake { options, compose, spool, ids }
+        let plain = match compose.header_control {
+            HeaderControl::Off => Arc::clone(&compose),
+            HeaderControl::On => {
+                Arc::new(compose::Options { header_control: HeaderControl::Off, ..(*compose).clone() })
+            }
+        };
+        Intake { options, compose, plain, spool, ids }
     }
 
     /// Composes and commits a message; its id, or that of the earlier message
@@ -85,21 +105,39 @@ impl Intake {
     /// refused.
     pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<MessageId, Refusal> {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
+        let options = Arc::clone(self.compose_options(&envelope.client));
+        let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
         let is_large = data.octets().saturating_mul(envelope.recipients.len()) >= LARGE;
         // Kept until the commit.
         let (composed, mut turn) = match data {
             MailData::Memory(data) if !is_large => {
-                (compose::compose(&self.compose, &envelope, receipt, data), Turn::none())
+                (compose::compose(&options, &envelope, receipt, data), Turn::none())
             }
-            data => self.compose_large(envelope, receipt, data).await,
+            data => self.compose_large(options, envelope, receipt, data).await,
         };
         let composition = composed?;
         for remark in &composition.remarks {
             tracing::info!(message = %receipt.message, "{remark}");
         }
+        for post in named_within.iter().filter_map(|at| composition.admission.posts.get(*at)) {
+            self.permit(&client, &post.destination)?;
+        }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        match self.spool.commit(composition.admission).await {
-            Ok(Committed::Kept) => Ok(receipt.message),
+        self.commit(&client, composition.admission).await
+    }
+
+    /// Commits what the tenant has a right to, and charges it for what was kept. A
+    /// client that does not wait for the answer has paid: the posts may be kept.
+    async fn commit(&self, client: &Client, admission: Admission) -> Result<MessageId, Refusal> {
+        let (message, posts) = (admission.message, admission.posts.len());
+        let tenants = &self.options.tenants;
+        tenants.take(&client.tenant, posts)?;
+        let committed = self.spool.commit(admission).await;
+        if !matches!(committed, Ok(Committed::Kept)) {
+            tenants.give_back(&client.tenant, posts);
+        }
+        match committed {
+            Ok(Committed::Kept) => Ok(message),
             Ok(Committed::Repeated(earlier)) => Ok(earlier),
             Err(error) => Err(refusal(&error)),
         }
@@ -108,12 +146,12 @@ impl Intake {
     /// Waits for a turn and composes off the runtime's threads.
     async fn compose_large(
         &self,
+        options: Arc<compose::Options>,
         envelope: Envelope,
         receipt: Receipt,
         data: MailData,
     ) -> (Result<Composition, Refusal>, Turn) {
         let turn = self.options.turns.take(self.weight(data.octets(), envelope.recipients.len())).await;
-        let options = Arc::clone(&self.compose);
         let compose = move || {
             let unread = |error| {
                 tracing::error!(%error, "a temporary file cannot be read back");
@@ -134,8 +172,47 @@ impl Intake {
     }
 
     /// Whether the credentials are right, and whose they are.
-    pub async fn verify(&self, _client: &Client, _credentials: Credentials) -> Result<Login, Refusal> {
-        Err(Refusal::new(535, (7, 8), "authentication failed"))
+    pub async fn verify(&self, client: &Client, credentials: Credentials) -> Result<Login, Refusal> {
+        let (logins, address) = (&self.options.logins, client.address);
+        let offered = self.mechanisms(client);
+        match (credentials, &client.tls) {
+            (Credentials::Password { name, password }, _) if offered.password == Offer::Now => {
+                logins.by_password(address, &name, password).await
+            }
+            (Credentials::Digest { name, challenge, digest }, _) if offered.cram_md5 == Offer::Now => {
+                logins.by_digest(address, &name, &challenge, &digest)
+            }
+            (Credentials::Certificate { name }, Some(tls)) => {
+                logins.by_certificate(address, tls, name.as_deref())
+            }
+            _ => Err(Refusal::new(504, (5, 4), "this client cannot log in this way")),
+        }
+    }
+
+    /// What composing this client's messages goes by.
+    fn compose_options(&self, client: &Client) -> &Arc<compose::Options> {
+        match self.options.tenants.terms(&client.tenant) {
+            Some(TenantTerms { header_control: HeaderControl::Off, .. }) => &self.plain,
+            _ => &self.compose,
+        }
+    }
+
+    /// Whether the client may name URLs of this origin.
+    fn permit(&self, client: &Client, destination: &Destination) -> Result<(), Refusal> {
+        let allows = |list: &[UrlPattern]| list.is_empty() || list.iter().any(|it| it.matches(destination));
+        let refused = |text: String| Err(Refusal::new(550, (7, 1), text));
+        let user = client.login.as_deref().map(|name| self.options.logins.user(name));
+        let user_may = match user {
+            None => true,
+            // It has been removed since it logged in.
+            Some(None) => false,
+            Some(Some(user)) => allows(&user.may_post_to),
+        };
+        let tenant = self.options.tenants.terms(&client.tenant);
+        if !user_may || !tenant.is_none_or(|terms| allows(&terms.may_post_to)) {
+            return refused(format!("you may not post to {destination}; ask the operator of this gateway"));
+        }
+        permit_origin(&self.options.egress, destination).or_else(|denied| refused(denied.to_string()))
     }
 
     fn is_trusted(&self, client: &Client) -> bool {
@@ -147,12 +224,32 @@ impl Intake {
 }
 
 impl Policy for Intake {
-    fn sender(&self, _client: &Client, _reverse_path: &str) -> Result<(), Refusal> {
+    fn sender(&self, client: &Client, _reverse_path: &str) -> Result<(), Refusal> {
         match &*self.spool.health().borrow() {
-            Health::Open => Ok(()),
+            Health::Open => self.options.tenants.check(&client.tenant),
             Health::Full => Err(refusal(&SpoolError::Full)),
             Health::Failed(reason) => Err(refusal(&SpoolError::Failed(reason.clone()))),
         }
+    }
+
+    fn mechanisms(&self, client: &Client) -> Mechanisms {
+        let options = &self.options;
+        let is_private =
+            client.tls.is_some() || self.is_trusted(client) || options.plaintext_auth == Allowance::Allowed;
+        let password = match options.logins.know_passwords() {
+            true if is_private => Offer::Now,
+            true => Offer::AfterTls,
+            false => Offer::No,
+        };
+        let has_digests = options.cram_md5 == Allowance::Allowed && options.logins.know_plain_passwords();
+        let names = client.tls.as_ref().map(|tls| tls.names.as_slice()).unwrap_or_default();
+        let when = |is_there| if is_there { Offer::Now } else { Offer::No };
+        let (cram_md5, external) = (when(has_digests), when(options.logins.know_any_of(names)));
+        Mechanisms { password, cram_md5, external }
+    }
+
+    fn challenge(&self) -> String {
+        self.options.logins.challenge(&self.options.hostname)
     }
 
     fn is_secret(&self, forward_path: &str) -> bool {
@@ -160,26 +257,38 @@ impl Policy for Intake {
     }
 
     fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal> {
-        let target = compose::target(&self.compose, forward_path)?;
+        let compose = self.compose_options(client);
+        let target = compose::target(compose, forward_path)?;
         let refused = |text: &str| Err(Refusal::new(550, (7, 1), text));
-        if !matches!(target, Target::Route { .. }) && !self.is_trusted(client) {
-            return refused("only trusted networks may name a URL; use a configured route");
+        if let Target::Route { .. } = target {
+            return Ok(target);
+        }
+        if client.login.is_none() && !self.is_trusted(client) {
+            return refused(
+                "only clients that have logged in or are in a trusted network may name a URL; use a route",
+            );
         }
         match &target {
-            Target::Header { .. } if self.compose.header_control == HeaderControl::Off => {
+            Target::Header { .. } if compose.header_control == HeaderControl::Off => {
                 refused("headers steer nothing here; use another recipient form")
             }
             Target::Direct { url, .. } => {
+                // What is no URL was refused above.
                 let endpoint: Result<Endpoint, _> = url.parse();
                 let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant, Trust::Wire));
-                match origin.map(|origin| permit_origin(&self.options.egress, &origin)) {
-                    Ok(Err(denied)) => refused(&denied.to_string()),
-                    _ => Ok(target),
-                }
+                origin.map_or(Ok(()), |origin| self.permit(client, &origin)).map(|()| target)
             }
             _ => Ok(target),
         }
     }
+}
+
+/// Which recipients take their URL from within the message; posts come in the
+/// same order.
+fn named_within(envelope: &Envelope) -> Vec<usize> {
+    let recipients = envelope.recipients.iter().enumerate();
+    let named = recipients.filter(|(_, recipient)| matches!(recipient.target, Target::Header { .. }));
+    named.map(|(at, _)| at).collect()
 }
 
 /// What a spool's error means for a client: it is to try again.

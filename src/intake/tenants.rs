@@ -1,9 +1,26 @@
 //! What each tenant may do, and how much of it.
+//!
+//! Posts are counted, not messages: one a recipient. A rate is kept by GCRA (the
+//! leaky bucket of ITU-T I.371): a burst of the whole count, then evenly. A
+//! message of more posts than the count still passes when nothing was taken for
+//! as long as the rate's own time, and is paid off afterwards: it would never
+//! pass otherwise, and in the long run the rate holds. Days are those of UTC.
+//!
+//! Both are kept in memory: a restart begins a new day. Who is not configured has
+//! no limits.
 
+use crate::clock::Clock;
 use crate::compose::HeaderControl;
+use crate::envelope::Refusal;
+use crate::post::Timestamp;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// Milliseconds of a day.
+const DAY: u64 = 24 * 60 * 60 * 1000;
 
 /// What the configuration says of a tenant.
 #[derive(Clone, Debug)]
@@ -21,5 +38,255 @@ pub struct TenantTerms {
 }
 
 /// All tenants.
+#[derive(Debug)]
+pub struct Tenants {
+    all: HashMap<Tenant, (TenantTerms, Mutex<Account>)>,
+    clock: Clock,
+}
+
+impl Default for Tenants {
+    /// None: nobody is limited.
+    fn default() -> Tenants {
+        Tenants::new(Vec::new())
+    }
+}
+
+impl Tenants {
+    /// Tenants that have used nothing yet. Of two with the same name the last counts.
+    pub fn new(terms: Vec<TenantTerms>) -> Tenants {
+        let entry = |terms: TenantTerms| (terms.tenant.clone(), (terms, Mutex::default()));
+        Tenants { all: terms.into_iter().map(entry).collect(), clock: Clock::start() }
+    }
+
+    /// What the configuration says of `tenant`, if anything.
+    pub(super) fn terms(&self, tenant: &Tenant) -> Option<&TenantTerms> {
+        self.all.get(tenant).map(|(terms, _)| terms)
+    }
+
+    /// Refuses with `451 4.7.1` when `tenant` has nothing left for even one post.
+    pub(super) fn check(&self, tenant: &Tenant) -> Result<(), Refusal> {
+        self.with(tenant, |account, terms, now| account.check(terms, 1, now))
+    }
+
+    /// Takes `posts` of what `tenant` may still do, or refuses with `451 4.7.1`
+    /// and takes nothing.
+    pub(super) fn take(&self, tenant: &Tenant, posts: usize) -> Result<(), Refusal> {
+        let posts = u64::try_from(posts).unwrap_or(u64::MAX);
+        self.with(tenant, |account, terms, now| account.take(terms, posts, now))
+    }
+
+    /// Gives back what was taken for posts that were not kept.
+    pub(super) fn give_back(&self, tenant: &Tenant, posts: usize) {
+        let posts = u64::try_from(posts).unwrap_or(u64::MAX);
+        let given = self.with(tenant, |account, terms, _| {
+            account.give_back(terms, posts);
+            Ok(())
+        });
+        debug_assert!(given.is_ok(), "giving back is never refused");
+    }
+
+    fn with(
+        &self,
+        tenant: &Tenant,
+        ask: impl FnOnce(&mut Account, &TenantTerms, Timestamp) -> Result<(), Exhausted>,
+    ) -> Result<(), Refusal> {
+        let Some((terms, account)) = self.all.get(tenant) else { return Ok(()) };
+        let mut account = account.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(&mut account, terms, self.clock.now()).map_err(|exhausted| exhausted.refusal(terms))
+    }
+}
+
+/// Which limit a tenant has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exhausted {
+    Day,
+    Rate,
+}
+
+impl Exhausted {
+    fn refusal(self, terms: &TenantTerms) -> Refusal {
+        let tenant = &terms.tenant;
+        let text = match self {
+            Exhausted::Day => {
+                let limit = terms.daily_limit.unwrap_or_default();
+                format!(
+                    "tenant {tenant} has reached its daily limit of {limit} posts; try again tomorrow (UTC)"
+                )
+            }
+            Exhausted::Rate => {
+                let (count, time) = terms.rate.unwrap_or_default();
+                format!("tenant {tenant} has reached its rate of {count} posts in {time:?}; try again later")
+            }
+        };
+        Refusal::new(451, (7, 1), text)
+    }
+}
+
+/// What a tenant has used.
 #[derive(Debug, Default)]
-pub struct Tenants;
+struct Account {
+    /// Days since the epoch.
+    day: u64,
+    /// Posts of that day.
+    used: u64,
+    /// When everything that was taken is paid off, in microseconds since the
+    /// epoch: GCRA's theoretical arrival time.
+    settled_at: u128,
+}
+
+impl Account {
+    /// Whether `posts` more are allowed now.
+    fn check(&self, terms: &TenantTerms, posts: u64, now: Timestamp) -> Result<(), Exhausted> {
+        let used = if now.0 / DAY == self.day { self.used } else { 0 };
+        if terms.daily_limit.is_some_and(|limit| used.saturating_add(posts) > limit) {
+            return Err(Exhausted::Day);
+        }
+        if let Some((count, time)) = terms.rate {
+            let burst = posts.min(u64::from(count));
+            let settled_at = self.settled_at.max(micros(now)) + worth(burst, count, time);
+            if settled_at > micros(now) + time.as_micros() {
+                return Err(Exhausted::Rate);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, terms: &TenantTerms, posts: u64, now: Timestamp) -> Result<(), Exhausted> {
+        self.check(terms, posts, now)?;
+        let day = now.0 / DAY;
+        if self.day != day {
+            (self.day, self.used) = (day, 0);
+        }
+        self.used = self.used.saturating_add(posts);
+        if let Some((count, time)) = terms.rate {
+            self.settled_at = self.settled_at.max(micros(now)) + worth(posts, count, time);
+        }
+        Ok(())
+    }
+
+    /// Across midnight the new day gets it, which is no more than was paid for.
+    fn give_back(&mut self, terms: &TenantTerms, posts: u64) {
+        self.used = self.used.saturating_sub(posts);
+        if let Some((count, time)) = terms.rate {
+            self.settled_at = self.settled_at.saturating_sub(worth(posts, count, time));
+        }
+    }
+}
+
+fn micros(at: Timestamp) -> u128 {
+    u128::from(at.0) * 1000
+}
+
+/// The time in which `posts` are paid off, in microseconds, rounded down: a burst
+/// of the whole count must fit.
+fn worth(posts: u64, count: u32, time: Duration) -> u128 {
+    u128::from(posts) * time.as_micros() / u128::from(count.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIDNIGHT: Timestamp = Timestamp(20_000 * DAY);
+
+    fn terms(daily_limit: Option<u64>, rate: Option<(u32, u64)>) -> TenantTerms {
+        TenantTerms {
+            tenant: Tenant::new("shop"),
+            daily_limit,
+            rate: rate.map(|(count, seconds)| (count, Duration::from_secs(seconds))),
+            may_post_to: Vec::new(),
+            header_control: HeaderControl::On,
+        }
+    }
+
+    #[test]
+    fn limits_hold_to_the_post() {
+        use Exhausted::{Day, Rate};
+        type Steps = Vec<(u64, u64, Result<(), Exhausted>)>;
+        // Milliseconds since midnight, posts, and whether they are taken.
+        let cases: Vec<(TenantTerms, Steps)> = vec![
+            (terms(None, None), vec![(0, 1_000_000, Ok(()))]),
+            (
+                terms(Some(10), None),
+                vec![
+                    (0, 9, Ok(())),
+                    (1, 2, Err(Day)),
+                    (1, 1, Ok(())),
+                    (DAY - 1, 1, Err(Day)),
+                    (DAY, 11, Err(Day)),
+                    (DAY, 10, Ok(())),
+                    (DAY, 1, Err(Day)),
+                ],
+            ),
+            (terms(Some(0), None), vec![(0, 1, Err(Day))]),
+            (
+                terms(None, Some((10, 1))),
+                vec![
+                    (0, 10, Ok(())),
+                    (0, 1, Err(Rate)),
+                    (99, 1, Err(Rate)),
+                    (100, 2, Err(Rate)),
+                    (100, 1, Ok(())),
+                    (100, 1, Err(Rate)),
+                    // After a pause there is a whole burst, and not two.
+                    (60_000, 10, Ok(())),
+                    (60_000, 1, Err(Rate)),
+                ],
+            ),
+            (
+                // More than a burst at once is paid off afterwards.
+                terms(None, Some((10, 1))),
+                vec![
+                    (0, 1, Ok(())),
+                    (50, 100, Err(Rate)),
+                    (100, 100, Ok(())),
+                    (9_199, 1, Err(Rate)),
+                    (9_200, 1, Ok(())),
+                    (9_200, 1, Err(Rate)),
+                ],
+            ),
+            (terms(None, Some((3, 1))), vec![(0, 3, Ok(())), (333, 1, Err(Rate)), (334, 1, Ok(()))]),
+            (terms(Some(5), Some((10, 1))), vec![(0, 5, Ok(())), (0, 1, Err(Day))]),
+        ];
+        for (terms, steps) in cases {
+            let mut account = Account::default();
+            for (millis, posts, expected) in steps {
+                let now = Timestamp(MIDNIGHT.0 + millis);
+                assert_eq!(account.check(&terms, posts, now), expected, "{terms:?} {millis} {posts}");
+                assert_eq!(account.take(&terms, posts, now), expected, "{terms:?} {millis} {posts}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let terms = terms(Some(10), Some((10, 60)));
+        let mut account = Account::default();
+        for _ in 0..3 {
+            assert_eq!(account.take(&terms, 10, MIDNIGHT), Ok(()));
+            assert_eq!(account.take(&terms, 1, MIDNIGHT), Err(Exhausted::Day));
+            account.give_back(&terms, 10);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_limit() {
+        let terms = terms(Some(7), Some((10, 60)));
+        let text = |exhausted: Exhausted| exhausted.refusal(&terms).to_string();
+        let day = "451 4.7.1 tenant shop has reached its daily limit of 7 posts; try again tomorrow (UTC)";
+        assert_eq!(text(Exhausted::Day), day);
+        let rate = "451 4.7.1 tenant shop has reached its rate of 10 posts in 60s; try again later";
+        assert_eq!(text(Exhausted::Rate), rate);
+    }
+
+    #[test]
+    fn only_who_is_configured_is_limited() {
+        let tenants = Tenants::new(vec![terms(Some(1), None)]);
+        let (shop, other) = (Tenant::new("shop"), Tenant::new("other"));
+        assert_eq!(tenants.take(&shop, 1), Ok(()));
+        assert!(tenants.check(&shop).is_err() && tenants.take(&shop, 1).is_err());
+        tenants.give_back(&shop, 1);
+        assert_eq!(tenants.check(&shop), Ok(()));
+        assert_eq!(tenants.take(&other, usize::MAX), Ok(()));
+    }
+}

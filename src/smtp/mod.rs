@@ -150,6 +150,27 @@ struct Front {
 }
 
 impl Front {
+    fn new(
+        options: Arc<Options>,
+        door: Arc<dyn Door>,
+        log: ProtocolLog,
+        stop: watch::Receiver<bool>,
+    ) -> Front {
+        let terms = |bare_newline| {
+            Arc::new(Terms {
+                hostname: options.hostname.clone(),
+                limits: options.limits.clone(),
+                bare_newline,
+                protocol: options.protocol,
+                tls: options.tls,
+                required: options.required,
+                legacy_auth_keyword: options.legacy_auth_keyword,
+            })
+        };
+        let (strict, lf) = (terms(options.bare_newline), terms(BareNewline::Lf));
+        Front { options, terms: strict, lf_terms: lf, door, log, stop }
+    }
+
     /// What a client is told depends on where it comes from.
     fn terms(&self, address: Option<IpAddr>) -> Arc<Terms> {
         let is_lf = |address| self.options.lf_networks.iter().any(|network| network.contains(address));
@@ -190,31 +211,39 @@ pub async fn serve(
     options: Arc<Options>,
     door: Arc<dyn Door>,
     log: ProtocolLog,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let terms = |bare_newline| {
-        Arc::new(Terms {
-            hostname: options.hostname.clone(),
-            limits: options.limits.clone(),
-            bare_newline,
-            protocol: options.protocol,
-            tls: options.tls,
-            required: options.required,
-            legacy_auth_keyword: options.legacy_auth_keyword,
-        })
+    serve_changing(socket, watch::channel(options).1, door, log, stop).await;
+}
+
+/// As [`serve`], with options that change: new connections see the new ones, the
+/// others go on with what they were promised.
+pub async fn serve_changing(
+    socket: Socket,
+    mut options: watch::Receiver<Arc<Options>>,
+    door: Arc<dyn Door>,
+    log: ProtocolLog,
+    stop: watch::Receiver<bool>,
+) {
+    let mut stopping = stop.clone();
+    let front = |options: &mut watch::Receiver<Arc<Options>>| {
+        let options = Arc::clone(&options.borrow_and_update());
+        Arc::new(Front::new(options, Arc::clone(&door), log.clone(), stop.clone()))
     };
-    let (strict, lf) = (terms(options.bare_newline), terms(BareNewline::Lf));
-    let front = Front { options, terms: strict, lf_terms: lf, door, log, stop: stop.clone() };
-    let front = Arc::new(front);
+    let mut current = front(&mut options);
     let (alive, mut ended) = mpsc::channel(1);
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stopped(&mut stop) => break,
+            () = stopped(&mut stopping) => break,
+            () = changed(&mut options) => {
+                current = front(&mut options);
+                continue;
+            }
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((raw, peer)) => arrival::open(&front, raw, peer, alive.clone()),
+            Ok((raw, peer)) => arrival::open(&current, raw, peer, alive.clone()),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting connections rests for a moment");
@@ -232,6 +261,14 @@ pub async fn serve(
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Whoever could have said so is gone: that is the end as well.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Resolves when there are other options.
+async fn changed(options: &mut watch::Receiver<Arc<Options>>) {
+    if options.changed().await.is_err() {
+        // Nobody is left who could change them.
+        std::future::pending().await
+    }
 }
 
 /// The connection died while it waited to be accepted.

@@ -144,7 +144,8 @@ impl Appender {
     ) -> io::Result<()> {
         let file = file?;
         let (number, previous_end) = (self.sealed.0 + 1, self.sealed.1);
-        let header = Header { number, epoch: self.shared.epoch, previous_end, newest: newest.0 };
+        let Shared { epoch, salt, .. } = *self.shared;
+        let header = Header { number, epoch, salt: Some(salt), previous_end, newest: newest.0 };
         let length = file.length()?;
         header.write(&*file)?;
         let segment = Segment { header, name, file };

@@ -374,15 +374,12 @@ fn headless(
     file: Arc<dyn super::disk::DiskFile>,
 ) -> io::Result<Option<Segment>> {
     debug_assert_eq!(name, name_of(number), "the number is from the name");
-    let scan = super::segment::scan(&*file, number, super::segment::Extent::Open)?;
+    let header = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
+    let scan = super::segment::scan(&*file, &header, super::segment::Extent::Open)?;
     if scan.records.is_empty() {
         disk.remove(&name)?;
         return Ok(None);
     }
     tracing::error!(segment = %name, records = scan.records.len(), "a spool segment lost its header; its records are used");
-    Ok(Some(Segment {
-        header: Header { number, epoch: 0, previous_end: UNKNOWN_END, newest: 0 },
-        name,
-        file,
-    }))
+    Ok(Some(Segment { header, name, file }))
 }

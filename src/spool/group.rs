@@ -54,9 +54,16 @@ pub(super) struct Group {
     octets: u64,
     staged: Vec<Staged>,
     largest_meta: u64,
+    /// That of the segments of this process.
+    salt: u32,
 }
 
 impl Group {
+    /// An empty group for segments with this salt.
+    pub fn new(salt: u32) -> Group {
+        Group { salt, ..Group::default() }
+    }
+
     /// Octets to be written.
     pub fn octets(&self) -> u64 {
         self.octets
@@ -200,7 +207,7 @@ impl Group {
 
     fn push_head(&mut self, record: &Record<'_>, segment: u64) -> Option<usize> {
         let start = self.heads.len();
-        match encode(record, segment, &mut self.heads) {
+        match encode(record, (segment, self.salt), &mut self.heads) {
             Ok(total) => {
                 self.largest_meta = self.largest_meta.max((self.heads.len() - start) as u64);
                 self.parts.push(Part::Head(start..self.heads.len()));

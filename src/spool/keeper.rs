@@ -151,7 +151,7 @@ impl Keeper {
         let number = segment.header.number;
         let end = self.shared.segment(number + 1).map(|next| next.header.previous_end);
         let extent = end.filter(|end| *end != UNKNOWN_END).map_or(Extent::Open, Extent::Known);
-        let scan = segment::scan(&*segment.file, number, extent)?;
+        let scan = segment::scan(&*segment.file, &segment.header, extent)?;
         for found in scan.records {
             let Record::Accepted(accepted) = found.record else { continue };
             let from = super::catalog::Place { segment: number, offset: found.offset, share: 0 };

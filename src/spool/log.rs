@@ -50,6 +50,7 @@ impl Writer {
     pub fn new(shared: Arc<Shared>, jobs: Receiver<Job>, tail: Appender, newest: MessageId) -> Writer {
         Writer {
             filling: Filling::new(shared.options.flush_interval),
+            group: Group::new(shared.salt),
             tail,
             shared,
             jobs,
@@ -57,7 +58,6 @@ impl Writer {
             settled: Vec::new(),
             acks: Vec::new(),
             riding_since: None,
-            group: Group::default(),
             closing: None,
             is_abandoned: false,
         }

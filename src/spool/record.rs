@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! head    magic u32 | kind u8, version u8, 0 u16 | meta length u32 | total length u32
-//!         | checksum u32 | 0 u32                                  (24 octets, little endian)
+//!         | checksum u32 | salt u32                               (24 octets, little endian)
 //! meta    postcard encoding of the kind's struct
 //! blobs   the message and the bodies, back to back
 //! filling zeros up to a multiple of 8, so that a scan knows where records can begin
 //! ```
 //!
 //! The checksum is CRC32C over the segment's number, the head and the meta: a
-//! record of the segment file's former life is not valid in this one. Each blob
+//! record of the segment file's former life is not valid in this one. The salt is
+//! that of the segment and nobody outside knows it: octets of a message that look
+//! like records are told apart without a look at what they claim to hold. Each blob
 //! has its own checksum in the meta, so a body is checked without reading its
 //! neighbours. A record is valid whole or not at all; nothing is repaired.
 
@@ -164,9 +166,13 @@ pub(super) fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGN)
 }
 
-/// Appends head and meta of a record whose blobs follow; answers the octets
-/// that head, meta and blobs take together, without the filling.
-pub(super) fn encode(record: &Record<'_>, segment: u64, out: &mut Vec<u8>) -> Result<usize, postcard::Error> {
+/// Appends head and meta of a record whose blobs follow, for a segment of this
+/// number and salt; answers the octets that head, meta and blobs take together, without the filling.
+pub(super) fn encode(
+    record: &Record<'_>,
+    (segment, salt): (u64, u32),
+    out: &mut Vec<u8>,
+) -> Result<usize, postcard::Error> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     postcard::to_io(record, &mut *out)?;
@@ -186,7 +192,7 @@ pub(super) fn encode(record: &Record<'_>, segment: u64, out: &mut Vec<u8>) -> Re
     let body = out.get(start + HEAD..).unwrap_or_default();
     let checksum = checksum(segment, &head, body);
     head.extend_from_slice(&checksum.to_le_bytes());
-    head.extend_from_slice(&[0; 4]);
+    head.extend_from_slice(&salt.to_le_bytes());
     if let Some(place) = out.get_mut(start..start + HEAD) {
         place.copy_from_slice(&head);
     }
@@ -205,6 +211,8 @@ pub(super) struct Head {
     pub meta: usize,
     /// Octets of head, meta and blobs.
     pub total: usize,
+    /// That of its segment, if it is a record.
+    pub salt: u32,
     checksum: u32,
 }
 
@@ -214,7 +222,7 @@ impl Head {
         let word = |at: usize| Some(u32::from_le_bytes(octets.get(at..at + 4)?.try_into().ok()?));
         let (meta, total) = (word(8)? as usize, word(12)? as usize);
         let is_whole = word(0)? == MAGIC && octets.get(5) == Some(&VERSION) && HEAD + meta <= total;
-        is_whole.then_some(Head { meta, total, checksum: word(16)? })
+        is_whole.then_some(Head { meta, total, salt: word(20)?, checksum: word(16)? })
     }
 
     /// Whether a record could begin with these octets.
@@ -252,10 +260,10 @@ mod tests {
     #[test]
     fn a_record_is_read_back_only_whole_and_in_its_own_segment() {
         let mut octets = Vec::new();
-        let total = encode(&settled(), 5, &mut octets).unwrap();
+        let total = encode(&settled(), (5, 0x5a17), &mut octets).unwrap();
         assert_eq!(total, octets.len());
         let head = Head::read(&octets).unwrap();
-        assert_eq!(head.total, total);
+        assert_eq!((head.total, head.salt), (total, 0x5a17));
         assert_eq!(head.decode(5, &octets), Some(settled()));
         assert_eq!(head.decode(6, &octets), None, "a former life");
         for at in 0..octets.len() {

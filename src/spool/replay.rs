@@ -30,7 +30,7 @@ struct Later {
 pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
     let mut later = Later::default();
     for (segment, extent) in segments.iter().rev() {
-        match segment::scan(&*segment.file, segment.header.number, *extent) {
+        match segment::scan(&*segment.file, &segment.header, *extent) {
             Ok(scan) => {
                 for gap in &scan.gaps {
                     set_aside(shared, segment, *gap);
@@ -150,7 +150,7 @@ pub(super) fn tail(segments: &mut Vec<Segment>) -> std::io::Result<Tail> {
     let header = last.header;
     // What was written but not synced must be durable before it is believed.
     last.file.sync()?;
-    let scan = segment::scan(&*last.file, header.number, Extent::Open)?;
+    let scan = segment::scan(&*last.file, &header, Extent::Open)?;
     let ids = scan.records.iter().filter_map(|found| match &found.record {
         Record::Accepted(accepted) => Some(accepted.message.0),
         _ => None,

@@ -28,6 +28,8 @@ pub(super) struct Header {
     pub number: u64,
     /// Unclean starts before it was begun.
     pub epoch: u32,
+    /// What stands in the heads of its records; nothing when the header was lost.
+    pub salt: Option<u32>,
     /// Where the records of the segment before it end; 0 when there is none.
     pub previous_end: u64,
     /// The greatest message id when it was begun.
@@ -39,7 +41,8 @@ impl Header {
     pub fn write(&self, file: &dyn DiskFile) -> io::Result<()> {
         let mut octets = Vec::with_capacity(64);
         octets.extend_from_slice(MAGIC);
-        for word in [self.number, u64::from(self.epoch), self.previous_end, self.newest] {
+        let epoch = u64::from(self.epoch) | u64::from(self.salt.unwrap_or(0)) << 32;
+        for word in [self.number, epoch, self.previous_end, self.newest] {
             octets.extend_from_slice(&word.to_le_bytes());
         }
         let checksum = crc32c::crc32c(&octets);
@@ -61,8 +64,9 @@ impl Header {
         let parse = || {
             let checksum = u32::from_le_bytes(octets.get(40..44)?.try_into().ok()?);
             let is_whole = octets.starts_with(MAGIC) && crc32c::crc32c(octets.get(..40)?) == checksum;
-            let epoch = u32::try_from(word(16)?).ok()?;
-            let header = Header { number: word(8)?, epoch, previous_end: word(24)?, newest: word(32)? };
+            let epoch = u32::try_from(word(16)? & u64::from(u32::MAX)).ok()?;
+            let salt = u32::try_from(word(16)? >> 32).ok();
+            let header = Header { number: word(8)?, epoch, salt, previous_end: word(24)?, newest: word(32)? };
             is_whole.then_some(header)
         };
         Ok(parse())
@@ -77,6 +81,7 @@ pub(super) struct Found {
     pub total: usize,
     /// Octets of the meta.
     pub meta: usize,
+    salt: u32,
     pub record: Record<'static>,
 }
 
@@ -113,23 +118,26 @@ enum Blobs {
     Unread,
 }
 
-/// Reads all records of segment `number`. An error is one of reading; damage is
-/// a gap, and the scan goes on behind it.
-pub(super) fn scan(file: &dyn DiskFile, number: u64, extent: Extent) -> io::Result<Scan> {
+/// Reads all records of the segment with this header. An error is one of reading;
+/// damage is a gap, and the scan goes on behind it. Without the header's salt the
+/// first record tells it.
+pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::Result<Scan> {
     let length = file.length()?;
     let limit = match extent {
         Extent::Known(end) => end.min(length),
         Extent::Open => length,
     };
     let mut window = Window { file, limit, start: 0, octets: Vec::new() };
+    let mut salt = header.salt;
     let mut scan = Scan { end: FIRST, ..Scan::default() };
     let mut at = FIRST;
     while at + HEAD as u64 <= limit {
-        let found = record_at(&mut window, number, at, Blobs::Checked)?;
+        let found = record_at(&mut window, (header.number, salt), at, Blobs::Checked)?;
         let Some(found) = found else {
             at = window.next_candidate(at + ALIGN as u64)?;
             continue;
         };
+        salt = Some(found.salt);
         if at > scan.end {
             scan.gaps.push(Gap { start: scan.end, end: at });
         }
@@ -144,9 +152,15 @@ pub(super) fn scan(file: &dyn DiskFile, number: u64, extent: Extent) -> io::Resu
     Ok(scan)
 }
 
-fn record_at(window: &mut Window<'_>, number: u64, at: u64, blobs: Blobs) -> io::Result<Option<Found>> {
+fn record_at(
+    window: &mut Window<'_>,
+    (number, salt): (u64, Option<u32>),
+    at: u64,
+    blobs: Blobs,
+) -> io::Result<Option<Found>> {
     let Some(head) = Head::read(window.octets(at, HEAD)?) else { return Ok(None) };
-    if at + head.total as u64 > window.limit {
+    // First of all: a message may hold heads by the million, each of a huge meta.
+    if salt.is_some_and(|salt| salt != head.salt) || at + head.total as u64 > window.limit {
         return Ok(None);
     }
     let Some(record) = head.decode(number, window.octets(at, HEAD + head.meta)?) else { return Ok(None) };
@@ -159,13 +173,13 @@ fn record_at(window: &mut Window<'_>, number: u64, at: u64, blobs: Blobs) -> io:
             offset += u64::from(blob.length);
         }
     }
-    Ok(Some(Found { offset: at, total: head.total, meta: head.meta, record }))
+    Ok(Some(Found { offset: at, total: head.total, meta: head.meta, salt: head.salt, record }))
 }
 
 /// Reads one record of segment `number`; `None` when it is damaged.
 pub(super) fn read_record(file: &dyn DiskFile, number: u64, offset: u64) -> io::Result<Option<Found>> {
     let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new() };
-    record_at(&mut window, number, offset, Blobs::Unread)
+    record_at(&mut window, (number, None), offset, Blobs::Unread)
 }
 
 /// A moving piece of a file.
@@ -212,11 +226,14 @@ impl Window<'_> {
     /// The next place from `at` where a record could begin.
     fn next_candidate(&mut self, mut at: u64) -> io::Result<u64> {
         while at + HEAD as u64 <= self.limit {
-            let octets = self.octets(at, WINDOW)?;
+            self.octets(at, HEAD)?;
+            // All there is in memory: a new window for each candidate would be slow.
+            let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+            let octets = self.octets.get(from..).unwrap_or_default();
             let candidate = octets.chunks_exact(ALIGN).position(Head::begins);
             match candidate {
                 Some(place) => return Ok(at + (place * ALIGN) as u64),
-                None => at += padded(octets.len().max(1)) as u64,
+                None => at += (octets.len() / ALIGN * ALIGN).max(ALIGN) as u64,
             }
         }
         Ok(self.limit)

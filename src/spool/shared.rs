@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub disk: Arc<dyn Disk>,
     pub clock: Clock,
     pub epoch: u32,
+    /// Of the segments that this process begins.
+    pub salt: u32,
     pub options: super::embedded::Options,
     pub doorbell: Arc<Doorbell>,
     pub health: watch::Sender<Health>,
@@ -56,6 +58,7 @@ impl Shared {
             disk,
             clock: Clock::start(),
             epoch,
+            salt: fastrand::u32(..),
             options,
             doorbell: Arc::default(),
             health: watch::Sender::new(Health::Open),

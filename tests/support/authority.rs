@@ -15,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// The name in the gateway's certificate.
+pub const HOSTNAME: &str = "gateway.example";
+
 /// Signs certificates, and has a directory for their files.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -81,10 +84,11 @@ impl Authority {
         path
     }
 
-    /// The files of one certificate for `gateway.example`.
+    /// The files of one certificate, for [`HOSTNAME`]; clients with a certificate of
+    /// this authority are believed.
     pub fn files(&self) -> TlsFiles {
-        let pair = self.write("gateway", &self.issue("gateway", &["gateway.example"]));
-        TlsFiles { pairs: vec![pair], ..TlsFiles::default() }
+        let pair = self.write("gateway", &self.issue("gateway", &[HOSTNAME]));
+        TlsFiles { pairs: vec![pair], client_ca: Some(self.own_file()), ..TlsFiles::default() }
     }
 
     pub fn certificates(&self) -> Certificates {
@@ -97,9 +101,16 @@ impl Authority {
         roots
     }
 
-    /// What a client connects with: of one version of TLS or any, with a
-    /// certificate or without.
-    pub fn client(
+    /// What a client connects with that trusts this authority alone, with a
+    /// certificate for these names, or with none for no names.
+    pub fn client(&self, names: &[String]) -> ClientConfig {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let own = (!names.is_empty()).then(|| self.issue(names[0], &names));
+        self.client_of(rustls::ALL_VERSIONS, own.as_ref())
+    }
+
+    /// The same, of these versions of TLS.
+    pub fn client_of(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         own: Option<&Issued>,
@@ -136,6 +147,5 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
 ) -> io::Result<TlsStream<S>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let handshake = TlsConnector::from(Arc::clone(config)).connect(name, stream);
-    super::front::within(handshake).await
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }

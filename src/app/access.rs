@@ -1,0 +1,72 @@
+//! Who may come in, and what shows who we are: made of the configuration alone,
+//! the same for all listeners.
+//!
+//! When the configuration changes, what did not change stays as it is, and what
+//! has happened is not forgotten: failed logins, what tenants have used, TLS
+//! sessions that can be resumed.
+
+use super::{StartError, options};
+use crate::config::Config;
+use crate::intake::{Logins, Tenants};
+use crate::smtp::Certificates;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub logins: Arc<Logins>,
+    pub tenants: Arc<Tenants>,
+    pub certificates: Option<Certificates>,
+}
+
+impl Access {
+    /// Reads what the configuration names. Blocks.
+    pub(super) fn read(config: &Config) -> Result<Access, StartError> {
+        let logins = Logins::new(options::users(config)).map_err(StartError::Logins)?;
+        Ok(Access {
+            logins: Arc::new(logins),
+            tenants: Arc::new(Tenants::new(options::tenants(config))),
+            certificates: certificates(config)?,
+        })
+    }
+
+    /// The same for a configuration that has changed. Blocks.
+    pub(super) fn renewed(&self, old: &Config, new: &Config) -> Result<Access, StartError> {
+        let mut access = self.clone();
+        if old.users != new.users {
+            let logins = Logins::new(options::users(new)).map_err(StartError::Logins)?;
+            access.logins = Arc::new(logins);
+        }
+        if old.tenants != new.tenants {
+            access.tenants = Arc::new(Tenants::new(options::tenants(new)));
+        }
+        // The last, because files that are named as before are in force at once.
+        match &access.certificates {
+            Some(certificates) if options::tls_files(old) == options::tls_files(new) => {
+                certificates.reload().map_err(StartError::Tls)?;
+            }
+            _ => access.certificates = certificates(new)?,
+        }
+        Ok(access)
+    }
+
+    /// Looks again and again whether certificates have changed.
+    pub(super) fn watch(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut watching = JoinSet::new();
+        if let Some(certificates) = self.certificates.clone() {
+            watching.spawn(certificates.watch(EVERY, stop.clone()));
+        }
+        watching
+    }
+}
+
+/// How often certificates are looked at.
+const EVERY: Duration = Duration::from_secs(5);
+
+fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
+    let load = |files| Certificates::load(&files).map_err(StartError::Tls);
+    options::tls_files(config).map(load).transpose()
+}

@@ -1,0 +1,317 @@
+//! The sections of the file, key by key.
+//!
+//! Each function takes the keys of one table into its struct and names the keys
+//! of the full product that this version lacks. What is wrong with one value
+//! alone is said here. Who may come in, and how, is in `access`.
+
+mod access;
+
+use super::settings::{
+    Config, Delivery, Egress, Limits, Listeners, Log, Method, Payload, Retention, Route, Server, Spool,
+    is_hostname,
+};
+use super::value::Size;
+use super::walk::Section;
+use super::words::Embedded;
+use crate::compose::{Endpoint, Pattern, is_reserved};
+use std::time::Duration;
+
+/// Tables of the full product that this version lacks.
+const LATER: &[&str] =
+    &["destination", "signing_key", "auth", "webhook", "accounting", "api", "api_key", "bounce"];
+
+/// Keys of `[[destination]]` and `[delivery]` that this version lacks.
+const LATER_IN_DELIVERY: &[&str] = &[
+    "rate",
+    "http2",
+    "adaptive_concurrency",
+    "follow_redirects",
+    "proxy",
+    "ca",
+    "client_cert",
+    "client_key",
+    "tls_min",
+    "insecure",
+    "auth",
+    "headers",
+    "sign_with",
+    "compress",
+    "on",
+    "body_matches",
+];
+
+/// Everything.
+pub(super) fn read(mut root: Section<'_>) -> Config {
+    let mut config = Config::default();
+    if let Some(section) = root.table("server") {
+        config.server = server(section);
+    }
+    if let Some(sections) = root.tables("listener").filter(|sections| !sections.is_empty()) {
+        config.listeners = Listeners(sections.into_iter().filter_map(access::listener).collect());
+    }
+    if let Some(section) = root.table("tls") {
+        config.tls = access::tls(section);
+    }
+    if let Some(section) = root.table("limits") {
+        config.limits = limits(section);
+    }
+    let tenants = root.tables("tenant").unwrap_or_default();
+    config.tenants = tenants.into_iter().filter_map(access::tenant).collect();
+    let users = root.tables("user").unwrap_or_default();
+    config.users = users.into_iter().filter_map(access::user).collect();
+    config.routes = root.tables("route").unwrap_or_default().into_iter().filter_map(route).collect();
+    if let Some(section) = root.table("delivery") {
+        config.delivery = delivery(section);
+    }
+    if let Some(section) = root.table("egress") {
+        config.egress = egress(section);
+    }
+    if let Some(section) = root.table("spool") {
+        config.spool = spool(section);
+    }
+    if let Some(section) = root.table("retention") {
+        config.retention = retention(section);
+    }
+    if let Some(section) = root.table("log") {
+        config.log = log(section);
+    }
+    root.finish(LATER);
+    config
+}
+
+fn server(mut section: Section<'_>) -> Server {
+    let mut server = Server::default();
+    section.take("hostname", &mut server.hostname);
+    if !is_hostname(&server.hostname) {
+        section.complain(
+            "hostname",
+            format!("{:?} is not a host name; write one such as \"gateway.example\"", server.hostname),
+        );
+    }
+    section.take_list("gateway_domains", &mut server.gateway_domains);
+    for domain in &mut server.gateway_domains {
+        domain.make_ascii_lowercase();
+        if !is_hostname(domain) {
+            section.complain(
+                "gateway_domains",
+                format!("{domain:?} is not a domain; write one such as \"postgate.local\""),
+            );
+        }
+    }
+    section.take("data_dir", &mut server.data_dir);
+    section.take_list("trusted_networks", &mut server.trusted_networks);
+    section.take_list("trusted_proxies", &mut server.trusted_proxies);
+    section.take("shutdown_timeout", &mut server.shutdown_timeout);
+    section.finish(&[]);
+    server
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let mut limits = Limits::default();
+    take_limits(&mut section, &mut limits);
+    check_limits(&section, &limits);
+    follow(&section, &mut limits);
+    section.finish(&[]);
+    limits
+}
+
+fn take_limits(section: &mut Section<'_>, limits: &mut Limits) {
+    section.take("message_size", &mut limits.message_size);
+    section.take("header_size", &mut limits.header_size);
+    section.take("command_line", &mut limits.command_line);
+    section.take("auth_line", &mut limits.auth_line);
+    section.take("data_memory", &mut limits.data_memory);
+    section.take("connection_rate", &mut limits.connection_rate);
+    section.take("failed_login_rate", &mut limits.failed_login_rate);
+    section.take("data_rate", &mut limits.data_rate);
+    for (key, count) in [
+        ("header_fields", &mut limits.header_fields),
+        ("mime_depth", &mut limits.mime_depth),
+        ("mime_parts", &mut limits.mime_parts),
+        ("recipients", &mut limits.recipients),
+        ("messages", &mut limits.messages),
+        ("connections", &mut limits.connections),
+        ("connections_per_address", &mut limits.connections_per_address),
+        ("slow_after_errors", &mut limits.slow_after_errors),
+        ("close_after_errors", &mut limits.close_after_errors),
+        ("failed_logins", &mut limits.failed_logins),
+        ("junk_commands", &mut limits.junk_commands),
+    ] {
+        take_count(section, key, count);
+    }
+    for (key, time) in [
+        ("idle_timeout", &mut limits.idle_timeout),
+        ("busy_idle_timeout", &mut limits.busy_idle_timeout),
+        ("reply_timeout", &mut limits.reply_timeout),
+        ("tls_timeout", &mut limits.tls_timeout),
+        ("proxy_timeout", &mut limits.proxy_timeout),
+    ] {
+        take_time(section, key, time);
+    }
+}
+
+/// What is wrong with a limit by itself.
+fn check_limits(section: &Section<'_>, limits: &Limits) {
+    if limits.connection_rate.per != Duration::from_secs(60) {
+        section.complain(
+            "connection_rate",
+            "connections are counted by the minute; write a rate such as \"300/m\"",
+        );
+    }
+    // RFC 5321 section 4.5.3.1.4 asks for 512 octets, and URLs need them.
+    for (key, length) in [("command_line", limits.command_line), ("auth_line", limits.auth_line)] {
+        if length < Size(512) {
+            section.complain(key, format!("{length} is too short; write at least \"512B\""));
+        }
+    }
+    if limits.message_size > Size(1 << 30) {
+        section.complain(
+            "message_size",
+            format!("{} is too large; write at most \"1GiB\"", limits.message_size),
+        );
+    }
+}
+
+/// Defaults follow the limits that the file sets: who lowers one need not know
+/// which others lie below it.
+fn follow(section: &Section<'_>, limits: &mut Limits) {
+    if !section.has("header_size") && limits.message_size != Size(0) {
+        limits.header_size = limits.header_size.min(limits.message_size);
+    }
+    if !section.has("data_memory") {
+        limits.data_memory = limits.data_memory.max(Size(limits.header_size.0.saturating_mul(4)));
+    }
+    if !section.has("connections_per_address") {
+        limits.connections_per_address = limits.connections_per_address.min(limits.connections);
+    }
+    if !section.has("slow_after_errors") {
+        limits.slow_after_errors = limits.slow_after_errors.min(limits.close_after_errors);
+    }
+    if !section.has("busy_idle_timeout") {
+        limits.busy_idle_timeout = limits.busy_idle_timeout.min(limits.idle_timeout);
+    }
+}
+
+/// A number that must not be 0.
+fn take_count(section: &mut Section<'_>, key: &'static str, count: &mut u32) {
+    section.take(key, count);
+    if *count == 0 {
+        section.complain(key, "0 would let nothing through; write a number from 1");
+    }
+}
+
+/// A duration that must not be 0.
+fn take_time(section: &mut Section<'_>, key: &'static str, time: &mut Duration) {
+    section.take(key, time);
+    if time.is_zero() {
+        section.complain(key, "no time at all; write a duration such as \"10s\"");
+    }
+}
+
+fn route(mut section: Section<'_>) -> Option<Route> {
+    let recipient = section.take_required::<String>("recipient", "\"orders@hooks.example\"");
+    let url = section.take_required::<String>("url", "\"https://shop.example/inbound\"");
+    let mut method = Method::Post;
+    section.take("method", &mut method);
+    let mut payload = Payload::Json;
+    section.take("payload", &mut payload);
+    let mut header_control = false;
+    section.take("header_control", &mut header_control);
+    let headers = section.take_pairs("headers", check_header);
+    if let Some(Err(text)) = recipient.as_deref().map(check_recipient) {
+        section.complain("recipient", text);
+    }
+    if let Some(Err(text)) = url.as_deref().map(check_url) {
+        section.complain("url", text);
+    }
+    section.finish(&["regex", "attachments", "inline_limit", "mode", "sync_timeout", "sync_fallback"]);
+    Some(Route { recipient: recipient?, url: url?, method, payload, header_control, headers })
+}
+
+fn delivery(mut section: Section<'_>) -> Delivery {
+    let mut delivery = Delivery::default();
+    take_count(&mut section, "max_connections", &mut delivery.max_connections);
+    section.take("max_posts_per_connection", &mut delivery.max_posts_per_connection);
+    section.take("keep_alive", &mut delivery.keep_alive);
+    take_time(&mut section, "connect_timeout", &mut delivery.connect_timeout);
+    take_time(&mut section, "response_timeout", &mut delivery.response_timeout);
+    take_time(&mut section, "total_timeout", &mut delivery.total_timeout);
+    for (key, timeout) in [
+        ("connect_timeout", &mut delivery.connect_timeout),
+        ("response_timeout", &mut delivery.response_timeout),
+    ] {
+        if !section.has(key) {
+            *timeout = delivery.total_timeout.min(*timeout);
+        }
+    }
+    section.take_list("retry", &mut delivery.retry);
+    if delivery.retry.iter().any(Duration::is_zero) || delivery.retry.is_empty() {
+        section
+            .complain("retry", "at least one interval is needed and none may be 0; write [\"5s\", \"30s\"]");
+    }
+    take_time(&mut section, "max_age", &mut delivery.max_age);
+    section.take("max_attempts", &mut delivery.max_attempts);
+    take_count(&mut section, "breaker", &mut delivery.breaker);
+    section.finish(LATER_IN_DELIVERY);
+    delivery
+}
+
+fn egress(mut section: Section<'_>) -> Egress {
+    let mut egress = Egress::default();
+    section.take_list("allow", &mut egress.allow);
+    section.take_list("deny", &mut egress.deny);
+    section.take_list("allow_ports", &mut egress.allow_ports);
+    section.finish(&[]);
+    egress
+}
+
+fn spool(mut section: Section<'_>) -> Spool {
+    let mut spool = Spool::default();
+    section.take("backend", &mut Embedded);
+    section.take("flush_interval", &mut spool.flush_interval);
+    if spool.flush_interval > Duration::from_secs(1) {
+        section.complain("flush_interval", "longer than a client should wait; write at most \"1s\"");
+    }
+    section.finish(&["url", "node"]);
+    spool
+}
+
+fn retention(mut section: Section<'_>) -> Retention {
+    let mut retention = Retention::default();
+    section.take("failed", &mut retention.failed);
+    section.finish(&["delivered", "held", "keep_bodies"]);
+    retention
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let mut log = Log::default();
+    section.take("level", &mut log.level);
+    section.take("format", &mut log.format);
+    section.take("protocol_log", &mut log.protocol_log);
+    take_count(&mut section, "keep_days", &mut log.keep_days);
+    section.finish(&["otlp"]);
+    log
+}
+
+fn check_recipient(text: &str) -> Result<(), String> {
+    text.parse::<Pattern>().map(|_| ())
+}
+
+fn check_url(text: &str) -> Result<(), String> {
+    let remedy = "write one such as \"https://shop.example/inbound\"";
+    text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; {remedy}"))
+}
+
+fn check_header(name: &str, value: &str) -> Result<(), String> {
+    let lower = name.to_ascii_lowercase();
+    if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Err(format!("{name:?} is not a header name; write letters, digits and hyphens"));
+    }
+    if is_reserved(&lower) || lower == "idempotency-key" {
+        return Err(format!("{name} is the gateway's own to set; remove it"));
+    }
+    match http::HeaderValue::from_str(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("the value holds a control character; write one line of text".to_owned()),
+    }
+}

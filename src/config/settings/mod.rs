@@ -1,0 +1,361 @@
+//! What can be set, with its defaults: the configuration as values. Who may
+//! come in, and how, is in `access`.
+//!
+//! The words are those of the file (`config/postgate.toml` shows every key).
+//! Only the composition root reads these structs; it hands every module the
+//! small option struct that module asks for. A default here is the default
+//! everywhere: the reference file is tested to say the same.
+
+mod access;
+
+pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
+
+use super::value::{Rate, Size};
+use crate::network::Network;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[[listener]]`, at least one.
+    pub listeners: Listeners,
+    /// `[tls]`.
+    pub tls: Tls,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[[tenant]]`, besides the one called `default`.
+    pub tenants: Vec<Tenant>,
+    /// `[[user]]`.
+    pub users: Vec<User>,
+    /// `[[route]]`, the most specific one wins.
+    pub routes: Vec<Route>,
+    /// `[delivery]`.
+    pub delivery: Delivery,
+    /// `[egress]`.
+    pub egress: Egress,
+    /// `[spool]`.
+    pub spool: Spool,
+    /// `[retention]`.
+    pub retention: Retention,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// `[server]`: the gateway as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name in the greeting; by default the machine's.
+    pub hostname: String,
+    /// Domains of the quoted, encoded and header recipient forms, lower case.
+    pub gateway_domains: Vec<String>,
+    /// Where spool and logs are, relative to the working directory.
+    pub data_dir: PathBuf,
+    /// Clients that may post directly to URLs, and log in without TLS.
+    pub trusted_networks: Vec<Network>,
+    /// Peers that say for whom they connect, on listeners with `proxy_protocol`.
+    pub trusted_proxies: Vec<Network>,
+    /// How long a stop may take before what is under way is cut off.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            hostname: machine_name(),
+            gateway_domains: vec!["postgate.local".to_owned()],
+            data_dir: PathBuf::from("postgate-data"),
+            trusted_networks: loopback(),
+            trusted_proxies: Vec::new(),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The name of the machine, `localhost` when it has none that can be used.
+fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if is_hostname(&name) { name } else { "localhost".to_owned() }
+}
+
+/// Whether a name can stand in a greeting: letters, digits, dots, hyphens and
+/// underscores, or an address literal.
+pub(super) fn is_hostname(name: &str) -> bool {
+    let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let fits = |char: char| match inner {
+        Some(_) => char.is_ascii_alphanumeric() || matches!(char, '.' | ':'),
+        None => char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_'),
+    };
+    let name = inner.unwrap_or(name);
+    !name.is_empty() && name.len() <= 255 && name.chars().all(fits)
+}
+
+/// The networks of the machine itself.
+pub fn loopback() -> Vec<Network> {
+    vec![Network::v4([127, 0, 0, 0], 8), Network::v6([0, 0, 0, 0, 0, 0, 0, 1], 128)]
+}
+
+/// `[limits]`: what a client may ask of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of a message; 0 = no limit.
+    pub message_size: Size,
+    /// Octets of a message's header section.
+    pub header_size: Size,
+    /// Fields in a message's header section.
+    pub header_fields: u32,
+    /// Depth of nested MIME parts; deeper mail is posted raw.
+    pub mime_depth: u32,
+    /// MIME parts of a message; mail with more is posted raw.
+    pub mime_parts: u32,
+    /// Recipients of a message.
+    pub recipients: u32,
+    /// Messages of a connection.
+    pub messages: u32,
+    /// Connections at a time.
+    pub connections: u32,
+    /// Connections at a time from one address.
+    pub connections_per_address: u32,
+    /// New connections from one address.
+    pub connection_rate: Rate,
+    /// Octets of a command line, its line end included.
+    pub command_line: Size,
+    /// Octets of a line that belongs to AUTH, its line end included.
+    pub auth_line: Size,
+    /// Octets of memory for mail data that is received or composed, over all
+    /// connections.
+    pub data_memory: Size,
+    /// Errors of a client after which its replies are delayed.
+    pub slow_after_errors: u32,
+    /// Errors of a client after which it is dropped.
+    pub close_after_errors: u32,
+    /// Failed logins of a connection after which it is dropped.
+    pub failed_logins: u32,
+    /// Failed logins from one address, or for one user, after which neither is
+    /// listened to for a while.
+    pub failed_login_rate: Rate,
+    /// Commands without mail after which a client is dropped.
+    pub junk_commands: u32,
+    /// How long a client may be silent.
+    pub idle_timeout: Duration,
+    /// The same while more than 80 % of the connections are in use.
+    pub busy_idle_timeout: Duration,
+    /// How long a client may leave replies unread.
+    pub reply_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub tls_timeout: Duration,
+    /// How long a proxy may take to say for whom it connects.
+    pub proxy_timeout: Duration,
+    /// Octets a second below which mail data is cut after a minute.
+    pub data_rate: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message_size: Size(25 << 20),
+            header_size: Size(256 << 10),
+            header_fields: 1000,
+            mime_depth: 64,
+            mime_parts: 1000,
+            recipients: 1000,
+            messages: 1000,
+            connections: 2000,
+            connections_per_address: 50,
+            connection_rate: Rate { count: 300, per: Duration::from_secs(60) },
+            command_line: Size(4096),
+            auth_line: Size(12 << 10),
+            data_memory: Size(256 << 20),
+            slow_after_errors: 10,
+            close_after_errors: 20,
+            failed_logins: 3,
+            failed_login_rate: Rate { count: 10, per: Duration::from_secs(600) },
+            junk_commands: 100,
+            idle_timeout: Duration::from_secs(300),
+            busy_idle_timeout: Duration::from_secs(10),
+            reply_timeout: Duration::from_secs(30),
+            tls_timeout: Duration::from_secs(30),
+            proxy_timeout: Duration::from_secs(10),
+            data_rate: 500,
+        }
+    }
+}
+
+/// `[[route]]`: where mail to one address or domain goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// An address, `*@domain` or `user+*@domain`.
+    pub recipient: String,
+    /// The operator's own URL.
+    pub url: String,
+    /// Method of the request.
+    pub method: Method,
+    /// Format of the request's body.
+    pub payload: Payload,
+    /// Whether headers in the message steer the post.
+    pub header_control: bool,
+    /// Fixed headers of the request.
+    pub headers: Vec<(String, String)>,
+}
+
+/// HTTP methods that mail can be turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the methods")]
+pub enum Method {
+    Post,
+    Put,
+    Patch,
+    Get,
+    Delete,
+}
+
+/// Formats of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The message's text or data.
+    Body,
+    /// The message byte for byte.
+    Raw,
+    /// The parsed mail.
+    Json,
+    /// `body` or `json`, whichever fits.
+    Auto,
+}
+
+/// `[delivery]`: how every destination is treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Connections to a destination at a time.
+    pub max_connections: u32,
+    /// Posts after which a connection is closed; 0 = no limit.
+    pub max_posts_per_connection: u32,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// Time for TCP and TLS.
+    pub connect_timeout: Duration,
+    /// Time until the response head.
+    pub response_timeout: Duration,
+    /// Time of a whole attempt.
+    pub total_timeout: Duration,
+    /// Intervals between attempts; the last repeats.
+    pub retry: Vec<Duration>,
+    /// Age at which a post fails.
+    pub max_age: Duration,
+    /// Attempts after which a post fails; 0 = no limit.
+    pub max_attempts: u32,
+    /// Failures in a row after which a destination is only probed.
+    pub breaker: u32,
+}
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        let seconds = [5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800];
+        Delivery {
+            max_connections: 20,
+            max_posts_per_connection: 0,
+            keep_alive: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(15),
+            total_timeout: Duration::from_secs(30),
+            retry: seconds.map(Duration::from_secs).to_vec(),
+            max_age: Duration::from_hours(72),
+            max_attempts: 0,
+            breaker: 10,
+        }
+    }
+}
+
+/// `[egress]`: where URLs that came over the wire may lead.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Egress {
+    /// Networks allowed besides the public internet.
+    pub allow: Vec<Network>,
+    /// Networks refused whatever else is allowed.
+    pub deny: Vec<Network>,
+    /// The only ports allowed; none named means all but those of mail,
+    /// databases and shells.
+    pub allow_ports: Vec<u16>,
+}
+
+/// `[spool]`: how posts are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// Longest wait for a group commit to fill.
+    pub flush_interval: Duration,
+}
+
+impl Default for Spool {
+    fn default() -> Spool {
+        Spool { flush_interval: Duration::from_millis(2) }
+    }
+}
+
+/// `[retention]`: how long what has ended is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Dead letters.
+    pub failed: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        Retention { failed: Duration::from_hours(14 * 24) }
+    }
+}
+
+/// `[log]`: what the gateway writes about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Least important message of the operational log.
+    pub level: LogLevel,
+    /// How its lines are written, to standard error.
+    pub format: LogFormat,
+    /// How much of the dialogues is kept under `data_dir/log`.
+    pub protocol_log: ProtocolLevel,
+    /// Daily files of the protocol log that are kept.
+    pub keep_days: u32,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            protocol_log: ProtocolLevel::Full,
+            keep_days: 14,
+        }
+    }
+}
+
+/// Importance of an operational message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the levels")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How operational messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much of the dialogues is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolLevel {
+    /// Nothing.
+    Off,
+    /// Dialogues in which something went wrong.
+    Errors,
+    /// Everything.
+    Full,
+}

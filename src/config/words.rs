@@ -1,0 +1,115 @@
+//! Values that are one of a few words.
+//!
+//! The words are the file's and the spec's; reading answers with the list of
+//! them, and tells a word of the full product that this version lacks from one
+//! that nobody knows.
+
+use super::settings::{BareNewline, LogFormat, LogLevel, Method, Payload, ProtocolLevel};
+use super::value::{Value, text};
+use crate::smtp::{Protocol, TlsUse};
+use toml::de::DeValue;
+
+/// A closed set of words for a value.
+pub(super) trait Word: Sized + Copy + PartialEq + 'static {
+    /// Every word with its meaning.
+    const WORDS: &'static [(&'static str, Self)];
+    /// Words of the full product that this version does not know.
+    const LATER: &'static [&'static str] = &[];
+
+    /// The word for it.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, meaning)| *meaning == self).map_or("", |(word, _)| word)
+    }
+}
+
+impl<T: Word> Value for T {
+    fn read(value: &DeValue<'_>) -> Result<T, String> {
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let wanted = match words.as_slice() {
+            [only] => only.clone(),
+            [words @ .., last] => format!("{} or {last}", words.join(", ")),
+            [] => String::new(),
+        };
+        let text = text(value, &wanted)?;
+        if let Some((_, meaning)) = T::WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(*meaning);
+        }
+        let later =
+            T::LATER.iter().any(|word| text == *word || word.ends_with(':') && text.starts_with(word));
+        let cause = if later { "is not supported by this version" } else { "is not known here" };
+        Err(format!("{text:?} {cause}; write {wanted}"))
+    }
+}
+
+/// The spool's backend: one value in this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Embedded;
+
+impl Word for Embedded {
+    const WORDS: &'static [(&'static str, Embedded)] = &[("embedded", Embedded)];
+    const LATER: &'static [&'static str] = &["postgres"];
+}
+
+impl Word for Protocol {
+    const WORDS: &'static [(&'static str, Protocol)] = &[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)];
+}
+
+impl Word for TlsUse {
+    const WORDS: &'static [(&'static str, TlsUse)] =
+        &[("none", TlsUse::None), ("starttls", TlsUse::StartTls), ("implicit", TlsUse::Implicit)];
+}
+
+impl Word for BareNewline {
+    const WORDS: &'static [(&'static str, BareNewline)] =
+        &[("normalize", BareNewline::Normalize), ("refuse", BareNewline::Refuse), ("lf", BareNewline::Lf)];
+}
+
+impl Word for Payload {
+    const WORDS: &'static [(&'static str, Payload)] =
+        &[("body", Payload::Body), ("raw", Payload::Raw), ("json", Payload::Json), ("auto", Payload::Auto)];
+    const LATER: &'static [&'static str] = &[
+        "multipart",
+        "sendgrid",
+        "sendgrid-raw",
+        "mailgun",
+        "mailgun-mime",
+        "postmark",
+        "cloudmailin",
+        "cloudmailin-multipart",
+        "postal",
+        "ses-sns",
+        "smtp2http",
+        "action-mailbox",
+        "template:",
+    ];
+}
+
+impl Word for Method {
+    const WORDS: &'static [(&'static str, Method)] = &[
+        ("post", Method::Post),
+        ("put", Method::Put),
+        ("patch", Method::Patch),
+        ("get", Method::Get),
+        ("delete", Method::Delete),
+    ];
+}
+
+impl Word for LogLevel {
+    const WORDS: &'static [(&'static str, LogLevel)] = &[
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, LogFormat)] =
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+}
+
+impl Word for ProtocolLevel {
+    const WORDS: &'static [(&'static str, ProtocolLevel)] =
+        &[("off", ProtocolLevel::Off), ("errors", ProtocolLevel::Errors), ("full", ProtocolLevel::Full)];
+}
