@@ -35,11 +35,15 @@ CURL_MESSAGES = number("CURL_MESSAGES", 150, 50)
 DEFERRED = number("DEFERRED", 100000, 10000)
 OCTETS = number("OCTETS", 2048, 2048)
 SESSIONS = number("SESSIONS", 100, 100)
+LARGE = number("LARGE", 40, 12)
 BUDGET = number("BUDGET", 150, 20)
 PAYLOAD = os.environ.get("PAYLOAD", "json")
 IDLE = number("IDLE", 10000, 1000)
 SLOW = number("SLOW", 1000, 200)
 CONNECTIONS = 32
+# A large message, and the connections that send them.
+LARGE_OCTETS, LARGE_SESSIONS = 25 << 20, 4
+LARGE_ROWS = ("large messages", "plain write and fdatasync")
 SINKS = ("smtp-sink beside accepting", "smtp-sink beside delivering")
 # A message's own fields, which smtp-source adds to its payload.
 FIELDS = 256
@@ -208,6 +212,24 @@ def backlog(bench):
     return {"added": added, "restart": restart, "peak": peak}
 
 
+def large(bench, found):
+    """Large messages into the spool, beside files of the same octets; what stays of the memory."""
+    settled = []
+    for found.round in range(1, ROUNDS // 2 + 1):
+        print(f"large messages, round {found.round}", flush=True)
+        with servers.receiver_down() as url, bench.gateway(url, "full", "raw") as gateway:
+            load(gateway.port, WARM_UP, OCTETS, SESSIONS)
+            settle(gateway.pid)
+            time_before, before = own_time(gateway.pid), resident(gateway.pid)
+            seconds = load(gateway.port, LARGE, LARGE_OCTETS, LARGE_SESSIONS)
+            settle(gateway.pid)
+            found.note(LARGE_ROWS[0], LARGE, seconds, own_time(gateway.pid) - time_before)
+            found.peaks["large messages"].append(resident(gateway.pid, "VmHWM") - before)
+            settled.append(resident(gateway.pid))
+        found.note(LARGE_ROWS[1], LARGE, bench.reference("write", bench.directory, LARGE, LARGE_OCTETS))
+    return {"after large": max(settled)}
+
+
 def targets(found, backlog, door):
     """(what, needed, measured as text, whether it is met; None when not measured)"""
     gateway, whole = "accept, protocol log full", "end to end, protocol log full"
@@ -241,6 +263,13 @@ def targets(found, backlog, door):
     yield at_most("end to end, processor time a post, as measured", 120, "µs", median(raw) if raw else None)
     yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 120, "µs",
                   median(scaled) if scaled else None)
+    yield at_least("messages of 25 MiB from 4 connections / plain write and fdatasync", 0.7,
+                   found.ratios(found.rates, *LARGE_ROWS))
+    rates = [rate * LARGE_OCTETS / 1e6 for rate in found.rates[LARGE_ROWS[0]].values()]
+    yield at_most("their memory beyond that of an idle gateway, peak", 268, "MB", peak("large messages"))
+    yield at_most("resident memory when they are in the spool", 60, "MB", backlog.get("after large"))
+    yield "the same in MB/s (or the ratio above)", "≥ 200", f"{median(rates):.0f}" if rates else "not measured", \
+        median(rates) >= 200 if rates else None
     yield at_least("accept on kept connections, TLS 1.3 with resumption / plain", 0.7,
                    found.ratios(found.rates, front.TLS_ROW, front.PLAIN_ROW))
     yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
@@ -274,7 +303,7 @@ def report(found, backlog, door, skipped):
     lines += ["| row, median over the rounds | a second | of smtp-sink | µs of processor time a message |",
               "| --- | ---: | ---: | ---: |"]
     for row, rates in found.rates.items():
-        share = median(found.ratios(found.rates, row, found.beside[row]) or [0])
+        share = median(found.ratios(found.rates, row, found.beside[row]) or [0]) if row not in LARGE_ROWS else 0
         times = found.times.get(row)
         time_text = f"{median(times.values()):.0f}" if times else ""
         lines.append(f"| {row} | {median(rates.values()):,.0f} | {share:.2f} | {time_text} |")
@@ -316,6 +345,9 @@ def main():
                     skipped = f"it does not start: {error}"
             rounds(bench, found, postfix, smtp_sink, sink)
         found.try_row("waiting posts", lambda: waiting.update(backlog(bench)))
+        rounds_done = found.round
+        found.try_row("large messages", lambda: waiting.update(large(bench, found)))
+        found.round = rounds_done
         found.try_row("idle connections", lambda: door.update(front.idle(bench, IDLE)))
         found.try_row("slow clients", lambda: door.update(slow=front.slow(bench, SLOW, 2000, OCTETS)[1]))
     text = report(found, waiting, door, skipped)

@@ -6,8 +6,10 @@
 //! - `reference post URL COUNT OCTETS CONNECTIONS` posts on keep-alive connections.
 //! - `reference append DIRECTORY COUNT OCTETS GROUP` writes records into a
 //!   file that is already written over, one write and one `fdatasync` a group.
+//! - `reference write DIRECTORY COUNT OCTETS` writes as many files, one after the
+//!   other, and syncs each.
 //!
-//! The last two print how many seconds the work took. Each is one thread: what
+//! All but the first print how many seconds the work took. Each is one thread: what
 //! is left of the machine belongs to the program they are measured with.
 #![allow(clippy::print_stdout)]
 
@@ -42,8 +44,12 @@ fn main() -> Outcome<()> {
         ["append", directory, count, octets, group] => {
             tell(append(Path::new(directory), count.parse()?, octets.parse()?, group.parse()?)?)
         }
+        ["write", directory, count, octets] => {
+            tell(write(Path::new(directory), count.parse()?, octets.parse()?)?)
+        }
         _ => {
-            Err("reference sink | post URL COUNT OCTETS CONNECTIONS | append DIRECTORY COUNT OCTETS GROUP"
+            Err("reference sink | post URL COUNT OCTETS CONNECTIONS | append DIRECTORY COUNT OCTETS GROUP | \
+                 write DIRECTORY COUNT OCTETS"
                 .into())
         }
     }
@@ -132,5 +138,21 @@ fn append(directory: &Path, count: usize, octets: usize, group: usize) -> Outcom
     }
     let time = begun.elapsed();
     std::fs::remove_file(path)?;
+    Ok(time)
+}
+
+fn write(directory: &Path, count: usize, octets: usize) -> Outcome<Duration> {
+    let content = vec![b'x'; octets];
+    let path = |number: usize| directory.join(format!("written-{number}"));
+    let begun = Instant::now();
+    for number in 0..count {
+        let file = File::create_new(path(number))?;
+        file.write_all_at(&content, 0)?;
+        file.sync_data()?;
+    }
+    let time = begun.elapsed();
+    for number in 0..count {
+        std::fs::remove_file(path(number))?;
+    }
     Ok(time)
 }

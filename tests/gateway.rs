@@ -20,6 +20,7 @@ use support::collector::{Answer, Arrival, Collector, Keep};
 use support::ledger::{Audit, Sent};
 use support::load::Load;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually, postgate, send, within};
+use support::small_disk::SmallDisk;
 use tempfile::TempDir;
 
 /// Whether the spool of a gateway that has ended holds posts that are to be sent.
@@ -516,45 +517,12 @@ fn a_post_is_not_sent_before_its_time() {
     assert!(holds_posts(directory.path()));
 }
 
-/// A small file system of its own, which takes the place of a directory.
-struct SmallDisk<'a>(&'a Path);
-
-impl SmallDisk<'_> {
-    /// `None`, with the reason printed, for those who may not.
-    fn mount(at: &Path, octets: u64) -> Option<SmallDisk<'_>> {
-        let options = format!("size={octets},mode=0700");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(at).output();
-        if mounted.is_ok_and(|mounted| mounted.status.success()) {
-            return Some(SmallDisk(at));
-        }
-        eprintln!("skipped: only root may mount a small disk");
-        None
-    }
-
-    /// Takes all room that is left.
-    fn fill(&self) {
-        let mut file = fs::File::create(self.0.join("filler")).unwrap();
-        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
-    }
-
-    fn relieve(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        // Lazily: the gateway of a test that failed still uses it.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_mail_delivers_what_is_there_and_recovers() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("postgate-data");
     fs::create_dir(&data).unwrap();
-    let Some(disk) = SmallDisk::mount(&data, 200 << 20) else { return };
+    let Some(disk) = SmallDisk::mount(&data, 200 << 20, 0) else { return };
     let receiver = Collector::start(|_| Answer::Status(200));
     let config = CONFIG.replace("[limits]", "[limits]\nmessage_size = \"1MiB\"");
     let mut gateway = Gateway::start(directory.path(), &config);

@@ -18,6 +18,10 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::io;
+use std::rc::Rc;
+
+/// Documents that are likely to be as long as this are measured before they are written.
+const LARGE: usize = 1 << 20;
 
 /// One recipient's document.
 #[derive(Serialize)]
@@ -75,9 +79,9 @@ pub struct Content<'a> {
     in_reply_to: Vec<String>,
     references: Vec<String>,
     headers: Vec<(&'a str, String)>,
-    text: Option<String>,
-    html: Option<String>,
-    text_reply: Option<String>,
+    text: Option<Rc<Cow<'a, str>>>,
+    html: Option<Cow<'a, str>>,
+    text_reply: Option<Reply<'a>>,
     attachments: Vec<Attachment<'a>>,
 }
 
@@ -85,6 +89,30 @@ pub struct Content<'a> {
 struct Mailbox {
     name: Option<String>,
     address: Option<String>,
+}
+
+/// The new text of a reply; mostly the beginning of the text, which may be large.
+enum Reply<'a> {
+    Beginning(Rc<Cow<'a, str>>, usize),
+    Other(String),
+}
+
+impl<'a> Reply<'a> {
+    fn of(text: &Rc<Cow<'a, str>>) -> Reply<'a> {
+        match reply::without_quotes(text) {
+            Cow::Borrowed(beginning) => Reply::Beginning(Rc::clone(text), beginning.len()),
+            Cow::Owned(other) => Reply::Other(other),
+        }
+    }
+}
+
+impl Serialize for Reply<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Reply::Beginning(text, length) => text.get(..*length).unwrap_or(text),
+            Reply::Other(other) => other,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -110,6 +138,7 @@ impl<'a> Content<'a> {
     pub fn read(fields: &[HeaderField<'a>], parts: &[Part<'a>]) -> Content<'a> {
         let text_of = |name| first(fields, name).map(value::text);
         let (text, html, attachments) = contents(parts);
+        let text = text.map(Rc::new);
         Content {
             message_id: text_of("Message-ID"),
             date: first(fields, "Date").and_then(date),
@@ -123,11 +152,22 @@ impl<'a> Content<'a> {
             in_reply_to: text_of("In-Reply-To").map(ids).unwrap_or_default(),
             references: text_of("References").map(ids).unwrap_or_default(),
             headers: headers(fields),
-            text_reply: text.as_deref().map(reply::without_quotes),
+            text_reply: text.as_ref().map(Reply::of),
             text,
             html,
             attachments,
         }
+    }
+
+    /// Octets it holds besides the message it was read from.
+    pub fn held(&self) -> usize {
+        let text = |text: &Cow<str>| if let Cow::Owned(text) = text { text.len() } else { 0 };
+        let octets = |octets: &Cow<[u8]>| if let Cow::Owned(octets) = octets { octets.len() } else { 0 };
+        let reply = if let Some(Reply::Other(reply)) = &self.text_reply { reply.len() } else { 0 };
+        self.text.as_deref().map_or(0, text)
+            + self.html.as_ref().map_or(0, text)
+            + reply
+            + self.attachments.iter().map(|attachment| octets(&attachment.content)).sum::<usize>()
     }
 }
 
@@ -173,7 +213,7 @@ fn ids(text: String) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-type Contents<'a> = (Option<String>, Option<String>, Vec<Attachment<'a>>);
+type Contents<'a> = (Option<Cow<'a, str>>, Option<Cow<'a, str>>, Vec<Attachment<'a>>);
 
 /// Text, HTML, and what is neither. Several inline texts of one kind, as mailing
 /// lists and some mail programs make them, are one text.
@@ -195,15 +235,16 @@ fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
     (text, html, attachments)
 }
 
-fn add<'a>(all: &mut Option<String>, part: &Part<'a>, decoded: Cow<'a, [u8]>) {
-    let octets = decode::text(part, decoded);
-    let text = match part.parameter("charset") {
-        Some(_) => String::from_utf8_lossy(&octets),
-        None => Cow::Owned(value::guess(octets.into_owned())),
+fn add<'a>(all: &mut Option<Cow<'a, str>>, part: &Part<'a>, decoded: Cow<'a, [u8]>) {
+    let text = match decode::text(part, decoded) {
+        Cow::Borrowed(octets) if let Ok(text) = std::str::from_utf8(octets) => Cow::Borrowed(text),
+        octets if part.parameter("charset").is_none() => Cow::Owned(value::guess(octets.into_owned())),
+        octets => Cow::Owned(String::from_utf8_lossy(&octets).into_owned()),
     };
     match all {
-        None => *all = Some(text.into_owned()),
+        None => *all = Some(text),
         Some(all) => {
+            let all = all.to_mut();
             if !all.is_empty() && !all.ends_with('\n') {
                 all.push_str("\r\n");
             }
@@ -229,12 +270,42 @@ fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
     }
 }
 
-/// A document as octets; `None` when it would take more than `limit`.
+/// A document as octets; `None` when it would take more than `limit`. A large one
+/// is measured first: a buffer that grows would be there twice.
 pub fn write(document: &Document, limit: usize) -> Option<Vec<u8>> {
-    let mut octets = Bounded { octets: Vec::with_capacity(document.size + document.size / 2 + 1024), limit };
-    let mut serializer = serde_json::Serializer::with_formatter(&mut octets, PageSafe(CompactFormatter));
-    document.serialize(&mut serializer).ok()?;
+    let likely = document.size + document.size / 2 + 1024;
+    let capacity = if likely < LARGE { likely } else { measure(document, limit)? };
+    let mut octets = Bounded { octets: Vec::with_capacity(capacity.min(limit)), limit };
+    serialize(document, &mut octets)?;
     Some(octets.octets)
+}
+
+fn measure(document: &Document, limit: usize) -> Option<usize> {
+    let mut length = Length { octets: 0, limit };
+    serialize(document, &mut length)?;
+    Some(length.octets)
+}
+
+fn serialize(document: &Document, out: &mut impl io::Write) -> Option<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, PageSafe(CompactFormatter));
+    document.serialize(&mut serializer).ok()
+}
+
+/// Counts, up to a limit.
+struct Length {
+    octets: usize,
+    limit: usize,
+}
+
+impl io::Write for Length {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.octets += octets.len();
+        if self.octets > self.limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(octets.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Bounded {

@@ -161,10 +161,17 @@ impl<'a> Renderer<'a> {
             tags: &controls.tags,
             raw_url: None,
         };
-        let octets = json::write(&document, 4 * self.raw.len() + 1024 * 1024);
+        // With the message and what is decoded of it no more than four times its size.
+        let fourfold = (3 * self.raw.len() + SMALL).saturating_sub(content.held());
+        let left = self.limits.composed_octets.saturating_sub(self.composed);
+        let octets = json::write(&document, fourfold.min(left));
         self.content = Some(content);
         let Some(octets) = octets else {
-            return self.unread("posted whole: as json it would grow more than fourfold".to_owned());
+            if left < fourfold {
+                return Err(too_large());
+            }
+            return self
+                .unread("posted whole: as json it would take more than four times the memory".to_owned());
         };
         let body = self.store(octets)?;
         Ok(Rendered {
@@ -209,6 +216,9 @@ impl<'a> Renderer<'a> {
         Ok(Blob { number, start: 0, length })
     }
 }
+
+/// A document up to so many octets may be any multiple of its message.
+const SMALL: usize = 4 * 1024 * 1024;
 
 /// The refusal of a message whose posts would not fit.
 pub fn too_large() -> Refusal {

@@ -5,26 +5,45 @@
 //! separators of mail programs that quote without marks. Text between quotes
 //! stays. When in doubt a line stays: losing words is worse than keeping some.
 
-/// The text without quoted earlier mail, its end trimmed.
-pub fn without_quotes(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let end =
-        lines.iter().enumerate().position(|(at, line)| begins_original(line, lines.get(at + 1).copied()));
-    let lines = lines.get(..end.unwrap_or(lines.len())).unwrap_or_default();
-    let mut kept: Vec<&str> = Vec::new();
+use std::borrow::Cow;
+
+/// The text without quoted earlier mail, its end trimmed; borrowed when it is the
+/// beginning of `text`.
+pub fn without_quotes(text: &str) -> Cow<'_, str> {
+    let text = before_original(text);
+    if !text.starts_with('>') && !text.contains("\n>") {
+        return Cow::Borrowed(text.trim_end());
+    }
+    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    // No list of lines: of an empty line it would take many times its size.
+    let mut kept = String::with_capacity(text.len() + line_end.len());
     let mut is_quoting = false;
-    for line in lines {
+    for line in text.lines() {
         let is_quote = line.starts_with('>');
         if is_quote && !is_quoting {
             drop_introduction(&mut kept);
         }
         if !is_quote {
-            kept.push(line);
+            kept.push_str(line);
+            kept.push_str(line_end);
         }
         is_quoting = is_quote;
     }
-    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    kept.join(line_end).trim_end().to_owned()
+    kept.truncate(kept.trim_end().len());
+    Cow::Owned(kept)
+}
+
+/// What stands before the separator of a mail program that quotes without marks.
+fn before_original(text: &str) -> &str {
+    let mut end = 0;
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        if begins_original(line.trim_end_matches(['\r', '\n']), lines.peek().copied()) {
+            break;
+        }
+        end += line.len();
+    }
+    text.get(..end).unwrap_or(text)
 }
 
 /// `-----Original Message-----`, or Outlook's rule before a copied header.
@@ -40,18 +59,26 @@ fn begins_original(line: &str, next: Option<&str>) -> bool {
 }
 
 /// Removes `On Monday somebody wrote:` before a quote; wrapped, it has two lines.
-fn drop_introduction(kept: &mut Vec<&str>) {
+fn drop_introduction(kept: &mut String) {
     // An introduction stands close by; looking further back would take quadratic time.
-    let blanks = kept.iter().rev().take(3).take_while(|line| line.trim().is_empty()).count();
-    let Some(last) = kept.len().checked_sub(blanks + 1) else { return };
-    if !kept.get(last).is_some_and(|line| line.trim_end().ends_with(':')) {
+    let mut rest = kept.as_str();
+    for _ in 0..3 {
+        let (before, line) = split_last_line(rest);
+        rest = if line.trim().is_empty() { before } else { rest };
+    }
+    let (before, last) = split_last_line(rest);
+    if !last.trim_end().ends_with(':') {
         return;
     }
-    let begin = last.checked_sub(1).filter(|before| {
-        kept.get(*before)
-            .is_some_and(|line| ["On ", "Am ", "Le ", "El "].iter().any(|word| line.starts_with(word)))
-    });
-    kept.truncate(begin.unwrap_or(last));
+    let (begin, wrapped) = split_last_line(before);
+    let is_wrapped = ["On ", "Am ", "Le ", "El "].iter().any(|word| wrapped.starts_with(word));
+    kept.truncate(if is_wrapped { begin.len() } else { before.len() });
+}
+
+/// The last line with its end, and what stands before it.
+fn split_last_line(text: &str) -> (&str, &str) {
+    let line_at = text.strip_suffix('\n').and_then(|text| text.rfind('\n')).map_or(0, |feed| feed + 1);
+    text.split_at_checked(line_at).unwrap_or((text, ""))
 }
 
 #[cfg(test)]

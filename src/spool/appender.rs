@@ -16,6 +16,9 @@ use std::sync::atomic::Ordering;
 
 /// Length of a segment that is made because no spare was ready.
 const SMALL: u64 = 4 << 20;
+/// Records from this length on are not worth a segment that is written over
+/// before: what that saves at a sync is nothing beside writing them twice.
+const BULK: u64 = 4 << 20;
 /// Name of the segment prepared for the next rotation.
 pub(super) const SPARE: &str = "spare";
 /// Name of the file whose room is kept for settling on a full disk.
@@ -26,6 +29,16 @@ struct Active {
     segment: Segment,
     length: u64,
     end: u64,
+    kind: Kind,
+}
+
+/// How the room of a segment was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It is written over already.
+    Written,
+    /// It is only set apart, for large records.
+    Bulk,
 }
 
 /// See the module.
@@ -87,7 +100,11 @@ impl Appender {
             return Err(refusal(&error));
         }
         active.end += octets;
-        if active.end > active.length / 2 && self.spare.is_none() && !self.awaits_spare {
+        if active.kind == Kind::Written
+            && active.end > active.length / 2
+            && self.spare.is_none()
+            && !self.awaits_spare
+        {
             self.awaits_spare = true;
             self.shared.wants_spare.store(true, Ordering::Relaxed);
         }
@@ -99,7 +116,7 @@ impl Appender {
     /// new one, or, on a full disk, the room that is kept for it.
     pub fn start(&mut self, unused: Option<Segment>, newest: MessageId) -> Result<(), SpoolError> {
         if let Some(Segment { name, file, .. }) = unused {
-            return self.begin(name, Ok(file), newest).map_err(|error| refusal(&error));
+            return self.begin(name, Kind::Written, Ok(file), newest).map_err(|error| refusal(&error));
         }
         let made = self.rotate(0, newest);
         made.or_else(|error| self.use_reserve(newest).map_err(|_| error))
@@ -111,13 +128,18 @@ impl Appender {
         let length = FIRST + needed;
         let disk = Arc::clone(&self.shared.disk);
         let name = name_of(self.sealed.0 + 1);
+        if needed >= BULK {
+            let made = disk.reserve(&name, length.max(self.shared.options.segment));
+            let file = made.and_then(|()| disk.open(&name));
+            return self.begin(name, Kind::Bulk, file, newest).map_err(|error| refusal(&error));
+        }
         let file = if self.spare.is_some_and(|spare| spare >= length) {
             self.spare = None;
             disk.rename(SPARE, &name).and_then(|()| disk.sync_names()).and_then(|()| disk.open(&name))
         } else {
             disk.create(&name, length.max(SMALL.min(self.shared.options.segment)))
         };
-        self.begin(name, file, newest).map_err(|error| refusal(&error))
+        self.begin(name, Kind::Written, file, newest).map_err(|error| refusal(&error))
     }
 
     /// Begins the next segment in the room kept for a full disk.
@@ -127,7 +149,7 @@ impl Appender {
         let name = name_of(self.sealed.0 + 1);
         let renamed = disk.rename(RESERVE, &name).and_then(|()| disk.sync_names());
         let file = renamed.and_then(|()| disk.open(&name));
-        self.begin(name, file, newest).map_err(|error| refusal(&error))
+        self.begin(name, Kind::Written, file, newest).map_err(|error| refusal(&error))
     }
 
     fn seal(&mut self) {
@@ -139,6 +161,7 @@ impl Appender {
     fn begin(
         &mut self,
         name: String,
+        kind: Kind,
         file: io::Result<Arc<dyn DiskFile>>,
         newest: MessageId,
     ) -> io::Result<()> {
@@ -150,7 +173,7 @@ impl Appender {
         header.write(&*file)?;
         let segment = Segment { header, name, file };
         self.shared.add_segment(segment.clone());
-        self.active = Some(Active { segment, length, end: FIRST });
+        self.active = Some(Active { segment, length, end: FIRST, kind });
         Ok(())
     }
 }

@@ -191,6 +191,9 @@ impl Group {
     }
 
     fn answer_all(&mut self, answer: impl Fn(Committed) -> Result<Committed, SpoolError>) {
+        // Before the answers: whoever gets one lets the next large message in.
+        self.heads.clear();
+        self.parts.clear();
         for staged in self.staged.drain(..) {
             // A caller that has gone does not undo a commit.
             match staged {
@@ -199,8 +202,6 @@ impl Group {
                 Staged::Move { ack, .. } => drop(answer(Committed::Kept).map(|_| ack.send(()))),
             }
         }
-        self.heads.clear();
-        self.parts.clear();
         self.octets = 0;
     }
 

@@ -164,13 +164,14 @@ mod tests {
     #[test]
     fn leftovers_are_removed_and_the_reserve_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
-        Directory::at(place.path()).unwrap();
-        std::fs::write(place.path().join("left"), "over").unwrap();
+        let path = place.path().join("tmp");
+        Directory::at(&path).unwrap();
+        std::fs::write(path.join("left"), "over").unwrap();
         let kept_free = Reserve { octets: u64::MAX, percent: 0 };
-        let directory = Arc::new(SpillDirectory::at(place.path(), kept_free).unwrap());
-        assert_eq!(files_in(place.path()), 0);
+        let directory = Arc::new(SpillDirectory::at(&path, kept_free).unwrap());
+        assert_eq!(files_in(&path), 0);
         assert_eq!(directory.begin().unwrap_err().kind(), io::ErrorKind::StorageFull);
-        let mut spill = Arc::new(SpillDirectory::at(place.path(), NOTHING).unwrap()).begin().unwrap();
+        let mut spill = Arc::new(SpillDirectory::at(&path, NOTHING).unwrap()).begin().unwrap();
         spill.directory = directory;
         assert_eq!(spill.append(b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
     }

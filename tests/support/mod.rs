@@ -11,6 +11,7 @@ pub mod memory;
 pub mod program;
 pub mod receiver;
 pub mod sim_disk;
+pub mod small_disk;
 
 use bytes::Bytes;
 use postgate::clock;
