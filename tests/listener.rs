@@ -346,7 +346,13 @@ async fn the_protocol_log_shows_no_secrets() {
     let mut client = front.guest().await;
     client.ask("HELO a", "250").await;
     client.ask("AUTH PLAIN AHVzZXIAc2VzYW1l", "502").await;
+    client.ask("RCPT TO:<coded@sesame.u.gw.example>", "503").await;
     client.ask("MAIL FROM:<>", "250").await;
+    for broken in
+        ["<coded@sesame.u.gw.example> X=Y", "<coded@sesame.u.gw.example", "coded@sesame.u.gw.example>"]
+    {
+        client.ask(&format!("rcpt to : {broken}"), "5").await;
+    }
     client
         .ask("RCPT TO:<post@https://user:sesame@h/x>", "250 2.1.5 recipient <post@https://user:sesame@h/x>")
         .await;

@@ -7,7 +7,7 @@
 //! password blindly, whatever they were answered.
 
 use super::{Demand, Policy, Session, State};
-use crate::smtp::command::{Wrong, parse};
+use crate::smtp::command::{Command, Wrong, parse};
 use crate::smtp::reply::Reply;
 use crate::smtp::words::BareNewline;
 use std::borrow::Cow;
@@ -109,7 +109,15 @@ impl Session {
             return self.go_on(step, out);
         }
         let data_refused = std::mem::take(&mut self.data_refused);
-        match parse(line) {
+        let parsed = parse(line);
+        let path = match parsed {
+            Ok(Command::Rcpt(path)) => Some(path),
+            Ok(_) => None,
+            Err(_) => rough_path(line),
+        };
+        // Also out of place: it is in the log all the same.
+        self.secrets.extend(path.filter(|path| policy.is_secret(path)).map(str::to_owned));
+        match parsed {
             Ok(command) => self.perform(command, policy, out),
             Err(wrong) => {
                 self.reply(wrong.reply(), out);
@@ -139,6 +147,18 @@ impl Session {
         self.heard.extend_from_slice(line);
         self.heard.push(b'\n');
     }
+}
+
+/// What was meant for the forward-path of a RCPT that is not understood.
+fn rough_path(line: &[u8]) -> Option<&str> {
+    let (verb, argument) = std::str::from_utf8(line).ok()?.split_once(':')?;
+    let is_rcpt = verb.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case("RCPT"));
+    let argument = argument.trim_matches(' ');
+    let path = match argument.strip_prefix('<') {
+        Some(bracketed) => bracketed.rsplit_once('>').map_or(bracketed, |(path, _)| path),
+        None => argument.split(' ').next()?.trim_end_matches('>'),
+    };
+    is_rcpt.then_some(path)
 }
 
 /// The text without what a 334 asks, when there is one: it is the last of a group.
