@@ -143,7 +143,7 @@ impl Session {
         }
     }
 
-    fn junk<T: Display>(&mut self, reply: Reply<T>, out: &mut Vec<u8>) {
+    pub(super) fn junk<T: Display>(&mut self, reply: Reply<T>, out: &mut Vec<u8>) {
         if self.patience.is_lost_by_junk(&self.terms.limits) {
             return self.end(Reply::new(421, (7, 0), "too many commands without mail"), out);
         }
