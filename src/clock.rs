@@ -24,7 +24,7 @@ pub fn rfc3339(at: Timestamp) -> String {
 }
 
 /// A clock that never goes back and never jumps.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started_at: Timestamp,
     started: Instant,

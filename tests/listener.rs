@@ -1,174 +1,23 @@
 //! The SMTP front over real sockets: who may come, how long they may take, how it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use bytes::Bytes;
-use postgate::envelope::{Client, Envelope, Login, Refusal, Target};
-use postgate::post::MessageId;
+#[path = "support/front.rs"]
+mod front;
+
+use front::{DEADLINE, Front, LONG, Peer, SHORT, socket, within};
 use postgate::protocol_log::ProtocolLog;
-use postgate::smtp::auth::Credentials;
-use postgate::smtp::{self, Door, Options, Policy, Socket};
-use postgate::spool::spill::MailData;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use postgate::smtp::Options;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-
-const DEADLINE: Duration = Duration::from_secs(20);
-/// Short enough to wait for.
-const SHORT: Duration = Duration::from_millis(300);
-/// Longer than any test.
-const LONG: Duration = Duration::from_secs(3600);
-
-/// Keeps every message; panics for `panic@…`.
-#[derive(Default)]
-struct Kept(Mutex<Vec<Bytes>>);
-
-impl Policy for Kept {
-    fn sender(&self, _: &Client, _: &str) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn recipient(&self, _: &Client, path: &str) -> Result<Target, Refusal> {
-        assert!(!path.starts_with("panic@"), "a panic on purpose");
-        Ok(Target::Route { route: path.to_owned(), detail: None })
-    }
-
-    fn is_secret(&self, path: &str) -> bool {
-        path.starts_with("coded@")
-    }
-}
-
-impl Door for Kept {
-    fn admit(
-        &self,
-        _: Envelope,
-        data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
-        Box::pin(async move {
-            let mut kept = self.0.lock().unwrap();
-            kept.push(data.read().unwrap());
-            Ok(MessageId(kept.len() as u64))
-        })
-    }
-
-    fn verify<'a>(
-        &'a self,
-        _: &'a Client,
-        _: Credentials,
-    ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
-        Box::pin(async { Err(Refusal::new(535, (7, 8), "authentication failed")) })
-    }
-}
-
-/// A running front.
-struct Front {
-    address: SocketAddr,
-    kept: Arc<Kept>,
-    stop: watch::Sender<bool>,
-    serving: JoinHandle<()>,
-}
-
-impl Front {
-    async fn start(options: Options) -> Front {
-        let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        Front::start_on(listener, options, ProtocolLog::off())
-    }
-
-    fn start_on(listener: Socket, options: Options, log: ProtocolLog) -> Front {
-        let address = listener.network_address().unwrap();
-        let kept = Arc::new(Kept::default());
-        let (stop, stopped) = watch::channel(false);
-        let door: Arc<dyn Door> = Arc::clone(&kept) as Arc<dyn Door>;
-        let serving = tokio::spawn(smtp::serve(listener, Arc::new(options), door, log, stopped));
-        Front { address, kept, stop, serving }
-    }
-
-    async fn client(&self) -> Peer {
-        Peer(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
-    }
-
-    /// A client that was greeted.
-    async fn guest(&self) -> Peer {
-        let mut client = self.client().await;
-        client.expect("220").await;
-        client
-    }
-
-    /// A client from 127.0.0.2.
-    async fn stranger(&self) -> Peer {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        Peer(BufReader::new(socket.connect(self.address).await.unwrap()))
-    }
-
-    fn count(&self) -> usize {
-        self.kept.0.lock().unwrap().len()
-    }
-
-    async fn stop(self) {
-        self.stop.send(true).unwrap();
-        within(self.serving).await.unwrap();
-    }
-}
-
-struct Peer(BufReader<TcpStream>);
-
-impl Peer {
-    async fn send(&mut self, text: &str) {
-        self.0.write_all(text.as_bytes()).await.unwrap();
-    }
-
-    /// Reads a whole reply; empty when the connection is closed or reset.
-    async fn reply(&mut self) -> String {
-        let mut reply = String::new();
-        loop {
-            let start = reply.len();
-            let read = within(self.0.read_line(&mut reply)).await;
-            if read.is_err() || reply.as_bytes().get(start + 3) != Some(&b'-') {
-                return reply;
-            }
-        }
-    }
-
-    async fn expect(&mut self, start: &str) -> String {
-        let reply = self.reply().await;
-        assert!(reply.starts_with(start), "expected {start}, found {reply:?}");
-        reply
-    }
-
-    async fn expect_end(&mut self) {
-        assert_eq!(self.reply().await, "");
-    }
-
-    async fn ask(&mut self, line: &str, start: &str) {
-        self.send(&format!("{line}\r\n")).await;
-        self.expect(start).await;
-    }
-
-    async fn begin_data(&mut self) {
-        self.ask("EHLO a", "250-").await;
-        self.ask("MAIL FROM:<a@b>", "250").await;
-        self.ask("RCPT TO:<c@d>", "250").await;
-        self.ask("DATA", "354").await;
-    }
-}
-
-async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(DEADLINE, future).await.expect("it takes too long")
-}
 
 #[tokio::test]
 async fn a_client_that_speaks_first_is_cut_off() {
-    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-    let mut client = BufReader::new(TcpStream::connect(listener.network_address().unwrap()).await.unwrap());
-    client.write_all(b"EHLO a\r\nMAIL FROM:<a@b>\r\n").await.unwrap();
+    let listener = socket();
+    let address = listener.network_address().unwrap();
+    let mut client = Peer::new(TcpStream::connect(address).await.unwrap());
+    client.send("EHLO a\r\nMAIL FROM:<a@b>\r\n").await;
     let front = Front::start_on(listener, Options::default(), ProtocolLog::off());
-    let mut client = Peer(client);
     client.expect("554 5.5.0 ").await;
     client.expect_end().await;
     front.stop().await;
@@ -195,7 +44,7 @@ async fn connections_in_all() {
 async fn connections_of_one_address() {
     let mut options = Options::default();
     options.limits.connections_per_address = 2;
-    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket();
     let (log, lines) = ProtocolLog::channel();
     let front = Front::start_on(listener, options, log);
     let guests = [front.guest().await, front.guest().await];
@@ -312,7 +161,7 @@ async fn replies_that_are_not_read_end_the_session() {
     let front = Front::start(options).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let mut client = Peer(BufReader::new(socket.connect(front.address).await.unwrap()));
+    let mut client = Peer::new(socket.connect(front.address).await.unwrap());
     client.expect("220").await;
     client.ask("EHLO a", "250-").await;
     client.ask("MAIL FROM:<a@b>", "250").await;
@@ -434,12 +283,12 @@ async fn a_session_cut_at_any_octet_keeps_whole_messages_only() {
     }
     let kept = Arc::clone(&front.kept);
     front.stop().await;
-    assert_eq!(*kept.0.lock().unwrap(), [&b"x\r\n.\r\n"[..]]);
+    assert_eq!(kept.messages(), [&b"x\r\n.\r\n"[..]]);
 }
 
 #[tokio::test]
 async fn the_protocol_log_shows_the_dialogue() {
-    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket();
     let (log, lines) = ProtocolLog::channel();
     let options = Options { hostname: "gateway.example".to_owned(), ..Options::default() };
     let front = Front::start_on(listener, options, log);
@@ -491,7 +340,7 @@ async fn the_protocol_log_shows_the_dialogue() {
 
 #[tokio::test]
 async fn the_protocol_log_shows_no_secrets() {
-    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket();
     let (log, lines) = ProtocolLog::channel();
     let front = Front::start_on(listener, Options::default(), log);
     let mut client = front.guest().await;
@@ -519,7 +368,7 @@ async fn the_protocol_log_shows_no_secrets() {
 
 #[tokio::test]
 async fn what_a_quiet_session_said_is_in_the_log() {
-    let listener = Socket::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket();
     let (log, lines) = ProtocolLog::channel();
     let front = Front::start_on(listener, Options::default(), log);
     let client = front.guest().await;

@@ -25,31 +25,30 @@ pub(super) struct Access {
 impl Access {
     /// Reads what the configuration names. Blocks.
     pub(super) fn read(config: &Config) -> Result<Access, StartError> {
+        let certificates = certificates(config)?;
         let logins = Logins::new(options::users(config)).map_err(StartError::Logins)?;
-        Ok(Access {
-            logins: Arc::new(logins),
-            tenants: Arc::new(Tenants::new(options::tenants(config))),
-            certificates: certificates(config)?,
-        })
+        limit_failures(config, &logins);
+        let tenants = Tenants::new(options::tenants(config));
+        Ok(Access { logins: Arc::new(logins), tenants: Arc::new(tenants), certificates })
     }
 
     /// The same for a configuration that has changed. Blocks.
     pub(super) fn renewed(&self, old: &Config, new: &Config) -> Result<Access, StartError> {
         let mut access = self.clone();
         if old.users != new.users {
-            let logins = Logins::new(options::users(new)).map_err(StartError::Logins)?;
-            access.logins = Arc::new(logins);
+            access.logins = Arc::new(self.logins.renewed(options::users(new)).map_err(StartError::Logins)?);
         }
         if old.tenants != new.tenants {
-            access.tenants = Arc::new(Tenants::new(options::tenants(new)));
+            access.tenants = Arc::new(self.tenants.renewed(options::tenants(new)));
         }
-        // The last, because files that are named as before are in force at once.
+        // What is read here is in force at once, so nothing may fail behind it.
         match &access.certificates {
             Some(certificates) if options::tls_files(old) == options::tls_files(new) => {
                 certificates.reload().map_err(StartError::Tls)?;
             }
             _ => access.certificates = certificates(new)?,
         }
+        limit_failures(new, &access.logins);
         Ok(access)
     }
 
@@ -65,6 +64,11 @@ impl Access {
 
 /// How often certificates are looked at.
 const EVERY: Duration = Duration::from_secs(5);
+
+fn limit_failures(config: &Config, logins: &Logins) {
+    let rate = config.limits.failed_login_rate;
+    logins.limit_failures(options::count(rate.count), rate.per);
+}
 
 fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
     let load = |files| Certificates::load(&files).map_err(StartError::Tls);

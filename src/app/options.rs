@@ -26,7 +26,7 @@ fn octets(size: Size) -> usize {
 }
 
 /// A count as the machine counts.
-fn count(number: u32) -> usize {
+pub(super) fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -1,8 +1,8 @@
 //! Failed logins of late, by whatever they have in common: an address, a name.
 //!
 //! A value without a clock: who asks says what time it is. Ten failures within
-//! ten minutes are too many, in a window that slides: the first of them must be
-//! ten minutes old before there is another try. A try that was not judged is no
+//! ten minutes are too many, unless it is told otherwise, in a window that slides:
+//! the first of them must be ten minutes old before there is another try. A try that was not judged is no
 //! failure, so a lock ends although its victim keeps trying.
 //!
 //! Memory is bounded. When there is no room for another key, those with the
@@ -11,13 +11,13 @@
 //! that is forgiven, and never frees one that is locked.
 
 use crate::post::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
-/// How many failures are too many.
+/// How many failures are too many by default.
 const MOST: usize = 10;
-/// How long a failure counts.
+/// How long a failure counts by default.
 const WINDOW: Duration = Duration::from_secs(600);
 /// Keys that are remembered.
 const ROOM: usize = 10_000;
@@ -25,21 +25,28 @@ const ROOM: usize = 10_000;
 /// The failures of each key.
 #[derive(Debug)]
 pub(super) struct Failures<K> {
-    /// The newest failures, oldest first; `None` before there were as many.
-    of: HashMap<K, [Option<Timestamp>; MOST]>,
+    /// The newest failures, oldest first, no more than are too many.
+    of: HashMap<K, VecDeque<Timestamp>>,
     room: usize,
+    most: usize,
+    window: Duration,
 }
 
 impl<K> Default for Failures<K> {
     fn default() -> Failures<K> {
-        Failures { of: HashMap::new(), room: ROOM }
+        Failures { of: HashMap::new(), room: ROOM, most: MOST, window: WINDOW }
     }
 }
 
 impl<K: Copy + Eq + Hash> Failures<K> {
+    /// From now on, `most` failures within `window` are too many.
+    pub(super) fn limit(&mut self, most: usize, window: Duration) {
+        (self.most, self.window) = (most, window);
+    }
+
     /// Whether `key` has failed too often.
     pub(super) fn are_too_many(&self, key: K, now: Timestamp) -> bool {
-        self.of.get(&key).is_some_and(|times| recent(times, now) == MOST)
+        self.of.get(&key).is_some_and(|times| recent(times, self.window, now) >= self.most)
     }
 
     /// Counts a failure of `key`.
@@ -47,16 +54,16 @@ impl<K: Copy + Eq + Hash> Failures<K> {
         if self.of.len() >= self.room && !self.of.contains_key(&key) {
             self.make_room(now);
         }
-        let times = self.of.entry(key).or_insert([None; MOST]);
-        times.rotate_left(1);
-        if let Some(newest) = times.last_mut() {
-            *newest = Some(now);
+        let times = self.of.entry(key).or_default();
+        times.push_back(now);
+        while times.len() > self.most {
+            times.pop_front();
         }
     }
 
     fn make_room(&mut self, now: Timestamp) {
-        for fewest in 0..=MOST {
-            self.of.retain(|_, times| recent(times, now) > fewest);
+        for fewest in 0..=self.most {
+            self.of.retain(|_, times| recent(times, self.window, now) > fewest);
             if self.of.len() < self.room {
                 return;
             }
@@ -65,8 +72,8 @@ impl<K: Copy + Eq + Hash> Failures<K> {
 }
 
 /// How many of these times count still. One that is ahead of the clock does.
-fn recent(times: &[Option<Timestamp>], now: Timestamp) -> usize {
-    times.iter().flatten().filter(|at| now.since(**at) < WINDOW).count()
+fn recent(times: &VecDeque<Timestamp>, window: Duration, now: Timestamp) -> usize {
+    times.iter().filter(|at| now.since(**at) < window).count()
 }
 
 #[cfg(test)]
@@ -101,6 +108,18 @@ mod tests {
             }
             assert!(!table.are_too_many("other", at(5)));
         }
+    }
+
+    #[test]
+    fn another_limit_holds_at_once() {
+        let mut table = Failures::default();
+        (0..4).for_each(|number| table.count(1, at(number)));
+        table.limit(3, Duration::from_secs(60));
+        assert!(table.are_too_many(1, at(60)) && !table.are_too_many(1, at(61)));
+        table.limit(4, Duration::from_secs(600));
+        assert!(table.are_too_many(1, at(599)) && !table.are_too_many(1, at(600)));
+        table.limit(5, Duration::from_secs(600));
+        assert!(!table.are_too_many(1, at(3)));
     }
 
     #[test]

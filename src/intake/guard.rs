@@ -17,6 +17,7 @@ use crate::envelope::Refusal;
 use crate::post::Timestamp;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 /// Pairs of address and name that are remembered to have logged in.
 const ROOM: usize = 10_000;
@@ -54,6 +55,12 @@ pub(super) struct Guard {
 }
 
 impl Guard {
+    /// From now on, `most` failures within `window` are too many.
+    pub(super) fn limit(&mut self, most: usize, window: Duration) {
+        self.addresses.limit(most, window);
+        self.names.limit(most, window);
+    }
+
     /// Refuses with `454 4.7.0` who has failed too often.
     pub(super) fn admit(&self, attempt: Attempt, now: Timestamp) -> Result<(), Refusal> {
         let by_address = attempt.address.is_some_and(|address| self.addresses.are_too_many(address, now));

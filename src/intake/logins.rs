@@ -10,7 +10,7 @@
 //! recognised without a hash. An application that logs in for every mail therefore
 //! costs one hash, not one a mail. A mark is of one password of one user, lives in
 //! memory, and ends with the [`Logins`], which are built anew whenever users
-//! change. Plain passwords are marked from the beginning.
+//! change; failures are remembered beyond that. Plain passwords are marked from the beginning.
 //!
 //! Passwords are compared as octets, names too; EXTERNAL compares names without
 //! case, because the names in certificates have none.
@@ -32,6 +32,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// How many logins are hashed at a time: each takes a processor, and memory.
@@ -89,6 +90,12 @@ pub struct Logins {
     users: HashMap<String, Known>,
     /// One hash of each cost.
     decoys: Vec<Arc<PasswordHash>>,
+    memory: Arc<Memory>,
+}
+
+/// What outlives a change of users: what they have tried, and what was drawn.
+#[derive(Debug)]
+struct Memory {
     seal: Seal,
     guard: Mutex<Guard>,
     clock: Clock,
@@ -107,7 +114,20 @@ struct Known {
 impl Default for Logins {
     /// Nobody.
     fn default() -> Logins {
-        Logins::sealed(Seal::default())
+        let memory = Arc::new(Memory::sealed(Seal::default()));
+        Logins { users: HashMap::new(), decoys: Vec::new(), memory }
+    }
+}
+
+impl Memory {
+    fn sealed(seal: Seal) -> Memory {
+        Memory {
+            seal,
+            guard: Mutex::default(),
+            clock: Clock::start(),
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+            challenges: AtomicU64::new(0),
+        }
     }
 }
 
@@ -115,24 +135,27 @@ impl Logins {
     /// These users; nobody has failed yet.
     pub fn new(users: Vec<User>) -> Result<Logins, LoginsError> {
         let seal = Seal::draw().map_err(|error| LoginsError::Randomness(error.to_string()))?;
-        let mut logins = Logins::sealed(seal);
+        Logins::with(users, Arc::new(Memory::sealed(seal)))
+    }
+
+    /// Other users instead; who has failed has done so for them as well.
+    pub fn renewed(&self, users: Vec<User>) -> Result<Logins, LoginsError> {
+        Logins::with(users, Arc::clone(&self.memory))
+    }
+
+    /// From now on, `most` failures within `window` are too many for an address,
+    /// or for a name.
+    pub fn limit_failures(&self, most: usize, window: Duration) {
+        self.lock().limit(most, window);
+    }
+
+    fn with(users: Vec<User>, memory: Arc<Memory>) -> Result<Logins, LoginsError> {
+        let mut logins = Logins { users: HashMap::new(), decoys: Vec::new(), memory };
         for user in users {
             let name = user.name.clone();
             logins.add(user).map_err(|reason| LoginsError::User(name, reason))?;
         }
         Ok(logins)
-    }
-
-    fn sealed(seal: Seal) -> Logins {
-        Logins {
-            users: HashMap::new(),
-            decoys: Vec::new(),
-            seal,
-            guard: Mutex::default(),
-            clock: Clock::start(),
-            turns: Arc::new(Semaphore::new(AT_A_TIME)),
-            challenges: AtomicU64::new(0),
-        }
     }
 
     fn add(&mut self, user: User) -> Result<(), String> {
@@ -142,7 +165,7 @@ impl Logins {
                 return Err("has an empty password".to_owned());
             }
             UserSecret::Password(password) => {
-                let mark = self.seal.mark(&parts(&known.user.name, password));
+                let mark = self.memory.seal.mark(&parts(&known.user.name, password));
                 known.mark = OnceLock::from(mark);
             }
             UserSecret::Hash(text) => {
@@ -177,8 +200,8 @@ impl Logins {
 
     /// A challenge nobody can guess and nobody got before.
     pub(super) fn challenge(&self, hostname: &str) -> String {
-        let number = self.challenges.fetch_add(1, Ordering::Relaxed);
-        let mark = self.seal.mark(&[b"challenge", &number.to_be_bytes()]);
+        let number = self.memory.challenges.fetch_add(1, Ordering::Relaxed);
+        let mark = self.memory.seal.mark(&[b"challenge", &number.to_be_bytes()]);
         let random = HEXLOWER.encode(mark.get(..16).unwrap_or_default());
         format!("<{random}.{}@{hostname}>", clock::wall().0)
     }
@@ -194,13 +217,13 @@ impl Logins {
         if let Some(login) = self.recognise(attempt, address, name, &password)? {
             return Ok(login);
         }
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = Arc::clone(&self.memory.turns).acquire_owned().await;
         // While it waited others may have failed, or the same have been let in.
         if let Some(login) = self.recognise(attempt, address, name, &password)? {
             return Ok(login);
         }
         let own = self.users.get(name).and_then(|known| known.hash.clone());
-        let mark = self.seal.mark(&parts(name, &password));
+        let mark = self.memory.seal.mark(&parts(name, &password));
         let decoys = self.decoys.clone();
         // The turn is over when the failure is counted, or when the work is done
         // although nobody waits for it any more.
@@ -223,7 +246,7 @@ impl Logins {
         digest: &Secret,
     ) -> Result<Login, Refusal> {
         let attempt = self.attempt(address, name);
-        self.lock().admit(attempt, self.clock.now())?;
+        self.lock().admit(attempt, self.memory.clock.now())?;
         let known = self.users.get(name);
         let password = known.and_then(|known| match &known.user.secret {
             UserSecret::Password(password) => Some(password.reveal()),
@@ -262,7 +285,7 @@ impl Logins {
 
     fn attempt(&self, address: Option<IpAddr>, name: &str) -> Attempt {
         // A mark, because names may be long and many.
-        Attempt::new(address, self.seal.mark(&[b"name", name.as_bytes()]))
+        Attempt::new(address, self.memory.seal.mark(&[b"name", name.as_bytes()]))
     }
 
     /// Who has shown the same before, if it may try at all. From where it may not
@@ -276,10 +299,10 @@ impl Logins {
         password: &Secret,
     ) -> Result<Option<Login>, Refusal> {
         let mut guard = self.lock();
-        guard.admit(attempt, self.clock.now())?;
+        guard.admit(attempt, self.memory.clock.now())?;
         let known = self.users.get(name).filter(|known| known.is_welcome_from(address));
         let mark = known.and_then(|known| known.mark.get()).copied().unwrap_or_default();
-        let is_right = self.seal.is_mark(&mark, &parts(name, password));
+        let is_right = self.memory.seal.is_mark(&mark, &parts(name, password));
         Ok(known.filter(|_| is_right).map(|known| {
             guard.succeed(attempt);
             known.login()
@@ -294,14 +317,14 @@ impl Logins {
                 Ok(known.login())
             }
             None => {
-                guard.fail(attempt, self.clock.now());
+                guard.fail(attempt, self.memory.clock.now());
                 Err(denied())
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Guard> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::post::Timestamp;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Milliseconds of a day.
@@ -40,7 +40,7 @@ pub struct TenantTerms {
 /// All tenants.
 #[derive(Debug)]
 pub struct Tenants {
-    all: HashMap<Tenant, (TenantTerms, Mutex<Account>)>,
+    all: HashMap<Tenant, (TenantTerms, Arc<Mutex<Account>>)>,
     clock: Clock,
 }
 
@@ -54,8 +54,19 @@ impl Default for Tenants {
 impl Tenants {
     /// Tenants that have used nothing yet. Of two with the same name the last counts.
     pub fn new(terms: Vec<TenantTerms>) -> Tenants {
-        let entry = |terms: TenantTerms| (terms.tenant.clone(), (terms, Mutex::default()));
+        let entry = |terms: TenantTerms| (terms.tenant.clone(), (terms, Arc::default()));
         Tenants { all: terms.into_iter().map(entry).collect(), clock: Clock::start() }
+    }
+
+    /// Tenants on other terms; what one has used stays used.
+    pub fn renewed(&self, terms: Vec<TenantTerms>) -> Tenants {
+        let mut renewed = Tenants { clock: self.clock, ..Tenants::new(terms) };
+        for (tenant, (_, account)) in &mut renewed.all {
+            if let Some((_, earlier)) = self.all.get(tenant) {
+                *account = Arc::clone(earlier);
+            }
+        }
+        renewed
     }
 
     /// What the configuration says of `tenant`, if anything.
@@ -277,6 +288,17 @@ mod tests {
         assert_eq!(text(Exhausted::Day), day);
         let rate = "451 4.7.1 tenant shop has reached its rate of 10 posts in 60s; try again later";
         assert_eq!(text(Exhausted::Rate), rate);
+    }
+
+    #[test]
+    fn what_was_used_stays_used_on_other_terms() {
+        let shop = Tenant::new("shop");
+        let tenants = Tenants::new(vec![terms(Some(2), None)]);
+        assert_eq!(tenants.take(&shop, 2), Ok(()));
+        let renewed = tenants.renewed(vec![terms(Some(3), None)]);
+        assert_eq!(renewed.take(&shop, 1), Ok(()));
+        assert!(renewed.check(&shop).is_err());
+        assert_eq!(renewed.renewed(Vec::new()).check(&shop), Ok(()));
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! not, because they end up in logs and headers. A forward-path reaches to the
 //! last `>` of the line: a URL in it may hold `>` and blanks. Paths are handed
 //! on as they are written, but for a source route, which is dropped (RFC 5321
-//! appendix C). Parameters that say nothing to this gateway are checked and
-//! forgotten. What a command means in its place is the session's matter.
+//! appendix C). Parameters that say nothing to this gateway, AUTH= of MAIL among
+//! them (RFC 4954 section 5), are checked and forgotten. What a command means in
+//! its place is the session's matter.
 
 use super::reply::Reply;
 use std::fmt;
@@ -190,8 +191,8 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Wrong> {
     let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
     let argument = argument.trim_matches(' ');
     let known = VERBS.iter().find(|(name, _)| name.eq_ignore_ascii_case(verb));
-    // Methods there may be more of; the end of a request line is always the same.
-    let is_http = || argument.rsplit(' ').next().is_some_and(|word| word.starts_with("HTTP/"));
+    // There are more methods than those; a request line has three words, and always ends alike.
+    let is_http = || argument.split_once(' ').is_some_and(|(_, version)| version.starts_with("HTTP/"));
     let verb = match known {
         Some((_, verb)) => verb,
         None if is_http() => &Verb::Http,

@@ -2,12 +2,13 @@
 //!
 //! A round trip is one read and one write. Input goes through one buffer a
 //! thread, not one a connection, so an idle connection holds next to no memory;
-//! what the session cannot use yet, it keeps itself. Times are measured here: a
-//! whole command has a deadline, mail data a least speed, a reply must be taken.
+//! what the session cannot use yet, it keeps itself. How long a client may take
+//! to say something is `pace`'s matter; here a reply must be taken in time.
 
 use super::Front;
 use super::connections::Place;
 use super::data::Incoming;
+use super::pace::{Of, Pace};
 use super::session::{Answer, Demand, Dismissal, Policy, Session};
 use super::wire::{Early, Raw, Wire};
 use super::words::TlsUse;
@@ -52,22 +53,6 @@ pub(super) struct Connection {
     pace: Pace,
     is_quiet: bool,
     _place: Place,
-}
-
-/// Since when the client is waited for, and what came since.
-#[derive(Clone, Copy)]
-struct Pace {
-    since: Instant,
-    octets: u64,
-    of: Of,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    /// The next command.
-    Command,
-    /// Mail data, measured in windows.
-    Data,
 }
 
 /// Why a conversation is over.
@@ -116,7 +101,6 @@ impl Connection {
         };
         let session = Session::new(front.terms(address), client);
         let data = Incoming::new(&front.options.crowd, front.options.spills.clone());
-        let pace = Pace { since: Instant::now(), octets: 0, of: Of::Command };
         Connection {
             front,
             wire: Wire::Raw(raw),
@@ -124,7 +108,7 @@ impl Connection {
             transcript,
             out: Vec::new(),
             data,
-            pace,
+            pace: Pace::begin(Of::Command),
             is_quiet: false,
             _place: place,
         }
@@ -158,10 +142,11 @@ impl Connection {
             if is_stopping && !self.session.is_in_transaction() {
                 return self.dismiss(Dismissal::ShuttingDown).await;
             }
-            if let Some(why) = self.impatience() {
+            if let Some(why) = self.pace.impatience(&self.front.options) {
                 return self.dismiss(why).await;
             }
-            let look = self.next_look();
+            let look = self.pace.next_look(&self.front.options.timeouts);
+            let look = if self.is_quiet { look } else { look.min(Instant::now() + QUIET) };
             let demand = tokio::select! {
                 biased;
                 () = &mut stopped, if !is_stopping => {
@@ -196,15 +181,14 @@ impl Connection {
                 }
                 Demand::StartTls => {
                     self.flush().await?;
-                    self.secure().await?;
-                    return Ok(());
+                    return self.secure().await;
                 }
                 Demand::Verify(credentials) => {
                     let door = Arc::clone(&self.front.door);
                     let verified = door.verify(self.session.client(), credentials).await;
                     let answer = self.note_login(verified);
                     demand = self.session.resolve(answer, &*door, &mut self.out);
-                    self.pace.since = Instant::now();
+                    self.pace.restart();
                 }
                 Demand::Admit(envelope, rest) => {
                     let door = Arc::clone(&self.front.door);
@@ -215,7 +199,7 @@ impl Connection {
                     let answer = admitted.map_or_else(Answer::Refused, Answer::Accepted);
                     self.data.forget();
                     demand = self.session.resolve(answer, &*door, &mut self.out);
-                    self.pace.since = Instant::now();
+                    self.pace.restart();
                 }
             }
         }
@@ -236,7 +220,7 @@ impl Connection {
         self.wire = secured.wire;
         self.transcript.note(secured.note);
         self.session.secured(secured.tls);
-        self.pace.since = Instant::now();
+        self.pace.restart();
         Ok(())
     }
 
@@ -277,7 +261,7 @@ impl Connection {
             return Poll::Ready(Err(End::gone()));
         }
         if self.session.is_receiving() {
-            self.pace.octets += input.len() as u64;
+            self.pace.count(input.len());
         }
         let policy: &dyn Policy = &*self.front.door;
         Poll::Ready(Ok(self.session.feed(input, policy, &mut self.out)))
@@ -290,48 +274,14 @@ impl Connection {
         let has_heard = self.session.tell(|line| transcript.received(Masked(line)));
         self.is_quiet &= !has_heard;
         let of = if self.session.is_receiving() { Of::Data } else { Of::Command };
-        if has_heard || of != self.pace.of {
-            self.pace = Pace { since: Instant::now(), octets: 0, of };
+        match has_heard {
+            true => self.pace = Pace::begin(of),
+            false => self.pace.turn_to(of),
         }
         if of == Of::Command && !self.session.is_in_transaction() {
             // A message that was refused at its end holds nothing any more.
             self.data.forget();
         }
-    }
-
-    /// Whether the client has been waited for too long.
-    fn impatience(&mut self) -> Option<Dismissal> {
-        let options = &self.front.options;
-        let times = &options.timeouts;
-        let now = Instant::now();
-        let waited = now.duration_since(self.pace.since);
-        match self.pace.of {
-            Of::Command => {
-                let is_dense = options.crowd.is_dense(&options.limits);
-                let most = if is_dense { times.idle_under_pressure.min(times.idle) } else { times.idle };
-                (waited >= most).then_some(Dismissal::Idle)
-            }
-            Of::Data if waited < times.data_window => None,
-            Of::Data => {
-                let is_slow = u128::from(self.pace.octets) * 1000
-                    < u128::from(times.data_rate) * times.data_window.as_millis();
-                self.pace = Pace { since: now, octets: 0, of: Of::Data };
-                is_slow.then_some(Dismissal::SlowData)
-            }
-        }
-    }
-
-    /// When to look at the clock again if nothing comes.
-    fn next_look(&self) -> Instant {
-        let times = &self.front.options.timeouts;
-        let since = self.pace.since;
-        let now = Instant::now();
-        let first = match self.pace.of {
-            Of::Data => since + times.data_window,
-            // The others may become many while this one says nothing.
-            Of::Command => (since + times.idle).min(now + times.idle_under_pressure),
-        };
-        if self.is_quiet { first } else { first.min(now + QUIET) }
     }
 
     /// Writes the replies, late when there were too many errors.

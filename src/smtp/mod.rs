@@ -13,6 +13,7 @@ mod arrival;
 mod connection;
 mod connections;
 mod data;
+mod pace;
 mod proxy;
 mod socket;
 mod tls;

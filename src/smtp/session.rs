@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Takes what was read. What cannot be used yet is kept until more comes, or
-    /// until the message before it is resolved.
+    /// until what was demanded is resolved.
     pub fn feed(&mut self, bytes: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         if out.is_empty() {
             self.group_end = None;

@@ -146,9 +146,11 @@ impl Socket {
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let cred = stream.peer_cred()?;
-                let pid = cred.pid().map(|pid| format!(", process {pid}")).unwrap_or_default();
-                let peer = format!("{}, user {}{pid}", self.address, cred.uid());
+                let mut peer = self.address.to_string();
+                if let Ok(cred) = stream.peer_cred() {
+                    let pid = cred.pid().map(|pid| format!(", process {pid}")).unwrap_or_default();
+                    peer = format!("{peer}, user {}{pid}", cred.uid());
+                }
                 Ok((Raw::Unix(stream), Peer::Unix(peer)))
             }
         }

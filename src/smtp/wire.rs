@@ -191,8 +191,10 @@ fn explain(error: &io::Error) -> String {
             Lack::Tls12NotOffered
             | Lack::Tls12NotOfferedOrEnabled
             | Lack::SupportedVersionsExtensionRequired
+            // Missing before TLS 1.2.
+            | Lack::SignatureAlgorithmsExtensionRequired
             | Lack::ServerTlsVersionIsDisabledByOurConfig,
-        )) => "the client speaks neither TLS 1.2 nor 1.3".to_owned(),
+        )) => "the client is too old: TLS 1.2 and 1.3 are spoken here".to_owned(),
         _ if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the client closed the connection in its midst".to_owned()
         }

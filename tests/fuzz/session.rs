@@ -5,12 +5,13 @@
 
 use super::engine::Target;
 use bytes::Bytes;
-use postgate::envelope::{self, Client, Envelope, Refusal};
+use postgate::envelope::{self, Client, Envelope, Login, Refusal, Tls};
 use postgate::post::MessageId;
 use postgate::protocol_log::{Level, Options, ProtocolLog};
+use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
 use postgate::smtp::session::{Answer, Demand, Session};
 use postgate::smtp::words::Terms;
-use postgate::smtp::{BareNewline, Limits, Policy};
+use postgate::smtp::{BareNewline, Limits, Policy, Protocol, Required, TlsUse};
 use postgate::tenant::Tenant;
 use std::cell::RefCell;
 use std::fs;
@@ -79,6 +80,8 @@ fn terms(choice: u8) -> Terms {
         header: 100,
         header_fields: 5,
         command_line: 90,
+        auth_line: 120,
+        failed_logins: 2,
         recipients: 3,
         messages: 3,
         soft_errors: 3,
@@ -87,7 +90,16 @@ fn terms(choice: u8) -> Terms {
         ..Limits::default()
     };
     let limits = if choice & 4 == 0 { Limits { message: 5000, ..Limits::default() } } else { small };
-    Terms { hostname: "gateway.example".to_owned(), limits, bare_newline }
+    let protocol = if choice & 0x80 == 0 { Protocol::Smtp } else { Protocol::Lmtp };
+    Terms {
+        hostname: "gateway.example".to_owned(),
+        limits,
+        bare_newline,
+        protocol,
+        tls: TlsUse::StartTls,
+        required: Required::default(),
+        legacy_auth_keyword: true,
+    }
 }
 
 fn client() -> Client {
@@ -131,6 +143,27 @@ impl Policy for World {
         }
         is_secret
     }
+
+    fn mechanisms(&self, client: &Client) -> Mechanisms {
+        let external = if client.tls.is_some() { Offer::Now } else { Offer::AfterTls };
+        Mechanisms { password: Offer::Now, cram_md5: Offer::Now, external }
+    }
+
+    fn challenge(&self) -> String {
+        "<1@gateway.example>".to_owned()
+    }
+}
+
+/// Whoever has a short password may come in.
+fn judge(credentials: Credentials) -> Result<Login, Refusal> {
+    let (name, is_right) = match credentials {
+        Credentials::Password { name, password } => (name, password.reveal().len() < 5),
+        Credentials::Digest { name, .. } => (name, true),
+        Credentials::Certificate { name } => (name.unwrap_or_default(), true),
+    };
+    assert!(!name.contains(char::is_control), "a name with controls: {name:?}");
+    let login = Login { name, tenant: Tenant::new("shop") };
+    if is_right { Ok(login) } else { Err(Refusal::new(535, (7, 8), "authentication failed")) }
 }
 
 /// Everything that came of a conversation.
@@ -142,8 +175,6 @@ struct Run {
     messages: Vec<(Envelope, Bytes)>,
     delayed: u32,
     is_closed: bool,
-    /// The session asked for something that this target does not answer.
-    is_cut: bool,
 }
 
 impl Run {
@@ -157,7 +188,7 @@ impl Run {
             }
             last = code;
         }
-        (self.messages.len().min(3), self.is_closed, self.is_cut).hash(state);
+        (self.messages.len().min(3), self.is_closed).hash(state);
     }
 }
 
@@ -188,6 +219,10 @@ struct Conversation<'t> {
     raw: Option<Vec<u8>>,
     refuses_every_other: bool,
     sent: usize,
+    /// TLS begins when the client has read that it may.
+    is_securing: bool,
+    /// Who has logged in.
+    login: Option<String>,
 }
 
 impl<'t> Conversation<'t> {
@@ -199,14 +234,26 @@ impl<'t> Conversation<'t> {
         out.clear();
         let world = World { refuses_senders: choice & 0x40 != 0, ..World::default() };
         let (run, refuses_every_other) = (Run::default(), choice & 8 != 0);
-        Conversation { target, terms, session, world, out, run, raw: None, refuses_every_other, sent: 0 }
+        Conversation {
+            target,
+            terms,
+            session,
+            world,
+            out,
+            run,
+            raw: None,
+            refuses_every_other,
+            sent: 0,
+            is_securing: false,
+            login: None,
+        }
     }
 
     /// Holds the whole conversation.
     fn hold(mut self, input: &[u8], reading: Reading, mut cut: Cut) -> Run {
         for round in input.split(|byte| *byte == READS) {
             let mut rest = round;
-            while !rest.is_empty() && !self.run.is_cut {
+            while !rest.is_empty() {
                 let length = match &mut cut {
                     Cut::Octets => 1,
                     Cut::Whole => rest.len(),
@@ -226,7 +273,7 @@ impl<'t> Conversation<'t> {
             }
             self.read();
         }
-        if let Some(raw) = self.raw.take().filter(|_| !self.run.is_closed && !self.run.is_cut) {
+        if let Some(raw) = self.raw.take().filter(|_| !self.run.is_closed) {
             let end = (self.target.data)(&raw, self.terms.bare_newline);
             assert!(end.is_none(), "mail data goes on behind its end");
         }
@@ -237,7 +284,9 @@ impl<'t> Conversation<'t> {
         let (was_closed, octets) = (self.run.is_closed, self.out.len());
         self.sent += piece.len();
         let demand = self.session.feed((self.target.carry)(piece), &self.world, &mut self.out);
-        assert!(self.session.held() <= self.terms.limits.message, "more is held than a message may have");
+        // A buffer begins with some room and doubles.
+        let most = (2 * self.terms.limits.message).max(512);
+        assert!(self.session.held() <= most, "more is held than a message may have");
         if was_closed {
             assert!(matches!(demand, Demand::Close), "a session that ended goes on");
             assert_eq!(self.out.len(), octets, "a session that ended still talks");
@@ -262,7 +311,7 @@ impl<'t> Conversation<'t> {
         }
     }
 
-    /// Does what the driver would. What it asks besides ends the run.
+    /// Does what the driver would.
     fn answer(&mut self, mut demand: Demand) {
         loop {
             match demand {
@@ -271,8 +320,23 @@ impl<'t> Conversation<'t> {
                     self.run.is_closed = true;
                     return;
                 }
+                Demand::StartTls => {
+                    self.is_securing = true;
+                    return;
+                }
+                Demand::Verify(credentials) => {
+                    let answer = match judge(credentials) {
+                        Ok(login) => {
+                            self.login = Some(login.name.clone());
+                            Answer::Verified(login)
+                        }
+                        Err(refusal) => Answer::Denied(refusal),
+                    };
+                    demand = self.session.resolve(answer, &self.world, &mut self.out);
+                }
                 Demand::Admit(envelope, data) => {
                     self.check_paths(&envelope);
+                    assert_eq!(envelope.client.login, self.login, "mail of somebody else");
                     self.run.messages.push((*envelope, data));
                     let count = self.run.messages.len();
                     let answer = if self.refuses_every_other && count.is_multiple_of(2) {
@@ -281,11 +345,6 @@ impl<'t> Conversation<'t> {
                         Answer::Accepted(MessageId(count as u64))
                     };
                     demand = self.session.resolve(answer, &self.world, &mut self.out);
-                }
-                #[allow(unreachable_patterns)]
-                _ => {
-                    self.run.is_cut = true;
-                    return;
                 }
             }
         }
@@ -305,6 +364,11 @@ impl<'t> Conversation<'t> {
         self.run.told.extend(told);
         self.run.delayed += self.session.penalty();
         self.run.replies.push(text);
+        if std::mem::take(&mut self.is_securing) && !self.run.is_closed {
+            self.session.secured(Tls { version: "TLSv1.3", names: Vec::new() });
+            self.login = None;
+            assert!(!self.session.is_in_transaction(), "a transaction outlives the beginning of TLS");
+        }
     }
 
     /// Whoever is in an envelope was answered 250, behind the last MAIL that was.
@@ -429,7 +493,14 @@ impl Target for SessionTarget {
             b"HELP\r\n",
             b"STARTTLS\r\n\xff",
             b"AUTH PLAIN AGEAYg==\r\n\xff",
+            b"AUTH PLAIN\r\n\xff",
             b"AUTH LOGIN\r\n\xff",
+            b"AUTH LOGIN YQ==\r\n\xff",
+            b"AUTH CRAM-MD5\r\n\xff",
+            b"AUTH EXTERNAL =\r\n\xff",
+            b"YQ==\r\n\xff",
+            b"AGEAdG9vIGxvbmc=\r\n\xff",
+            b"*\r\n\xff",
             b"AUTH=<>",
             b"BDAT 9 LAST\r\n",
             b"GET / HTTP/1.1\r\n",
@@ -454,10 +525,8 @@ impl Target for SessionTarget {
         let whole = begin().hold(input, Reading::AsWritten, Cut::Whole);
         let pieces = begin().hold(input, Reading::AsWritten, Cut::Random(dice));
         let slow = begin().hold(input, Reading::Always, Cut::Octets);
-        if ![&octets, &whole, &pieces].iter().any(|run| run.is_cut) {
-            assert!(octets == whole, "octet by octet: {octets:?}\nwhole: {whole:?}");
-            assert!(octets == pieces, "octet by octet: {octets:?}\nin pieces: {pieces:?}");
-        }
+        assert!(octets == whole, "octet by octet: {octets:?}\nwhole: {whole:?}");
+        assert!(octets == pieces, "octet by octet: {octets:?}\nin pieces: {pieces:?}");
         check_log(&whole.told);
         let mut kind = DefaultHasher::new();
         octets.hash(&mut kind);
@@ -484,8 +553,10 @@ fn client_side(dialog: &str) -> Vec<u8> {
                 all[..if line.ends_with("mail") { 26 } else { end }].to_vec()
             }
             Some(("opt", _)) => {
-                let choice = [("refuse", 1), ("lf", 2)].iter().find(|(name, _)| line.ends_with(name));
-                input[0] |= choice.map_or(if line.contains("bare_newline") { 0 } else { 4 }, |(_, bit)| *bit);
+                let bits = [("refuse", 1), ("lf", 2), ("normalize", 0), ("lmtp", 0x80)];
+                let bit = bits.iter().find(|(name, _)| line.ends_with(name)).map(|(_, bit)| *bit);
+                let is_limit = line.ends_with(|char: char| char.is_ascii_digit());
+                input[0] |= bit.unwrap_or(if is_limit { 4 } else { 0 });
                 continue;
             }
             _ => {

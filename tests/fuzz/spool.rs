@@ -20,6 +20,7 @@ use crate::support;
 use crate::support::sim_disk::{SimDisk, Sync};
 use bytes::Bytes;
 use postgate::post::{Admission, Blob, Destination, Post, PostId, Scheme, Trust};
+use postgate::spool::disk::Reserve;
 use postgate::spool::embedded::{Embedded, Options};
 use postgate::spool::{Committed, Settlement, Spool};
 use postgate::tenant::Tenant;
@@ -92,7 +93,7 @@ fn lane() -> Arc<Destination> {
 
 fn options(directory: &Path) -> Options {
     let options = Options::at(directory.join("spool"));
-    Options { segment: 32 << 10, least_percent: 0, least_room: 0, ..options }
+    Options { segment: 32 << 10, reserve: Reserve { octets: 0, percent: 0 }, ..options }
 }
 
 /// A message of one or two posts with a body that stands nowhere else.

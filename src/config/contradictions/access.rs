@@ -128,9 +128,17 @@ fn encryption(config: &Config, listener: &Listener, section: &Section<'_>) {
         let text = "nobody could send mail here without TLS; add tls = \"starttls\" or remove the key";
         section.complain("require_tls", text);
     }
-    if listener.proxy_protocol && config.server.trusted_proxies.is_empty() {
-        let text = "no proxy is trusted; name them in [server] trusted_proxies or remove the key";
-        section.complain("proxy_protocol", text);
+    match listener.address {
+        Address::Unix(_) if listener.proxy_protocol => {
+            let text = "peers of a unix socket have no address by which a proxy could be trusted; \
+                        let it connect over TCP or remove the key";
+            section.complain("proxy_protocol", text);
+        }
+        _ if listener.proxy_protocol && config.server.trusted_proxies.is_empty() => {
+            let text = "no proxy is trusted; name them in [server] trusted_proxies or remove the key";
+            section.complain("proxy_protocol", text);
+        }
+        _ => {}
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::secret::Secret;
 use super::super::settings::{Listener, Tenant, Tls, User, UserSecret};
 use super::super::walk::Section;
+use crate::intake::PasswordHash;
 
 pub(super) fn listener(mut section: Section<'_>) -> Option<Listener> {
     let mut listener = Listener::default();
@@ -65,6 +66,9 @@ fn user_secret(section: &mut Section<'_>) -> Option<UserSecret> {
     let hash = section.take_optional::<Secret>("password_hash");
     if has_password && has_hash {
         section.complain("password_hash", "the user has a password already; remove one of the two");
+    }
+    if let Some(Err(wrong)) = hash.as_ref().map(|hash| hash.value.reveal().parse::<PasswordHash>()) {
+        section.complain("password_hash", format!("what stands here {wrong}"));
     }
     match (has_password, has_hash) {
         (true, _) => password.map(UserSecret::Password),

@@ -158,6 +158,10 @@ fn check_limits(section: &Section<'_>, limits: &Limits) {
             "connections are counted by the minute; write a rate such as \"300/m\"",
         );
     }
+    // They are all remembered, for thousands of addresses.
+    if limits.failed_login_rate.count > 100 {
+        section.complain("failed_login_rate", "too many to be remembered; write at most \"100/10m\"");
+    }
     // RFC 5321 section 4.5.3.1.4 asks for 512 octets, and URLs need them.
     for (key, length) in [("command_line", limits.command_line), ("auth_line", limits.auth_line)] {
         if length < Size(512) {

@@ -45,13 +45,15 @@ impl Session {
         has_heard
     }
 
-    /// A command or reply of this group without the recipients that hold secrets.
+    /// Commands or replies of this group without the recipients that hold secrets
+    /// and without what AUTH asks.
     pub fn discreet<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let hide = |text: Cow<'t, str>, secret: &String| match text.contains(secret.as_str()) {
             true => Cow::Owned(text.replace(secret.as_str(), "***")),
             false => text,
         };
-        self.secrets.iter().fold(Cow::Borrowed(text), hide)
+        let shown = without_prompt(text).map_or(Cow::Borrowed(text), Cow::Owned);
+        self.secrets.iter().fold(shown, hide)
     }
 
     /// Takes one line, and says how many octets it had; none when it is not complete.
@@ -122,13 +124,14 @@ impl Session {
 
     /// Notes a line as the log may show it.
     fn hear_line(&mut self, line: &[u8]) {
-        let is_answer = matches!(self.state, State::Authenticating(_)) && line != b"*";
+        let shown = auth_shown(line);
+        let is_answer = matches!(self.state, State::Authenticating(_));
         let is_blind = || matches!(parse(line), Err(Wrong::Unknown | Wrong::Characters));
-        if is_answer || self.is_wary && auth_shown(line).is_none() && is_blind() {
+        // Giving up, by `*`, is no secret.
+        if line != b"*" && (is_answer || self.is_wary && shown.is_none() && is_blind()) {
             return self.hear(HIDDEN);
         }
-        let shown = auth_shown(line);
-        self.is_wary = shown.is_some();
+        self.is_wary = is_answer || shown.is_some();
         self.hear(shown.as_deref().unwrap_or(line));
     }
 
@@ -136,6 +139,16 @@ impl Session {
         self.heard.extend_from_slice(line);
         self.heard.push(b'\n');
     }
+}
+
+/// The text without what a 334 asks, when there is one: it is the last of a group.
+/// A challenge is no secret by itself, but half of one.
+fn without_prompt(text: &str) -> Option<String> {
+    let start = if text.starts_with("334 ") { 0 } else { text.rfind("\n334 ")? + 1 };
+    let (before, prompt) = text.split_at_checked(start + "334 ".len())?;
+    let asked = prompt.trim_end();
+    let end = prompt.strip_prefix(asked)?;
+    (!asked.is_empty()).then(|| format!("{before}***{end}"))
 }
 
 /// What may be seen of a line that is AUTH, or was meant to be.

@@ -62,7 +62,7 @@ impl Session {
         }
         let mechanism = Mechanism::named(name);
         match mechanism.map_or(Offer::No, |mechanism| mechanisms.offer(mechanism)) {
-            Offer::AfterTls => Err(Reply::new(538, (7, 11), "encryption required: send STARTTLS first")),
+            Offer::AfterTls => Err(Reply::new(538, (7, 11), "encryption required for this mechanism")),
             Offer::No => Err(Reply::new(504, (5, 4), "mechanism not offered")),
             Offer::Now => mechanism.ok_or(Reply::new(504, (5, 4), "mechanism not offered")),
         }

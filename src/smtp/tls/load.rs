@@ -131,14 +131,12 @@ pub(super) fn pair(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
     let own = chain.first().ok_or_else(|| TlsError::NoCertificate(certificate.to_owned()))?;
     let names = names_of(own).map_err(broken)?;
     let days = days_of(own).map_err(broken)?;
-    if let Some(trouble) = days.trouble() {
-        tracing::warn!("{}: {trouble}", certificate.display());
-    }
+    let remark = days.trouble().map(|trouble| format!("{}: {trouble}", certificate.display()));
     let signing = any_supported_type(&private_key(key)?);
     let signing = signing.map_err(|error| TlsError::Key(key.to_owned(), error))?;
     let certified = CertifiedKey::new(chain, signing);
     match certified.keys_match() {
-        Ok(()) => Ok(Pair::new(names, certified)),
+        Ok(()) => Ok(Pair::new(names, certified, remark)),
         Err(rustls::Error::InconsistentKeys(_)) => {
             Err(TlsError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() })
         }
@@ -169,8 +167,8 @@ pub(super) fn self_signed(hostname: &str) -> Result<Pair, TlsError> {
     let certificate = params.self_signed(&key).map_err(TlsError::SelfSigned)?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let signing = any_supported_type(&key).map_err(TlsError::Unfit)?;
-    tracing::warn!("the certificate for {hostname} was made by ourselves: for tests, nobody trusts it");
-    Ok(Pair::new(names, CertifiedKey::new(vec![certificate.into()], signing)))
+    let remark = format!("the certificate for {hostname} was made by ourselves: for tests, nobody trusts it");
+    Ok(Pair::new(names, CertifiedKey::new(vec![certificate.into()], signing), Some(remark)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -115,7 +115,12 @@ impl Certificates {
                     }
                     last = error;
                 }
-                Ok(None) | Err(_) => {}
+                Ok(None) => {
+                    said.clear();
+                    last.clear();
+                }
+                // The look itself died, and has said of what.
+                Err(_) => {}
             }
         }
     }
@@ -145,6 +150,7 @@ impl Loaded {
         if pairs.is_empty() {
             return Err(TlsError::Nothing);
         }
+        let remarks: Vec<String> = pairs.iter().filter_map(|pair| pair.remark.clone()).collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let authorities = match &files.client_ca {
             None => None,
@@ -162,9 +168,14 @@ impl Loaded {
             Some(inner) => builder.with_client_cert_verifier(Arc::new(AskOnly(Arc::clone(inner)))),
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName(pairs)));
+        config.ignore_client_order = true;
         config.ticketer = Arc::clone(tickets);
         config.max_early_data_size = 0;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // Only now: what cannot be used is tried again and again.
+        for remark in remarks {
+            tracing::warn!("{remark}");
+        }
         Ok(Loaded { config: Arc::new(config), authorities })
     }
 

@@ -24,12 +24,14 @@ use x509_parser::prelude::FromDer as _;
 pub(super) struct Pair {
     names: Vec<String>,
     key: Arc<CertifiedKey>,
+    /// What the operator should know about it.
+    pub(super) remark: Option<String>,
 }
 
 impl Pair {
-    pub(super) fn new(names: Vec<String>, key: CertifiedKey) -> Pair {
+    pub(super) fn new(names: Vec<String>, key: CertifiedKey, remark: Option<String>) -> Pair {
         let names = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
-        Pair { names, key: Arc::new(key) }
+        Pair { names, key: Arc::new(key), remark }
     }
 }
 

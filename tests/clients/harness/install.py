@@ -6,11 +6,14 @@ A client that cannot be had is left out, with the reason.
 import os
 import shutil
 import subprocess
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.cases import CLIENTS
 
+# Several clients may want the same package.
+UNPACKING = threading.Lock()
 # Debian starts the services it installs, unless this file says no.
 POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -77,7 +80,8 @@ def prepare(client, places):
     if "relay" in client and os.getuid() != 0:
         raise Missing("it needs root")
     if "unpack" in client:
-        client["files"] = unpack(client["unpack"], cache)
+        with UNPACKING:
+            client["files"] = unpack(client["unpack"], cache)
         client["installed"] = (client["files"] / "version").read_text().strip()
     client.setdefault("listener", "smtp")
     environment = {name: value.format_map(places) for name, value in client.get("environment", {}).items()}

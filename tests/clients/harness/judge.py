@@ -30,8 +30,9 @@ class Evidence:
     # The client's exit code, None if it had to be ended, and what it printed.
     code: int | None = None
     output: str = ""
-    # Why a relay that took the mail gave it up.
-    bounce: str = ""
+    # What the relay's log says about it, and whether the relay gave it up.
+    relayed: list = field(default_factory=list)
+    is_bounced: bool = False
     # The gateway's side of the dialogue.
     dialogue: list = field(default_factory=list)
     arrivals: list = field(default_factory=list)
@@ -39,7 +40,7 @@ class Evidence:
     @property
     def is_claimed(self):
         """Whether the client believes that the mail is on its way."""
-        return self.code == 0 and not self.bounce
+        return self.code == 0 and not self.is_bounced
 
     def is_intact(self):
         """Whether the request is the one that was meant, octet for octet."""

@@ -31,7 +31,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Relay:
-    """A relay: its port, its log, and how that tells whose mail was given up."""
+    """A relay: its port, its log, and how that tells what was taken and given up."""
 
     def __init__(self, world, name, log, taken, given_up):
         self.root = world.fresh(name)
@@ -39,21 +39,24 @@ class Relay:
         self.log = self.root / log
         self.taken, self.given_up = re.compile(taken), re.compile(given_up)
 
-    def bounces(self):
-        """Why mail was given up, by its reverse-path."""
+    def told(self):
+        """The lines of its log about each mail, by reverse-path."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        senders, bounces = {}, {}
+        senders, told = {}, {}
         for line in lines:
             if taken := self.taken.search(line):
                 senders[taken["id"]] = taken["sender"]
-            if given_up := self.given_up.search(line):
-                bounces[senders.get(given_up["id"])] = given_up["reason"]
-        return bounces
+            for number in senders.keys() & set(re.findall(r"[\w-]+", line)):
+                told.setdefault(senders[number], []).append(line)
+        return told
+
+    def has_given_up(self, lines):
+        return any(self.given_up.search(line) for line in lines)
 
 
 def postfix(world, client, gateway):
     relay = Relay(world, client["name"].replace(" ", "-"), "log",
-                  r": (?P<id>\w+): from=<(?P<sender>[^>]*)>", r": (?P<id>\w+): .*status=bounced \((?P<reason>.*)\)")
+                  r": (?P<id>\w+): from=<(?P<sender>[^>]*)>", r"status=bounced")
     root, protocol = relay.root, client["listener"]
     for name in ("etc", "data", "spool"):
         (root / name).mkdir()
@@ -93,7 +96,7 @@ transport_maps = inline:{{ {{ {SENDER_DOMAIN} = discard: }} }}
 
 def exim(world, client, gateway):
     relay = Relay(world, client["name"].replace(" ", "-"), "mainlog",
-                  r" (?P<id>\S+-\S+) <= (?P<sender>\S+) ", r" (?P<id>\S+-\S+) \*\* (?P<reason>.*)")
+                  r" (?P<id>\S+-\S+) <= (?P<sender>\S+) ", r" \*\* ")
     root, program = relay.root, client["files"] / "usr/sbin/exim4"
     (root / "spool").mkdir()
     # The line length is refused at the door, as in Debian's configuration.
@@ -124,13 +127,14 @@ bounces:
   data = :blackhole:
 gateway:
   driver = manualroute
-  route_list = * 127.0.0.1::{gateway.ports[client["listener"]]}
+  route_list = * 127.0.0.1
   transport = gateway
   self = send
 begin transports
 gateway:
   driver = smtp
   protocol = {client["listener"]}
+  port = {gateway.ports[client["listener"]]}
 """)
     # Exim gives up root at once, because this is not the configuration it was built with.
     for path in (root, root / "spool"):

@@ -21,7 +21,10 @@ def cell(verdicts):
 
 
 def render(rows):
-    """The table's lines, with a note for each text that is no single word."""
+    """The table's lines, with a note for each text that is no single word.
+
+    Rows are texts by form, by name and version.
+    """
     notes = []
 
     def short(text):
@@ -31,9 +34,9 @@ def render(rows):
         if rest not in notes:
             notes.append(rest)
         return f"{first} ({notes.index(rest) + 1})"
-    header = ["client", *FORMS]
+    header = ["client", "version", *FORMS]
     lines = [row_text(header), row_text(["---"] * len(header))]
-    lines += [row_text([name, *(short(texts.get(form, "-")) for form in FORMS)]) for name, texts in rows.items()]
+    lines += [row_text([*names, *(short(texts.get(form, "-")) for form in FORMS)]) for names, texts in rows.items()]
     return lines, [f"({number}) {note}" for number, note in enumerate(notes, 1)]
 
 
