@@ -47,6 +47,8 @@ impl Session {
             // What follows BDAT is mail data, not commands.
             Command::Bdat => self.end(Reply::new(502, (5, 1), "CHUNKING is not offered"), out),
             Command::Http => self.end(Reply::new(554, (5, 1), "this is SMTP, not HTTP"), out),
+            // Whom it speaks for must not have the rights of its own address.
+            Command::Proxy => self.end(Reply::new(554, (5, 1), "no PROXY header is taken from here"), out),
         }
         Demand::Read
     }
