@@ -63,12 +63,14 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
 
 /// Reads the configuration again and puts it in force, if it is good.
 async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
-    let wrong = match file.load() {
-        Ok(config) => match gateway.reload(config).await {
+    let file = file.clone();
+    let wrong = match tokio::task::spawn_blocking(move || file.load()).await {
+        Ok(Ok(config)) => match gateway.reload(config).await {
             Ok(later) => return reloaded(&later),
             Err(error) => error.to_string(),
         },
-        Err(complaints) => complaints.to_string(),
+        Ok(Err(complaints)) => complaints.to_string(),
+        Err(died) => died.to_string(),
     };
     for complaint in wrong.lines() {
         tracing::error!("{complaint}");
