@@ -324,6 +324,25 @@ fn reloads_under_load_drop_nothing() {
 }
 
 #[test]
+fn all_descriptors_that_the_system_allows_are_there_for_clients() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("postgate.toml"), CONFIG).unwrap();
+    for (most, warning) in [("5000", false), ("700", true)] {
+        let program = env!("CARGO_BIN_EXE_postgate");
+        let script = format!("ulimit -S -n 300 && ulimit -H -n {most} && exec {program}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(directory.path()).env_remove("POSTGATE_CONFIG");
+        let mut gateway = Gateway::listening(Gateway::spawn(&mut command, directory.path()));
+        let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.child.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        assert_eq!(line.split_whitespace().nth(3), Some(most));
+        assert_eq!(gateway.end("-TERM"), 0);
+        let stderr = fs::read_to_string(directory.path().join("stderr")).unwrap();
+        assert_eq!(stderr.contains("700 open files, too few"), warning, "{stderr}");
+    }
+}
+
+#[test]
 fn every_listener_is_announced() {
     let directory = TempDir::new().unwrap();
     let socket = directory.path().join("lmtp.sock");
