@@ -96,9 +96,6 @@ impl Session {
         if !matches!(self.state, State::Mail) {
             return self.reply(Reply::new(503, (5, 1), "send MAIL first"), out);
         }
-        if policy.is_secret(path) {
-            self.secrets.push(path.to_owned());
-        }
         if !path.is_ascii() && self.transaction.encoding == Encoding::Ascii {
             return self.reply(Reply::new(553, (6, 7), "an address beyond ASCII needs SMTPUTF8"), out);
         }
