@@ -118,6 +118,7 @@ R1 listener::a_command_in_drops_is_no_activity listener::slow_mail_data_is_cut
 R1 listener::a_crowd_shortens_patience wire::a_crowd_shortens_patience_with_handshakes
 R2 resources::who_reads_no_replies_is_cut_off wire::replies_that_are_not_read_end_the_session
 R2 listener::replies_that_are_not_read_end_the_session
+R2 resources::no_commands_make_more_replies_than_a_buffer_holds
 R3 resources::the_fifty_first_of_an_address_and_the_three_hundred_first_of_a_minute
 R3 listener::connections_in_all listener::connections_of_one_address
 R3 listener::new_connections_of_one_address_within_a_minute

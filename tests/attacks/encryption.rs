@@ -1,10 +1,11 @@
 //! Section 2.3, what concerns TLS and is not in `wire.rs`.
 
 use crate::authority::Authority;
-use crate::front::{Front, SHORT, within};
+use crate::front::{Front, within};
 use postgate::smtp::{Options, TlsUse};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// rustls does not renegotiate, neither as a client; `openssl` does when it is told `R`.
 #[tokio::test]
@@ -15,7 +16,7 @@ async fn a_renegotiation_is_refused_and_stores_nothing() {
         ..Options::default()
     };
     // The client waits for what it is not given.
-    options.timeouts.idle = SHORT;
+    options.timeouts.idle = Duration::from_secs(2);
     let front = Front::start(options).await;
     let mut command = Command::new("openssl");
     command.args(["s_client", "-tls1_2", "-crlf", "-connect", &front.address.to_string()]);
