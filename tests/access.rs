@@ -1,6 +1,8 @@
 //! Who may come in, from outside: the running program with TLS, users and a
 //! configuration that changes, and mail programs that know nothing of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// What was left out, and why.
+#![allow(clippy::print_stderr)]
 
 mod support;
 
@@ -59,6 +61,15 @@ fn start(directory: &Path, config: &str) -> Gateway {
     Gateway::listening(Gateway::spawn(&mut command, directory))
 }
 
+/// Whether there is a Python to log in with.
+fn has_python() -> bool {
+    let is_there = Command::new("python3").arg("--version").output().is_ok();
+    if !is_there {
+        eprintln!("left out: there is no python3");
+    }
+    is_there
+}
+
 /// What a script of Python's smtplib says, with `HOST` connected to the gateway
 /// and the certificate's issuer of no interest.
 fn smtplib(gateway: &Gateway, script: &str) -> String {
@@ -100,11 +111,14 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
 }
 
 fn holds(path: &Path, octets: &[u8]) -> bool {
-    fs::read(path).unwrap().windows(octets.len()).any(|window| window == octets)
+    memchr::memmem::find(&fs::read(path).unwrap(), octets).is_some()
 }
 
 #[test]
 fn users_log_in_over_starttls_and_strangers_post_nowhere() {
+    if !has_python() {
+        return;
+    }
     let directory = TempDir::new().unwrap();
     let receiver = Collector::start(|_| Answer::Status(200));
     let users = USERS.replace("PORT", &receiver.address.port().to_string());
@@ -164,6 +178,9 @@ fn no_canary_is_anywhere(directory: &Path, mut gateway: Gateway) {
 
 #[test]
 fn a_changed_configuration_is_in_force_without_a_restart_and_a_bad_one_changes_nothing() {
+    if !has_python() {
+        return;
+    }
     let directory = TempDir::new().unwrap();
     let (config, stderr) = (directory.path().join("postgate.toml"), directory.path().join("stderr"));
     let users = USERS.replace("PORT", "1");
@@ -199,6 +216,9 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 #[test]
 fn certificates_change_at_a_reload() {
+    if !has_python() {
+        return;
+    }
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let write = |names: &[&str]| {

@@ -1,8 +1,8 @@
 //! Mail data between its session and the door: how much of it stays in memory.
 //!
 //! A message stays in memory up to [`MOST`], which nearly all mail is below; what
-//! is larger goes to a temporary file in pieces of that size, large enough that
-//! neither the file system nor the change of threads costs much. While many
+//! is larger goes to a temporary file, from then on in pieces of [`PIECE`], large
+//! enough that neither the file system nor the change of threads costs much. While many
 //! messages come in at once each may hold less: a sixteenth of what is left of the
 //! budget, so thousands of slow clients slow each other down instead of being
 //! refused. A message is refused only when there is neither memory nor room on the
@@ -20,6 +20,8 @@ use tokio::task::spawn_blocking;
 
 /// Most octets of a message that stay in memory.
 const MOST: usize = 1 << 20;
+/// Octets that wait to be written behind what is in a temporary file.
+const PIECE: usize = 256 << 10;
 /// So much of a message may be in memory however little is left.
 const LEAST: usize = 32 << 10;
 /// The part of the memory left that one message may take.
@@ -49,7 +51,8 @@ impl Incoming {
             }
             return;
         }
-        let most = (self.loan.left(limits) / SHARE).clamp(LEAST, MOST);
+        let most = if self.spill.is_some() { PIECE } else { MOST };
+        let most = (self.loan.left(limits) / SHARE).clamp(LEAST, most);
         let has_memory = self.loan.raise(held, limits);
         if has_memory && (held <= most || self.directory.is_none()) {
             return;
@@ -57,7 +60,7 @@ impl Incoming {
         let octets = if self.directory.is_some() { session.draw() } else { None };
         let is_kept = match octets.filter(|octets| !octets.is_empty()) {
             Some(octets) => self.write(octets).await.is_ok(),
-            None => has_memory,
+            None => has_memory || held <= LEAST,
         };
         if is_kept {
             self.loan.lower(session.held());
