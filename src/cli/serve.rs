@@ -23,9 +23,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = arguments.file.load()?;
+    // Or a reload while the file is being replaced would read another, or none.
+    let file = arguments.file.settled();
+    let config = file.load()?;
     begin_log(&config.log);
-    block_on(serve(arguments.file, config))
+    block_on(serve(file, config))
 }
 
 async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
