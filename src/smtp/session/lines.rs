@@ -7,7 +7,7 @@
 //! password blindly, whatever they were answered.
 
 use super::{Demand, Policy, Session, State};
-use crate::smtp::command::{Command, Wrong, parse};
+use crate::smtp::command::{Wrong, parse};
 use crate::smtp::reply::Reply;
 use crate::smtp::words::BareNewline;
 use std::borrow::Cow;
