@@ -205,6 +205,11 @@ fn a_changed_configuration_is_in_force_without_a_restart_and_a_bad_one_changes_n
     assert_eq!(says_of("new"), "235\n");
     // Who was there before sees it, too.
     assert!(open.say("RCPT TO:<new@hooks.example>").unwrap().starts_with("250 "));
+    // A file that is gone, as while it is replaced, is not the built-in configuration.
+    fs::remove_file(&config).unwrap();
+    gateway.signal("-HUP");
+    says(&stderr, "postgate.toml: cannot be read");
+    assert_eq!(says_of("new"), "235\n");
 }
 
 #[test]

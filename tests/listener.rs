@@ -385,7 +385,7 @@ async fn the_protocol_log_shows_no_secrets() {
     let mut client = front.guest().await;
     client.ask("HELO a", "250").await;
     client.ask("AUTH PLAIN AHVzZXIAc2VzYW1l", "502").await;
-    client.ask("RCPT TO:<coded@sesame.u.gw.example>", "503").await;
+    client.ask("RCPT TO:<coded@sesame.early.example>", "503").await;
     client.ask("MAIL FROM:<>", "250").await;
     for broken in
         ["<coded@sesame.u.gw.example> X=Y", "<coded@sesame.u.gw.example", "coded@sesame.u.gw.example>"]
@@ -399,14 +399,33 @@ async fn the_protocol_log_shows_no_secrets() {
     client
         .ask("RCPT TO:<coded@sesame.u.gw.example>", "250 2.1.5 recipient <coded@sesame.u.gw.example>")
         .await;
+    for (line, code) in [
+        ("RCPT TO:<coded@sesame.u.gw.example", "501"),
+        ("RCPT TO:coded@sesame.u.gw.example", "250"),
+        ("RCPT TO:<@relay.example:coded@sesame.u.gw.example>", "250"),
+        ("RCPT TO:<a@b> ORCPT=rfc822;coded+40sesame.u.gw.example", "250"),
+        ("RCPT TO:<coded@sesame.u.gw.example> NOTIFY=MAYBE", "501"),
+        ("VRFY coded@sesame.u.gw.example", "252"),
+        ("coded@sesame.u.gw.example", "500"),
+    ] {
+        client.ask(line, code).await;
+    }
     client.ask("X-XsHttp-Authorization: Bearer sesame", "500").await;
     client.ask("QUIT", "221").await;
     front.stop().await;
     let text: String = lines.try_iter().collect();
     assert!(!text.contains("sesame") && !text.contains("c2VzYW1l"), "{text}");
-    for shown in
-        ["< AUTH PLAIN ***", "recipient <post@https://***@h/x> OK", "< RCPT TO:<***>", "recipient <***> OK"]
-    {
+    for shown in [
+        "< AUTH PLAIN ***",
+        "recipient <post@https://***@h/x> OK",
+        "< RCPT TO:<***>",
+        "recipient <***> OK",
+        "< RCPT TO:<***\n",
+        "< RCPT TO:***\n",
+        "< RCPT TO:<@relay.example:***>\n",
+        "< RCPT TO:<a@b> ORCPT=rfc822;***\n",
+        "< VRFY ***\n",
+    ] {
         assert!(text.contains(shown), "{shown}: {text}");
     }
 }

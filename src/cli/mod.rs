@@ -130,6 +130,11 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, Complaints> {
         crate::config::load(self.path())
     }
+
+    /// The file that is there now, whichever others come or go.
+    fn settled(self) -> ConfigFile {
+        ConfigFile { config: crate::config::place(self.path()) }
+    }
 }
 
 /// Runs the program with the process's arguments.

@@ -24,10 +24,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = arguments.file.load()?;
+    // Or a reload while the file is being replaced would read another, or none.
+    let file = arguments.file.settled();
+    let config = file.load()?;
     begin_log(&config.log);
     ask_for_descriptors(&config);
-    block_on(serve(arguments.file, config))
+    block_on(serve(file, config))
 }
 
 /// Descriptors for spool, logs and deliveries, besides those of clients.

@@ -90,7 +90,7 @@ pub struct Session {
     answers: usize,
     pending: Vec<u8>,
     heard: Vec<u8>,
-    /// Forward-paths of this group that no log is to show.
+    /// Words of this group that no log is to show.
     secrets: Vec<String>,
     group_end: Option<GroupEnd>,
     data_refused: bool,
