@@ -663,7 +663,10 @@ fn files_that_cannot_be_used_are_named_with_the_cause() {
         ),
         (file("encrypted.key", &pem("ENCRYPTED PRIVATE KEY", &issued.key)), "the key is encrypted"),
         (file("garbage.key", &pem("PRIVATE KEY", b"garbage")), "the key cannot be used"),
-        (file("torn.key", "-----BEGIN PRIVATE KEY-----\nMIGH"), "this is not PEM"),
+        (
+            file("torn.key", "-----BEGIN PRIVATE KEY-----\nMIGH"),
+            "this is not PEM, or a part of it is missing",
+        ),
         (file("other.key", &pem("PRIVATE KEY", &other.key)), "the key does not match the certificate in "),
     ] {
         let error = error(&certificate, &key);

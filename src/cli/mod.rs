@@ -114,7 +114,7 @@ impl From<Complaints> for Failure {
 }
 
 /// Where the configuration is; part of several commands.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 struct ConfigFile {
     /// Configuration file [default: $POSTGATE_CONFIG, ./postgate.toml,
     /// /etc/postgate/postgate.toml, or built-in]
@@ -129,6 +129,11 @@ impl ConfigFile {
 
     fn load(&self) -> Result<Config, Complaints> {
         crate::config::load(self.path())
+    }
+
+    /// The file that is there now, whichever others come or go.
+    fn settled(self) -> ConfigFile {
+        ConfigFile { config: crate::config::place(self.path()) }
     }
 }
 

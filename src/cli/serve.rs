@@ -10,6 +10,7 @@ use crate::app::{Ending, Gateway, StartError};
 use crate::config::{Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,9 +24,30 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = arguments.file.load()?;
+    // Or a reload while the file is being replaced would read another, or none.
+    let file = arguments.file.settled();
+    let config = file.load()?;
     begin_log(&config.log);
-    block_on(serve(arguments.file, config))
+    ask_for_descriptors(&config);
+    block_on(serve(file, config))
+}
+
+/// Descriptors for spool, logs and deliveries, besides those of clients.
+const OWN_DESCRIPTORS: u64 = 512;
+
+/// Takes all that the system allows: the usual 1,024 are fewer than the clients
+/// that may be there at a time, of which each may have a temporary file as well.
+fn ask_for_descriptors(config: &Config) {
+    let most = getrlimit(Resource::Nofile).maximum;
+    // What was refused is told below.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    let wanted = 2 * u64::from(config.limits.connections) + OWN_DESCRIPTORS;
+    if let Some(has) = getrlimit(Resource::Nofile).current.filter(|has| *has < wanted) {
+        tracing::warn!(
+            "the system allows {has} open files, too few for limits.connections; \
+             raise LimitNOFILE= of the service to {wanted}"
+        );
+    }
 }
 
 async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
@@ -63,12 +85,14 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
 
 /// Reads the configuration again and puts it in force, if it is good.
 async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
-    let wrong = match file.load() {
-        Ok(config) => match gateway.reload(config).await {
+    let file = file.clone();
+    let wrong = match tokio::task::spawn_blocking(move || file.load()).await {
+        Ok(Ok(config)) => match gateway.reload(config).await {
             Ok(later) => return reloaded(&later),
             Err(error) => error.to_string(),
         },
-        Err(complaints) => complaints.to_string(),
+        Ok(Err(complaints)) => complaints.to_string(),
+        Err(died) => died.to_string(),
     };
     for complaint in wrong.lines() {
         tracing::error!("{complaint}");

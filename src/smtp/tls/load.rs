@@ -37,7 +37,7 @@ pub enum TlsError {
     /// A file cannot be read.
     Read(PathBuf, io::Error),
     /// A file is no PEM.
-    Pem(PathBuf, pem::Error),
+    Pem(PathBuf),
     /// There is no certificate in a file.
     NoCertificate(PathBuf),
     /// There is no private key in a file.
@@ -70,7 +70,9 @@ impl fmt::Display for TlsError {
         match self {
             TlsError::Nothing => f.write_str("there is no certificate; name one, with its key"),
             TlsError::Read(path, error) => write!(f, "{}: {error}", path.display()),
-            TlsError::Pem(path, error) => write!(f, "{}: this is not PEM: {error}", path.display()),
+            TlsError::Pem(path) => {
+                write!(f, "{}: this is not PEM, or a part of it is missing", path.display())
+            }
             TlsError::NoCertificate(path) => {
                 write!(f, "{}: there is no \"BEGIN CERTIFICATE\" in this file", path.display())
             }
@@ -178,7 +180,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.map_err(|error| TlsError::Pem(path.to_owned(), error))?;
+    let chain = chain.map_err(|_| TlsError::Pem(path.to_owned()))?;
     if chain.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(chain) }
 }
 
@@ -195,6 +197,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
-        error => TlsError::Pem(path.to_owned(), error),
+        // Its own words show octets as numbers.
+        _ => TlsError::Pem(path.to_owned()),
     })
 }
