@@ -10,10 +10,14 @@ use crate::app::{Ending, Gateway, StartError};
 use crate::config::{Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
+
+/// Files that are open besides the connections of clients: spool, logs, deliveries.
+const OTHER_FILES: u64 = 100;
 
 /// Run the gateway (also what happens without a command)
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let file = arguments.file.settled();
     let config = file.load()?;
     begin_log(&config.log);
+    open_many_files(&config);
     block_on(serve(file, config))
 }
 
@@ -160,6 +165,22 @@ fn try_line(config: &Config, gateway: &Gateway) -> Option<String> {
 /// Whether a listener takes what `curl` sends without a login.
 fn is_for_curl(listener: &Listener) -> bool {
     listener.protocol == Protocol::Smtp && !listener.require_auth && !listener.proxy_protocol
+}
+
+/// Lets as many files be open as may be: the usual 1,024 are fewer than the
+/// connections of a busy gateway.
+fn open_many_files(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    // A refusal shows in what is in force then.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let Some(most) = getrlimit(Resource::Nofile).current else { return };
+    let connections = u64::from(config.limits.connections);
+    if most < connections + OTHER_FILES {
+        tracing::warn!(
+            "only {most} files may be open at a time, too few for {connections} connections; \
+             raise the limit (ulimit -n, LimitNOFILE) or lower [limits] connections"
+        );
+    }
 }
 
 /// Begins the operational log on standard error.
