@@ -66,7 +66,7 @@ impl Keeper {
     }
 
     /// Opens or closes the door by the room that is left.
-    fn watch_room(&self) {
+    pub fn watch_room(&self) {
         let Ok(room) = self.shared.disk.room() else { return };
         let is_failed = matches!(*self.shared.health.borrow(), Health::Failed(_));
         if room.is_within(&self.shared.options.reserve) {
