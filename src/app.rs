@@ -135,6 +135,35 @@ pub struct Gateway {
 struct Front {
     options: watch::Sender<Arc<smtp::Options>>,
     door: Arc<Door>,
+    terms: Terms,
+}
+
+/// What a listener is made of.
+struct Terms {
+    config: Config,
+    listener: Listener,
+    access: Access,
+}
+
+impl Terms {
+    /// The same with other users and tenants, for a listener that the configuration
+    /// in force no longer has. The rest stays: nobody has looked whether what is
+    /// new would be safe there.
+    fn with(&self, access: &Access) -> Terms {
+        let certificates = access.certificates.clone().or_else(|| self.access.certificates.clone());
+        let access = Access { certificates, ..access.clone() };
+        Terms { config: self.config.clone(), listener: self.listener.clone(), access }
+    }
+
+    fn options(&self, common: &Common) -> Arc<smtp::Options> {
+        Arc::new(options::smtp(&self.config, &self.listener, &self.access, common))
+    }
+
+    fn intake(&self, common: &Common) -> Result<Intake, StartError> {
+        let compose = options::compose(&self.config, &self.listener).map_err(StartError::Route)?;
+        let options = options::intake(&self.config, &self.listener, &self.access, common);
+        Ok(Intake::new(options, Arc::new(compose), common.shared_spool(), Arc::clone(&common.ids)))
+    }
 }
 
 impl Gateway {
@@ -158,10 +187,10 @@ impl Gateway {
         for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
             let address = socket.address().clone();
             listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
-            let door = Arc::new(Door::new(intake(&config, listener, &access, &common)?));
-            let options = Arc::new(options::smtp(&config, listener, &access, &common));
-            let (options, changing) = watch::channel(options);
-            let front = Front { options, door: Arc::clone(&door) };
+            let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
+            let door = Arc::new(Door::new(terms.intake(&common)?));
+            let (options, changing) = watch::channel(terms.options(&common));
+            let front = Front { options, door: Arc::clone(&door), terms };
             parts.spawn(smtp::serve_changing(socket, changing, door, log.clone(), stopped.clone()));
             fronts.push(front);
         }
@@ -176,15 +205,17 @@ impl Gateway {
         let (access, old, new) = (self.access.clone(), self.config.clone(), config.clone());
         let access = read(new, move |new| access.renewed(&old, &new)).await?;
         let mut changed = Vec::new();
-        for (listener, front) in listeners.iter().zip(&self.fronts) {
-            if let Some(listener) = listener {
-                let options = Arc::new(options::smtp(&config, listener, &access, &self.common));
-                changed.push((front, options, intake(&config, listener, &access, &self.common)?));
-            }
+        for (listener, front) in listeners.into_iter().zip(&self.fronts) {
+            let terms = match listener {
+                Some(listener) => Terms { config: config.clone(), listener, access: access.clone() },
+                None => front.terms.with(&access),
+            };
+            changed.push((terms.options(&self.common), terms.intake(&self.common)?, terms));
         }
-        for (front, options, intake) in changed {
+        for (front, (options, intake, terms)) in self.fronts.iter_mut().zip(changed) {
             front.door.exchange(intake);
             front.options.send_replace(options);
+            front.terms = terms;
         }
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);
@@ -255,18 +286,6 @@ fn bind(config: &Config) -> Result<Vec<Socket>, StartError> {
         sockets.push(Socket::bind(&listener.address, &mut activation).map_err(refused)?);
     }
     Ok(sockets)
-}
-
-/// The door of one listener.
-fn intake(
-    config: &Config,
-    listener: &Listener,
-    access: &Access,
-    common: &Common,
-) -> Result<Intake, StartError> {
-    let compose = options::compose(config, listener).map_err(StartError::Route)?;
-    let options = options::intake(config, listener, access, common);
-    Ok(Intake::new(options, Arc::new(compose), common.shared_spool(), Arc::clone(&common.ids)))
 }
 
 fn open_log(config: &Config) -> Result<ProtocolLog, StartError> {

@@ -325,6 +325,18 @@ async fn a_proxy_that_sends_something_else_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_proxy_over_a_unix_socket_is_not_trusted_like_a_program_of_this_machine() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("smtp.sock");
+    let (log, lines) = ProtocolLog::channel();
+    let front = Front::start_on(bind_unix(&path).unwrap(), behind_proxies(), log);
+    let mut client = Peer::new(UnixStream::connect(&path).await.unwrap());
+    client.expect_end().await;
+    until(&lines, "* a proxy over a unix socket has no address by which it could be trusted\n").await;
+    front.stop().await;
+}
+
+#[tokio::test]
 async fn peers_that_are_no_proxies_are_ordinary_clients() {
     let front = Front::start(behind_proxies()).await;
     let mut stranger = front.stranger().await;
@@ -338,7 +350,8 @@ async fn peers_that_are_no_proxies_are_ordinary_clients() {
     liar.send("PROXY TCP4 192.0.2.7 198.51.100.1 40112 25\r\n").await;
     let other = Front::start_on(listener, behind_proxies(), ProtocolLog::off());
     liar.expect("554 5.5.0 ").await;
-    stranger.ask("PROXY TCP4 192.0.2.7 198.51.100.1 40112 25", "500").await;
+    stranger.ask("PROXY TCP4 192.0.2.7 198.51.100.1 40112 25", "554 5.5.1 ").await;
+    stranger.expect_end().await;
     other.stop().await;
     front.stop().await;
 }

@@ -243,3 +243,14 @@ fn secrets_are_read_from_the_environment_and_from_files() {
     };
     assert_eq!(Ok(secret.value.reveal()), std::env::var("PATH").as_deref());
 }
+
+#[test]
+fn the_configurations_of_the_readme_are_good() {
+    let text = fs::read_to_string(repository("README.md")).unwrap();
+    let blocks: Vec<_> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 3, "{blocks:?}");
+    for block in blocks {
+        config::parse("README.md", block).unwrap_or_else(|wrong| panic!("{wrong}\n{block}"));
+    }
+}

@@ -65,6 +65,20 @@ fn session_control_of_another_end_of_data() {
 }
 
 #[test]
+fn session_control_of_secrets_nobody_knows() {
+    must_be_found(SessionTarget { is_secret: |_| false, ..SessionTarget::new() }, "a secret");
+}
+
+#[test]
+fn session_control_of_a_log_that_shows_answers() {
+    let raw = |line: &str, sent: &[u8]| match line {
+        "***" => String::from_utf8_lossy(sent).into_owned(),
+        line => line.to_owned(),
+    };
+    must_be_found(SessionTarget { log: raw, ..SessionTarget::new() }, "an answer to AUTH is told");
+}
+
+#[test]
 fn composer() {
     fuzz(ComposerTarget::new(|_| {}));
 }

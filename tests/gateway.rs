@@ -305,25 +305,6 @@ fn one_data_directory_is_for_one_process_and_for_nobody_else_to_read() {
     }
 }
 
-#[test]
-fn as_many_files_are_open_as_may_be_and_too_few_are_said() {
-    let directory = TempDir::new().unwrap();
-    fs::write(
-        directory.path().join("postgate.toml"),
-        CONFIG.replace("[limits]", "[limits]\nconnections_per_address = 200"),
-    )
-    .unwrap();
-    let mut command = Command::new("sh");
-    let limits = "ulimit -S -n 64; ulimit -H -n 300; exec \"$0\"";
-    command.args(["-c", limits, env!("CARGO_BIN_EXE_postgate")]);
-    command.current_dir(directory.path()).env_remove("POSTGATE_CONFIG").stdin(Stdio::null());
-    let gateway = Gateway::listening(Gateway::spawn(&mut command, directory.path()));
-    let clients: Vec<_> = (0..150).map_while(|_| Client::connect(gateway.smtp)).collect();
-    assert_eq!(clients.len(), 150);
-    let said = fs::read_to_string(directory.path().join("stderr")).unwrap();
-    assert!(said.contains("only 300 files may be open at a time, too few for 2000 connections"), "{said}");
-}
-
 /// Everything in and below a directory, itself included.
 fn under(directory: &Path) -> Vec<PathBuf> {
     let mut found = vec![directory.to_owned()];

@@ -185,6 +185,45 @@ async fn errors_slow_a_client_down() {
 }
 
 #[tokio::test]
+async fn recipients_are_within_the_budget_as_well() {
+    let mut options = Options::default();
+    options.limits.data_memory = 300_000;
+    let front = Front::start(options).await;
+    let mut greedy = front.guest().await;
+    greedy.ask("HELO a", "250").await;
+    let long = format!("RCPT TO:<{}@hooks.example>", "x".repeat(4000));
+    for _ in 0..2 {
+        greedy.ask("MAIL FROM:<>", "250").await;
+        let mut taken = 0;
+        let refusal = within(async {
+            loop {
+                greedy.send(&format!("{long}\r\n")).await;
+                let reply = greedy.reply().await;
+                if !reply.starts_with("250 ") {
+                    break reply;
+                }
+                taken += 1;
+            }
+        });
+        assert!(refusal.await.starts_with("452 4.3.1 "));
+        assert!((30..60).contains(&taken), "{taken}");
+        greedy.ask("RCPT TO:<a@hooks.example>", "452 4.3.1").await;
+        greedy.ask("DATA", "452 4.3.1").await;
+        greedy.ask("RSET", "250").await;
+    }
+    // As many as there is room for are taken, and leave nothing behind.
+    for _ in 0..3 {
+        greedy.ask("MAIL FROM:<>", "250").await;
+        for _ in 0..30 {
+            greedy.ask(&long, "250").await;
+        }
+        greedy.ask("DATA", "354").await;
+        greedy.ask(".", "250").await;
+    }
+    front.stop().await;
+}
+
+#[tokio::test]
 async fn memory_for_mail_data_has_one_budget() {
     let mut options = Options::default();
     options.limits.data_memory = 300_000;
@@ -346,7 +385,13 @@ async fn the_protocol_log_shows_no_secrets() {
     let mut client = front.guest().await;
     client.ask("HELO a", "250").await;
     client.ask("AUTH PLAIN AHVzZXIAc2VzYW1l", "502").await;
+    client.ask("RCPT TO:<coded@sesame.early.example>", "503").await;
     client.ask("MAIL FROM:<>", "250").await;
+    for broken in
+        ["<coded@sesame.u.gw.example> X=Y", "<coded@sesame.u.gw.example", "coded@sesame.u.gw.example>"]
+    {
+        client.ask(&format!("rcpt to : {broken}"), "5").await;
+    }
     client
         .ask("RCPT TO:<post@https://user:sesame@h/x>", "250 2.1.5 recipient <post@https://user:sesame@h/x>")
         .await;
@@ -354,14 +399,33 @@ async fn the_protocol_log_shows_no_secrets() {
     client
         .ask("RCPT TO:<coded@sesame.u.gw.example>", "250 2.1.5 recipient <coded@sesame.u.gw.example>")
         .await;
+    for (line, code) in [
+        ("RCPT TO:<coded@sesame.u.gw.example", "501"),
+        ("RCPT TO:coded@sesame.u.gw.example", "250"),
+        ("RCPT TO:<@relay.example:coded@sesame.u.gw.example>", "250"),
+        ("RCPT TO:<a@b> ORCPT=rfc822;coded+40sesame.u.gw.example", "250"),
+        ("RCPT TO:<coded@sesame.u.gw.example> NOTIFY=MAYBE", "501"),
+        ("VRFY coded@sesame.u.gw.example", "252"),
+        ("coded@sesame.u.gw.example", "500"),
+    ] {
+        client.ask(line, code).await;
+    }
     client.ask("X-XsHttp-Authorization: Bearer sesame", "500").await;
     client.ask("QUIT", "221").await;
     front.stop().await;
     let text: String = lines.try_iter().collect();
     assert!(!text.contains("sesame") && !text.contains("c2VzYW1l"), "{text}");
-    for shown in
-        ["< AUTH PLAIN ***", "recipient <post@https://***@h/x> OK", "< RCPT TO:<***>", "recipient <***> OK"]
-    {
+    for shown in [
+        "< AUTH PLAIN ***",
+        "recipient <post@https://***@h/x> OK",
+        "< RCPT TO:<***>",
+        "recipient <***> OK",
+        "< RCPT TO:<***\n",
+        "< RCPT TO:***\n",
+        "< RCPT TO:<@relay.example:***>\n",
+        "< RCPT TO:<a@b> ORCPT=rfc822;***\n",
+        "< VRFY ***\n",
+    ] {
         assert!(text.contains(shown), "{shown}: {text}");
     }
 }

@@ -11,8 +11,8 @@ pub(super) struct Change {
     /// What will be in force: the new one, as far as it can be.
     pub config: Config,
     /// What each listener in force is to become, in the order of the old
-    /// configuration; nothing for one that the new one does not have, which stays
-    /// as it is.
+    /// configuration; nothing for one that the new one does not have, which goes on
+    /// as it was, but for users and tenants.
     pub listeners: Vec<Option<Listener>>,
     /// What needs a restart, by the names in the configuration.
     pub later: Vec<String>,

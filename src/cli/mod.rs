@@ -114,7 +114,7 @@ impl From<Complaints> for Failure {
 }
 
 /// Where the configuration is; part of several commands.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 struct ConfigFile {
     /// Configuration file [default: $POSTGATE_CONFIG, ./postgate.toml,
     /// /etc/postgate/postgate.toml, or built-in]

@@ -16,9 +16,6 @@ use std::io::{self, IsTerminal as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
-/// Files that are open besides the connections of clients: spool, logs, deliveries.
-const OTHER_FILES: u64 = 100;
-
 /// Run the gateway (also what happens without a command)
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,8 +28,26 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let file = arguments.file.settled();
     let config = file.load()?;
     begin_log(&config.log);
-    open_many_files(&config);
+    ask_for_descriptors(&config);
     block_on(serve(file, config))
+}
+
+/// Descriptors for spool, logs and deliveries, besides those of clients.
+const OWN_DESCRIPTORS: u64 = 512;
+
+/// Takes all that the system allows: the usual 1,024 are fewer than the clients
+/// that may be there at a time, of which each may have a temporary file as well.
+fn ask_for_descriptors(config: &Config) {
+    let most = getrlimit(Resource::Nofile).maximum;
+    // What was refused is told below.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    let wanted = 2 * u64::from(config.limits.connections) + OWN_DESCRIPTORS;
+    if let Some(has) = getrlimit(Resource::Nofile).current.filter(|has| *has < wanted) {
+        tracing::warn!(
+            "the system allows {has} open files, too few for limits.connections; \
+             raise LimitNOFILE= of the service to {wanted}"
+        );
+    }
 }
 
 async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
@@ -70,12 +85,14 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
 
 /// Reads the configuration again and puts it in force, if it is good.
 async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
-    let wrong = match file.load() {
-        Ok(config) => match gateway.reload(config).await {
+    let file = file.clone();
+    let wrong = match tokio::task::spawn_blocking(move || file.load()).await {
+        Ok(Ok(config)) => match gateway.reload(config).await {
             Ok(later) => return reloaded(&later),
             Err(error) => error.to_string(),
         },
-        Err(complaints) => complaints.to_string(),
+        Ok(Err(complaints)) => complaints.to_string(),
+        Err(died) => died.to_string(),
     };
     for complaint in wrong.lines() {
         tracing::error!("{complaint}");
@@ -165,22 +182,6 @@ fn try_line(config: &Config, gateway: &Gateway) -> Option<String> {
 /// Whether a listener takes what `curl` sends without a login.
 fn is_for_curl(listener: &Listener) -> bool {
     listener.protocol == Protocol::Smtp && !listener.require_auth && !listener.proxy_protocol
-}
-
-/// Lets as many files be open as may be: the usual 1,024 are fewer than the
-/// connections of a busy gateway.
-fn open_many_files(config: &Config) {
-    let limit = getrlimit(Resource::Nofile);
-    // A refusal shows in what is in force then.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    let Some(most) = getrlimit(Resource::Nofile).current else { return };
-    let connections = u64::from(config.limits.connections);
-    if most < connections + OTHER_FILES {
-        tracing::warn!(
-            "only {most} files may be open at a time, too few for {connections} connections; \
-             raise the limit (ulimit -n, LimitNOFILE) or lower [limits] connections"
-        );
-    }
 }
 
 /// Begins the operational log on standard error.

@@ -53,7 +53,8 @@ pub fn target(options: &Options, forward_path: &str) -> Result<Target, Refusal> 
 /// Whether `forward_path` is a coded URL with credentials in it, wherever else it
 /// may lead or be refused.
 pub fn hides_credentials(options: &Options, forward_path: &str) -> bool {
-    let Some((local, domain)) = forward_path.rsplit_once('@') else { return false };
+    // Some programs send a name without its domain.
+    let (local, domain) = forward_path.rsplit_once('@').unwrap_or((forward_path, ""));
     // In the other forms everybody sees the URL.
     if forward_path.contains("://") {
         return false;

@@ -153,6 +153,9 @@ fn credentials_in_coded_urls_are_found() {
     for (name, path) in crate::compose::forms(url, "gw.example").unwrap() {
         let is_coded = ["labels", "encoded", "escaped"].contains(&name);
         assert_eq!(hides_credentials(&options(), &path), is_coded, "{path}");
+        let local = path.rsplit_once('@').unwrap().0;
+        let is_local = ["encoded", "escaped"].contains(&name);
+        assert_eq!(hides_credentials(&options(), local), is_local, "{local}");
     }
     for (_, path) in crate::compose::forms("https://h/x@y?z=a@b", "gw.example").unwrap() {
         assert!(!hides_credentials(&options(), &path), "{path}");

@@ -72,7 +72,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Takes note of a failure. Says whether it was one too many for the address.
+    /// Takes note of a failure.
     pub(super) fn fail(&mut self, attempt: Attempt, now: Timestamp) {
         if let Some(address) = attempt.address {
             self.addresses.count(address, now);

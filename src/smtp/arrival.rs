@@ -26,6 +26,11 @@ pub(super) fn open(front: &Arc<Front>, raw: Raw, peer: Peer, alive: mpsc::Sender
     let is_proxy = |address: &IpAddr| options.trusted_proxies.iter().any(|proxy| proxy.contains(*address));
     let proxy = peer.address().filter(is_proxy);
     let client = if proxy.is_some() { None } else { peer.address() };
+    if peer.address().is_none() && !options.trusted_proxies.is_empty() {
+        // Whom it speaks for must not be trusted like a program of this machine.
+        let why = "a proxy over a unix socket has no address by which it could be trusted";
+        return refuse(&mut front.log.transcript('S'), &peer, why);
+    }
     match options.crowd.enter(client, &options.limits, Instant::now()) {
         Ok(place) => {
             let front = Arc::clone(front);

@@ -48,6 +48,8 @@ pub enum Command<'a> {
     Bdat,
     /// The first line of an HTTP request.
     Http,
+    /// A header of the PROXY protocol, version 1, where none belongs.
+    Proxy,
 }
 
 /// The argument of MAIL.
@@ -145,6 +147,7 @@ enum Verb {
     NotOffered,
     Bdat,
     Http,
+    Proxy,
 }
 
 /// The most frequent first.
@@ -180,6 +183,7 @@ const VERBS: &[(&str, Verb)] = &[
     ("PATCH", Verb::Http),
     ("TRACE", Verb::Http),
     ("PRI", Verb::Http),
+    ("PROXY", Verb::Proxy),
 ];
 
 /// Reads a line, given without its line end.
@@ -216,6 +220,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Wrong> {
         Verb::NotOffered => Ok(Command::NotOffered),
         Verb::Bdat => Ok(Command::Bdat),
         Verb::Http => Ok(Command::Http),
+        Verb::Proxy => Ok(Command::Proxy),
     }
 }
 

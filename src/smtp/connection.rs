@@ -116,7 +116,10 @@ impl Connection {
 
     /// Talks until one side ends it.
     pub(super) async fn run(mut self) {
-        match self.converse().await {
+        let end = self.converse().await;
+        // Its memory is for others now, and its file is large.
+        self.data.forget();
+        match end {
             Err(End::Closed) if !self.session.has_quit() => self.linger().await,
             // Whatever happens now, the connection is over.
             Ok(()) | Err(End::Closed) => drop(timeout(LINGER, self.wire.part()).await),

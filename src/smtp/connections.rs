@@ -119,7 +119,8 @@ impl Crowd {
 
     /// Whether more than 80 % of the connections are in use.
     pub(super) fn is_dense(&self, limits: &Limits) -> bool {
-        self.0.open.load(Ordering::Relaxed) > limits.connections / 5 * 4
+        let open = self.0.open.load(Ordering::Relaxed);
+        open.saturating_mul(5) > limits.connections.saturating_mul(4)
     }
 }
 
@@ -231,6 +232,18 @@ mod tests {
         drop(places);
         assert!(!crowd.is_dense(&limits));
         assert_eq!(enter(B).unwrap_err().0, Crowded::ByRate);
+    }
+
+    #[test]
+    fn more_than_four_fifths_are_dense_of_any_number() {
+        for (connections, most) in [(1, 0), (2, 1), (4, 3), (9, 7), (10, 8), (2000, 1600)] {
+            let (crowd, limits) = (Crowd::default(), Limits { connections, ..limits() });
+            let enter = || crowd.enter(None, &limits, Instant::now()).unwrap();
+            let _places: Vec<_> = (0..most).map(|_| enter()).collect();
+            assert!(!crowd.is_dense(&limits), "{connections}");
+            let _one_more = enter();
+            assert!(crowd.is_dense(&limits), "{connections}");
+        }
     }
 
     #[test]

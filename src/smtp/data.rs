@@ -1,12 +1,13 @@
 //! Mail data between its session and the door: how much of it stays in memory.
 //!
 //! A message stays in memory up to [`MOST`], which nearly all mail is below; what
-//! is larger goes to a temporary file in pieces of that size, large enough that
-//! neither the file system nor the change of threads costs much. While many
-//! messages come in at once each may hold less: a sixteenth of what is left of the
-//! budget, so thousands of slow clients slow each other down instead of being
+//! is larger goes to a temporary file, from then on in pieces of [`PIECE`], large
+//! enough that neither the file system nor the change of threads costs much. While
+//! many messages come in at once each may hold less: a sixteenth of what is left of
+//! the budget, so thousands of slow clients slow each other down instead of being
 //! refused. A message is refused only when there is neither memory nor room on the
-//! disk for it; it is then read to its end, and takes nothing.
+//! disk for it; it is then read to its end, and takes nothing. Its recipients, which
+//! cannot wait in a file, are counted as well.
 
 use super::connections::{Crowd, Loan};
 use super::session::Session;
@@ -20,6 +21,8 @@ use tokio::task::spawn_blocking;
 
 /// Most octets of a message that stay in memory.
 const MOST: usize = 1 << 20;
+/// Octets that wait to be written behind what is in a temporary file.
+const PIECE: usize = 256 << 10;
 /// So much of a message may be in memory however little is left.
 const LEAST: usize = 32 << 10;
 /// The part of the memory left that one message may take.
@@ -29,6 +32,8 @@ const SHARE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Incoming {
     loan: Loan,
+    /// For the recipients.
+    envelope: Loan,
     directory: Option<Arc<SpillDirectory>>,
     spill: Option<Spill>,
 }
@@ -36,11 +41,12 @@ pub(super) struct Incoming {
 impl Incoming {
     /// Nothing yet. Without a `directory` all data stays in memory.
     pub(super) fn new(crowd: &Crowd, directory: Option<Arc<SpillDirectory>>) -> Incoming {
-        Incoming { loan: Loan::new(crowd), directory, spill: None }
+        Incoming { loan: Loan::new(crowd), envelope: Loan::new(crowd), directory, spill: None }
     }
 
     /// Keeps account of what the session holds; to be called after every read.
     pub(super) async fn keep_up(&mut self, session: &mut Session, limits: &Limits) {
+        self.weigh_envelope(session, limits);
         let held = session.held();
         if held == 0 {
             self.loan.end();
@@ -49,7 +55,8 @@ impl Incoming {
             }
             return;
         }
-        let most = (self.loan.left(limits) / SHARE).clamp(LEAST, MOST);
+        let most = if self.spill.is_some() { PIECE } else { MOST };
+        let most = (self.loan.left(limits) / SHARE).clamp(LEAST, most);
         let has_memory = self.loan.raise(held, limits);
         if has_memory && (held <= most || self.directory.is_none()) {
             return;
@@ -57,7 +64,7 @@ impl Incoming {
         let octets = if self.directory.is_some() { session.draw() } else { None };
         let is_kept = match octets.filter(|octets| !octets.is_empty()) {
             Some(octets) => self.write(octets).await.is_ok(),
-            None => has_memory,
+            None => has_memory || held <= LEAST,
         };
         if is_kept {
             self.loan.lower(session.held());
@@ -65,6 +72,14 @@ impl Incoming {
             session.overload();
             self.forget();
         }
+    }
+
+    /// A thousand recipients may have as many octets as a large message.
+    fn weigh_envelope(&mut self, session: &mut Session, limits: &Limits) {
+        if !self.envelope.raise(session.envelope_octets().saturating_sub(LEAST), limits) {
+            session.overload();
+        }
+        self.envelope.lower(session.envelope_octets().saturating_sub(LEAST));
     }
 
     /// The whole message, of which the session had kept the `rest`. Refuses with

@@ -232,7 +232,6 @@ pub async fn serve_changing(
     };
     let mut current = front(&mut options);
     let (alive, mut ended) = mpsc::channel(1);
-    let mut is_resting = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -244,16 +243,10 @@ pub async fn serve_changing(
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((raw, peer)) => {
-                is_resting = false;
-                arrival::open(&current, raw, peer, alive.clone());
-            }
+            Ok((raw, peer)) => arrival::open(&current, raw, peer, alive.clone()),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if !is_resting {
-                    tracing::warn!(%error, "accepting connections rests until there is room for more");
-                }
-                is_resting = true;
+                tracing::warn!(%error, "accepting connections rests for a moment");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -61,7 +61,11 @@ struct Transaction {
     reverse_path: String,
     encoding: Encoding,
     recipients: Vec<Recipient>,
+    /// Octets of memory that they take.
+    octets: usize,
     surplus: usize,
+    /// There was no memory for them.
+    is_overloaded: bool,
 }
 
 /// The last command's reply must be read before anything else is said.
@@ -86,7 +90,7 @@ pub struct Session {
     answers: usize,
     pending: Vec<u8>,
     heard: Vec<u8>,
-    /// Forward-paths of this group that no log is to show.
+    /// Words of this group that no log is to show.
     secrets: Vec<String>,
     group_end: Option<GroupEnd>,
     data_refused: bool,
@@ -205,6 +209,11 @@ impl Session {
         if let State::Data(receiver) = &self.state { receiver.held() } else { 0 }
     }
 
+    /// Octets of memory that the current message's recipients take.
+    pub fn envelope_octets(&self) -> usize {
+        self.transaction.octets
+    }
+
     /// Gives away the data received since the last time; [`Demand::Admit`] brings
     /// only the rest. `None` when nothing of a message is kept.
     pub fn draw(&mut self) -> Option<Vec<u8>> {
@@ -213,8 +222,10 @@ impl Session {
 
     /// Says that there is no memory for the current message.
     pub fn overload(&mut self) {
-        if let State::Data(receiver) = &mut self.state {
-            receiver.overload();
+        match &mut self.state {
+            State::Data(receiver) => receiver.overload(),
+            State::Mail => self.transaction = Transaction { is_overloaded: true, ..Transaction::default() },
+            _ => {}
         }
     }
 

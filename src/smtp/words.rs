@@ -118,7 +118,7 @@ pub struct Limits {
     pub soft_errors: usize,
     /// Errors that end the connection; a message that is accepted forgives them.
     pub hard_errors: usize,
-    /// Commands that do nothing (NOOP, RSET, VRFY, HELP) between two messages.
+    /// Commands that do nothing (NOOP, RSET, VRFY, HELP, another EHLO) between two messages.
     pub junk_commands: usize,
     /// Connections in all.
     pub connections: usize,

@@ -11,6 +11,7 @@ use super::index::Index;
 use super::record::{Accepted, Record, post_of};
 use super::replay::blob_place;
 use super::segment::{self, Found, Segment};
+use super::spill::filled;
 use super::{Doorbell, Health, SpoolError};
 use crate::clock::Clock;
 use crate::post::{Blob, Post, PostId};
@@ -169,15 +170,12 @@ fn read_blob(
 ) -> Result<Bytes, SpoolError> {
     let (offset, head) =
         blob_place(accepted, meta, number).ok_or_else(|| damaged(place, "a missing body"))?;
-    let mut octets = vec![0; head.length as usize];
-    segment
-        .file
-        .read(&mut octets, place.offset + offset)
-        .map_err(|error| SpoolError::Failed(error.to_string()))?;
+    let read = |buffer: &mut [u8]| segment.file.read(buffer, place.offset + offset);
+    let octets = filled(head.length as usize, read).map_err(|error| SpoolError::Failed(error.to_string()))?;
     if crc32c::crc32c(&octets) != head.checksum {
         return Err(damaged(place, "a wrong checksum of a body"));
     }
-    Ok(Bytes::from(octets))
+    Ok(octets)
 }
 
 /// The octets that a body reference means. A small part of a large blob is

@@ -8,10 +8,11 @@
 
 use super::disk::{self, Directory, Reserve};
 use bytes::Bytes;
+use memmap2::MmapMut;
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl MailData {
     pub fn read(self) -> io::Result<Bytes> {
         match self {
             MailData::Memory(data) => Ok(data),
-            MailData::File(spill) => spill.read().map(Bytes::from),
+            MailData::File(spill) => spill.read(),
         }
     }
 }
@@ -119,16 +120,26 @@ impl Spill {
         Ok(())
     }
 
-    /// All of it, in a buffer of exactly its size.
-    fn read(mut self) -> io::Result<Vec<u8>> {
-        let mut data = Vec::with_capacity(self.octets);
-        self.file.rewind()?;
-        self.file.read_to_end(&mut data)?;
-        if data.len() != self.octets {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(data)
+    fn read(self) -> io::Result<Bytes> {
+        filled(self.octets, |buffer| self.file.read_exact_at(buffer, 0))
     }
+}
+
+/// Octets from which on a buffer is given back to the system when it is over.
+const LARGE: usize = 1 << 20;
+
+/// A buffer of exactly so many octets, filled by `read`. No allocator keeps a
+/// large one when it is over: after a burst of large mail they kept hundreds of
+/// megabytes.
+pub(super) fn filled(octets: usize, read: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Bytes> {
+    if octets < LARGE {
+        let mut buffer = vec![0; octets];
+        read(&mut buffer)?;
+        return Ok(Bytes::from(buffer));
+    }
+    let mut buffer = MmapMut::map_anon(octets)?;
+    read(&mut buffer)?;
+    Ok(Bytes::from_owner(buffer))
 }
 
 #[cfg(test)]
@@ -153,11 +164,15 @@ mod tests {
             spill.file = file.unwrap_or(spill.file);
             assert_eq!(files_in(&path), 0);
             spill.append(b"a").unwrap();
-            spill.append(&[b'b'; 100_000]).unwrap();
-            let data = MailData::File(spill);
-            assert_eq!(data.octets(), 100_001);
-            let data = data.read().unwrap();
-            assert!(data.len() == 100_001 && data.starts_with(b"ab") && data.ends_with(b"bb"));
+            for octets in [100_000, LARGE - 100_002, 1] {
+                spill.append(&vec![b'b'; octets]).unwrap();
+                let copy =
+                    Spill { file: spill.file.try_clone().unwrap(), directory: directory.clone(), ..spill };
+                let (octets, data) = (copy.octets, MailData::File(copy));
+                assert_eq!(data.octets(), octets);
+                let data = data.read().unwrap();
+                assert!(data.len() == octets && data.starts_with(b"ab") && data.ends_with(b"bb"));
+            }
         }
     }
 

@@ -38,6 +38,12 @@ impl Kept {
         self.0.lock().unwrap().iter().map(|(_, data)| data.clone()).collect()
     }
 
+    /// The forward-paths of the last message.
+    pub fn recipients(&self) -> Vec<String> {
+        let kept = self.0.lock().unwrap();
+        kept.last().unwrap().0.recipients.iter().map(|one| one.forward_path.clone()).collect()
+    }
+
     /// The client that handed in the last message.
     pub fn client(&self) -> Client {
         self.0.lock().unwrap().last().unwrap().0.client.clone()

@@ -158,6 +158,9 @@ fn check_limits(section: &Section<'_>, limits: &Limits) {
             "connections are counted by the minute; write a rate such as \"300/m\"",
         );
     }
+    if limits.data_rate == 0 {
+        section.complain("data_rate", "a client that falls silent would never be cut; write a number from 1");
+    }
     // They are all remembered, for thousands of addresses.
     if limits.failed_login_rate.count > 100 {
         section.complain("failed_login_rate", "too many to be remembered; write at most \"100/10m\"");

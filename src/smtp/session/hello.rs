@@ -15,8 +15,7 @@ impl Session {
         if self.speaks_lmtp() {
             return self.wrong_protocol("this is LMTP; send LHLO", out);
         }
-        self.introduce(name);
-        Reply::plain(250, self.hello()).write(out);
+        self.introduce(name, Reply::plain(250, self.hello()), out);
     }
 
     pub(super) fn ehlo(&mut self, name: &str, policy: &dyn Policy, out: &mut Vec<u8>) {
@@ -39,8 +38,7 @@ impl Session {
 
     fn extended_hello(&mut self, name: &str, policy: &dyn Policy, out: &mut Vec<u8>) {
         self.group_end = Some(GroupEnd::Reply(out.len()));
-        self.introduce(name);
-        Reply::plain(250, self.extensions(policy)).write(out);
+        self.introduce(name, Reply::plain(250, self.extensions(policy)), out);
     }
 
     /// The lines of the reply, in the order of the specification.
@@ -65,10 +63,13 @@ impl Session {
         lines
     }
 
-    fn introduce(&mut self, name: &str) {
+    /// Once is a must; again does nothing but end a transaction, as RSET does.
+    fn introduce(&mut self, name: &str, reply: Reply<String>, out: &mut Vec<u8>) {
+        let is_first = matches!(self.state, State::New);
         self.transaction = Transaction::default();
         self.state = State::Ready;
         name.clone_into(&mut self.client.helo);
+        if is_first { reply.write(out) } else { self.junk(reply, out) }
     }
 
     fn hello(&self) -> String {

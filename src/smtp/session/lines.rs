@@ -83,7 +83,7 @@ impl Session {
             Some(line) => self.execute(line, policy, out),
             None if self.terms.bare_newline == BareNewline::Lf => self.execute(line, policy, out),
             None => {
-                self.hear_line(line);
+                self.hear_line(line, policy);
                 self.end(Reply::new(500, (5, 2), "bare LF in a command; lines end in CRLF"), out);
                 Demand::Read
             }
@@ -103,7 +103,7 @@ impl Session {
     }
 
     fn execute(&mut self, line: &[u8], policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
-        self.hear_line(line);
+        self.hear_line(line, policy);
         if let State::Authenticating(exchange) = &mut self.state {
             let step = exchange.answer(line);
             return self.go_on(step, out);
@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// Notes a line as the log may show it.
-    fn hear_line(&mut self, line: &[u8]) {
+    fn hear_line(&mut self, line: &[u8], policy: &dyn Policy) {
         let shown = auth_shown(line);
         let is_answer = matches!(self.state, State::Authenticating(_));
         let is_blind = || matches!(parse(line), Err(Wrong::Unknown | Wrong::Characters));
@@ -132,7 +132,24 @@ impl Session {
             return self.hear(HIDDEN);
         }
         self.is_wary = is_answer || shown.is_some();
+        self.note_secrets(line, policy);
         self.hear(shown.as_deref().unwrap_or(line));
+    }
+
+    /// Remembers the words of a line that hold credentials nobody sees at a glance:
+    /// also where they are out of place, or the line is not understood.
+    fn note_secrets(&mut self, line: &[u8], policy: &dyn Policy) {
+        let line = String::from_utf8_lossy(line);
+        for word in line.split([' ', '\t', '<', '>']).filter(|word| !word.is_empty()) {
+            let behind = |mark| word.split_once(mark).map_or("", |(_, rest)| rest);
+            // A path without brackets or behind a source route; the value of ORCPT.
+            let (path, original) = (behind(':'), behind(';'));
+            let found = [(word, policy.is_secret(word)), (path, policy.is_secret(path))];
+            let is_original_secret = !original.is_empty() && policy.is_secret(&from_xtext(original));
+            let found = found.into_iter().chain([(original, is_original_secret)]);
+            let secret = found.filter(|(text, is_secret)| *is_secret && !text.is_empty());
+            self.secrets.extend(secret.map(|(text, _)| text.to_owned()));
+        }
     }
 
     pub(super) fn hear(&mut self, line: &[u8]) {
@@ -149,6 +166,21 @@ fn without_prompt(text: &str) -> Option<String> {
     let asked = prompt.trim_end();
     let end = prompt.strip_prefix(asked)?;
     (!asked.is_empty()).then(|| format!("{before}***{end}"))
+}
+
+/// Text as it was before RFC 3461 section 4 wrote some characters as `+3D`.
+fn from_xtext(text: &str) -> String {
+    let mut pieces = text.split('+');
+    let mut octets = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2).unwrap_or(("", piece));
+        match u8::from_str_radix(digits, 16) {
+            Ok(octet) => octets.push(octet),
+            Err(_) => octets.extend_from_slice(digits.as_bytes()),
+        }
+        octets.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// What may be seen of a line that is AUTH, or was meant to be.

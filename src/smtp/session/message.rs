@@ -41,13 +41,13 @@ impl Session {
     }
 
     fn faulty(&mut self, fault: Fault, out: &mut Vec<u8>) {
-        let (code, status, text) = match fault {
-            Fault::TooLarge => (552, (3, 4), "message too large"),
-            Fault::HeaderTooLarge => (552, (3, 4), "header section too large"),
-            Fault::NoMemory => (452, (3, 1), "no memory for the message now, try again"),
-            Fault::BareNewline => (554, (6, 0), "bare CR, bare LF or NUL in the message"),
+        let reply = match fault {
+            Fault::TooLarge => Reply::new(552, (3, 4), "message too large"),
+            Fault::HeaderTooLarge => Reply::new(552, (3, 4), "header section too large"),
+            Fault::NoMemory => no_memory(),
+            Fault::BareNewline => Reply::new(554, (6, 0), "bare CR, bare LF or NUL in the message"),
         };
-        self.answer(Reply::new(code, status, text), out);
+        self.answer(reply, out);
         if fault == Fault::BareNewline {
             self.close();
         }
@@ -74,4 +74,9 @@ impl Session {
         }
         self.reply(reply, out);
     }
+}
+
+/// The refusal of a message that no memory is left for.
+pub(super) fn no_memory() -> Reply<&'static str> {
+    Reply::new(452, (3, 1), "no memory for the message now, try again")
 }

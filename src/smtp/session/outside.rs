@@ -16,9 +16,9 @@ pub trait Policy {
     fn sender(&self, client: &Client, reverse_path: &str) -> Result<(), Refusal>;
     /// Where a forward-path (without brackets) leads.
     fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal>;
-    /// Whether a forward-path holds credentials that nobody sees at a glance: no
-    /// log is to show it.
-    fn is_secret(&self, _forward_path: &str) -> bool {
+    /// Whether a word of a command, be it a forward-path or not, holds credentials
+    /// that nobody sees at a glance: no log is to show it.
+    fn is_secret(&self, _word: &str) -> bool {
         false
     }
     /// Which ways to log in this client has now.

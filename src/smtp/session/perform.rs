@@ -4,6 +4,7 @@
 //! log readers depend on them. Replies to what the client does wrong are counted
 //! here; those that report our own trouble (4yz) are not held against it.
 
+use super::message::no_memory;
 use super::{Demand, GroupEnd, Policy, Session, State, Transaction};
 use crate::envelope::Recipient;
 use crate::smtp::command::{Command, Encoding, Mail};
@@ -46,6 +47,8 @@ impl Session {
             // What follows BDAT is mail data, not commands.
             Command::Bdat => self.end(Reply::new(502, (5, 1), "CHUNKING is not offered"), out),
             Command::Http => self.end(Reply::new(554, (5, 1), "this is SMTP, not HTTP"), out),
+            // Whom it speaks for must not have the rights of its own address.
+            Command::Proxy => self.end(Reply::new(554, (5, 1), "no PROXY header is taken from here"), out),
         }
         Demand::Read
     }
@@ -96,8 +99,8 @@ impl Session {
         if !matches!(self.state, State::Mail) {
             return self.reply(Reply::new(503, (5, 1), "send MAIL first"), out);
         }
-        if policy.is_secret(path) {
-            self.secrets.push(path.to_owned());
+        if self.transaction.is_overloaded {
+            return self.reply(no_memory(), out);
         }
         if !path.is_ascii() && self.transaction.encoding == Encoding::Ascii {
             return self.reply(Reply::new(553, (6, 7), "an address beyond ASCII needs SMTPUTF8"), out);
@@ -114,6 +117,8 @@ impl Session {
         match policy.recipient(&self.client, path) {
             Ok(target) => {
                 let recipient = Recipient { forward_path: path.to_owned(), target };
+                // A target holds what the path says once more.
+                self.transaction.octets += size_of::<Recipient>() + 2 * path.len();
                 self.transaction.recipients.push(recipient);
                 Reply::new(250, (1, 5), format_args!("recipient <{path}> OK")).write(out);
             }
@@ -122,6 +127,9 @@ impl Session {
     }
 
     fn data(&mut self, out: &mut Vec<u8>) {
+        if self.transaction.is_overloaded {
+            return self.refuse_data(no_memory(), out);
+        }
         if !matches!(self.state, State::Mail) || self.transaction.recipients.is_empty() {
             return self.refuse_data(Reply::new(503, (5, 1), "no valid recipients"), out);
         }
@@ -146,7 +154,7 @@ impl Session {
         }
     }
 
-    fn junk<T: Display>(&mut self, reply: Reply<T>, out: &mut Vec<u8>) {
+    pub(super) fn junk<T: Display>(&mut self, reply: Reply<T>, out: &mut Vec<u8>) {
         if self.patience.is_lost_by_junk(&self.terms.limits) {
             return self.end(Reply::new(421, (7, 0), "too many commands without mail"), out);
         }

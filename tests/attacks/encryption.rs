@@ -1,0 +1,42 @@
+//! Section 2.3, what concerns TLS and is not in `wire.rs`.
+
+use crate::authority::Authority;
+use crate::front::{Front, within};
+use postgate::smtp::{Options, TlsUse};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// rustls does not renegotiate, neither as a client; `openssl` does when it is told `R`.
+#[tokio::test]
+async fn a_renegotiation_is_refused_and_stores_nothing() {
+    let mut options = Options {
+        tls: TlsUse::Implicit,
+        certificates: Some(Authority::new().certificates()),
+        ..Options::default()
+    };
+    // The client waits for what it is not given.
+    options.timeouts.idle = Duration::from_secs(2);
+    let front = Front::start(options).await;
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-tls1_2", "-crlf", "-connect", &front.address.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut client) = command.spawn() else {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    };
+    let output = tokio::task::spawn_blocking(move || {
+        let mut input = client.stdin.take().unwrap();
+        input.write_all(b"R\n").unwrap();
+        // The input stays open until the connection has ended.
+        let output = client.wait_with_output().unwrap();
+        drop(input);
+        output
+    });
+    let output = within(output).await.unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(text.contains("RENEGOTIATING") && text.contains("no renegotiation"), "{text}");
+    assert_eq!(front.count(), 0);
+    front.stop().await;
+}
