@@ -485,6 +485,16 @@ async fn a_lost_segment_header_or_file_costs_no_other_post() {
     close(spool);
 }
 
+#[tokio::test]
+async fn a_disk_without_room_refuses_from_the_first_post_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let reserve = Reserve { octets: u64::MAX, percent: 0 };
+    let disk = Arc::new(SimDisk::new(Sync::Honest));
+    let spool = Embedded::open_on(disk, Options { reserve, ..small(directory.path()) }).unwrap();
+    assert_eq!(*spool.health().borrow(), Health::Full);
+    close(spool);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_posts_settles_others_and_recovers() {
     let directory = tempfile::tempdir().unwrap();

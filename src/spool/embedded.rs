@@ -151,6 +151,8 @@ impl Embedded {
         appender.start(tail.unused, newest).map_err(OpenError::Spool)?;
         let writer = Writer::new(Arc::clone(&shared), waiting, appender, newest);
         let keeper = Keeper::new(Arc::clone(&shared), jobs.clone());
+        // Before the first mail, and before the keeper has read the older segments.
+        keeper.watch_room();
         let (stop_keeper, stop) = channel();
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let writer = thread("spool-writer").spawn(move || writer.run()).map_err(refused)?;

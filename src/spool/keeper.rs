@@ -43,11 +43,14 @@ impl Keeper {
     pub fn run(mut self, older: &[(Segment, Extent)], stop: &Receiver<()>) {
         super::replay::replay(&self.shared, older);
         self.shared.recovered.send_replace(true);
+        let mut has_failed = false;
         loop {
             self.watch_room();
-            if let Err(error) = self.provide().and_then(|()| self.give_up_segments()) {
-                tracing::warn!(%error, "the spool's housekeeping failed; it will be tried again");
+            let kept = self.provide().and_then(|()| self.give_up_segments());
+            if let (Err(error), false) = (&kept, has_failed) {
+                tracing::warn!(%error, "the spool's housekeeping failed; it is tried again and again");
             }
+            has_failed = kept.is_err();
             if self.shared.index().broken {
                 // The writer fills the catalog, and may have nothing to wake up for.
                 self.hand_over(Job::Ride);
@@ -63,7 +66,7 @@ impl Keeper {
     }
 
     /// Opens or closes the door by the room that is left.
-    fn watch_room(&self) {
+    pub fn watch_room(&self) {
         let Ok(room) = self.shared.disk.room() else { return };
         let is_failed = matches!(*self.shared.health.borrow(), Health::Failed(_));
         if room.is_within(&self.shared.options.reserve) {
