@@ -210,6 +210,11 @@ fn a_changed_configuration_is_in_force_without_a_restart_and_a_bad_one_changes_n
     gateway.signal("-HUP");
     says(&stderr, "postgate.toml: cannot be read");
     assert_eq!(says_of("new"), "235\n");
+    // Nor is one that is there, but not written yet.
+    fs::write(&config, "").unwrap();
+    gateway.signal("-HUP");
+    says(&stderr, "postgate.toml: is empty");
+    assert_eq!(says_of("new"), "235\n");
 }
 
 #[test]

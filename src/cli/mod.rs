@@ -131,6 +131,10 @@ impl ConfigFile {
         crate::config::load(self.path())
     }
 
+    fn reload(&self) -> Result<Config, Complaints> {
+        crate::config::reload(self.path())
+    }
+
     /// The file that is there now, whichever others come or go.
     fn settled(self) -> ConfigFile {
         ConfigFile { config: crate::config::place(self.path()) }

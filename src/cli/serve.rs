@@ -86,7 +86,7 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
 /// Reads the configuration again and puts it in force, if it is good.
 async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
     let file = file.clone();
-    let wrong = match tokio::task::spawn_blocking(move || file.load()).await {
+    let wrong = match tokio::task::spawn_blocking(move || file.reload()).await {
         Ok(Ok(config)) => match gateway.reload(config).await {
             Ok(later) => return reloaded(&later),
             Err(error) => error.to_string(),

@@ -53,6 +53,16 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
     }
 }
 
+/// The same for a gateway that runs: there a file without a single octet is one
+/// that is just being written, and not a wish for the defaults.
+pub fn reload(path: Option<&Path>) -> Result<Config, Complaints> {
+    let read = place(path);
+    match read.filter(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)) {
+        Some(empty) => Err(Complaints::about_file(&empty.display().to_string(), "is empty; write it first")),
+        None => load(path),
+    }
+}
+
 /// The file that [`load`] would read.
 pub fn place(path: Option<&Path>) -> Option<PathBuf> {
     let named = path.map(Path::to_owned).or_else(|| std::env::var_os("POSTGATE_CONFIG").map(PathBuf::from));

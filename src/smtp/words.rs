@@ -53,7 +53,10 @@ impl FromStr for Address {
         let wanted = "write an address and a port such as \"127.0.0.1:2525\" or \"[::1]:2525\", \
                       \"unix:/run/postgate/smtp.sock\" or \"systemd:smtp\"";
         match text.split_once(':') {
-            Some(("unix", path)) if path.starts_with('/') => Ok(Address::Unix(PathBuf::from(path))),
+            Some(("unix", path)) if !path.starts_with('/') => Err(format!(
+                "{text:?} has no absolute path; write one such as \"unix:/run/postgate/smtp.sock\""
+            )),
+            Some(("unix", path)) => Ok(Address::Unix(PathBuf::from(path))),
             Some(("systemd", name)) if !name.is_empty() => Ok(Address::Systemd(name.to_owned())),
             _ => {
                 let address = text.parse().map(Address::Tcp);
