@@ -8,7 +8,8 @@
 
 use super::body::{self, Body};
 use super::control::Controls;
-use super::json::{self, Content, Document, EnvelopeForm};
+use super::json::{Content, Document, EnvelopeForm};
+use super::json_octets;
 use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::Plan;
@@ -163,8 +164,9 @@ impl<'a> Renderer<'a> {
         };
         // With the message and what is decoded of it no more than four times its size.
         let fourfold = (3 * self.raw.len() + SMALL).saturating_sub(content.held());
+        let likely = self.raw.len() + self.raw.len() / 2 + 1024;
         let left = self.limits.composed_octets.saturating_sub(self.composed);
-        let octets = json::write(&document, fourfold.min(left));
+        let octets = json_octets::write(&document, likely, fourfold.min(left));
         self.content = Some(content);
         let Some(octets) = octets else {
             if left < fourfold {
