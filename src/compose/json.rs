@@ -12,8 +12,8 @@ use super::{control, decode, reply, value, when};
 use data_encoding::BASE64;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, HeaderValue};
+use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -233,7 +233,7 @@ fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
         }
     }
     for attachment in &mut attachments {
-        attachment.sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(&attachment.content));
+        attachment.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &attachment.content).as_ref());
     }
     (text, html, attachments)
 }
