@@ -7,24 +7,37 @@
 //! that may be large does it so, because `serde_json` looks at strings octet by
 //! octet. Those octets must be UTF-8.
 
+use bytes::Bytes;
+use memmap2::MmapMut;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 use std::io;
 
-/// Documents for which so much room is set aside are large.
+/// Documents that are likely to be as long as this are large.
 const LARGE: usize = 1 << 20;
 
 /// `document` as JSON, likely as long as `likely`; `None` when it would take more
-/// than `limit` octets. A large one gets all its room at once, of which the system
-/// provides what is written to: a buffer that grows would be there twice.
-pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<Vec<u8>> {
-    let room = if likely < LARGE { likely.min(limit) } else { limit };
-    let mut out = Bounded { octets: Vec::with_capacity(room), limit };
-    document.serialize(&mut serde_json::Serializer::with_formatter(&mut out, PageSafe)).ok()?;
-    if room >= LARGE {
-        out.octets.shrink_to_fit();
+/// than `limit` octets. A large one gets all its room at once, mapped: the system
+/// provides what is written to, in large pages where it has them, and takes it
+/// back when it is over. A buffer that grows would be there twice.
+pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<Bytes> {
+    if likely < LARGE || limit < LARGE {
+        let mut out = Bounded { octets: Vec::with_capacity(likely.min(limit)), limit };
+        serialize(document, &mut out)?;
+        return Some(out.octets.into());
     }
-    Some(out.octets)
+    let mut map = MmapMut::map_anon(limit).ok()?;
+    #[cfg(target_os = "linux")]
+    // Only faster: in pages of 4 KiB a quarter of the time goes into providing them.
+    let _ = map.advise(memmap2::Advice::HugePage);
+    let mut out = Fixed { room: &mut map, length: 0 };
+    serialize(document, &mut out)?;
+    let length = out.length;
+    Some(Bytes::from_owner(map).slice(..length))
+}
+
+fn serialize(document: &impl Serialize, out: &mut impl io::Write) -> Option<()> {
+    document.serialize(&mut serde_json::Serializer::with_formatter(out, PageSafe)).ok()
 }
 
 struct Bounded {
@@ -42,6 +55,31 @@ impl io::Write for Bounded {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.octets.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The same in room of a fixed size. Not the standard library's writer of slices,
+/// which takes three times as long for what is short.
+struct Fixed<'a> {
+    room: &'a mut [u8],
+    length: usize,
+}
+
+impl io::Write for Fixed<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.write_all(octets).map(|()| octets.len())
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        let end = self.length + octets.len();
+        let room = self.room.get_mut(self.length..end).ok_or(io::ErrorKind::FileTooLarge)?;
+        room.copy_from_slice(octets);
+        self.length = end;
         Ok(())
     }
 
@@ -163,7 +201,7 @@ mod tests {
                 serializer.serialize_bytes(self.0.as_bytes())
             }
         }
-        let shown = |octets: Option<Vec<u8>>| String::from_utf8(octets.unwrap()).unwrap();
+        let shown = |octets: Option<Bytes>| String::from_utf8(octets.unwrap().to_vec()).unwrap();
         [shown(write(&text, 0, usize::MAX)), shown(write(&Octets(text), 0, usize::MAX))]
     }
 

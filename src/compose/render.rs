@@ -130,7 +130,7 @@ impl<'a> Renderer<'a> {
             body::body(self.parts.as_deref().unwrap_or_default(), wanted);
         let body = match octets {
             Cow::Borrowed(piece) => self.piece(piece)?,
-            Cow::Owned(octets) => self.store(octets)?,
+            Cow::Owned(octets) => self.store(octets.into())?,
         };
         if is_repaired {
             self.remark("cuts of overlong lines undone".to_owned());
@@ -207,14 +207,14 @@ impl<'a> Renderer<'a> {
         Ok(Blob { number: 0, start, length })
     }
 
-    fn store(&mut self, octets: Vec<u8>) -> Result<Blob, Refusal> {
+    fn store(&mut self, octets: Bytes) -> Result<Blob, Refusal> {
         self.composed += octets.len();
         if self.composed > self.limits.composed_octets {
             return Err(too_large());
         }
         let number = u16::try_from(self.blobs.len()).map_err(|_| too_large())?;
         let length = u32::try_from(octets.len()).map_err(|_| too_large())?;
-        self.blobs.push(Bytes::from(octets));
+        self.blobs.push(octets);
         Ok(Blob { number, start: 0, length })
     }
 }
