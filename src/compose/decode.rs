@@ -5,11 +5,12 @@
 //! caller is told where that matters. What needs no change is borrowed, so that
 //! it can be found again within the message.
 
-use super::mail::without_end;
+use super::mail::{lines, without_end};
 use super::mime::{Encoding, Part};
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode_char;
+use memchr::memchr;
 use std::borrow::Cow;
 
 /// The content of a part with its transfer encoding undone; `None` when it says
@@ -53,13 +54,13 @@ fn to_utf8(octets: &[u8], label: &str) -> Option<String> {
 /// before line ends (RFC 2045 section 6.7).
 fn quoted_printable(octets: &[u8]) -> Cow<'_, [u8]> {
     let mut plain = Vec::with_capacity(octets.len());
-    for line in octets.split_inclusive(|byte| *byte == b'\n') {
+    for line in lines(octets) {
         let text = without_end(line);
         let mut rest = text.trim_ascii_end();
         let end = line.get(text.len()..).unwrap_or_default();
         let is_soft = rest.ends_with(b"=");
         rest = rest.strip_suffix(b"=").unwrap_or(rest);
-        while let Some(at) = rest.iter().position(|byte| *byte == b'=') {
+        while let Some(at) = memchr(b'=', rest) {
             let (before, from) = rest.split_at_checked(at).unwrap_or((rest, b""));
             plain.extend_from_slice(before);
             let octet = match from {
@@ -83,7 +84,7 @@ fn unflow(octets: Cow<'_, [u8]>, delete_space: bool) -> Cow<'_, [u8]> {
     let mut joined = Vec::with_capacity(octets.len());
     // How deep the line before is quoted, if it goes on, and its line end.
     let mut before: Option<(usize, &[u8])> = None;
-    for line in octets.split_inclusive(|byte| *byte == b'\n') {
+    for line in lines(&octets) {
         let text = without_end(line);
         let end = line.get(text.len()..).unwrap_or_default();
         let depth = text.iter().take_while(|byte| **byte == b'>').count();

@@ -2,10 +2,9 @@
 //!
 //! What is the same for all recipients is read once ([`Content`]); a document
 //! adds the envelope as one recipient saw it. Every key is always there, in this
-//! order. Controls are left out of `headers`. Beyond what JSON needs, `<`, `>`,
-//! `&`, U+2028 and U+2029 are escaped, so that a document pasted into a page or
-//! a script cannot end it. The mail's own file names stand here as they came:
-//! a receiver must not use them as paths.
+//! order. Controls are left out of `headers`. The mail's own file names stand
+//! here as they came: a receiver must not use them as paths. How a document is
+//! written is `json_octets`' business.
 
 use super::mail::{HeaderField, first};
 use super::mime::{self, Part};
@@ -13,15 +12,10 @@ use super::{control, decode, reply, value, when};
 use data_encoding::BASE64;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, HeaderValue};
+use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
-use serde_json::ser::{CompactFormatter, Formatter};
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::io;
 use std::rc::Rc;
-
-/// Documents that are likely to be as long as this are measured before they are written.
-const LARGE: usize = 1 << 20;
 
 /// One recipient's document.
 #[derive(Serialize)]
@@ -79,8 +73,8 @@ pub struct Content<'a> {
     in_reply_to: Vec<String>,
     references: Vec<String>,
     headers: Vec<(&'a str, String)>,
-    text: Option<Rc<Cow<'a, str>>>,
-    html: Option<Cow<'a, str>>,
+    text: Option<Rc<Text<'a>>>,
+    html: Option<Text<'a>>,
     text_reply: Option<Reply<'a>>,
     attachments: Vec<Attachment<'a>>,
 }
@@ -91,15 +85,24 @@ struct Mailbox {
     address: Option<String>,
 }
 
+/// Text that may be large: serialized as octets, which are written faster.
+struct Text<'a>(Cow<'a, str>);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0.as_bytes())
+    }
+}
+
 /// The new text of a reply; mostly the beginning of the text, which may be large.
 enum Reply<'a> {
-    Beginning(Rc<Cow<'a, str>>, usize),
+    Beginning(Rc<Text<'a>>, usize),
     Other(String),
 }
 
 impl<'a> Reply<'a> {
-    fn of(text: &Rc<Cow<'a, str>>) -> Reply<'a> {
-        match reply::without_quotes(text) {
+    fn of(text: &Rc<Text<'a>>) -> Reply<'a> {
+        match reply::without_quotes(&text.0) {
             Cow::Borrowed(beginning) => Reply::Beginning(Rc::clone(text), beginning.len()),
             Cow::Owned(other) => Reply::Other(other),
         }
@@ -108,9 +111,9 @@ impl<'a> Reply<'a> {
 
 impl Serialize for Reply<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Reply::Beginning(text, length) => text.get(..*length).unwrap_or(text),
-            Reply::Other(other) => other,
+        serializer.serialize_bytes(match self {
+            Reply::Beginning(text, length) => text.0.as_bytes().get(..*length).unwrap_or_default(),
+            Reply::Other(other) => other.as_bytes(),
         })
     }
 }
@@ -138,7 +141,7 @@ impl<'a> Content<'a> {
     pub fn read(fields: &[HeaderField<'a>], parts: &[Part<'a>]) -> Content<'a> {
         let text_of = |name| first(fields, name).map(value::text);
         let (text, html, attachments) = contents(parts);
-        let text = text.map(Rc::new);
+        let text = text.map(|text| Rc::new(Text(text)));
         Content {
             message_id: text_of("Message-ID"),
             date: first(fields, "Date").and_then(date),
@@ -154,14 +157,14 @@ impl<'a> Content<'a> {
             headers: headers(fields),
             text_reply: text.as_ref().map(Reply::of),
             text,
-            html,
+            html: html.map(Text),
             attachments,
         }
     }
 
     /// Octets it holds besides the message it was read from.
     pub fn held(&self) -> usize {
-        let text = |text: &Cow<str>| if let Cow::Owned(text) = text { text.len() } else { 0 };
+        let text = |text: &Text| if let Cow::Owned(text) = &text.0 { text.len() } else { 0 };
         let octets = |octets: &Cow<[u8]>| if let Cow::Owned(octets) = octets { octets.len() } else { 0 };
         let reply = if let Some(Reply::Other(reply)) = &self.text_reply { reply.len() } else { 0 };
         self.text.as_deref().map_or(0, text)
@@ -230,7 +233,7 @@ fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
         }
     }
     for attachment in &mut attachments {
-        attachment.sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(&attachment.content));
+        attachment.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &attachment.content).as_ref());
     }
     (text, html, attachments)
 }
@@ -267,89 +270,5 @@ fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
         sha256: String::new(),
         content,
         url: None,
-    }
-}
-
-/// A document as octets; `None` when it would take more than `limit`. A large one
-/// is measured first: a buffer that grows would be there twice.
-pub fn write(document: &Document, limit: usize) -> Option<Vec<u8>> {
-    let likely = document.size + document.size / 2 + 1024;
-    let capacity = if likely < LARGE { likely } else { measure(document, limit)? };
-    let mut octets = Bounded { octets: Vec::with_capacity(capacity.min(limit)), limit };
-    serialize(document, &mut octets)?;
-    Some(octets.octets)
-}
-
-fn measure(document: &Document, limit: usize) -> Option<usize> {
-    let mut length = Length { octets: 0, limit };
-    serialize(document, &mut length)?;
-    Some(length.octets)
-}
-
-fn serialize(document: &Document, out: &mut impl io::Write) -> Option<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(out, PageSafe(CompactFormatter));
-    document.serialize(&mut serializer).ok()
-}
-
-/// Counts, up to a limit.
-struct Length {
-    octets: usize,
-    limit: usize,
-}
-
-impl io::Write for Length {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.octets += octets.len();
-        if self.octets > self.limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(octets.len()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Bounded {
-    octets: Vec<u8>,
-    limit: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        if self.octets.len() + octets.len() > self.limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.octets.extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Escapes what could end a script, a tag or a JavaScript string.
-struct PageSafe(CompactFormatter);
-
-impl Formatter for PageSafe {
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let is_risky = |char| matches!(char, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
-        // Most text holds no first octet of any of them, which is told much faster.
-        if !fragment.bytes().any(|octet| matches!(octet, b'<' | b'>' | b'&' | 0xe2)) {
-            return self.0.write_string_fragment(writer, fragment);
-        }
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_risky) {
-            let (safe, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
-            let mut chars = from.chars();
-            let risky = chars.next().map_or(0, u32::from);
-            self.0.write_string_fragment(writer, safe)?;
-            write!(writer, "\\u{risky:04x}")?;
-            rest = chars.as_str();
-        }
-        self.0.write_string_fragment(writer, rest)
     }
 }

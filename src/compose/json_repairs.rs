@@ -5,7 +5,7 @@
 //! therefore tried in a fixed order, the most specific first, and a result
 //! counts only if it parses. JSON that parses as it is, is never touched.
 
-use super::mail::{first_line, without_end};
+use super::mail::{first_line, lines, without_end};
 use serde::de::IgnoredAny;
 
 /// Octets of a line after which Postfix and Laminas cut.
@@ -22,10 +22,6 @@ pub fn repair(octets: &[u8]) -> Option<Vec<u8>> {
 
 fn is_json(octets: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(octets).is_ok()
-}
-
-fn lines(octets: &[u8]) -> impl Iterator<Item = &[u8]> {
-    octets.split_inclusive(|byte| *byte == b'\n')
 }
 
 /// sendmail: a cut line ends in `!` and the next begins with a blank.

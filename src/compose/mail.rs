@@ -7,6 +7,7 @@
 //! came, folds included.
 
 use super::Limits;
+use memchr::memchr;
 
 /// One header field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,18 @@ pub fn read<'a>(octets: &'a [u8], limits: &Limits) -> Section<'a> {
 
 /// The octets up to and with the first line end.
 pub fn first_line(octets: &[u8]) -> &[u8] {
-    let end = octets.iter().position(|byte| *byte == b'\n').map_or(octets.len(), |at| at + 1);
+    let end = memchr(b'\n', octets).map_or(octets.len(), |at| at + 1);
     octets.get(..end).unwrap_or_default()
+}
+
+/// All lines with their ends; the last one may have none.
+pub fn lines(octets: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = octets;
+    std::iter::from_fn(move || {
+        let (line, after) = rest.split_at_checked(first_line(rest).len())?;
+        rest = after;
+        (!line.is_empty()).then_some(line)
+    })
 }
 
 /// A line without its CRLF or LF.

@@ -15,6 +15,7 @@ mod decode;
 mod endpoint;
 mod forms;
 mod json;
+mod json_octets;
 mod json_repairs;
 pub(crate) mod mail;
 mod mime;

@@ -8,7 +8,8 @@
 
 use super::body::{self, Body};
 use super::control::Controls;
-use super::json::{self, Content, Document, EnvelopeForm};
+use super::json::{Content, Document, EnvelopeForm};
+use super::json_octets;
 use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::Plan;
@@ -129,7 +130,7 @@ impl<'a> Renderer<'a> {
             body::body(self.parts.as_deref().unwrap_or_default(), wanted);
         let body = match octets {
             Cow::Borrowed(piece) => self.piece(piece)?,
-            Cow::Owned(octets) => self.store(octets)?,
+            Cow::Owned(octets) => self.store(octets.into())?,
         };
         if is_repaired {
             self.remark("cuts of overlong lines undone".to_owned());
@@ -163,8 +164,9 @@ impl<'a> Renderer<'a> {
         };
         // With the message and what is decoded of it no more than four times its size.
         let fourfold = (3 * self.raw.len() + SMALL).saturating_sub(content.held());
+        let likely = self.raw.len() + self.raw.len() / 2 + 1024;
         let left = self.limits.composed_octets.saturating_sub(self.composed);
-        let octets = json::write(&document, fourfold.min(left));
+        let octets = json_octets::write(&document, likely, fourfold.min(left));
         self.content = Some(content);
         let Some(octets) = octets else {
             if left < fourfold {
@@ -205,14 +207,14 @@ impl<'a> Renderer<'a> {
         Ok(Blob { number: 0, start, length })
     }
 
-    fn store(&mut self, octets: Vec<u8>) -> Result<Blob, Refusal> {
+    fn store(&mut self, octets: Bytes) -> Result<Blob, Refusal> {
         self.composed += octets.len();
         if self.composed > self.limits.composed_octets {
             return Err(too_large());
         }
         let number = u16::try_from(self.blobs.len()).map_err(|_| too_large())?;
         let length = u32::try_from(octets.len()).map_err(|_| too_large())?;
-        self.blobs.push(Bytes::from(octets));
+        self.blobs.push(octets);
         Ok(Blob { number, start: 0, length })
     }
 }

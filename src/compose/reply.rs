@@ -5,13 +5,18 @@
 //! separators of mail programs that quote without marks. Text between quotes
 //! stays. When in doubt a line stays: losing words is worse than keeping some.
 
+use memchr::{memchr, memmem};
 use std::borrow::Cow;
+
+/// What mail programs write above the mail that is answered, in lower case.
+const ORIGINAL: [&str; 4] =
+    ["original message", "ursprüngliche nachricht", "message d'origine", "mensaje original"];
 
 /// The text without quoted earlier mail, its end trimmed; borrowed when it is the
 /// beginning of `text`.
 pub fn without_quotes(text: &str) -> Cow<'_, str> {
     let text = before_original(text);
-    if !text.starts_with('>') && !text.contains("\n>") {
+    if !text.starts_with('>') && memmem::find(text.as_bytes(), b"\n>").is_none() {
         return Cow::Borrowed(text.trim_end());
     }
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
@@ -35,27 +40,31 @@ pub fn without_quotes(text: &str) -> Cow<'_, str> {
 
 /// What stands before the separator of a mail program that quotes without marks.
 fn before_original(text: &str) -> &str {
-    let mut end = 0;
-    let mut lines = text.split_inclusive('\n').peekable();
-    while let Some(line) = lines.next() {
-        if begins_original(line.trim_end_matches(['\r', '\n']), lines.peek().copied()) {
+    let mut at = 0;
+    while let Some((line, following)) = text.get(at..).filter(|rest| !rest.is_empty()).map(split_line) {
+        if begins_original(line, following) {
             break;
         }
-        end += line.len();
+        at += line.len();
     }
-    text.get(..end).unwrap_or(text)
+    text.get(..at).unwrap_or(text)
+}
+
+/// The first line with its end, and what follows it.
+fn split_line(text: &str) -> (&str, &str) {
+    let end = memchr(b'\n', text.as_bytes()).map_or(text.len(), |feed| feed + 1);
+    text.split_at_checked(end).unwrap_or((text, ""))
 }
 
 /// `-----Original Message-----`, or Outlook's rule before a copied header.
-fn begins_original(line: &str, next: Option<&str>) -> bool {
-    let words = line.trim_matches(|char: char| matches!(char, '-' | ' ' | '\t'));
-    let is_ruled = line.trim_start().starts_with("--");
-    let is_original =
-        ["original message", "ursprüngliche nachricht", "message d'origine", "mensaje original"]
-            .contains(&words.to_lowercase().as_str());
-    let is_rule = line.len() >= 20 && line.trim().bytes().all(|byte| byte == b'_');
-    is_ruled && is_original
-        || is_rule && next.is_some_and(|next| next.starts_with("From:") || next.starts_with("Von:"))
+fn begins_original(line: &str, following: &str) -> bool {
+    let mark = line.trim();
+    if mark.starts_with("--") {
+        let words = mark.trim_matches(['-', ' ', '\t']).to_lowercase();
+        return ORIGINAL.contains(&words.as_str());
+    }
+    let is_rule = mark.len() >= 20 && mark.bytes().all(|octet| octet == b'_');
+    is_rule && (following.starts_with("From:") || following.starts_with("Von:"))
 }
 
 /// Removes `On Monday somebody wrote:` before a quote; wrapped, it has two lines.
@@ -98,6 +107,12 @@ mod tests {
             ("________________________________\nSigned", "________________________________\nSigned"),
             ("Note this:\nnothing quoted\n", "Note this:\nnothing quoted"),
             ("a\n\n-- \nname", "a\n\n-- \nname"),
+            ("Fine\n -- Ursprüngliche Nachricht --\r\nVon: x", "Fine"),
+            ("Fine\n--\nFrom: x", "Fine\n--\nFrom: x"),
+            (
+                "These are 20 blanks:\n                    \nFrom: x",
+                "These are 20 blanks:\n                    \nFrom: x",
+            ),
             ("> all\n> quoted", ""),
             ("", ""),
         ] {
