@@ -3,7 +3,7 @@
 use crate::authority::Authority;
 use crate::front::{Front, within};
 use postgate::smtp::{Options, TlsUse};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -26,16 +26,20 @@ async fn a_renegotiation_is_refused_and_stores_nothing() {
         return;
     };
     let output = tokio::task::spawn_blocking(move || {
-        let mut input = client.stdin.take().unwrap();
+        let (mut input, mut said) = (client.stdin.take().unwrap(), Vec::new());
+        let mut output = BufReader::new(client.stdout.take().unwrap());
+        // A greeting on its way would meet the renegotiation.
+        while !said.windows(4).any(|text| text == b"220 ") {
+            assert!(output.read_until(b'\n', &mut said).unwrap() > 0, "no greeting");
+        }
         input.write_all(b"R\n").unwrap();
         // The input stays open until the connection has ended.
-        let output = client.wait_with_output().unwrap();
+        let rest = client.wait_with_output().unwrap();
         drop(input);
-        output
+        output.read_to_end(&mut said).unwrap();
+        [said, rest.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
     });
-    let output = within(output).await.unwrap();
-    let text =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let text = within(output).await.unwrap();
     assert!(text.contains("RENEGOTIATING") && text.contains("no renegotiation"), "{text}");
     assert_eq!(front.count(), 0);
     front.stop().await;
