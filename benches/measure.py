@@ -230,6 +230,19 @@ def large(bench, found):
     return {"after large": max(settled)}
 
 
+def large_target(found):
+    """One of two must be met: a rate, or a share of what the disk does."""
+    what = "messages of 25 MiB from 4 connections: rate, or share of plain write and fdatasync"
+    needed = "≥ 200 MB/s or ≥ 0.7"
+    rates = [rate * LARGE_OCTETS / 1e6 for rate in found.rates[LARGE_ROWS[0]].values()]
+    shares = found.ratios(found.rates, *LARGE_ROWS)
+    if not shares:
+        return what, needed, "not measured", None
+    rate, share = median(rates), median(shares)
+    text = f"{rate:.0f} MB/s, {share:.2f} ({min(shares):.2f} to {max(shares):.2f})"
+    return what, needed, text, rate >= 200 or share >= 0.7
+
+
 def targets(found, backlog, door):
     """(what, needed, measured as text, whether it is met; None when not measured)"""
     gateway, whole = "accept, protocol log full", "end to end, protocol log full"
@@ -263,13 +276,9 @@ def targets(found, backlog, door):
     yield at_most("end to end, processor time a post, as measured", 120, "µs", median(raw) if raw else None)
     yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 120, "µs",
                   median(scaled) if scaled else None)
-    yield at_least("messages of 25 MiB from 4 connections / plain write and fdatasync", 0.7,
-                   found.ratios(found.rates, *LARGE_ROWS))
-    rates = [rate * LARGE_OCTETS / 1e6 for rate in found.rates[LARGE_ROWS[0]].values()]
+    yield large_target(found)
     yield at_most("their memory beyond that of an idle gateway, peak", 268, "MB", peak("large messages"))
     yield at_most("resident memory when they are in the spool", 60, "MB", backlog.get("after large"))
-    yield "the same in MB/s (or the ratio above)", "≥ 200", f"{median(rates):.0f}" if rates else "not measured", \
-        median(rates) >= 200 if rates else None
     yield at_least("accept on kept connections, TLS 1.3 with resumption / plain", 0.7,
                    found.ratios(found.rates, front.TLS_ROW, front.PLAIN_ROW))
     yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
