@@ -501,13 +501,7 @@ async fn a_full_disk_refuses_posts_settles_others_and_recovers() {
     let disk = SimDisk::new(Sync::Honest);
     let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
     let mut health = spool.health();
-    tokio::time::timeout(DEADLINE, async {
-        while !disk.names().iter().any(|name| name == "reserve") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .unwrap();
+    wait_for_reserve(&disk).await;
     for id in 1..=10 {
         spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
     }
@@ -528,6 +522,63 @@ async fn a_full_disk_refuses_posts_settles_others_and_recovers() {
     health.wait_for(|health| *health == Health::Open).await.unwrap();
     assert_eq!(spool.commit(message(6000, &["a"], b"x")).await, Ok(Committed::Kept));
     assert_eq!(contents(&spool).await.len() as u64, id + 1);
+    close(spool);
+}
+
+async fn wait_for_reserve(disk: &SimDisk) {
+    tokio::time::timeout(DEADLINE, async {
+        while !disk.names().iter().any(|name| name == "reserve") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("no reserve is made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_no_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { reserve: Reserve { octets: 1, percent: 0 }, ..small(directory.path()) };
+    let mut disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), options.clone()).unwrap();
+    for id in 1..=10 {
+        spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+    }
+    wait_for_reserve(&disk).await;
+    disk.fill(true);
+    close(spool);
+    let mut attempts = 0;
+    for start in 1..=10 {
+        let spool = Embedded::open_on(Arc::new(disk.clone()), options.clone()).unwrap();
+        assert_eq!(*spool.health().borrow(), Health::Full, "start {start}");
+        assert_eq!(spool.commit(message(100 + start, &["a"], b"x")).await, Err(SpoolError::Full));
+        spool.recovered().await;
+        let claims = claim_all(&spool, "a").await;
+        assert_eq!(claims.len() as u64, 11 - start, "start {start}: a delivered post is back, or one lost");
+        let last = claims.iter().find(|claim| claim.post.id.message == MessageId(10)).unwrap().clone();
+        assert!(last.attempt > attempts, "start {start}: attempt {} was made before", last.attempt);
+        attempts = last.attempt;
+        let first = claims.into_iter().find(|claim| claim.post.id.message == MessageId(start)).unwrap();
+        assert_eq!(spool.body(&first).await.unwrap(), body(start, 3000));
+        settle_all(&spool, vec![first], &Settlement::Delivered).await;
+        if start % 4 < 2 && start < 10 {
+            settle_all(&spool, vec![last], &again(Duration::ZERO)).await;
+        }
+        if start % 4 == 1 {
+            disk = disk.after_kill();
+        } else {
+            close(spool);
+        }
+    }
+    let spool = Embedded::open_on(Arc::new(disk.clone()), options.clone()).unwrap();
+    assert!(contents(&spool).await.is_empty());
+    disk.fill(false);
+    spool.health().wait_for(|health| *health == Health::Open).await.unwrap();
+    assert_eq!(spool.commit(message(200, &["a"], b"x")).await, Ok(Committed::Kept));
+    wait_for_reserve(&disk).await;
+    close(spool);
+    let spool = Embedded::open_on(Arc::new(disk), options.clone()).unwrap();
+    assert_eq!(contents(&spool).await.keys().copied().collect::<Vec<_>>(), [200]);
     close(spool);
 }
 

@@ -6,9 +6,12 @@
 //! one lost.
 
 use super::disk::DiskFile;
+use super::group::Group;
+use super::record::Record;
+use super::replay::Left;
 use super::segment::{FIRST, Header, Segment};
 use super::shared::Shared;
-use super::{SpoolError, log::name_of};
+use super::{Health, SpoolError, log::name_of};
 use crate::post::MessageId;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -93,6 +96,7 @@ impl Appender {
         if let Err(error) = file.write(parts, end).and_then(|()| file.sync()) {
             // What is refused now must not come back with the next start: a
             // successor says where this segment ends, or else the file itself.
+            self.seal();
             if self.rotate(0, newest).or_else(|_| self.use_reserve(newest)).is_err() {
                 // Nothing is left to try when this fails as well.
                 let _ = file.truncate(end);
@@ -111,45 +115,100 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes the first segment of this process, so that a disk that cannot be
-    /// written is known at once: the `unused` one of the process before, or a
-    /// new one, or, on a full disk, the room that is kept for it.
-    pub fn start(&mut self, unused: Option<Segment>, newest: MessageId) -> Result<(), SpoolError> {
-        if let Some(Segment { name, file, .. }) = unused {
-            return self.begin(name, Kind::Written, Ok(file), newest).map_err(|error| refusal(&error));
+    /// Finds the first segment to write to, so that a disk that cannot be written
+    /// is known at once. On a full disk that is what an earlier process `left`,
+    /// or else the reserve; without either the process begins without a segment,
+    /// for the deliveries that make room again.
+    pub fn start(&mut self, left: Left, newest: MessageId) -> Result<(), SpoolError> {
+        match left {
+            Left::Unused(Segment { name, file, .. }) => {
+                return self.begin(name, Kind::Written, file, newest).map_err(|error| refusal(&error));
+            }
+            Left::Behind(segment) => {
+                let length = segment.file.length().map_err(|error| refusal(&error))?;
+                self.active = Some(Active { segment, length, end: self.sealed.1, kind: Kind::Written });
+            }
+            Left::Nothing => {}
         }
-        let made = self.rotate(0, newest);
-        made.or_else(|error| self.use_reserve(newest).map_err(|_| error))
+        let Err(error) = self.rotate(0, newest) else { return Ok(()) };
+        self.go_on(newest);
+        if self.active.is_some() || self.use_reserve(newest).is_ok() {
+            return Ok(());
+        }
+        if error != SpoolError::Full || self.sealed.0 == 0 {
+            return Err(error);
+        }
+        self.shared.be(Health::Full);
+        Ok(())
     }
 
-    /// Begins the next segment, with room for at least `needed` octets.
-    pub fn rotate(&mut self, needed: u64, newest: MessageId) -> Result<(), SpoolError> {
-        self.seal();
-        let length = FIRST + needed;
-        let disk = Arc::clone(&self.shared.disk);
-        let name = name_of(self.sealed.0 + 1);
-        if needed >= BULK {
-            let made = disk.reserve(&name, length.max(self.shared.options.segment));
-            let file = made.and_then(|()| disk.open(&name));
-            return self.begin(name, Kind::Bulk, file, newest).map_err(|error| refusal(&error));
+    /// Goes on behind the records of an earlier process. Its epoch is durable
+    /// before the first attempt, or those of the next one would have its numbers.
+    fn go_on(&mut self, newest: MessageId) {
+        let Some((number, _)) = self.place() else { return };
+        let mut group = Group::new(self.shared.salt);
+        group.push_record(&Record::Opened { epoch: self.shared.epoch }, number);
+        if !self.has_room(group.octets()) {
+            self.seal();
+            return;
         }
-        let file = if self.spare.is_some_and(|spare| spare >= length) {
+        if let Err(error) = self.append(&mut group.parts(), newest) {
+            tracing::warn!(%error, "the last spool segment cannot be written to any more");
+        }
+    }
+
+    /// Begins the next segment, with room for at least `needed` octets. Without
+    /// that room the active one stays: nothing has said yet where it ends.
+    pub fn rotate(&mut self, needed: u64, newest: MessageId) -> Result<(), SpoolError> {
+        let name = name_of(self.number() + 1);
+        let kind = if needed >= BULK { Kind::Bulk } else { Kind::Written };
+        let begun = self.file(&name, kind, FIRST + needed).and_then(|file| {
+            self.seal();
+            self.begin(name, kind, file, newest)
+        });
+        begun.map_err(|error| refusal(&error))
+    }
+
+    /// The file of the next segment, of at least `length` octets.
+    fn file(&mut self, name: &str, kind: Kind, length: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let disk = Arc::clone(&self.shared.disk);
+        let segment = self.shared.options.segment;
+        if kind == Kind::Bulk {
+            return disk.reserve(name, length.max(segment)).and_then(|()| disk.open(name));
+        }
+        if self.spare.is_some_and(|spare| spare >= length) {
             self.spare = None;
-            disk.rename(SPARE, &name).and_then(|()| disk.sync_names()).and_then(|()| disk.open(&name))
+            disk.rename(SPARE, name).and_then(|()| disk.sync_names()).and_then(|()| disk.open(name))
         } else {
-            disk.create(&name, length.max(SMALL.min(self.shared.options.segment)))
-        };
-        self.begin(name, Kind::Written, file, newest).map_err(|error| refusal(&error))
+            disk.create(name, length.max(SMALL.min(segment)))
+        }
     }
 
     /// Begins the next segment in the room kept for a full disk.
     pub fn use_reserve(&mut self, newest: MessageId) -> Result<(), SpoolError> {
-        self.seal();
         let disk = Arc::clone(&self.shared.disk);
-        let name = name_of(self.sealed.0 + 1);
+        let name = name_of(self.number() + 1);
         let renamed = disk.rename(RESERVE, &name).and_then(|()| disk.sync_names());
-        let file = renamed.and_then(|()| disk.open(&name));
-        self.begin(name, Kind::Written, file, newest).map_err(|error| refusal(&error))
+        let begun = renamed.and_then(|()| disk.open(&name)).and_then(|file| {
+            self.seal();
+            self.begin(name, Kind::Written, file, newest)
+        });
+        begun.map_err(|error| refusal(&error))
+    }
+
+    /// Begins a segment with room for `octets` when the active one has none, if
+    /// need be in the reserve.
+    pub fn make_room(&mut self, octets: u64, newest: MessageId) -> Result<(), SpoolError> {
+        if self.has_room(octets) {
+            return Ok(());
+        }
+        self.rotate(octets, newest).or_else(|error| self.use_reserve(newest).map_err(|_| error))?;
+        if self.has_room(octets) { Ok(()) } else { Err(SpoolError::Full) }
+    }
+
+    /// Number of the active segment, or of the one before the next.
+    fn number(&self) -> u64 {
+        self.active.as_ref().map_or(self.sealed.0, |active| active.segment.header.number)
     }
 
     fn seal(&mut self) {
@@ -162,10 +221,9 @@ impl Appender {
         &mut self,
         name: String,
         kind: Kind,
-        file: io::Result<Arc<dyn DiskFile>>,
+        file: Arc<dyn DiskFile>,
         newest: MessageId,
     ) -> io::Result<()> {
-        let file = file?;
         let (number, previous_end) = (self.sealed.0 + 1, self.sealed.1);
         let Shared { epoch, salt, .. } = *self.shared;
         let header = Header { number, epoch, salt: Some(salt), previous_end, newest: newest.0 };

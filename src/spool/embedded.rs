@@ -144,11 +144,11 @@ impl Embedded {
         let tail = tail(&mut segments).map_err(refused)?;
         let older = keeper::extents(&segments, tail.sealed.1);
         let index = Index::new(Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory));
-        let shared = Arc::new(Shared::new(disk, options, tail.epoch, segments, index));
+        let shared = Arc::new(Shared::new(disk, options, (tail.epoch, tail.salt), segments, index));
         let (jobs, waiting) = channel();
         let newest = tail.newest;
         let mut appender = Appender::behind(Arc::clone(&shared), tail.sealed);
-        appender.start(tail.unused, newest).map_err(OpenError::Spool)?;
+        appender.start(tail.left, newest).map_err(OpenError::Spool)?;
         let writer = Writer::new(Arc::clone(&shared), waiting, appender, newest);
         let keeper = Keeper::new(Arc::clone(&shared), jobs.clone());
         // Before the first mail, and before the keeper has read the older segments.

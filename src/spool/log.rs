@@ -16,6 +16,7 @@ use super::shared::Shared;
 use super::{Committed, Health, Settlement, SpoolError};
 use crate::post::{Admission, MessageId, Post, PostId};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use tokio::sync::oneshot;
 
 /// Longest time that news of a delivered post waits for a group to ride with.
 const RIDE: Duration = Duration::from_millis(5);
+/// Pause before outcomes that could not be written are tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Jobs of one group.
 const GROUP_JOBS: usize = 1024;
 /// Octets after which a group is written before more is taken.
@@ -36,8 +39,10 @@ pub(super) struct Writer {
     newest: MessageId,
     /// Outcomes to be written with the next group, and whose they are.
     settled: Vec<(PostId, Outcome)>,
+    /// Whose outcomes are left of a group that could not be written.
+    unwritten: HashSet<PostId>,
     acks: Vec<SettleAck>,
-    riding_since: Option<Instant>,
+    rides_until: Option<Instant>,
     group: Group,
     filling: Filling,
     closing: Option<CloseAck>,
@@ -56,8 +61,9 @@ impl Writer {
             jobs,
             newest,
             settled: Vec::new(),
+            unwritten: HashSet::new(),
             acks: Vec::new(),
-            riding_since: None,
+            rides_until: None,
             closing: None,
             is_abandoned: false,
         }
@@ -83,20 +89,20 @@ impl Writer {
     /// Waits for something to write and stages all that waits; false when
     /// nobody can ask any more and nothing is left.
     fn collect(&mut self) -> bool {
-        let first = match self.riding_since {
+        let first = match self.rides_until {
             None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(since) => self.jobs.recv_timeout(RIDE.saturating_sub(since.elapsed())),
+            Some(until) => self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())),
         };
         let mut next = match first {
             Ok(job) => Some(job),
             Err(RecvTimeoutError::Timeout) => {
-                self.riding_since = None;
+                self.rides_until = None;
                 None
             }
             Err(RecvTimeoutError::Disconnected) => {
                 // One last group takes along what rides.
                 let is_over = std::mem::replace(&mut self.is_abandoned, true);
-                if is_over || self.riding_since.take().is_none() {
+                if is_over || self.rides_until.take().is_none() {
                     return false;
                 }
                 None
@@ -126,7 +132,7 @@ impl Writer {
         match job {
             Job::Commit { admission, ack } => self.stage_commit(admission, ack),
             Job::Settle { done, ack } => self.stage_settlements(done, ack),
-            Job::Ride => self.riding_since = self.riding_since.or_else(|| Some(Instant::now())),
+            Job::Ride => self.rides_until = self.rides_until.or_else(|| Some(Instant::now() + RIDE)),
             Job::Move { moved, ack } => self.stage_move(moved, ack),
             Job::Spare { length } => self.tail.take_spare(length),
             Job::Forget(ids) => {
@@ -186,7 +192,10 @@ impl Writer {
         let retain = self.shared.options.retain_failed;
         let mut index = self.shared.index();
         for (id, fence, settlement) in done {
-            let Some(held) = index.held(id, fence) else { continue };
+            // Whoever was told of a failure may say it again.
+            let Some(held) = index.held(id, fence).filter(|_| !self.unwritten.contains(&id)) else {
+                continue;
+            };
             let (tried, ended) = (held.tried, held.entry.state.ended);
             self.settled.push((id, Outcome::of(&settlement, tried, ended, self.shared.epoch, now, retain)));
         }
@@ -230,11 +239,11 @@ impl Writer {
 
     /// Writes, syncs and publishes what is staged, and the outcomes that ride.
     fn finish_group(&mut self) {
-        let is_due = self.riding_since.is_none() || !self.acks.is_empty() || self.closing.is_some();
+        let is_due = self.rides_until.is_none() || !self.acks.is_empty() || self.closing.is_some();
         if self.group.is_empty() && !is_due {
             return;
         }
-        self.riding_since = None;
+        self.rides_until = None;
         let riding = std::mem::take(&mut *self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner));
         self.settled.extend(riding.into_iter().map(|id| (id, Outcome::Ended)));
         let room = 4096 + self.settled.len() as u64 * 512;
@@ -246,22 +255,20 @@ impl Writer {
             self.answer_settled(Ok(()));
             return;
         }
-        if self.group.is_empty()
-            && !self.tail.has_room(room)
-            && let Err(error) =
-                self.tail.rotate(room, self.newest).or_else(|_| self.tail.use_reserve(self.newest))
-        {
-            self.announce(&error);
-        }
         let record = Record::Settled(std::mem::take(&mut self.settled));
-        let written = self.append(&record);
+        // A group that is staged here has its place and room already.
+        let written = self.tail.make_room(room, self.newest).and_then(|()| self.append(&record));
         let Record::Settled(settled) = record else { return };
         match &written {
-            Ok(()) => self.publish_settled(settled),
+            Ok(()) => {
+                self.unwritten.clear();
+                self.publish_settled(settled);
+            }
             Err(_) => {
+                self.unwritten = settled.iter().map(|(id, _)| *id).collect();
                 // The verdicts stand; they are written with the next group.
                 self.settled = settled;
-                self.riding_since = Some(Instant::now());
+                self.rides_until = Some(Instant::now() + PAUSE);
             }
         }
         self.conclude_group(written.clone());
@@ -334,7 +341,7 @@ impl Writer {
 
     fn write_closed(&mut self) -> Result<(), SpoolError> {
         if !self.settled.is_empty() {
-            self.riding_since = None;
+            self.rides_until = None;
             self.finish_group();
         }
         if !self.settled.is_empty() {

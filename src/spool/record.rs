@@ -44,6 +44,9 @@ pub(super) enum Record<'a> {
     Settled(Vec<(PostId, Outcome)>),
     /// The spool was closed in order: nothing was under way.
     Closed,
+    /// A process goes on in the segment of an earlier one; what follows was
+    /// written in this epoch.
+    Opened { epoch: u32 },
 }
 
 /// The posts of a message.
@@ -180,6 +183,7 @@ pub(super) fn encode(
         Record::Accepted(accepted) => (1, accepted.blob_octets()),
         Record::Settled(_) => (2, 0),
         Record::Closed => (3, 0),
+        Record::Opened { .. } => (4, 0),
     };
     let meta = out.len() - start - HEAD;
     let total = HEAD + meta + blobs;

@@ -7,7 +7,7 @@
 //! around them is used.
 
 use super::record::{Accepted, HEAD, Outcome, Record, State};
-use super::segment::{self, Extent, Gap, Scan, Segment, UNKNOWN_END};
+use super::segment::{self, Extent, Found, Gap, Scan, Segment, UNKNOWN_END};
 use super::shared::{NOTES, Shared};
 use super::{catalog::Noted, catalog::Place};
 use crate::post::{MessageId, PostId};
@@ -47,12 +47,20 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
 }
 
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
-    for (at, found) in scan.records.into_iter().rev().enumerate() {
+    let mut epoch = segment.header.epoch;
+    let mut epoch_of = |found: &Found| {
+        if let Record::Opened { epoch: later } = found.record {
+            epoch = later;
+        }
+        epoch
+    };
+    let epochs: Vec<u32> = scan.records.iter().map(&mut epoch_of).collect();
+    for (at, (found, epoch)) in scan.records.into_iter().zip(epochs).rev().enumerate() {
         if at % CATCH_UP == 0 {
             shared.index().catch_up();
         }
         match found.record {
-            Record::Closed => {}
+            Record::Closed | Record::Opened { .. } => {}
             Record::Settled(list) => {
                 for (id, outcome) in list.into_iter().rev() {
                     if !later.ended.contains(&id) && !later.states.contains_key(&id) {
@@ -66,7 +74,7 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
             Record::Accepted(accepted) => {
                 let share = share(found.total, accepted.posts.len());
                 let place = Place { segment: segment.header.number, offset: found.offset, share };
-                restore(shared, &accepted, place, segment.header.epoch, later);
+                restore(shared, &accepted, place, epoch, later);
             }
         }
     }
@@ -137,15 +145,27 @@ pub(super) struct Tail {
     pub newest: MessageId,
     /// Unclean starts, this one included.
     pub epoch: u32,
-    /// The segment behind it, when it was begun and holds no record.
-    pub unused: Option<Segment>,
+    /// What stands in the heads of its records; nothing when that is not known.
+    pub salt: Option<u32>,
+    /// Where the first segment of this process can come from.
+    pub left: Left,
+}
+
+/// What an earlier process left to write to.
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// A segment that was begun and holds no record.
+    Unused(Segment),
+    /// The room behind the last record of its last segment.
+    Behind(Segment),
 }
 
 /// Reads the tail of the last segment, and takes that segment out when it is
 /// unused: a loop of restarts must not leave a segment each.
 pub(super) fn tail(segments: &mut Vec<Segment>) -> std::io::Result<Tail> {
     let Some(last) = segments.last() else {
-        return Ok(Tail { sealed: (0, 0), newest: MessageId(0), epoch: 0, unused: None });
+        return Ok(Tail { sealed: (0, 0), newest: MessageId(0), epoch: 0, salt: None, left: Left::Nothing });
     };
     let header = last.header;
     // What was written but not synced must be durable before it is believed.
@@ -157,15 +177,23 @@ pub(super) fn tail(segments: &mut Vec<Segment>) -> std::io::Result<Tail> {
     });
     let newest = MessageId(ids.max().unwrap_or(0).max(header.newest));
     let is_closed = scan.records.last().is_some_and(|found| found.record == Record::Closed);
-    let epoch = header.epoch + u32::from(!is_closed);
+    let opened = scan.records.iter().filter_map(|found| match found.record {
+        Record::Opened { epoch } => Some(epoch),
+        _ => None,
+    });
+    let epoch = opened.max().unwrap_or(0).max(header.epoch) + u32::from(!is_closed);
+    let salt = header.salt;
     // Only the header of its direct successor knows where a segment ended.
     let before = segments.iter().rev().nth(1);
     let is_next = before.is_none_or(|before| before.header.number + 1 == header.number);
     if scan.records.is_empty() && is_next && header.previous_end != UNKNOWN_END {
         let sealed = (header.number.saturating_sub(1), header.previous_end);
-        return Ok(Tail { sealed, newest, epoch, unused: segments.pop() });
+        let left = segments.pop().map_or(Left::Nothing, Left::Unused);
+        return Ok(Tail { sealed, newest, epoch, salt, left });
     }
-    Ok(Tail { sealed: (header.number, scan.end), newest, epoch, unused: None })
+    // Who lost its header lost the salt: what is written there would not be found.
+    let left = if salt.is_some() { Left::Behind(last.clone()) } else { Left::Nothing };
+    Ok(Tail { sealed: (header.number, scan.end), newest, epoch, salt, left })
 }
 
 /// Where the blob with this number begins in a record and what its head says.

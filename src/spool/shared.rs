@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub disk: Arc<dyn Disk>,
     pub clock: Clock,
     pub epoch: u32,
-    /// Of the segments that this process begins.
+    /// Of the segments that this process writes to.
     pub salt: u32,
     pub options: super::embedded::Options,
     pub doorbell: Arc<Doorbell>,
@@ -51,7 +51,7 @@ impl Shared {
     pub fn new(
         disk: Arc<dyn Disk>,
         options: super::embedded::Options,
-        epoch: u32,
+        (epoch, salt): (u32, Option<u32>),
         segments: Vec<Segment>,
         index: Index,
     ) -> Shared {
@@ -59,7 +59,7 @@ impl Shared {
             disk,
             clock: Clock::start(),
             epoch,
-            salt: fastrand::u32(..),
+            salt: salt.unwrap_or_else(|| fastrand::u32(..)),
             options,
             doorbell: Arc::default(),
             health: watch::Sender::new(Health::Open),

@@ -88,6 +88,15 @@ impl SimDisk {
         self.lock().names.remove(name);
     }
 
+    /// The disk as the next process finds it when this one was killed: nothing
+    /// is lost that was written, and nothing this one still does is seen.
+    pub fn after_kill(&self) -> SimDisk {
+        let state = self.lock();
+        let State { inodes, names, durable_names, is_full, .. } = state.clone();
+        let after = State { inodes, names, durable_names, is_full, ..State::default() };
+        SimDisk { state: Arc::new(Mutex::new(after)), sync: self.sync }
+    }
+
     /// The disk after a power cut: what was synced, and of the rest what the
     /// dice leave, sector by sector.
     pub fn after_power_cut(&self, dice: &mut fastrand::Rng) -> SimDisk {
