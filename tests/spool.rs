@@ -590,12 +590,12 @@ struct Ledger {
     delivered: BTreeSet<u64>,
 }
 
-/// Commits and settles until `messages` are through; the disk may fail meanwhile.
-async fn work(spool: &Embedded, messages: u64, seed: u64) -> Ledger {
+/// Commits and settles until the messages are through; the disk may fail meanwhile.
+async fn work(spool: &Embedded, ids: std::ops::Range<u64>, seed: u64) -> Ledger {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut ledger = Ledger::default();
-    let mut id = 0;
-    while id < messages {
+    let mut id = ids.start;
+    while id < ids.end {
         let batch: Vec<u64> = (0..dice.u64(1..6))
             .map(|_| {
                 id += 1;
@@ -668,7 +668,7 @@ async fn power_cuts(sync: Sync, seeds: std::ops::Range<u64>) -> Vec<String> {
         let disk = SimDisk::new(sync);
         let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
         disk.fail(Fault::From(disk.calls() + dice.u64(1..120)));
-        let mut ledger = work(&spool, 40, seed).await;
+        let mut ledger = work(&spool, 0..40, seed).await;
         // Without power nobody heard a refusal either.
         ledger.refused.clear();
         drop(spool);
@@ -694,6 +694,130 @@ async fn the_power_cut_test_notices_a_disk_that_lies() {
     assert!(complaints.iter().any(|text| text.contains("lost")), "{complaints:?}");
 }
 
+/// A full disk at the next start, with nothing on it that was kept for that.
+fn fill_up(disk: &SimDisk) {
+    disk.remove_file("reserve");
+    disk.remove_file("spare");
+    disk.fill(true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_behind_a_start_on_a_full_disk_loses_nothing() {
+    let mut complaints = Vec::new();
+    let mut went_on = 0;
+    for seed in 0..100 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = SimDisk::new(Sync::Honest);
+        let mut ledger = Ledger::default();
+        for start in 0..4 {
+            let before = segments(&disk);
+            let spool = match Embedded::open_on(Arc::new(disk.clone()), small(directory.path())) {
+                Ok(spool) => spool,
+                Err(error) => panic!("seed {seed}, start {start}: {error}"),
+            };
+            went_on += u64::from(start > 0 && segments(&disk) == before);
+            disk.fill(false);
+            spool.recovered().await;
+            disk.fail(Fault::From(disk.calls() + dice.u64(1..80)));
+            let done = work(&spool, start * 100..start * 100 + 30, seed + start).await;
+            ledger.kept.extend(done.kept);
+            ledger.delivered.extend(done.delivered);
+            drop(spool);
+            disk = disk.after_power_cut(&mut dice);
+            fill_up(&disk);
+        }
+        disk.fill(false);
+        let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+        complaints
+            .extend(audit(&ledger, &spool).await.into_iter().map(|text| format!("seed {seed}: {text}")));
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert!(went_on > 200, "only {went_on} of 300 starts went on in an old segment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_any_call_of_a_start_on_a_full_disk_loses_nothing() {
+    for call in 1..40 {
+        for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = SimDisk::new(Sync::Honest);
+            let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+            let mut ledger = work(&spool, 0..10, call).await;
+            let disk = disk.after_kill();
+            fill_up(&disk);
+            disk.fail(Fault::Once(disk.calls() + call, kind));
+            if let Ok(spool) = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())) {
+                disk.fill(false);
+                let done = work(&spool, 100..110, call).await;
+                ledger.kept.extend(done.kept);
+                ledger.refused.extend(done.refused);
+                ledger.delivered.extend(done.delivered);
+            }
+            let disk = disk.after_kill();
+            fill_up(&disk);
+            let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+            let complaints = audit(&ledger, &spool).await;
+            assert!(complaints.is_empty(), "call {call}, {kind:?}: {}", complaints.join("\n"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_room_deliveries_make_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    for id in 1..=40 {
+        spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+    }
+    close(spool);
+    fill_up(&disk);
+    let names = segments(&disk);
+    let last = names.last().unwrap();
+    // Cut where its records end: there is no room behind them.
+    disk.damage(last, |octets| {
+        let end = octets.iter().rposition(|octet| *octet != 0).unwrap() + 1;
+        octets.truncate(end.next_multiple_of(8));
+    });
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    let mut health = spool.health();
+    assert_eq!(segments(&disk), names);
+    spool.recovered().await;
+    let claims = claim_all(&spool, "a").await;
+    assert_eq!(claims.len(), 40);
+    let (deferred, delivered): (Vec<_>, Vec<_>) =
+        claims.into_iter().partition(|claim| claim.post.id.message == MessageId(40));
+    for _ in 0..3 {
+        let settled =
+            spool.settle(deferred.iter().map(|claim| (claim.clone(), again(Duration::ZERO))).collect());
+        assert_eq!(settled.await, Err(SpoolError::Full));
+    }
+    settle_all(&spool, delivered, &Settlement::Delivered).await;
+    tokio::time::timeout(DEADLINE, async {
+        while segments(&disk).len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("segments in which nothing lives are kept on a full disk");
+    disk.fill(false);
+    health.wait_for(|health| *health == Health::Open).await.unwrap();
+    wait_for_reserve(&disk).await;
+    let due = tokio::time::timeout(DEADLINE, async {
+        loop {
+            let claims = claim_all(&spool, "a").await;
+            if !claims.is_empty() {
+                return claims;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let due = due.await.expect("a verdict was forgotten");
+    assert_eq!((due.len(), due[0].post.id.message, due[0].ended), (1, MessageId(40), 1));
+    close(spool);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_any_call_loses_nothing_and_brings_back_nothing_refused() {
     let mut refusals = 0;
@@ -703,7 +827,7 @@ async fn a_failure_of_any_call_loses_nothing_and_brings_back_nothing_refused() {
             let disk = SimDisk::new(Sync::Honest);
             let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
             disk.fail(Fault::Once(disk.calls() + call, kind));
-            let ledger = work(&spool, 30, call).await;
+            let ledger = work(&spool, 0..30, call).await;
             refusals += ledger.refused.len();
             disk.mend();
             drop(spool);

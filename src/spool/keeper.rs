@@ -46,7 +46,9 @@ impl Keeper {
         let mut has_failed = false;
         loop {
             self.watch_room();
-            let kept = self.provide().and_then(|()| self.give_up_segments());
+            // Both: on a full disk giving up is what makes the room to provide from.
+            let provided = self.provide();
+            let kept = self.give_up_segments().and(provided);
             if let (Err(error), false) = (&kept, has_failed) {
                 tracing::warn!(%error, "the spool's housekeeping failed; it is tried again and again");
             }
