@@ -4,6 +4,12 @@
 //! at once, its header says where the good records ended, and nothing is written to the failed file
 //! again: a second `fdatasync` may succeed without having written what the first
 //! one lost.
+//!
+//! Every process begins a segment of its own, if the disk has room for one. If
+//! not, it goes on behind the last record of an earlier process. That is sound
+//! because of three things: no header of a successor says yet where that segment
+//! ends; nothing behind its last record is a record, and what is written from there
+//! on in order makes none of it; and the first thing written is the new epoch.
 
 use super::disk::DiskFile;
 use super::group::Group;

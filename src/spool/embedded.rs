@@ -1,9 +1,9 @@
 //! The embedded backend: a log of segments on one machine's disk.
 //!
 //! The log is the truth, the catalog a view of it, the index what the process
-//! knows. Opening reads the last segment, begins a new one and is then ready;
-//! the older segments are read in the background while mail is accepted. Of two
-//! processes on one directory the second is refused.
+//! knows. Opening reads the last segment, begins a new one (on a full disk it goes
+//! on in the last) and is then ready; the older segments are read in the background
+//! while mail is accepted. Of two processes on one directory the second is refused.
 //!
 //! Compared with the contract in [`super`]: claims never run out, because the
 //! only process that could hold one is this one.

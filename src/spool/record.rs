@@ -10,7 +10,7 @@
 //!
 //! The checksum is CRC32C over the segment's number, the head and the meta: a
 //! record of the segment file's former life is not valid in this one. The salt is
-//! that of the segment and nobody outside knows it: octets of a message that look
+//! that of the spool, made with its first segment, and nobody outside knows it: octets of a message that look
 //! like records are told apart without a look at what they claim to hold. Each blob
 //! has its own checksum in the meta, so a body is checked without reading its
 //! neighbours. A record is valid whole or not at all; nothing is repaired.

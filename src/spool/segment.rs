@@ -2,7 +2,8 @@
 //!
 //! A segment is a preallocated file with a header of [`FIRST`] octets and then
 //! records. The header carries the segment's number (the file's name is only a
-//! convenience), the epoch (how many unclean starts there were), and where the
+//! convenience), the epoch (how many unclean starts there were when it was begun; a
+//! process that goes on in it writes its own behind), and where the
 //! segment before it ended: what lies behind that end was refused and must not
 //! come back to life. The last segment has no successor to say so; there the
 //! records end at the first octets that are none, a torn tail.
