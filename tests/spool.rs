@@ -764,6 +764,23 @@ async fn a_failure_of_any_call_of_a_start_on_a_full_disk_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attempts_cut_short_on_a_full_disk_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let mut attempts = vec![claim_all(&spool, "a").await[0].attempt];
+    for _ in 0..5 {
+        disk = disk.after_kill();
+        fill_up(&disk);
+        let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+        spool.recovered().await;
+        attempts.push(claim_all(&spool, "a").await[0].attempt);
+    }
+    assert_eq!(attempts, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_any_room_deliveries_make_some() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(Sync::Honest);
@@ -793,6 +810,9 @@ async fn without_any_room_deliveries_make_some() {
             spool.settle(deferred.iter().map(|claim| (claim.clone(), again(Duration::ZERO))).collect());
         assert_eq!(settled.await, Err(SpoolError::Full));
     }
+    // The verdict that could not be written stands: a repeat is not noted beside it.
+    let other = Settlement::Failed { reason: "404".to_owned() };
+    assert_eq!(spool.settle(vec![(deferred[0].clone(), other)]).await, Err(SpoolError::Full));
     settle_all(&spool, delivered, &Settlement::Delivered).await;
     tokio::time::timeout(DEADLINE, async {
         while segments(&disk).len() > 1 {
