@@ -781,6 +781,29 @@ async fn attempts_cut_short_on_a_full_disk_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_failed_is_not_written_again_for_want_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let options = Options { reserve: Reserve { octets: 1, percent: 0 }, ..small(directory.path()) };
+    let spool = Embedded::open_on(Arc::new(disk.clone()), options).unwrap();
+    spool.recovered().await;
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    wait_for_reserve(&disk).await;
+    fill_up(&disk);
+    let mut health = spool.health();
+    health.wait_for(|health| *health == Health::Full).await.unwrap();
+    let claims = claim_all(&spool, "a").await;
+    let settle = || spool.settle(vec![(claims[0].clone(), again(Duration::ZERO))]);
+    disk.fail(Fault::Once(disk.calls() + 1, ErrorKind::Other));
+    assert!(matches!(settle().await, Err(SpoolError::Failed(_))));
+    assert_eq!(settle().await, Err(SpoolError::Full));
+    disk.fill(false);
+    health.wait_for(|health| *health == Health::Open).await.unwrap();
+    assert_eq!(settle().await, Ok(()));
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_any_room_deliveries_make_some() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(Sync::Honest);
