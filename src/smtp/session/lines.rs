@@ -48,12 +48,24 @@ impl Session {
     /// Commands or replies of this group without the recipients that hold secrets
     /// and without what AUTH asks.
     pub fn discreet<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let hide = |text: Cow<'t, str>, secret: &String| match text.contains(secret.as_str()) {
-            true => Cow::Owned(text.replace(secret.as_str(), "***")),
-            false => text,
-        };
         let shown = without_prompt(text).map_or(Cow::Borrowed(text), Cow::Owned);
-        self.secrets.iter().fold(shown, hide)
+        // All are found before any is hidden: one may hold a piece of another.
+        let found = self.secrets.iter().flat_map(|secret| shown.match_indices(secret.as_str()));
+        let mut places: Vec<_> = found.map(|(start, secret)| (start, start + secret.len())).collect();
+        if places.is_empty() {
+            return shown;
+        }
+        places.sort_unstable();
+        let (mut discreet, mut end) = (String::new(), 0);
+        for (start, behind) in places {
+            if let Some(between) = shown.get(end..start) {
+                discreet.push_str(between);
+                discreet.push_str("***");
+            }
+            end = end.max(behind);
+        }
+        discreet.push_str(shown.get(end..).unwrap_or_default());
+        Cow::Owned(discreet)
     }
 
     /// Takes one line, and says how many octets it had; none when it is not complete.
