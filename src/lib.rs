@@ -32,7 +32,7 @@
 //! | floor | modules | must not |
 //! | --- | --- | --- |
 //! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
-//! | rules | [`compose`]; in [`smtp`]: session, command, reply, receive, words; in [`deliver`]: lane, retry, target | know sockets, files, clocks, dice, the runtime |
+//! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: lane, retry, target | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`protocol_log`], [`spool`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`] | know each other |
@@ -50,7 +50,7 @@
 //! | word | meaning |
 //! | --- | --- |
 //! | message | one mail as received: envelope (RFC 5321) and content (RFC 5322) |
-//! | client | the peer that hands us mail |
+//! | client, login | the peer that hands us mail; its authenticated identity |
 //! | reverse-path, forward-path | the arguments of MAIL FROM and RCPT TO |
 //! | transaction, mail data | MAIL … DATA until accepted or reset; what DATA carried, unstuffed |
 //! | reply, response | what SMTP answers; what HTTP answers |
