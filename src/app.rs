@@ -66,7 +66,7 @@ impl fmt::Display for StartError {
             StartError::Spool(error) => error.fmt(f),
             StartError::Route(text) => f.write_str(text),
             StartError::Logins(error) => error.fmt(f),
-            StartError::Tls(error) => error.fmt(f),
+            StartError::Tls(error) => write!(f, "[tls] {error}"),
             StartError::Read(error) => write!(f, "the configuration cannot be read: {error}"),
         }
     }

@@ -80,7 +80,7 @@ impl Tenants {
     }
 
     /// Takes `posts` of what `tenant` may still do, or refuses with `451 4.7.1`
-    /// and takes nothing.
+    /// and takes nothing; `550 5.7.1` when no day would do.
     pub(super) fn take(&self, tenant: &Tenant, posts: usize) -> Result<(), Refusal> {
         let posts = u64::try_from(posts).unwrap_or(u64::MAX);
         self.with(tenant, |account, terms, now| account.take(terms, posts, now))
@@ -110,6 +110,8 @@ impl Tenants {
 /// Which limit a tenant has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exhausted {
+    /// Its day, by a message that no day has room for.
+    AnyDay,
     Day,
     Rate,
 }
@@ -117,9 +119,13 @@ enum Exhausted {
 impl Exhausted {
     fn refusal(self, terms: &TenantTerms) -> Refusal {
         let tenant = &terms.tenant;
+        let limit = terms.daily_limit.unwrap_or_default();
         let text = match self {
+            Exhausted::AnyDay => {
+                let text = format!("tenant {tenant} may make {limit} posts a day; name fewer recipients");
+                return Refusal::new(550, (7, 1), text);
+            }
             Exhausted::Day => {
-                let limit = terms.daily_limit.unwrap_or_default();
                 format!(
                     "tenant {tenant} has reached its daily limit of {limit} posts; try again tomorrow (UTC)"
                 )
@@ -148,6 +154,9 @@ struct Account {
 impl Account {
     /// Whether `posts` more are allowed now.
     fn check(&self, terms: &TenantTerms, posts: u64, now: Timestamp) -> Result<(), Exhausted> {
+        if terms.daily_limit.is_some_and(|limit| posts > limit) {
+            return Err(Exhausted::AnyDay);
+        }
         let used = if now.0 / DAY == self.day { self.used } else { 0 };
         if terms.daily_limit.is_some_and(|limit| used.saturating_add(posts) > limit) {
             return Err(Exhausted::Day);
@@ -212,7 +221,7 @@ mod tests {
 
     #[test]
     fn limits_hold_to_the_post() {
-        use Exhausted::{Day, Rate};
+        use Exhausted::{AnyDay, Day, Rate};
         type Steps = Vec<(u64, u64, Result<(), Exhausted>)>;
         // Milliseconds since midnight, posts, and whether they are taken.
         let cases: Vec<(TenantTerms, Steps)> = vec![
@@ -224,12 +233,12 @@ mod tests {
                     (1, 2, Err(Day)),
                     (1, 1, Ok(())),
                     (DAY - 1, 1, Err(Day)),
-                    (DAY, 11, Err(Day)),
+                    (DAY, 11, Err(AnyDay)),
                     (DAY, 10, Ok(())),
                     (DAY, 1, Err(Day)),
                 ],
             ),
-            (terms(Some(0), None), vec![(0, 1, Err(Day))]),
+            (terms(Some(0), None), vec![(0, 1, Err(AnyDay))]),
             (
                 terms(None, Some((10, 1))),
                 vec![
@@ -286,6 +295,10 @@ mod tests {
         let text = |exhausted: Exhausted| exhausted.refusal(&terms).to_string();
         let day = "451 4.7.1 tenant shop has reached its daily limit of 7 posts; try again tomorrow (UTC)";
         assert_eq!(text(Exhausted::Day), day);
+        let any_day = "550 5.7.1 tenant shop may make 7 posts a day; name fewer recipients";
+        assert_eq!(text(Exhausted::AnyDay), any_day);
+        assert_eq!(Account::default().take(&terms, 8, MIDNIGHT), Err(Exhausted::AnyDay));
+        assert_eq!(Account::default().take(&terms, 7, MIDNIGHT), Ok(()));
         let rate = "451 4.7.1 tenant shop has reached its rate of 10 posts in 60s; try again later";
         assert_eq!(text(Exhausted::Rate), rate);
     }
