@@ -23,6 +23,7 @@ use reload::Change;
 
 use crate::config::{Config, Listener};
 use crate::deliver;
+use crate::deliver::control::Control;
 use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{self, Activation, Address, Protocol, Socket, TlsError, TlsUse};
@@ -181,7 +182,9 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
         let delivery = options::delivery(&config, &common);
-        parts.spawn(deliver::run(common.shared_spool(), delivery, log.clone(), stopped.clone()));
+        let (_delivery, changing) = watch::channel(Arc::new(delivery));
+        let (_control, requests) = Control::new();
+        parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let mut listening = Vec::new();
         let mut fronts = Vec::new();
         for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {

@@ -60,13 +60,16 @@ impl fmt::Display for PostId {
     }
 }
 
-/// `http` or `https`; nothing else is ever posted to.
+/// How a destination is spoken to; URLs of posts are `http` or `https`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scheme {
     /// Plain HTTP.
     Http,
     /// HTTP over TLS.
     Https,
+    /// No HTTP at all: a relay that takes reports of failures by SMTP. Never
+    /// named by a URL of a post.
+    Smtp,
 }
 
 impl Scheme {
@@ -75,6 +78,7 @@ impl Scheme {
         match self {
             Scheme::Http => 80,
             Scheme::Https => 443,
+            Scheme::Smtp => 25,
         }
     }
 
@@ -83,6 +87,7 @@ impl Scheme {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
+            Scheme::Smtp => "smtp",
         }
     }
 }
@@ -191,6 +196,64 @@ pub struct Post {
     pub xs_message_id: Option<String>,
     /// `X-xsMailingId`: the sender's own mailing id, for events.
     pub xs_mailing_id: Option<String>,
+    /// Posts of a lane with the same key go one after another, in the order of
+    /// their ids: none before the one before it has ended.
+    #[serde(default)]
+    pub ordering_key: Option<String>,
+    /// Name of the signing key that its route asks for, before its destination's.
+    #[serde(default)]
+    pub sign_with: Option<String>,
+    /// Name of the auth profile that its route asks for, before its destination's.
+    #[serde(default)]
+    pub auth: Option<String>,
+    /// The trace that its message belongs to.
+    #[serde(default)]
+    pub trace: Option<Trace>,
+    /// What its sender wants to hear when it fails.
+    #[serde(default)]
+    pub notice: Notice,
+}
+
+/// Where a post stands in a distributed trace (W3C Trace Context, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The trace, never all zero.
+    pub trace: [u8; 16],
+    /// The span in it that is the parent of all attempts, never all zero.
+    pub span: [u8; 8],
+}
+
+/// What the sender of a message asked for in case that it is given up (RFC 3461).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Whether a failure is reported.
+    pub on_failure: OnFailure,
+    /// What a report gives back of the message.
+    pub returns: Returns,
+    /// `ENVID`, decoded from xtext: the sender's name for the envelope.
+    pub envelope_id: Option<String>,
+    /// `ORCPT`, decoded from xtext: type and address as the sender wrote them.
+    pub original_recipient: Option<String>,
+}
+
+/// Whether a failure is reported: `NOTIFY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnFailure {
+    /// It is.
+    #[default]
+    Report,
+    /// It is not: `NEVER`, or a `NOTIFY` without `FAILURE`.
+    Silent,
+}
+
+/// What a report gives back of the message: `RET`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Returns {
+    /// Its header section.
+    #[default]
+    Headers,
+    /// All of it.
+    Full,
 }
 
 /// All posts of one message, with everything they need: kept whole or not at all.

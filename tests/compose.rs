@@ -29,6 +29,10 @@ fn route(recipient: &str, payload: Payload) -> Route {
         payload,
         header_control: HeaderControl::Off,
         headers: Vec::new(),
+        order: postgate::compose::Order::default(),
+        mode: postgate::compose::Mode::default(),
+        sign_with: None,
+        auth: None,
     }
 }
 

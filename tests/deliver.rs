@@ -5,10 +5,12 @@
 
 mod support;
 
+use postgate::deliver::control::Control;
 use postgate::deliver::lane::Limits;
 use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
-use postgate::deliver::{self, Delivery, Options};
+use postgate::deliver::terms::{Book, Terms};
+use postgate::deliver::{self, Options};
 use postgate::post::{Destination, Field, Post, PostId, Scheme, Timestamp, Trust};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Settlement, Spool, SpoolError};
@@ -25,14 +27,16 @@ use tokio::task::JoinHandle;
 /// A running engine on a spool of its own.
 struct Engine {
     spool: Arc<MemorySpool>,
+    _options: watch::Sender<Arc<Options>>,
+    _control: Control,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 /// Options with a first retry at once, so that a test sees it.
-fn quick() -> Delivery {
-    Delivery { schedule: retrying(&[20]), ..Delivery::default() }
+fn quick() -> Terms {
+    Terms { schedule: retrying(&[20]), ..Terms::default() }
 }
 
 fn retrying(millis: &[u64]) -> Schedule {
@@ -41,8 +45,8 @@ fn retrying(millis: &[u64]) -> Schedule {
 }
 
 /// One connection at a time, so that order shows.
-fn single(delivery: Delivery) -> Delivery {
-    Delivery { limits: Limits { max_connections: 1, ..delivery.limits }, ..delivery }
+fn single(delivery: Terms) -> Terms {
+    Terms { limits: Limits { max_connections: 1, ..delivery.limits }, ..delivery }
 }
 
 fn loopback() -> Egress {
@@ -50,15 +54,21 @@ fn loopback() -> Egress {
 }
 
 impl Engine {
-    fn start(delivery: Delivery) -> Engine {
-        Engine::on(MemorySpool::new(), Options { delivery, egress: loopback() })
+    fn start(delivery: Terms) -> Engine {
+        Engine::on(
+            MemorySpool::new(),
+            Options { book: Book::new(delivery, Vec::new()), egress: loopback(), bounce: None },
+        )
     }
 
     fn on(spool: Arc<MemorySpool>, options: Options) -> Engine {
         let (stop, stopped) = watch::channel(false);
         let (log, lines) = ProtocolLog::channel();
-        let task = tokio::spawn(deliver::run(Arc::clone(&spool) as Arc<dyn Spool>, options, log, stopped));
-        Engine { spool, stop, task, lines }
+        let (control, requests) = Control::new();
+        let (options, changing) = watch::channel(Arc::new(options));
+        let shared = Arc::clone(&spool) as Arc<dyn Spool>;
+        let task = tokio::spawn(deliver::run(shared, changing, requests, log, stopped));
+        Engine { spool, _options: options, _control: control, stop, task, lines }
     }
 
     async fn send(&self, post: Post) -> PostId {
@@ -86,14 +96,14 @@ async fn commit(spool: &MemorySpool, post: Post) -> PostId {
 /// The delay and reason of a deferral.
 fn deferral(settlement: &Settlement) -> (Duration, &str) {
     match settlement {
-        Settlement::Again { after, reason } => (*after, reason),
+        Settlement::Again { after, last } => (*after, &last.reason),
         other => panic!("not deferred: {other:?}"),
     }
 }
 
 fn failure(settlement: &Settlement) -> &str {
     match settlement {
-        Settlement::Failed { reason } => reason,
+        Settlement::Failed { last } => &last.reason,
         other => panic!("not failed: {other:?}"),
     }
 }
@@ -229,7 +239,7 @@ async fn failures_for_good_are_not_repeated() {
 async fn posts_end_by_attempts_by_age_and_by_damage() {
     let receiver = Receiver::start(|_| answer(500)).await;
     let schedule = Schedule { max_attempts: Some(2), ..retrying(&[20]) };
-    let engine = Engine::start(Delivery { schedule, ..Delivery::default() });
+    let engine = Engine::start(Terms { schedule, ..Terms::default() });
     let to = destination(receiver.address);
     let id = engine.send(post(1, &to)).await;
     let settlements = engine.settled(id, 2).await;
@@ -254,7 +264,10 @@ async fn what_waited_before_the_start_goes_first_by_priority() {
     for (number, priority) in [(1, 9), (2, 5), (3, 0), (4, 5)] {
         commit(&spool, Post { priority, ..post(number, &destination(receiver.address)) }).await;
     }
-    let engine = Engine::on(spool, Options { delivery: single(quick()), egress: loopback() });
+    let engine = Engine::on(
+        spool,
+        Options { book: Book::new(single(quick()), Vec::new()), egress: loopback(), bounce: None },
+    );
     engine.spool.delivered(4).await;
     let order: Vec<_> = receiver
         .requests()
@@ -277,7 +290,7 @@ async fn connections_are_kept_counted_and_capped() {
     assert!(log.contains("attempt 1: reusing connection to 127.0.0.1 [127.0.0.1]:"), "{log}");
 
     let receiver = Receiver::start(|_| answer(200)).await;
-    let engine = Engine::start(single(Delivery { max_posts_per_connection: 2, ..quick() }));
+    let engine = Engine::start(single(Terms { max_posts_per_connection: 2, ..quick() }));
     for number in 0..6 {
         engine.send(post(number, &destination(receiver.address))).await;
     }
@@ -309,7 +322,7 @@ async fn the_window_opens_to_the_cap_for_a_receiver_that_answers() {
 #[tokio::test]
 async fn a_stranger_sees_a_modest_window_first() {
     let receiver = Receiver::start(|_| vec![Act::Hang]).await;
-    let engine = Engine::start(Delivery { response_timeout: Duration::from_millis(300), ..quick() });
+    let engine = Engine::start(Terms { response_timeout: Duration::from_millis(300), ..quick() });
     for number in 0..50 {
         engine.send(post(number, &destination(receiver.address))).await;
     }
@@ -320,7 +333,7 @@ async fn a_stranger_sees_a_modest_window_first() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_keep_alive() {
     let receiver = Receiver::start(|_| answer(200)).await;
-    let engine = Engine::start(Delivery { keep_alive: Duration::from_millis(30), ..quick() });
+    let engine = Engine::start(Terms { keep_alive: Duration::from_millis(30), ..quick() });
     let id = engine.send(post(1, &destination(receiver.address))).await;
     engine.settled(id, 1).await;
     receiver.ended(1).await;
@@ -394,10 +407,10 @@ async fn broken_responses_have_the_outcome_of_what_arrived() {
     ] {
         let script = acts.clone();
         let receiver = Receiver::start(move |_| script.clone()).await;
-        let delivery = Delivery {
+        let delivery = Terms {
             response_timeout: Duration::from_millis(300),
             total_timeout: Duration::from_millis(600),
-            ..Delivery::default()
+            ..Terms::default()
         };
         let engine = Engine::start(delivery);
         let id = engine.send(post(1, &destination(receiver.address))).await;
@@ -414,7 +427,7 @@ async fn broken_responses_have_the_outcome_of_what_arrived() {
 async fn an_endless_response_is_cut_long_before_the_timeout() {
     let receiver =
         Receiver::start(|_| vec![raw("HTTP/1.1 200 OK\r\n\r\n"), Act::Flood(vec![b'x'; 8192])]).await;
-    let engine = Engine::start(Delivery { total_timeout: Duration::from_secs(3600), ..quick() });
+    let engine = Engine::start(Terms { total_timeout: Duration::from_secs(3600), ..quick() });
     let id = engine.send(post(1, &destination(receiver.address))).await;
     assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);
     receiver.ended(1).await;
@@ -464,7 +477,7 @@ async fn retry_after_holds_the_whole_destination() {
 #[tokio::test]
 async fn after_ten_troubles_one_probe_at_a_time_until_it_is_back() {
     let address = dead_end().await;
-    let delivery = Delivery { schedule: retrying(&[400]), ..Delivery::default() };
+    let delivery = Terms { schedule: retrying(&[400]), ..Terms::default() };
     let engine = Engine::start(delivery);
     for number in 0..40 {
         engine.send(post(number, &destination(address))).await;
@@ -504,7 +517,7 @@ async fn a_dead_destination_delays_no_other() {
 #[tokio::test]
 async fn a_post_refused_for_itself_slows_no_neighbour() {
     let receiver = Receiver::start(|request| answer(if request.index < 30 { 500 } else { 200 })).await;
-    let engine = Engine::start(Delivery { schedule: retrying(&[60_000]), ..Delivery::default() });
+    let engine = Engine::start(Terms { schedule: retrying(&[60_000]), ..Terms::default() });
     for number in 0..130 {
         engine.send(post(number, &destination(receiver.address))).await;
     }
@@ -532,7 +545,10 @@ async fn untrusted_urls_stay_outside_unless_allowed() {
         (own, "localhost", Trust::Operator, Some(here.as_str())),
     ] {
         let before = receiver.connections();
-        let engine = Engine::on(MemorySpool::new(), Options { delivery: quick(), egress });
+        let engine = Engine::on(
+            MemorySpool::new(),
+            Options { book: Book::new(quick(), Vec::new()), egress, bounce: None },
+        );
         let id = engine.send(post(1, &named(host, trust))).await;
         let settlement = &engine.settled(id, 1).await[0];
         match denied {
@@ -560,7 +576,7 @@ async fn names_that_do_not_exist_are_tried_again() {
 #[tokio::test]
 async fn https_to_something_else_says_so() {
     let receiver = Receiver::start(|_| answer(200)).await;
-    let engine = Engine::start(Delivery { connect_timeout: Duration::from_millis(300), ..quick() });
+    let engine = Engine::start(Terms { connect_timeout: Duration::from_millis(300), ..quick() });
     let to = Destination { scheme: Scheme::Https, ..(*destination(receiver.address)).clone() };
     let id = engine.send(post(1, &Arc::new(to))).await;
     let reason = engine.settled(id, 1).await;
@@ -594,7 +610,8 @@ async fn a_spool_that_fails_for_a_while_is_asked_again() {
     let spool = MemorySpool::new();
     let id = commit(&spool, post(1, &destination(receiver.address))).await;
     spool.break_with(Some(SpoolError::Failed("disk".to_owned())));
-    let engine = Engine::on(spool, Options { delivery: quick(), egress: loopback() });
+    let engine =
+        Engine::on(spool, Options { book: Book::new(quick(), Vec::new()), egress: loopback(), bounce: None });
     tokio::task::yield_now().await;
     engine.spool.break_with(None);
     assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);

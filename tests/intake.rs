@@ -6,12 +6,15 @@ use postgate::clock::Ids;
 use postgate::compose::{self, HeaderControl, Payload, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
 use postgate::intake::{Intake, Options, Turns};
-use postgate::post::{Admission, Destination, MessageId};
-use postgate::spool::{Claim, Claimed, Committed, Doorbell, Health, Later, Settlement, Spool};
+use postgate::post::{Admission, Destination, MessageId, PostId};
+use postgate::spool::{
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
+    Query, Settlement, Spool,
+};
 use postgate::tenant::Tenant;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{self, AtomicUsize};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -21,7 +24,7 @@ struct Stuck(AtomicUsize);
 
 impl Spool for Stuck {
     fn commit(&self, _: Admission) -> Later<'_, Committed> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch_add(1, atomic::Ordering::Relaxed);
         Box::pin(pending())
     }
 
@@ -38,6 +41,34 @@ impl Spool for Stuck {
     }
 
     fn settle(&self, _: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn order(&self, _: Query, _: Order) -> Later<'_, u64> {
+        Box::pin(pending())
+    }
+
+    fn page(&self, _: Query, _: Option<PostId>, _: usize) -> Later<'_, Vec<Listed>> {
+        Box::pin(pending())
+    }
+
+    fn attempts(&self, _: PostId) -> Later<'_, Vec<Attempt>> {
+        Box::pin(pending())
+    }
+
+    fn content(&self, _: PostId) -> Later<'_, Content> {
+        Box::pin(pending())
+    }
+
+    fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>> {
+        Box::pin(pending())
+    }
+
+    fn note<'a>(&'a self, _: &'a str) -> Later<'a, Option<Noted>> {
+        Box::pin(pending())
+    }
+
+    fn set_note<'a>(&'a self, _: &'a str, _: Option<Bytes>, _: Option<u64>) -> Later<'a, u64> {
         Box::pin(pending())
     }
 
@@ -58,6 +89,10 @@ fn route() -> Route {
         payload: Payload::Json,
         header_control: HeaderControl::Off,
         headers: Vec::new(),
+        order: compose::Order::default(),
+        mode: compose::Mode::default(),
+        sign_with: None,
+        auth: None,
     }
 }
 
@@ -96,7 +131,7 @@ async fn large_messages_take_turns_and_small_ones_pass_them() {
     let reached = |count, within| {
         let spool = Arc::clone(&spool);
         let reached = async move {
-            while spool.0.load(Ordering::Relaxed) < count {
+            while spool.0.load(atomic::Ordering::Relaxed) < count {
                 tokio::task::yield_now().await;
             }
         };

@@ -66,6 +66,10 @@ fn door(tenants: Vec<TenantTerms>, header_control: HeaderControl, spool: &Arc<Me
         payload: Payload::Body,
         header_control: HeaderControl::Off,
         headers: Vec::new(),
+        order: compose::Order::default(),
+        mode: compose::Mode::default(),
+        sign_with: None,
+        auth: None,
     };
     let compose = compose::Options {
         gateway_domains: vec!["postgate.local".to_owned()],

@@ -10,7 +10,7 @@ use postgate::post::{
 };
 use postgate::spool::disk::Reserve;
 use postgate::spool::embedded::{Embedded, OpenError, Options};
-use postgate::spool::{Claim, Committed, Health, Settlement, Spool, SpoolError};
+use postgate::spool::{Attempt, Claim, Committed, Health, Settlement, Spool, SpoolError};
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -52,6 +52,11 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
         tags: Vec::new(),
         xs_message_id: None,
         xs_mailing_id: None,
+        ordering_key: None,
+        sign_with: None,
+        auth: None,
+        trace: None,
+        notice: postgate::post::Notice::default(),
     };
     Admission {
         message: MessageId(id),
@@ -63,7 +68,7 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
 }
 
 fn again(after: Duration) -> Settlement {
-    Settlement::Again { after, reason: "503".to_owned() }
+    Settlement::Again { after, last: Attempt::because("503") }
 }
 
 async fn claim_all(spool: &dyn Spool, host: &str) -> Vec<Claim> {
@@ -172,7 +177,7 @@ async fn an_old_fence_changes_nothing_but_delivery(spool: &dyn Spool) {
     let old = claim_all(spool, "a").await;
     settle_all(spool, old.clone(), &again(Duration::ZERO)).await;
     let new = claim_all(spool, "a").await;
-    settle_all(spool, old.clone(), &Settlement::Failed { reason: "late".to_owned() }).await;
+    settle_all(spool, old.clone(), &Settlement::Failed { last: Attempt::because("late") }).await;
     assert_eq!(spool.body(&new[0]).await.unwrap(), "x");
     settle_all(spool, new, &again(Duration::ZERO)).await;
     settle_all(spool, old, &Settlement::Delivered).await;
@@ -218,7 +223,7 @@ async fn lanes_end_with_their_posts(spool: &dyn Spool) {
 async fn a_dead_letter_is_not_claimed(spool: &dyn Spool) {
     spool.commit(message(1, &["a"], b"x")).await.unwrap();
     let claims = claim_all(spool, "a").await;
-    settle_all(spool, claims, &Settlement::Failed { reason: "404".to_owned() }).await;
+    settle_all(spool, claims, &Settlement::Failed { last: Attempt::because("404") }).await;
     let claimed = spool.claim(&lane("a"), 1).await.unwrap();
     assert!(claimed.claims.is_empty() && claimed.next.is_none());
     assert!(spool.lanes().await.unwrap().is_empty());
@@ -834,7 +839,7 @@ async fn without_any_room_deliveries_make_some() {
         assert_eq!(settled.await, Err(SpoolError::Full));
     }
     // The verdict that could not be written stands: a repeat is not noted beside it.
-    let other = Settlement::Failed { reason: "404".to_owned() };
+    let other = Settlement::Failed { last: Attempt::because("404") };
     assert_eq!(spool.settle(vec![(deferred[0].clone(), other)]).await, Err(SpoolError::Full));
     settle_all(&spool, delivered, &Settlement::Delivered).await;
     tokio::time::timeout(DEADLINE, async {

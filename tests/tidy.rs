@@ -24,8 +24,11 @@ const FLOORS: &[(u8, &[&str])] = &[
         &[
             "deliver/lane",
             "deliver/retry",
+            "deliver/ruling",
             "deliver/pace",
+            "deliver/profile",
             "deliver/sign",
+            "deliver/terms",
             "deliver/target",
             "deliver/network",
         ],

@@ -6,6 +6,7 @@ use super::access::Access;
 use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
+use crate::deliver::terms::{Book, Terms};
 use crate::deliver::{self, lane, retry::Schedule, target::Egress};
 use crate::intake::{self, Allowance};
 use crate::post::Field;
@@ -215,6 +216,10 @@ fn route(route: &Route) -> Result<compose::Route, String> {
         },
         header_control: header_control(route.header_control),
         headers: route.headers.iter().map(field).collect(),
+        order: compose::Order::default(),
+        mode: compose::Mode::default(),
+        sign_with: None,
+        auth: None,
     })
 }
 
@@ -231,24 +236,29 @@ fn method(method: Method) -> &'static str {
 /// For delivery.
 pub(super) fn delivery(config: &Config, common: &Common) -> deliver::Options {
     let delivery = &config.delivery;
-    deliver::Options {
-        delivery: deliver::Delivery {
-            limits: lane::Limits {
-                max_connections: count(delivery.max_connections),
-                breaker: delivery.breaker,
-            },
-            max_posts_per_connection: delivery.max_posts_per_connection,
-            keep_alive: delivery.keep_alive,
-            connect_timeout: delivery.connect_timeout,
-            response_timeout: delivery.response_timeout,
-            total_timeout: delivery.total_timeout,
-            schedule: Schedule {
-                retry: delivery.retry.clone(),
-                max_age: delivery.max_age,
-                max_attempts: (delivery.max_attempts > 0).then_some(delivery.max_attempts),
-            },
+    let usual = Terms::default();
+    let terms = Terms {
+        limits: lane::Limits {
+            max_connections: count(delivery.max_connections),
+            breaker: delivery.breaker,
+            ..usual.limits
         },
+        max_posts_per_connection: delivery.max_posts_per_connection,
+        keep_alive: delivery.keep_alive,
+        connect_timeout: delivery.connect_timeout,
+        response_timeout: delivery.response_timeout,
+        total_timeout: delivery.total_timeout,
+        schedule: Schedule {
+            retry: delivery.retry.clone(),
+            max_age: delivery.max_age,
+            max_attempts: (delivery.max_attempts > 0).then_some(delivery.max_attempts),
+        },
+        ..usual
+    };
+    deliver::Options {
+        book: Book::new(terms, Vec::new()),
         egress: egress(config, &common.addresses),
+        bounce: None,
     }
 }
 

@@ -11,6 +11,10 @@ fn route(recipient: &str) -> Route {
         payload: Payload::Json,
         header_control: HeaderControl::Off,
         headers: Vec::new(),
+        order: crate::compose::Order::default(),
+        mode: crate::compose::Mode::default(),
+        sign_with: None,
+        auth: None,
     }
 }
 

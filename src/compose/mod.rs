@@ -33,13 +33,14 @@ pub use forms::forms;
 pub use pattern::Pattern;
 
 use crate::envelope::{Envelope, Refusal};
-use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
+use crate::post::{Admission, Field, MessageId, Notice, Post, PostId, Timestamp};
 use bytes::Bytes;
 use control::Controls;
 use plan::Plan;
 use render::Renderer;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Priority of a post whose message names none.
 const DEFAULT_PRIORITY: u8 = 5;
@@ -99,6 +100,53 @@ pub struct Route {
     pub header_control: HeaderControl,
     /// Fixed request headers; a message cannot change them.
     pub headers: Vec<Field>,
+    /// Whether its posts keep the order of their messages.
+    pub order: Order,
+    /// When the client hears what became of a post.
+    pub mode: Mode,
+    /// Name of the key that signs its posts, before that of the destination.
+    pub sign_with: Option<String>,
+    /// Name of the auth profile of its posts, before that of the destination.
+    pub auth: Option<String>,
+}
+
+/// Whether posts keep the order of their messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// They do not, unless a message names an ordering key.
+    #[default]
+    Any,
+    /// `ordering = "fifo"`: one after another, all of the route.
+    Fifo,
+}
+
+/// When a client hears what became of a post.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// When it is kept.
+    #[default]
+    Async,
+    /// When its first attempt has ended, unless that takes too long.
+    Sync(Sync),
+}
+
+/// A first attempt that a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// How long it waits.
+    pub timeout: Duration,
+    /// What it hears when there is no answer by then, or none that ends the post.
+    pub fallback: Fallback,
+}
+
+/// What becomes of a post whose first attempt did not end it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// It is queued like any other.
+    #[default]
+    Queue,
+    /// `451`: nothing is kept, the client tries again.
+    Refuse,
 }
 
 /// Whether `X-XsHttp-*` and `X-Postgate-*` steer a post; they are never part of
@@ -220,5 +268,10 @@ fn post(
         tags: controls.tags,
         xs_message_id: controls.xs_message_id,
         xs_mailing_id: controls.xs_mailing_id,
+        ordering_key: None,
+        sign_with: None,
+        auth: None,
+        trace: None,
+        notice: Notice::default(),
     })
 }

@@ -12,7 +12,8 @@ use super::connection::{Failure, Link, Response};
 use super::egress::Connector;
 use super::retry::{self, Feedback, Outcome, Trouble, Verdict};
 use super::room::Room;
-use super::{Delivery, dialogue, request};
+use super::terms::{Book, Terms};
+use super::{dialogue, request};
 use crate::clock;
 use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
@@ -27,7 +28,7 @@ use tokio::time::{Instant, sleep};
 /// What all workers use.
 pub(super) struct Shop {
     pub spool: Arc<dyn Spool>,
-    pub delivery: Delivery,
+    pub book: Book,
     pub connector: Connector,
     pub log: ProtocolLog,
     room: Room,
@@ -36,14 +37,9 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    pub(super) fn new(
-        spool: Arc<dyn Spool>,
-        delivery: Delivery,
-        connector: Connector,
-        log: ProtocolLog,
-    ) -> Shop {
+    pub(super) fn new(spool: Arc<dyn Spool>, book: Book, connector: Connector, log: ProtocolLog) -> Shop {
         let (started_at, started) = (clock::wall(), Instant::now());
-        Shop { spool, delivery, connector, log, room: Room::new(), started_at, started }
+        Shop { spool, book, connector, log, room: Room::new(), started_at, started }
     }
 
     /// The time by a clock that does not jump.
@@ -101,7 +97,7 @@ impl Order {
         next: Option<oneshot::Sender<Order>>,
     ) {
         let now = self.shop.now();
-        let schedule = &self.shop.delivery.schedule;
+        let schedule = &self.shop.book.terms(&self.lane).schedule;
         let (verdict, feedback) =
             retry::decide(schedule, &claim.post, claim.ended, outcome, now, fastrand::f64());
         if let Some(log) = log.filter(|log| log.is_on()) {
@@ -130,7 +126,8 @@ pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
     let lane = Arc::clone(&order.lane);
     let reports = order.reports.clone();
     let transcript = shop.log.transcript('H');
-    let mut worker = Worker { shop, lane: Arc::clone(&lane), host: None, link: None, log: transcript };
+    let terms = shop.book.terms(&lane);
+    let mut worker = Worker { shop, terms, lane: Arc::clone(&lane), host: None, link: None, log: transcript };
     loop {
         let Some(claim) = order.claim.clone() else { return };
         let outcome = worker.attempt(&claim).await;
@@ -156,6 +153,7 @@ const LOG_DELAY: Duration = Duration::from_millis(50);
 struct Worker {
     shop: Arc<Shop>,
     lane: Arc<Destination>,
+    terms: Terms,
     host: Option<HeaderValue>,
     link: Option<Link>,
     log: Transcript,
@@ -178,13 +176,13 @@ impl Worker {
     }
 
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.shop.now() >= self.shop.delivery.schedule.ends_at(&claim.post) {
+        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
-        let deadline = Instant::now() + self.shop.delivery.total_timeout;
+        let deadline = Instant::now() + self.terms.total_timeout;
         if self.link.as_ref().is_some_and(Link::is_reusable) {
             match self.send(claim, &body, deadline).await {
                 Err(failure) if failure.is_unanswered => {
@@ -200,7 +198,7 @@ impl Worker {
     async fn connect(&mut self, claim: &Claim, deadline: Instant) -> Result<(), Trouble> {
         self.link = None;
         let left = deadline.saturating_duration_since(Instant::now());
-        let limit = self.shop.delivery.connect_timeout.min(left);
+        let limit = self.terms.connect_timeout.min(left);
         match self.shop.connector.connect(&self.lane, limit).await {
             Ok(connected) => {
                 self.link = Some(Link::open(connected).await?);
@@ -224,7 +222,7 @@ impl Worker {
             dialogue::note_connection(&mut self.log, claim.post.id, claim.attempt, &self.lane, link);
             dialogue::note_request(&mut self.log, &request);
         }
-        let result = link.send(request, self.shop.delivery.response_timeout, deadline).await;
+        let result = link.send(request, self.terms.response_timeout, deadline).await;
         if self.log.is_on() {
             let is_taken = result.as_ref().is_ok_and(|response| response.status.is_success());
             if let (false, Ok(again)) = (is_taken, build()) {
@@ -248,14 +246,14 @@ impl Worker {
     }
 
     fn keeps_link(&self) -> bool {
-        let most = self.shop.delivery.max_posts_per_connection;
+        let most = self.terms.max_posts_per_connection;
         self.link.as_ref().is_some_and(|link| link.is_reusable() && (most == 0 || link.posts < most))
     }
 
     /// Waits for the next order while the connection is worth keeping. A busy
     /// worker hands its log over in larger pieces, an idle one soon.
     async fn rest(&mut self, mut next: oneshot::Receiver<Order>) -> Option<Order> {
-        let keep_alive = self.shop.delivery.keep_alive;
+        let keep_alive = self.terms.keep_alive;
         let soon = keep_alive.min(LOG_DELAY);
         let mut rest = self.wait(&mut next, soon).await;
         if matches!(rest, Rest::Quiet) {

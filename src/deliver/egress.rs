@@ -81,7 +81,7 @@ impl Connector {
         // A request is written in one piece; waiting for more only delays it.
         socket.set_nodelay(true).map_err(connect)?;
         match destination.scheme {
-            Scheme::Http => Ok(Connected { stream: Box::new(socket), peer, tls: None }),
+            Scheme::Http | Scheme::Smtp => Ok(Connected { stream: Box::new(socket), peer, tls: None }),
             Scheme::Https => {
                 let stream = self.tls.connect(socket, &destination.host).await?;
                 let version = stream.get_ref().1.protocol_version();

@@ -18,8 +18,22 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// Simultaneous connections, at least one.
     pub max_connections: usize,
+    /// Simultaneous streams over HTTP/2, at least one.
+    pub max_streams: usize,
     /// Troubles in a row that open the breaker; 0 for never.
     pub breaker: u32,
+    /// Whether the window follows how the destination does.
+    pub adaptive: Adaptive,
+}
+
+/// Whether a window of concurrent attempts follows how its destination does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Adaptive {
+    /// It grows and shrinks.
+    #[default]
+    On,
+    /// It is always as wide as it may be.
+    Off,
 }
 
 /// What a lane wants done.
@@ -186,7 +200,8 @@ impl Lane {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_connections: 20, breaker: 10 };
+    const LIMITS: Limits =
+        Limits { max_connections: 20, max_streams: 128, breaker: 10, adaptive: Adaptive::On };
     const TROUBLE: Feedback = Feedback::Trouble { retry_after: None };
 
     /// Sends as much as the lane wants at `now`.

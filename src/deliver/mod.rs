@@ -12,71 +12,50 @@
 
 mod attempt;
 mod connection;
+#[allow(dead_code, reason = "the dispatcher is to answer")]
+pub mod control;
 mod dialogue;
 mod egress;
 pub mod lane;
+pub mod pace;
+pub mod profile;
 mod request;
 pub mod retry;
 mod room;
+pub mod ruling;
+pub mod sign;
 pub mod target;
+pub mod terms;
 mod tls;
 
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
-use crate::spool::{Claim, Claimed, Settlement, Spool, SpoolError};
+use crate::spool::{Attempt, Claim, Claimed, Settlement, Spool, SpoolError};
 use attempt::{Order, Report, Shop};
-use lane::{Lane, Limits, Plan};
-use retry::{Schedule, Verdict};
+use control::Requests;
+use lane::{Lane, Plan};
+use profile::Bounce;
+use retry::Verdict;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use target::Egress;
+use terms::Book;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How posts are delivered, to every destination alike.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Connections to one destination, and troubles that open its breaker.
-    pub limits: Limits,
-    /// Posts after which a connection is closed; 0 for never.
-    pub max_posts_per_connection: u32,
-    /// How long an idle connection is kept.
-    pub keep_alive: Duration,
-    /// Limit of connecting, TLS included.
-    pub connect_timeout: Duration,
-    /// Limit from the request to the end of the response head.
-    pub response_timeout: Duration,
-    /// Limit of a whole attempt.
-    pub total_timeout: Duration,
-    /// When attempts are repeated.
-    pub schedule: Schedule,
-}
-
-impl Default for Delivery {
-    fn default() -> Delivery {
-        Delivery {
-            limits: Limits { max_connections: 20, breaker: 10 },
-            max_posts_per_connection: 0,
-            keep_alive: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(15),
-            total_timeout: Duration::from_secs(30),
-            schedule: Schedule::default(),
-        }
-    }
-}
-
 /// What the engine needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Limits, timeouts and the schedule.
-    pub delivery: Delivery,
+    /// Limits, timeouts, the schedule and all else that each destination is served by.
+    pub book: Book,
     /// Where posts may go.
     pub egress: Egress,
+    /// Who reports to senders what was given up, if somebody does.
+    pub bounce: Option<Arc<Bounce>>,
 }
 
 /// Time until a spool that failed is asked again.
@@ -87,10 +66,17 @@ const LOOK: usize = 256;
 
 /// Delivers what the spool holds until `stop` turns true and the attempts under
 /// way have ended and are settled; the caller sets the deadline.
-pub async fn run(spool: Arc<dyn Spool>, options: Options, log: ProtocolLog, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    spool: Arc<dyn Spool>,
+    options: watch::Receiver<Arc<Options>>,
+    _requests: Requests,
+    log: ProtocolLog,
+    mut stop: watch::Receiver<bool>,
+) {
+    let options = Options::clone(&options.borrow());
     let (reports, mut news) = mpsc::unbounded_channel();
     let connector = egress::Connector::new(options.egress);
-    let shop = Arc::new(Shop::new(spool, options.delivery, connector, log));
+    let shop = Arc::new(Shop::new(spool, options.book, connector, log));
     let doorbell = shop.spool.doorbell();
     let mut dispatcher = Dispatcher::new(shop, reports);
     let waiting = tokio::select! {
@@ -203,7 +189,7 @@ impl Dispatcher {
     }
 
     fn berth(&mut self, lane: &Arc<Destination>) -> &mut Berth {
-        let limits = self.shop.delivery.limits;
+        let limits = self.shop.book.terms(lane).limits;
         self.lanes.entry(Arc::clone(lane)).or_insert_with(|| Berth {
             lane: Lane::new(limits),
             resting: Vec::new(),
@@ -224,7 +210,7 @@ impl Dispatcher {
                     let shop = Arc::clone(&self.shop);
                     let is_stopping = self.is_stopping;
                     let berth = self.berth(&lane);
-                    let schedule = &shop.delivery.schedule;
+                    let schedule = &shop.book.terms(&lane).schedule;
                     berth.lane.end_attempt(feedback, schedule, now.into_std(), fastrand::f64());
                     berth.resting.extend(next.filter(|_| !is_stopping));
                     settled.push((claim, settlement(verdict)));
@@ -312,7 +298,7 @@ impl Dispatcher {
         if claims.is_empty() {
             return;
         }
-        let again = || Settlement::Again { after: Duration::ZERO, reason: "the gateway stopped".to_owned() };
+        let again = || Settlement::Back;
         self.settle(claims.into_iter().map(|claim| (claim, again())).collect(), now);
     }
 
@@ -380,8 +366,8 @@ impl Dispatcher {
 fn settlement(verdict: Verdict) -> Settlement {
     match verdict {
         Verdict::Delivered => Settlement::Delivered,
-        Verdict::Deferred { after, reason } => Settlement::Again { after, reason },
-        Verdict::Failed { reason } => Settlement::Failed { reason },
+        Verdict::Deferred { after, reason } => Settlement::Again { after, last: Attempt::because(reason) },
+        Verdict::Failed { reason } => Settlement::Failed { last: Attempt::because(reason) },
     }
 }
 

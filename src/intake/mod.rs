@@ -296,7 +296,7 @@ fn refusal(error: &SpoolError) -> Refusal {
     match error {
         SpoolError::Full => Refusal::new(452, (3, 1), "insufficient storage; try again later"),
         SpoolError::Closed => Refusal::new(451, (3, 2), "the gateway is stopping; try again later"),
-        SpoolError::Failed(_) | SpoolError::Damaged(_) => {
+        SpoolError::Failed(_) | SpoolError::Damaged(_) | SpoolError::Changed | SpoolError::Unknown => {
             Refusal::new(451, (3, 0), "the spool cannot write; try again later")
         }
     }

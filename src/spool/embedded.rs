@@ -18,7 +18,10 @@ use super::log::{Writer, name_of, number_in};
 use super::replay::tail;
 use super::segment::{Header, Segment, UNKNOWN_END};
 use super::shared::Shared;
-use super::{Claim, Claimed, Committed, Doorbell, Health, Later, Settlement, Spool, SpoolError};
+use super::{
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
+    Query, Settlement, Spool, SpoolError,
+};
 use crate::post::{Admission, Destination, MessageId, PostId};
 use bytes::Bytes;
 use std::fmt;
@@ -185,7 +188,8 @@ impl Embedded {
         drop(threads.stop_keeper);
         // A thread that panicked has said so already.
         let _ = threads.keeper.join();
-        let cut_off = Settlement::Again { after: Duration::ZERO, reason: "the gateway stopped".to_owned() };
+        let last = Attempt::because("the gateway stopped");
+        let cut_off = Settlement::Again { after: Duration::ZERO, last };
         let claims = self.shared.index().claims();
         let done = claims.into_iter().map(|(id, fence)| (id, fence, cut_off.clone())).collect();
         let (noted, _) = oneshot::channel();
@@ -266,7 +270,13 @@ impl Spool for Embedded {
                 let read = taken.post.map_or_else(|| shared.find_post(taken.id, taken.entry.place), Ok);
                 let post =
                     read.inspect_err(|error| put_aside(&jobs, &shared, taken.id, taken.fence, error)).ok()?;
-                Some(Claim { post, attempt: taken.tried, ended: taken.entry.state.ended, fence: taken.fence })
+                Some(Claim {
+                    post,
+                    attempt: taken.tried,
+                    ended: taken.entry.state.ended,
+                    held: Duration::ZERO,
+                    fence: taken.fence,
+                })
             };
             taken.into_iter().filter_map(claim).collect()
         };
@@ -325,6 +335,34 @@ impl Spool for Embedded {
         })
     }
 
+    fn order(&self, _which: Query, _order: Order) -> Later<'_, u64> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn page(&self, _which: Query, _before: Option<PostId>, _most: usize) -> Later<'_, Vec<Listed>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn attempts(&self, _id: PostId) -> Later<'_, Vec<Attempt>> {
+        Box::pin(async { Err(SpoolError::Unknown) })
+    }
+
+    fn content(&self, _id: PostId) -> Later<'_, Content> {
+        Box::pin(async { Err(SpoolError::Unknown) })
+    }
+
+    fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn note<'a>(&'a self, _key: &'a str) -> Later<'a, Option<Noted>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn set_note<'a>(&'a self, _key: &'a str, _value: Option<Bytes>, _expect: Option<u64>) -> Later<'a, u64> {
+        Box::pin(async { Ok(1) })
+    }
+
     fn doorbell(&self) -> Arc<Doorbell> {
         Arc::clone(&self.shared.doorbell)
     }
@@ -337,14 +375,14 @@ impl Spool for Embedded {
 /// Makes a dead letter of a post that cannot be read any more; one that cannot
 /// be read now is tried again.
 fn put_aside(jobs: &Sender<Job>, shared: &Shared, id: PostId, fence: u64, error: &SpoolError) {
-    let reason = error.to_string();
+    let last = Attempt::because(error.to_string());
     let settlement = if matches!(error, SpoolError::Damaged(_)) {
         shared.damages.fetch_add(1, Ordering::Relaxed);
         tracing::error!(post = %id, %error, "a post cannot be read back; it is kept as a dead letter");
-        Settlement::Failed { reason }
+        Settlement::Failed { last }
     } else {
         tracing::warn!(post = %id, %error, "a post cannot be read now; it will be tried again");
-        Settlement::Again { after: READ_AGAIN, reason }
+        Settlement::Again { after: READ_AGAIN, last }
     };
     let (ack, _) = oneshot::channel();
     // Fails only when the spool is closing; the next start meets it again.

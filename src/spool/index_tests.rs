@@ -3,7 +3,7 @@
 use super::catalog::{Catalog, Place};
 use super::index::Index;
 use super::record::State;
-use crate::post::{Blob, Destination, MessageId, Post, PostId, Scheme, Timestamp, Trust};
+use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -29,6 +29,11 @@ fn post(number: u16, lane: &Arc<Destination>) -> Post {
         tags: Vec::new(),
         xs_message_id: None,
         xs_mailing_id: None,
+        ordering_key: None,
+        sign_with: None,
+        auth: None,
+        trace: None,
+        notice: Notice::default(),
     }
 }
 

@@ -36,8 +36,11 @@ mod shared;
 pub mod spill;
 mod tally;
 
-use crate::post::{Admission, Destination, MessageId, Post};
+use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp};
+use crate::tenant::Tenant;
+use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -70,6 +73,32 @@ pub trait Spool: Send + Sync {
     /// becomes durable with the next group, the others before this resolves.
     fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()>;
 
+    /// Does something to all living posts that are meant; answers how many they
+    /// were. A claimed post is changed when its attempt has ended, but for
+    /// [`Order::Delete`], which ends it at once.
+    fn order(&self, which: Query, order: Order) -> Later<'_, u64>;
+
+    /// Living posts that are meant, newest first: up to `most`, older than `before`.
+    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>>;
+
+    /// Every attempt of a living post that was settled, the oldest first; of very
+    /// many the oldest are left out.
+    fn attempts(&self, id: PostId) -> Later<'_, Vec<Attempt>>;
+
+    /// The body of a living post, and the raw message that it was made from.
+    fn content(&self, id: PostId) -> Later<'_, Content>;
+
+    /// How many posts of which kind each lane holds.
+    fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>>;
+
+    /// A small durable fact: pauses, used rates.
+    fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>>;
+
+    /// Sets or (`None`) forgets a fact, durably; answers its version. With `expect`
+    /// only when its version is that one (0: when there is none), else
+    /// [`SpoolError::Changed`].
+    fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64>;
+
     /// Rings when a lane has something to send.
     fn doorbell(&self) -> Arc<Doorbell>;
 
@@ -95,8 +124,131 @@ pub struct Claim {
     pub attempt: u32,
     /// How many attempts ended before this one: what `max_attempts` counts.
     pub ended: u32,
+    /// How long it was held so far: that does not count as age.
+    pub held: Duration,
     /// Proof that this claim is the newest of its post.
     pub fence: u64,
+}
+
+/// What one attempt was, for those who ask why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which one, from 1; a spool sets it to that of the claim.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// Status of the response, when there was one.
+    pub status: Option<u16>,
+    /// Status line or error, in one line of at most 256 octets.
+    pub reason: String,
+    /// The beginning of the response's text, at most 1 KiB.
+    pub excerpt: String,
+}
+
+impl Attempt {
+    /// An attempt of which nothing is known but why it ended so.
+    pub fn because(reason: impl Into<String>) -> Attempt {
+        Attempt { reason: reason.into(), ..Attempt::default() }
+    }
+}
+
+/// Which living posts are meant: those that fit all that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// This one.
+    pub id: Option<PostId>,
+    /// Those of this tenant.
+    pub tenant: Option<Tenant>,
+    /// Those for these origins.
+    pub destination: Option<UrlPattern>,
+    /// Those in this state.
+    pub state: Option<PostState>,
+    /// Those with this tag.
+    pub tag: Option<String>,
+}
+
+/// Where a living post stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostState {
+    /// It waits for its first attempt.
+    Queued,
+    /// It waits for another one.
+    Deferred,
+    /// An attempt is under way.
+    Sending,
+    /// It waits until it is released.
+    Held,
+    /// It was given up: a dead letter.
+    Failed,
+}
+
+/// What is done to posts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Those that wait are held.
+    Hold,
+    /// Those that are held wait again, due at once.
+    Release,
+    /// Those that wait, are held or have failed are due at once. A dead letter
+    /// begins anew: its age and the number of its attempts count from now.
+    Retry,
+    /// They end, and leave nothing behind.
+    Delete,
+    /// They go elsewhere from now on, as with `Retry`.
+    Reroute {
+        /// Where to.
+        destination: Arc<Destination>,
+        /// Path and query there.
+        path: String,
+    },
+}
+
+/// A living post as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The post.
+    pub post: Arc<Post>,
+    /// Where it stands.
+    pub state: PostState,
+    /// Attempts that were settled.
+    pub ended: u32,
+    /// When it is due (waiting) or forgotten (held, failed).
+    pub due_at: Timestamp,
+    /// The last attempt that was settled.
+    pub last: Option<Attempt>,
+}
+
+/// What a post is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The body that is sent.
+    pub body: Bytes,
+    /// The message as it was received.
+    pub message: Bytes,
+}
+
+/// How many posts of a lane are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Queued or deferred.
+    pub waiting: u64,
+    /// Under way.
+    pub sending: u64,
+    /// Held.
+    pub held: u64,
+    /// Dead letters.
+    pub failed: u64,
+}
+
+/// A small durable fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Grows with every change, from 1.
+    pub version: u64,
+    /// What was set.
+    pub value: Bytes,
 }
 
 /// What `claim` found.
@@ -118,14 +270,21 @@ pub enum Settlement {
     Again {
         /// The delay, from now.
         after: Duration,
-        /// Status or error, for those who ask why.
-        reason: String,
+        /// The attempt.
+        last: Attempt,
+    },
+    /// Kept until it is released, without ageing.
+    Held {
+        /// The attempt.
+        last: Attempt,
     },
     /// Given up: kept as a dead letter for the retention time.
     Failed {
-        /// Status or error that ended it.
-        reason: String,
+        /// The attempt that ended it.
+        last: Attempt,
     },
+    /// Never tried after all: due again as if it had not been claimed.
+    Back,
 }
 
 /// Whether a spool takes new posts.
@@ -148,6 +307,10 @@ pub enum SpoolError {
     Failed(String),
     /// What was read is not what was written; says where.
     Damaged(String),
+    /// A fact is no longer what the caller believes.
+    Changed,
+    /// No such post lives.
+    Unknown,
     /// The spool has been closed.
     Closed,
 }
@@ -158,6 +321,8 @@ impl fmt::Display for SpoolError {
             SpoolError::Full => f.write_str("the spool's disk is full"),
             SpoolError::Failed(reason) => write!(f, "spool failure: {reason}"),
             SpoolError::Damaged(place) => write!(f, "damaged spool record: {place}"),
+            SpoolError::Changed => f.write_str("it was changed meanwhile; look again"),
+            SpoolError::Unknown => f.write_str("no such post"),
             SpoolError::Closed => f.write_str("the spool is closed"),
         }
     }

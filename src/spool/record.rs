@@ -125,8 +125,11 @@ impl Outcome {
         };
         match settlement {
             Settlement::Delivered => Outcome::Ended,
-            Settlement::Again { after, reason } => lives(Phase::Waiting, now.after(*after), reason),
-            Settlement::Failed { reason } => lives(Phase::DeadLetter, now.after(retain), reason),
+            Settlement::Again { after, last } => lives(Phase::Waiting, now.after(*after), &last.reason),
+            Settlement::Failed { last } | Settlement::Held { last } => {
+                lives(Phase::DeadLetter, now.after(retain), &last.reason)
+            }
+            Settlement::Back => lives(Phase::Waiting, now, ""),
         }
     }
 }
@@ -254,6 +257,7 @@ pub(super) fn post_of(accepted: &Accepted<'_>, id: PostId) -> Option<Arc<Post>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Attempt;
 
     fn settled() -> Record<'static> {
         let id = PostId { message: MessageId(7), number: 1 };
@@ -284,7 +288,7 @@ mod tests {
     #[test]
     fn reasons_are_cut_between_characters() {
         let reason = "é".repeat(REASON);
-        let again = Settlement::Again { after: Duration::ZERO, reason };
+        let again = Settlement::Again { after: Duration::ZERO, last: Attempt::because(reason) };
         let Outcome::Lives { reason, .. } = Outcome::of(&again, 1, 0, 0, Timestamp(0), Duration::ZERO) else {
             panic!("ended")
         };

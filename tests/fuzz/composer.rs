@@ -42,12 +42,20 @@ impl ComposerTarget {
             payload,
             header_control: HeaderControl::Off,
             headers: Vec::new(),
+            order: postgate::compose::Order::default(),
+            mode: postgate::compose::Mode::default(),
+            sign_with: None,
+            auth: None,
         };
         let payloads = [Payload::Json, Payload::Body, Payload::Raw, Payload::Auto];
         let mut routes: Vec<_> = STRANGERS.iter().zip(payloads).map(|(name, how)| route(name, how)).collect();
         routes.push(Route {
             header_control: HeaderControl::On,
             headers: vec![Field { name: "X-Source".to_owned(), value: b"mail".to_vec() }],
+            order: postgate::compose::Order::default(),
+            mode: postgate::compose::Mode::default(),
+            sign_with: None,
+            auth: None,
             ..route("steered+*@hooks.example", Payload::Auto)
         });
         let gateway_domains = vec!["postgate.local".to_owned()];

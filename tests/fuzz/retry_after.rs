@@ -3,7 +3,7 @@
 use super::engine::Target;
 use http::StatusCode;
 use postgate::deliver::retry::{Feedback, Outcome, Schedule, Verdict, decide};
-use postgate::post::{Blob, Destination, MessageId, Post, PostId, Scheme, Timestamp, Trust};
+use postgate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
 use postgate::tenant::Tenant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,11 @@ fn post() -> Post {
         tags: Vec::new(),
         xs_message_id: None,
         xs_mailing_id: None,
+        ordering_key: None,
+        sign_with: None,
+        auth: None,
+        trace: None,
+        notice: Notice::default(),
     }
 }
 

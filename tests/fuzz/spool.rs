@@ -22,7 +22,7 @@ use bytes::Bytes;
 use postgate::post::{Admission, Blob, Destination, Post, PostId, Scheme, Trust};
 use postgate::spool::disk::Reserve;
 use postgate::spool::embedded::{Embedded, Options};
-use postgate::spool::{Committed, Settlement, Spool};
+use postgate::spool::{Attempt, Committed, Settlement, Spool};
 use postgate::tenant::Tenant;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -153,9 +153,9 @@ impl SpoolTarget {
                 let claims = spool.claim(&lane(), 100).await.unwrap().claims;
                 for claim in claims {
                     let settlement = match claim.post.id.message.0 % 5 {
-                        0 => Settlement::Failed { reason: "404".to_owned() },
+                        0 => Settlement::Failed { last: Attempt::because("404") },
                         1 => Settlement::Delivered,
-                        _ => Settlement::Again { after: Duration::ZERO, reason: "503".to_owned() },
+                        _ => Settlement::Again { after: Duration::ZERO, last: Attempt::because("503") },
                     };
                     spool.settle(vec![(claim, settlement)]).await.unwrap();
                 }

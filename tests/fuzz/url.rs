@@ -50,6 +50,10 @@ impl UrlTarget {
             payload: Payload::Auto,
             header_control: HeaderControl::Off,
             headers: Vec::new(),
+            order: postgate::compose::Order::default(),
+            mode: postgate::compose::Mode::default(),
+            sign_with: None,
+            auth: None,
         };
         let routes = ["*@all.example", "orders+*@all.example", "orders@all.example"].map(route).to_vec();
         let options = Options { gateway_domains: vec![DOMAIN.to_owned()], routes, ..Options::default() };

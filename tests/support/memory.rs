@@ -7,7 +7,10 @@
 use bytes::Bytes;
 use postgate::clock;
 use postgate::post::{Admission, Destination, MessageId, Post, PostId};
-use postgate::spool::{Claim, Claimed, Committed, Doorbell, Health, Later, Settlement, Spool, SpoolError};
+use postgate::spool::{
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
+    Query, Settlement, Spool, SpoolError,
+};
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -178,7 +181,7 @@ impl MemorySpool {
         Ok(Claimed { claims: claims.collect(), next })
     }
 
-    fn note(&self, done: Vec<(Claim, Settlement)>) -> Result<(), SpoolError> {
+    fn end(&self, done: Vec<(Claim, Settlement)>) -> Result<(), SpoolError> {
         let mut kept = self.usable()?;
         for (claim, settlement) in done {
             let Some(entry) = kept.entries.get_mut(&claim.post.id) else { continue };
@@ -215,14 +218,21 @@ impl Entry {
         self.state = State::Claimed;
         self.attempt += 1;
         self.fence = fence;
-        Claim { post: Arc::clone(&self.post), attempt: self.attempt, ended: self.ended, fence }
+        Claim {
+            post: Arc::clone(&self.post),
+            attempt: self.attempt,
+            ended: self.ended,
+            held: Duration::ZERO,
+            fence,
+        }
     }
 
     fn end(&mut self, settlement: Settlement, doorbell: &Doorbell) {
         self.ended += 1;
         self.state = match &settlement {
             Settlement::Delivered => State::Delivered,
-            Settlement::Failed { .. } => State::Failed,
+            Settlement::Failed { .. } | Settlement::Held { .. } => State::Failed,
+            Settlement::Back => State::Waiting,
             Settlement::Again { after, .. } => {
                 self.due_at = Instant::now() + *after;
                 doorbell.ring(&self.post.destination, *after);
@@ -275,7 +285,35 @@ impl Spool for MemorySpool {
     }
 
     fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
-        Box::pin(async move { self.note(done) })
+        Box::pin(async move { self.end(done) })
+    }
+
+    fn order(&self, _which: Query, _order: Order) -> Later<'_, u64> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn page(&self, _which: Query, _before: Option<PostId>, _most: usize) -> Later<'_, Vec<Listed>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn attempts(&self, _id: PostId) -> Later<'_, Vec<Attempt>> {
+        Box::pin(async { Err(SpoolError::Unknown) })
+    }
+
+    fn content(&self, _id: PostId) -> Later<'_, Content> {
+        Box::pin(async { Err(SpoolError::Unknown) })
+    }
+
+    fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn note<'a>(&'a self, _key: &'a str) -> Later<'a, Option<Noted>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn set_note<'a>(&'a self, _key: &'a str, _value: Option<Bytes>, _expect: Option<u64>) -> Later<'a, u64> {
+        Box::pin(async { Ok(1) })
     }
 
     fn doorbell(&self) -> Arc<Doorbell> {

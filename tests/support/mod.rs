@@ -16,7 +16,7 @@ pub mod small_disk;
 use bytes::Bytes;
 use postgate::clock;
 use postgate::post::{
-    Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
+    Admission, Blob, Destination, Field, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust,
 };
 use postgate::tenant::Tenant;
 use std::future::Future;
@@ -68,6 +68,11 @@ pub fn post(number: u64, destination: &Arc<Destination>) -> Post {
         tags: Vec::new(),
         xs_message_id: None,
         xs_mailing_id: None,
+        ordering_key: None,
+        sign_with: None,
+        auth: None,
+        trace: None,
+        notice: Notice::default(),
     }
 }
 

@@ -1,0 +1,151 @@
+//! How others look at delivery and steer it: requests to the dispatcher, each
+//! with the place for its answer.
+
+use crate::post::{Destination, Timestamp};
+use crate::spool::{Counts, Order, Query, SpoolError};
+use crate::tenant::Tenant;
+use crate::url_pattern::UrlPattern;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// A handle to the dispatcher; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control {
+    requests: mpsc::Sender<Request>,
+}
+
+/// Where the dispatcher takes what it is asked.
+#[derive(Debug)]
+pub struct Requests(mpsc::Receiver<Request>);
+
+/// Which destinations are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// Of this origin, or of all that fit.
+    pub origins: UrlPattern,
+    /// Of this tenant; nothing means all.
+    pub tenant: Option<Tenant>,
+}
+
+/// One request and the place for its answer.
+#[derive(Debug)]
+pub(super) enum Request {
+    Post(Query, Order, oneshot::Sender<Result<u64, SpoolError>>),
+    Pause(Which, String, oneshot::Sender<Result<u64, SpoolError>>),
+    Resume(Which, oneshot::Sender<Result<u64, SpoolError>>),
+    Flush(Which, oneshot::Sender<Result<u64, SpoolError>>),
+    Destinations(Which, oneshot::Sender<Result<Vec<Status>, SpoolError>>),
+}
+
+/// How a destination does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which.
+    pub destination: Arc<Destination>,
+    /// Whether posts go out.
+    pub state: State,
+    /// How many posts it has in which state.
+    pub counts: Counts,
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// Attempts that may be under way now.
+    pub window: usize,
+    /// The most there may ever be.
+    pub max_connections: usize,
+    /// Open connections, idle ones included.
+    pub connections: usize,
+    /// Version of HTTP that was spoken last, such as `HTTP/2`.
+    pub version: Option<&'static str>,
+    /// Each rate with what is used of it now.
+    pub rates: Vec<(super::pace::Rate, u32)>,
+    /// When the last attempt ended, and its status line or error.
+    pub last: Option<(Timestamp, String)>,
+    /// The last attempt that was not delivered.
+    pub last_error: Option<(Timestamp, String)>,
+    /// Whether its certificate does not count.
+    pub insecure: bool,
+}
+
+/// Whether posts go out to a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// They do.
+    Active,
+    /// They do, and a backlog is sent at a controlled pace.
+    Recovering,
+    /// One probe at a time; the next one after this time.
+    Backoff {
+        /// Until the next probe.
+        next_probe: Duration,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It asked for a pause (`Retry-After`).
+    Deferring {
+        /// How long still.
+        left: Duration,
+    },
+    /// Its rate is used up.
+    Throttled {
+        /// Until the next attempt.
+        left: Duration,
+    },
+    /// Somebody paused it.
+    Paused {
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Control {
+    /// A handle and where its requests come out.
+    pub fn new() -> (Control, Requests) {
+        let (requests, taken) = mpsc::channel(64);
+        (Control { requests }, Requests(taken))
+    }
+
+    /// Does something to posts; answers how many they were.
+    pub async fn order(&self, which: Query, order: Order) -> Result<u64, SpoolError> {
+        self.ask(|answer| Request::Post(which, order, answer)).await
+    }
+
+    /// Begins no attempt any more, also after a restart; answers how many
+    /// destinations with posts are meant. Destinations that appear later are, too.
+    pub async fn pause(&self, which: Which, reason: String) -> Result<u64, SpoolError> {
+        self.ask(|answer| Request::Pause(which, reason, answer)).await
+    }
+
+    /// Ends a pause of the same origins.
+    pub async fn resume(&self, which: Which) -> Result<u64, SpoolError> {
+        self.ask(|answer| Request::Resume(which, answer)).await
+    }
+
+    /// Tries all posts at once, forgetting a backoff.
+    pub async fn flush(&self, which: Which) -> Result<u64, SpoolError> {
+        self.ask(|answer| Request::Flush(which, answer)).await
+    }
+
+    /// How destinations do.
+    pub async fn destinations(&self, which: Which) -> Result<Vec<Status>, SpoolError> {
+        self.ask(|answer| Request::Destinations(which, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Request,
+    ) -> Result<T, SpoolError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| SpoolError::Closed)?;
+        answered.await.map_err(|_| SpoolError::Closed)?
+    }
+}
+
+impl Requests {
+    /// The next request; nothing when nobody can ask any more.
+    pub(super) async fn next(&mut self) -> Option<Request> {
+        self.0.recv().await
+    }
+}
