@@ -10,15 +10,16 @@
 
 use super::connection::{Failure, Link, Response};
 use super::egress::Connector;
-use super::retry::{self, Feedback, Outcome, Trouble, Verdict};
+use super::retry::{self, Feedback, Outcome, Schedule, Trouble, Verdict};
 use super::room::Room;
-use super::terms::{Book, Terms};
-use super::{dialogue, request};
+use super::terms::Terms;
+use super::{Options, dialogue, request};
 use crate::clock;
 use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
 use crate::spool::{Claim, Spool, SpoolError};
 use bytes::Bytes;
+use http::Version;
 use http::header::{HeaderValue, RETRY_AFTER};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,45 +29,86 @@ use tokio::time::{Instant, sleep};
 /// What all workers use.
 pub(super) struct Shop {
     pub spool: Arc<dyn Spool>,
-    pub book: Book,
     pub connector: Connector,
     pub log: ProtocolLog,
-    room: Room,
+    room: Arc<Room>,
     started_at: Timestamp,
     started: Instant,
 }
 
 impl Shop {
-    pub(super) fn new(spool: Arc<dyn Spool>, book: Book, connector: Connector, log: ProtocolLog) -> Shop {
+    pub(super) fn new(spool: Arc<dyn Spool>, options: &Options, log: ProtocolLog) -> Shop {
         let (started_at, started) = (clock::wall(), Instant::now());
-        Shop { spool, book, connector, log, room: Room::new(), started_at, started }
+        let connector = Connector::new(options.egress.clone());
+        Shop { spool, connector, log, room: Arc::new(Room::new()), started_at, started }
+    }
+
+    /// The same with other options.
+    pub(super) fn renewed(&self, options: &Options) -> Shop {
+        let (spool, log, room) = (Arc::clone(&self.spool), self.log.clone(), Arc::clone(&self.room));
+        let connector = Connector::new(options.egress.clone());
+        Shop { spool, connector, log, room, started_at: self.started_at, started: self.started }
     }
 
     /// The time by a clock that does not jump.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.started_at.after(self.started.elapsed())
+    }
+
+    /// Whether the time of a post is over.
+    pub(super) fn is_over(&self, claim: &Claim, schedule: &Schedule) -> bool {
+        self.now() >= schedule.ends_at(&claim.post)
     }
 }
 
 /// News for the dispatcher.
 pub(super) enum Report {
     /// An attempt ended.
-    Ended {
-        lane: Arc<Destination>,
-        claim: Claim,
-        verdict: Verdict,
-        feedback: Feedback,
-        /// Where the worker waits for its next order, if it does.
-        next: Option<oneshot::Sender<Order>>,
-    },
-    /// A resting worker left.
+    Ended(Box<Ended>),
+    /// A worker left.
     Left(Arc<Destination>),
+}
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub lane: Arc<Destination>,
+    pub claim: Claim,
+    pub verdict: Verdict,
+    pub feedback: Feedback,
+    /// From the request to the response, if there was one.
+    pub took: Option<Duration>,
+    /// What was spoken, if something was.
+    pub version: Option<Version>,
+    /// That of the order.
+    pub permit: u64,
+    /// Where the worker waits for its next order, if it does.
+    pub next: Option<oneshot::Sender<Order>>,
+}
+
+/// A worker is there as long as this is.
+struct Presence(Arc<Destination>, mpsc::UnboundedSender<Report>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Without a dispatcher nobody counts.
+        let _ = self.1.send(Report::Left(Arc::clone(&self.0)));
+    }
+}
+
+/// What was seen of an exchange.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    took: Option<Duration>,
+    version: Option<Version>,
 }
 
 /// A claimed post on its way to a worker.
 pub(super) struct Order {
     lane: Arc<Destination>,
     claim: Option<Claim>,
+    terms: Arc<Terms>,
+    permit: u64,
+    seen: Seen,
     reports: mpsc::UnboundedSender<Report>,
     shop: Arc<Shop>,
 }
@@ -75,11 +117,19 @@ impl Order {
     pub(super) fn new(
         lane: &Arc<Destination>,
         claim: Claim,
-        reports: &mpsc::UnboundedSender<Report>,
-        shop: &Arc<Shop>,
+        terms: &Arc<Terms>,
+        permit: u64,
+        reports: mpsc::UnboundedSender<Report>,
+        shop: Arc<Shop>,
     ) -> Order {
-        let (lane, reports, shop) = (Arc::clone(lane), reports.clone(), Arc::clone(shop));
-        Order { lane, claim: Some(claim), reports, shop }
+        let (lane, terms) = (Arc::clone(lane), Arc::clone(terms));
+        Order { lane, claim: Some(claim), terms, permit, seen: Seen::default(), reports, shop }
+    }
+
+    /// Ends it without an attempt: the time of its post is over.
+    pub(super) fn give_up(self) {
+        let mut log = self.shop.log.transcript('H');
+        self.finish(&Outcome::Broken(Trouble::Expired), &mut log, None);
     }
 
     /// Judges the outcome and reports it. The verdict goes to the log as well.
@@ -97,9 +147,8 @@ impl Order {
         next: Option<oneshot::Sender<Order>>,
     ) {
         let now = self.shop.now();
-        let schedule = &self.shop.book.terms(&self.lane).schedule;
         let (verdict, feedback) =
-            retry::decide(schedule, &claim.post, claim.ended, outcome, now, fastrand::f64());
+            retry::decide(&self.terms.schedule, &claim.post, claim.ended, outcome, now, fastrand::f64());
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
             if verdict != Verdict::Delivered {
@@ -107,9 +156,10 @@ impl Order {
                 log.flush();
             }
         }
-        let report = Report::Ended { lane: Arc::clone(&self.lane), claim, verdict, feedback, next };
+        let (lane, Seen { took, version }) = (Arc::clone(&self.lane), self.seen);
+        let ended = Ended { lane, claim, verdict, feedback, took, version, permit: self.permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
-        let _ = self.reports.send(report);
+        let _ = self.reports.send(Report::Ended(Box::new(ended)));
     }
 }
 
@@ -124,13 +174,14 @@ impl Drop for Order {
 /// Works until there is no connection to keep and no order left.
 pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
     let lane = Arc::clone(&order.lane);
-    let reports = order.reports.clone();
-    let transcript = shop.log.transcript('H');
-    let terms = shop.book.terms(&lane);
-    let mut worker = Worker { shop, terms, lane: Arc::clone(&lane), host: None, link: None, log: transcript };
+    // Goes last, after the connection.
+    let _presence = Presence(Arc::clone(&lane), order.reports.clone());
+    let (terms, log) = (Arc::clone(&order.terms), shop.log.transcript('H'));
+    let mut worker = Worker { shop, terms, lane, host: None, link: None, log, seen: Seen::default() };
     loop {
         let Some(claim) = order.claim.clone() else { return };
         let outcome = worker.attempt(&claim).await;
+        order.seen = worker.seen;
         if !worker.keeps_link() {
             worker.link = None;
             order.finish(&outcome, &mut worker.log, None);
@@ -140,11 +191,9 @@ pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
         order.finish(&outcome, &mut worker.log, Some(sender));
         match worker.rest(receiver).await {
             Some(next) => order = next,
-            None => break,
+            None => return,
         }
     }
-    drop(worker);
-    let _ = reports.send(Report::Left(lane));
 }
 
 /// How long an idle worker keeps lines of the protocol log to itself.
@@ -153,14 +202,16 @@ const LOG_DELAY: Duration = Duration::from_millis(50);
 struct Worker {
     shop: Arc<Shop>,
     lane: Arc<Destination>,
-    terms: Terms,
+    terms: Arc<Terms>,
     host: Option<HeaderValue>,
     link: Option<Link>,
     log: Transcript,
+    seen: Seen,
 }
 
 impl Worker {
     async fn attempt(&mut self, claim: &Claim) -> Outcome {
+        self.seen = Seen::default();
         match self.exchange(claim).await {
             Ok(response) => {
                 let retry_after = response.headers.get(RETRY_AFTER);
@@ -176,7 +227,7 @@ impl Worker {
     }
 
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post) {
+        if self.shop.is_over(claim, &self.terms.schedule) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
@@ -222,7 +273,10 @@ impl Worker {
             dialogue::note_connection(&mut self.log, claim.post.id, claim.attempt, &self.lane, link);
             dialogue::note_request(&mut self.log, &request);
         }
+        let begun = Instant::now();
         let result = link.send(request, self.terms.response_timeout, deadline).await;
+        let took = result.is_ok().then(|| begun.elapsed());
+        self.seen = Seen { took, version: Some(Version::HTTP_11) };
         if self.log.is_on() {
             let is_taken = result.as_ref().is_ok_and(|response| response.status.is_success());
             if let (false, Ok(again)) = (is_taken, build()) {

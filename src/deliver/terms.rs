@@ -14,6 +14,7 @@ use super::sign::SigningKey;
 use crate::post::{Destination, Field};
 use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,29 +177,73 @@ pub struct Overrides {
     pub verdicts: Option<Arc<Verdicts>>,
 }
 
+impl Overrides {
+    fn apply(&self, terms: &mut Terms) {
+        set(&mut terms.limits.max_connections, &self.max_connections);
+        set(&mut terms.limits.max_streams, &self.max_streams);
+        set(&mut terms.limits.breaker, &self.breaker);
+        set(&mut terms.limits.adaptive, &self.adaptive);
+        set(&mut terms.rates, &self.rates);
+        set(&mut terms.max_posts_per_connection, &self.max_posts_per_connection);
+        set(&mut terms.keep_alive, &self.keep_alive);
+        set(&mut terms.http2, &self.http2);
+        set(&mut terms.connect_timeout, &self.connect_timeout);
+        set(&mut terms.response_timeout, &self.response_timeout);
+        set(&mut terms.total_timeout, &self.total_timeout);
+        set(&mut terms.schedule.retry, &self.retry);
+        set(&mut terms.schedule.max_age, &self.max_age);
+        set(&mut terms.schedule.max_attempts, &self.max_attempts);
+        set(&mut terms.follow_redirects, &self.follow_redirects);
+        set(&mut terms.proxy, &self.proxy);
+        set(&mut terms.tls, &self.tls);
+        set(&mut terms.auth, &self.auth.clone().map(Some));
+        set(&mut terms.headers, &self.headers);
+        set(&mut terms.sign_with, &self.sign_with.clone().map(Some));
+        set(&mut terms.compress, &self.compress);
+        set(&mut terms.verdicts, &self.verdicts);
+    }
+}
+
+fn set<T: Clone>(term: &mut T, change: &Option<T>) {
+    if let Some(change) = change {
+        term.clone_from(change);
+    }
+}
+
 /// The terms of all destinations.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    usual: Terms,
-    /// The least specific first.
-    changes: Vec<(UrlPattern, Overrides)>,
+    usual: Arc<Terms>,
+    /// What each pattern changes, in the order of the configuration: looked up by
+    /// the few patterns that can mean an origin, however many there are.
+    changes: HashMap<UrlPattern, Vec<Overrides>>,
 }
 
 impl Book {
     /// A book of the usual terms and what patterns change about them, in the order
     /// of the configuration.
     pub fn new(usual: Terms, changes: Vec<(UrlPattern, Overrides)>) -> Book {
-        Book { usual, changes }
+        let mut book = Book { usual: Arc::new(usual), changes: HashMap::new() };
+        for (pattern, change) in changes {
+            book.changes.entry(pattern).or_default().push(change);
+        }
+        book
     }
 
     /// The terms of a destination.
-    pub fn terms(&self, destination: &Destination) -> Terms {
-        let mut terms = self.usual.clone();
-        for (_, change) in self.changes.iter().filter(|(pattern, _)| pattern.matches(destination)) {
-            if let Some(max_connections) = change.max_connections {
-                terms.limits.max_connections = max_connections;
-            }
+    pub fn terms(&self, destination: &Destination) -> Arc<Terms> {
+        if self.changes.is_empty() {
+            return Arc::clone(&self.usual);
         }
-        terms
+        let patterns = UrlPattern::fitting(destination);
+        let changes = patterns.iter().filter_map(|pattern| self.changes.get(pattern)).flatten();
+        changes.fold(Arc::clone(&self.usual), |mut terms, change| {
+            change.apply(Arc::make_mut(&mut terms));
+            terms
+        })
     }
 }
+
+#[cfg(test)]
+#[path = "terms_tests.rs"]
+mod tests;
