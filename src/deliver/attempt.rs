@@ -12,14 +12,13 @@ use super::connection::{Failure, Link, Response};
 use super::credentials::Credentials;
 use super::egress::Connector;
 use super::profile::Profile;
-use super::request::Dress;
 use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
 use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::{Book, Terms};
-use super::{Options, dialogue, request};
+use super::{Options, dialogue, record, request};
 use crate::clock;
-use crate::post::{Destination, Post, Timestamp};
+use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
 use crate::spool::{Attempt, Claim, Spool, SpoolError};
 use bytes::Bytes;
@@ -38,10 +37,10 @@ pub(super) struct Shop {
     pub book: Book,
     pub connector: Connector,
     pub log: ProtocolLog,
-    signing_keys: HashMap<String, Arc<SigningKey>>,
-    profiles: HashMap<String, Arc<Profile>>,
-    credentials: Credentials,
-    cdn_loop: HeaderValue,
+    pub signing_keys: HashMap<String, Arc<SigningKey>>,
+    pub profiles: HashMap<String, Arc<Profile>>,
+    pub credentials: Credentials,
+    pub cdn_loop: HeaderValue,
     room: Room,
     started_at: Timestamp,
     started: Instant,
@@ -61,30 +60,6 @@ impl Shop {
             room: Room::new(),
             started_at: clock::wall(),
             started: Instant::now(),
-        }
-    }
-
-    /// What signs a post: the key that its route names, before the destination's.
-    /// A name that is gone is a fault of the configuration, which is mended; a
-    /// post is never sent unsigned for it.
-    fn key(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<SigningKey>>, Trouble> {
-        match &post.sign_with {
-            None => Ok(terms.sign_with.clone()),
-            Some(name) => match self.signing_keys.get(name) {
-                Some(key) => Ok(Some(Arc::clone(key))),
-                None => Err(Trouble::Credentials(format!("no signing key {name:?}"))),
-            },
-        }
-    }
-
-    /// Who we are to the receiver of a post: as with [`Shop::key`].
-    fn profile(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<Profile>>, Trouble> {
-        match &post.auth {
-            None => Ok(terms.auth.clone()),
-            Some(name) => match self.profiles.get(name) {
-                Some(profile) => Ok(Some(Arc::clone(profile))),
-                None => Err(Trouble::Credentials(format!("no auth profile {name:?}"))),
-            },
         }
     }
 
@@ -151,7 +126,7 @@ impl Order {
         let ends_at = schedule.ends_at(&claim.post, ages_from(&claim));
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
-        let attempt = self.record(&claim, outcome, &judged.verdict);
+        let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
         let Judged { verdict, feedback, measure } = judged;
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
@@ -165,34 +140,7 @@ impl Order {
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(report);
     }
-
-    /// What the attempt was, for those who ask why.
-    fn record(&self, claim: &Claim, outcome: &Outcome, verdict: &Verdict) -> Attempt {
-        let (status, text) = match outcome {
-            Outcome::Answered { status, text, .. } => (Some(status.as_u16()), text.as_str()),
-            Outcome::Broken(_) => (None, ""),
-        };
-        let reason = match verdict {
-            Verdict::Delivered => retry::reason(outcome),
-            Verdict::Deferred { reason, .. } | Verdict::Held { reason } | Verdict::Failed { reason } => {
-                reason.clone()
-            }
-        };
-        let (started_at, started) = self.began;
-        Attempt {
-            number: claim.attempt,
-            started_at,
-            duration: started.elapsed(),
-            status,
-            reason: retry::line(&reason, REASON),
-            excerpt: retry::line(text, EXCERPT),
-        }
-    }
 }
-
-/// Octets of the reason of an attempt, and of what is kept of the response's text.
-const REASON: usize = 256;
-const EXCERPT: usize = 1024;
 
 /// When the age of a post begins.
 fn ages_from(claim: &Claim) -> Timestamp {
@@ -267,16 +215,11 @@ impl Worker {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
-        let proof = match shop.profile(&claim.post, &self.terms)? {
-            Some(profile) => {
-                let header = shop.credentials.header(&profile, &shop.connector).await?;
-                Some((profile, header))
-            }
-            None => None,
-        };
+        let proof = shop.proof(&claim.post, &self.terms).await?;
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
-        let mut request = self.shape(claim, body).await?;
+        let host = self.host()?;
+        let mut request = shop.shape(claim, &self.terms, host, body).await?;
         if let Some((_, (name, value))) = &proof {
             request.headers_mut().insert(name, value.clone());
         }
@@ -291,26 +234,6 @@ impl Worker {
             return self.deliver(claim, &request, deadline).await;
         }
         Ok(response)
-    }
-
-    /// The request of a post, but for what proves who we are. Large bodies are
-    /// compressed and signed off the runtime's threads.
-    async fn shape(&mut self, claim: &Claim, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {
-        let dress = Dress {
-            host: self.host()?,
-            cdn_loop: self.shop.cdn_loop.clone(),
-            fixed: Arc::clone(&self.terms.headers),
-            compress: self.terms.compress,
-            key: self.shop.key(&claim.post, &self.terms)?,
-            at: clock::wall(),
-            nonce: fastrand::u128(..).to_be_bytes(),
-        };
-        if body.len() < request::LARGE || !dress.is_costly() {
-            return request::build(claim, &dress, body);
-        }
-        let claim = claim.clone();
-        let built = tokio::task::spawn_blocking(move || request::build(&claim, &dress, body)).await;
-        built.unwrap_or(Err(Trouble::Crashed))
     }
 
     /// Sends a request on the connection that is there, or on a fresh one.

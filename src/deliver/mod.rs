@@ -21,12 +21,14 @@ mod egress;
 pub mod lane;
 pub mod pace;
 pub mod profile;
+mod record;
 mod request;
 pub mod retry;
 #[cfg(test)]
 mod retry_tests;
 mod room;
 pub mod ruling;
+mod shape;
 pub mod sign;
 pub mod target;
 pub mod terms;
