@@ -23,6 +23,8 @@ pub mod pace;
 pub mod profile;
 mod record;
 mod request;
+#[cfg(test)]
+mod request_tests;
 pub mod retry;
 #[cfg(test)]
 mod retry_tests;
