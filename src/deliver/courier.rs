@@ -95,7 +95,6 @@ impl Courier {
     }
 
     /// What is spoken on the connection.
-    #[expect(dead_code, reason = "the dispatcher is to learn it")]
     pub(super) fn version(&self) -> Option<Version> {
         self.link.as_ref().map(Link::version)
     }
@@ -127,7 +126,10 @@ impl Courier {
             match exchange(link, &road.destination, errand, request.clone(), log).await {
                 Err(failure) if failure.is_untaken && tries < TRIES => {
                     tries += 1;
-                    log.note(format_args!("{}, once more on a fresh connection", failure.trouble));
+                    match self.version() {
+                        Some(Version::HTTP_2) => log.note(format_args!("{}, once more", failure.trouble)),
+                        _ => log.note("connection was closed meanwhile, once more on a fresh one"),
+                    }
                     if failure.wants_http1 {
                         road.forgo_http2();
                     }
