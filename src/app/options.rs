@@ -259,6 +259,8 @@ pub(super) fn delivery(config: &Config, common: &Common) -> deliver::Options {
         book: Book::new(terms, Vec::new()),
         egress: egress(config, &common.addresses),
         bounce: None,
+        instance: config.server.hostname.clone(),
+        ..deliver::Options::default()
     }
 }
 

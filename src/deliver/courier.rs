@@ -8,7 +8,6 @@
 use super::attempt::Shop;
 use super::connection::{Failure, Link, Patience, Readers, Response};
 use super::dialogue;
-use super::profile::Proof;
 use super::redirect::{self, Hop, SecretBody, Stop, Trail};
 use super::retry::Trouble;
 use super::road::Road;
@@ -17,7 +16,7 @@ use crate::post::{Destination, PostId};
 use crate::protocol_log::Transcript;
 use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
-use http::{HeaderName, Request, Version};
+use http::{Request, Version};
 use http_body_util::Full;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -243,15 +242,7 @@ fn readdress(errand: &Errand<'_>, lane: &Destination, hop: &Hop) -> Result<Reque
         if request.extensions().get::<SecretBody>().is_some() {
             return Err(Stop::Secret);
         }
-        redirect::readdress(request.headers_mut(), hop, &own_headers(errand.terms))?
+        redirect::readdress(request.headers_mut(), hop)?
     };
     Ok(request)
-}
-
-/// Headers of the destination's own that prove who we are.
-fn own_headers(terms: &Terms) -> Vec<HeaderName> {
-    match terms.auth.as_ref().map(|profile| &profile.proof) {
-        Some(Proof::Header { name, .. }) => name.parse().into_iter().collect(),
-        _ => Vec::new(),
-    }
 }
