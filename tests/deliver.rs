@@ -142,9 +142,9 @@ async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
     let request = &receiver.requests()[0];
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        "POST /a%20b/?x={{y}}&api_key=canary HTTP/1.1\r\nHost: {}\r\nContent-Length: 4\r\n\
-         User-Agent: Postgate/{version}\r\nPostgate-Id: 52a0000000000002\r\nPostgate-Attempt: 1\r\n\
-         Idempotency-Key: 52a0000000000002\r\nCdn-Loop: postgate\r\nContent-Type: text/plain\r\nX-Twice: 1\r\n\
+        "POST /a%20b/?x={{y}}&api_key=canary HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n\
+         Content-Length: 4\r\nUser-Agent: Postgate/{version}\r\nPostgate-Id: 52a0000000000002\r\n\
+         Postgate-Attempt: 1\r\nIdempotency-Key: 52a0000000000002\r\nCdn-Loop: postgate\r\nX-Twice: 1\r\n\
          X-Twice: 2\r\nAuthorization: canary\r\nAccept-Encoding: identity\r\n\r\n",
         receiver.address
     );
@@ -228,7 +228,7 @@ async fn failures_for_good_are_not_repeated() {
     })
     .await;
     let engine = Engine::start(single(quick()));
-    for (number, reason) in [(1, "404 Not Found"), (2, "302 Found")] {
+    for (number, reason) in [(1, "404 Not Found"), (2, "302 Found to http://127.0.0.1:1/ (not followed)")] {
         let id = engine.send(post(number, &destination(receiver.address))).await;
         assert_eq!(failure(&engine.settled(id, 1).await[0]), reason);
     }

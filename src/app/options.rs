@@ -258,6 +258,7 @@ pub(super) fn delivery(config: &Config, common: &Common) -> deliver::Options {
     deliver::Options {
         book: Book::new(terms, Vec::new()),
         egress: egress(config, &common.addresses),
+        instance: config.server.hostname.clone(),
         ..deliver::Options::default()
     }
 }

@@ -4,11 +4,11 @@
 //! Counting them is the spool's work and is done for many at once.
 
 use super::control::Which;
-use super::dispatch::{Dispatcher, Done};
+use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::Change;
-use super::retry::Verdict;
-use crate::post::{Destination, Timestamp};
-use crate::spool::{Attempt, Counts, Settlement};
+use super::retry::{Measure, Verdict};
+use crate::post::Destination;
+use crate::spool::{Attempt, Counts};
 use crate::url_pattern::UrlPattern;
 use std::sync::Arc;
 
@@ -27,34 +27,39 @@ pub(super) enum News {
 }
 
 impl Dispatcher {
-    /// Notes what an attempt says about its destination, and turns its verdict into
-    /// what the spool is told.
+    /// Notes what an attempt says about its destination. A refusal is told once,
+    /// until something else happens.
     pub(super) fn learn(
         &mut self,
         lane: &Arc<Destination>,
-        at: Timestamp,
-        verdict: Verdict,
+        attempt: &Attempt,
+        verdict: &Verdict,
         change: Change,
-    ) -> Settlement {
-        let (settlement, reason) = match verdict {
-            Verdict::Delivered => (Settlement::Delivered, Arc::from("delivered")),
-            Verdict::Deferred { after, reason } => {
-                let text = Arc::from(reason.as_str());
-                (Settlement::Again { after, last: Attempt::because(reason) }, text)
+        measure: Measure,
+    ) {
+        let reason: Arc<str> = Arc::from(attempt.reason.as_str());
+        let ended_at = attempt.started_at.after(attempt.duration);
+        let berth = self.berth(lane);
+        berth.note(ended_at, Arc::clone(&reason), *verdict == Verdict::Delivered);
+        let announced = berth.announced.take();
+        match measure {
+            Measure::Nothing => {}
+            Measure::Announce => {
+                berth.announced = Some(Arc::clone(&reason));
+                if announced.as_ref() != Some(&reason) {
+                    self.news.push(News::Refusal(Arc::clone(lane), Arc::clone(&reason)));
+                }
             }
-            Verdict::Failed { reason } => {
-                let text = Arc::from(reason.as_str());
-                (Settlement::Failed { last: Attempt::because(reason) }, text)
+            Measure::Pause if self.pauses.of(lane).is_none() => {
+                self.pause(Which::only(lane), reason.to_string(), None, &mut Touched::new());
             }
-        };
-        let was_delivered = settlement == Settlement::Delivered;
-        self.berth(lane).note(at, Arc::clone(&reason), was_delivered);
+            Measure::Pause => {}
+        }
         match change {
             Change::IsAway => self.news.push(News::Backoff(Arc::clone(lane), reason)),
             Change::IsBack => self.news.push(News::Recovered(Arc::clone(lane))),
             Change::None => {}
         }
-        settlement
     }
 
     /// Tells what is new, once what was told before is done.

@@ -8,19 +8,25 @@
 //! No order is ever lost: an [`Order`] that ends without a report (a panic) tells
 //! the dispatcher so itself.
 
-use super::connection::{Failure, Link, Response};
+use super::connection::Response;
+use super::courier::{Courier, Errand};
+use super::credentials::Credentials;
 use super::egress::Connector;
-use super::retry::{self, Feedback, Outcome, Schedule, Trouble, Verdict};
+use super::profile::Profile;
+use super::retry::{self, Feedback, Judged, Measure, Outcome, Schedule, Standing, Trouble, Verdict};
 use super::room::Room;
-use super::terms::Terms;
-use super::{Options, dialogue, request};
+use super::sign::SigningKey;
+use super::terms::{Book, Terms};
+use super::{Options, dialogue, record, request};
 use crate::clock;
 use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
-use crate::spool::{Claim, Spool, SpoolError};
+use crate::spool::{Attempt, Claim, Spool, SpoolError};
 use bytes::Bytes;
-use http::Version;
 use http::header::{HeaderValue, RETRY_AFTER};
+use http::{Request, StatusCode, Version};
+use http_body_util::Full;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -29,8 +35,13 @@ use tokio::time::{Instant, sleep};
 /// What all workers use.
 pub(super) struct Shop {
     pub spool: Arc<dyn Spool>,
-    pub connector: Connector,
+    pub book: Book,
+    pub connector: Arc<Connector>,
     pub log: ProtocolLog,
+    pub signing_keys: HashMap<String, Arc<SigningKey>>,
+    pub profiles: HashMap<String, Arc<Profile>>,
+    pub credentials: Arc<Credentials>,
+    pub cdn_loop: HeaderValue,
     room: Arc<Room>,
     started_at: Timestamp,
     started: Instant,
@@ -38,16 +49,39 @@ pub(super) struct Shop {
 
 impl Shop {
     pub(super) fn new(spool: Arc<dyn Spool>, options: &Options, log: ProtocolLog) -> Shop {
-        let (started_at, started) = (clock::wall(), Instant::now());
-        let connector = Connector::new(options.egress.clone());
-        Shop { spool, connector, log, room: Arc::new(Room::new()), started_at, started }
+        Shop {
+            spool,
+            book: options.book.clone(),
+            connector: Arc::new(Connector::new(options.egress.clone())),
+            log,
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::default(),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Arc::new(Room::new()),
+            started_at: clock::wall(),
+            started: Instant::now(),
+        }
     }
 
-    /// The same with other options.
-    pub(super) fn renewed(&self, options: &Options) -> Shop {
-        let (spool, log, room) = (Arc::clone(&self.spool), self.log.clone(), Arc::clone(&self.room));
-        let connector = Connector::new(options.egress.clone());
-        Shop { spool, connector, log, room, started_at: self.started_at, started: self.started }
+    /// The same with other options. Under the same rules connections go on.
+    pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
+        let connector = match options.egress == old.egress {
+            true => Arc::clone(&self.connector),
+            false => Arc::new(Connector::new(options.egress.clone())),
+        };
+        Shop {
+            spool: Arc::clone(&self.spool),
+            book: options.book.clone(),
+            connector,
+            log: self.log.clone(),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::clone(&self.credentials),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Arc::clone(&self.room),
+            ..*self
+        }
     }
 
     /// The time by a clock that does not jump.
@@ -57,7 +91,7 @@ impl Shop {
 
     /// Whether the time of a post is over.
     pub(super) fn is_over(&self, claim: &Claim, schedule: &Schedule) -> bool {
-        self.now() >= schedule.ends_at(&claim.post)
+        self.now() >= schedule.ends_at(&claim.post, ages_from(claim))
     }
 }
 
@@ -75,6 +109,9 @@ pub(super) struct Ended {
     pub claim: Claim,
     pub verdict: Verdict,
     pub feedback: Feedback,
+    pub measure: Measure,
+    /// What it was, for those who ask.
+    pub attempt: Attempt,
     /// From the request to the response, if there was one.
     pub took: Option<Duration>,
     /// What was spoken, if something was.
@@ -95,20 +132,15 @@ impl Drop for Presence {
     }
 }
 
-/// What was seen of an exchange.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    took: Option<Duration>,
-    version: Option<Version>,
-}
-
 /// A claimed post on its way to a worker.
 pub(super) struct Order {
     lane: Arc<Destination>,
     claim: Option<Claim>,
     terms: Arc<Terms>,
     permit: u64,
-    seen: Seen,
+    began: (Timestamp, Instant),
+    /// How long the answer took, and what was spoken.
+    seen: (Option<Duration>, Option<Version>),
     reports: mpsc::UnboundedSender<Report>,
     shop: Arc<Shop>,
 }
@@ -122,8 +154,8 @@ impl Order {
         reports: mpsc::UnboundedSender<Report>,
         shop: Arc<Shop>,
     ) -> Order {
-        let (lane, terms) = (Arc::clone(lane), Arc::clone(terms));
-        Order { lane, claim: Some(claim), terms, permit, seen: Seen::default(), reports, shop }
+        let (lane, terms, began) = (Arc::clone(lane), Arc::clone(terms), (clock::wall(), Instant::now()));
+        Order { lane, claim: Some(claim), terms, permit, began, seen: (None, None), reports, shop }
     }
 
     /// Ends it without an attempt: the time of its post is over.
@@ -147,8 +179,12 @@ impl Order {
         next: Option<oneshot::Sender<Order>>,
     ) {
         let now = self.shop.now();
-        let (verdict, feedback) =
-            retry::decide(&self.terms.schedule, &claim.post, claim.ended, outcome, now, fastrand::f64());
+        let Terms { schedule, verdicts, .. } = &*self.terms;
+        let ends_at = schedule.ends_at(&claim.post, ages_from(&claim));
+        let standing = Standing { ended: claim.ended, ends_at, now };
+        let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
+        let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
+        let Judged { verdict, feedback, measure } = judged;
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
             if verdict != Verdict::Delivered {
@@ -156,11 +192,17 @@ impl Order {
                 log.flush();
             }
         }
-        let (lane, Seen { took, version }) = (Arc::clone(&self.lane), self.seen);
-        let ended = Ended { lane, claim, verdict, feedback, took, version, permit: self.permit, next };
+        let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
+        let ended = Ended { lane, claim, verdict, feedback, measure, attempt, took, version, permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
     }
+}
+
+/// When the age of a post begins.
+fn ages_from(claim: &Claim) -> Timestamp {
+    let post = &claim.post;
+    post.not_before_at.map_or(post.accepted_at, |at| at.max(post.accepted_at)).after(claim.held)
 }
 
 impl Drop for Order {
@@ -172,18 +214,24 @@ impl Drop for Order {
 }
 
 /// Works until there is no connection to keep and no order left.
-pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
-    let lane = Arc::clone(&order.lane);
+pub(super) async fn work(mut order: Order) {
     // Goes last, after the connection.
-    let _presence = Presence(Arc::clone(&lane), order.reports.clone());
-    let (terms, log) = (Arc::clone(&order.terms), shop.log.transcript('H'));
-    let mut worker = Worker { shop, terms, lane, host: None, link: None, log, seen: Seen::default() };
+    let _presence = Presence(Arc::clone(&order.lane), order.reports.clone());
+    let mut worker = Worker {
+        shop: Arc::clone(&order.shop),
+        terms: Arc::clone(&order.terms),
+        lane: Arc::clone(&order.lane),
+        host: None,
+        courier: Courier::default(),
+        log: order.shop.log.transcript('H'),
+    };
     loop {
         let Some(claim) = order.claim.clone() else { return };
+        (worker.shop, worker.terms) = (Arc::clone(&order.shop), Arc::clone(&order.terms));
         let outcome = worker.attempt(&claim).await;
-        order.seen = worker.seen;
-        if !worker.keeps_link() {
-            worker.link = None;
+        order.seen = (worker.courier.took(), worker.courier.version());
+        if !worker.courier.keeps_link(&worker.terms) {
+            worker.courier.close();
             order.finish(&outcome, &mut worker.log, None);
             return;
         }
@@ -204,25 +252,22 @@ struct Worker {
     lane: Arc<Destination>,
     terms: Arc<Terms>,
     host: Option<HeaderValue>,
-    link: Option<Link>,
+    courier: Courier,
     log: Transcript,
-    seen: Seen,
 }
 
 impl Worker {
     async fn attempt(&mut self, claim: &Claim) -> Outcome {
-        self.seen = Seen::default();
+        self.courier.begin();
         match self.exchange(claim).await {
             Ok(response) => {
                 let retry_after = response.headers.get(RETRY_AFTER);
                 let retry_after =
                     retry_after.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                Outcome::Answered { status: response.status, retry_after }
+                let (status, text) = (response.status, response.text());
+                Outcome::Answered { status, retry_after, text, remark: response.remark }
             }
-            Err(trouble) => {
-                self.link = None;
-                Outcome::Broken(trouble)
-            }
+            Err(trouble) => Outcome::Broken(trouble),
         }
     }
 
@@ -231,62 +276,37 @@ impl Worker {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
+        let proof = shop.proof(&claim.post, &self.terms).await?;
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
+        let host = self.host()?;
+        let mut request = shop.shape(claim, &self.terms, host, body).await?;
+        if let Some((_, (name, value))) = &proof {
+            request.headers_mut().insert(name, value.clone());
+        }
         let deadline = Instant::now() + self.terms.total_timeout;
-        if self.link.as_ref().is_some_and(Link::is_reusable) {
-            match self.send(claim, &body, deadline).await {
-                Err(failure) if failure.is_unanswered => {
-                    self.log.note("connection was closed meanwhile, once more on a fresh one");
-                }
-                result => return result.map_err(|failure| failure.trouble),
-            }
+        let response = self.deliver(claim, &request, deadline).await?;
+        let is_refused = matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+        if let Some((profile, (_, used))) = proof.filter(|_| is_refused)
+            && let Some((name, value)) = shop.credentials.other(&profile, &shop.connector, &used).await?
+        {
+            self.log.note(format_args!("{}, once more with a new token", response.status));
+            request.headers_mut().insert(name, value);
+            return self.deliver(claim, &request, deadline).await;
         }
-        self.connect(claim, deadline).await?;
-        self.send(claim, &body, deadline).await.map_err(|failure| failure.trouble)
+        Ok(response)
     }
 
-    async fn connect(&mut self, claim: &Claim, deadline: Instant) -> Result<(), Trouble> {
-        self.link = None;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limit = self.terms.connect_timeout.min(left);
-        match self.shop.connector.connect(&self.lane, limit).await {
-            Ok(connected) => {
-                self.link = Some(Link::open(connected).await?);
-                Ok(())
-            }
-            Err(trouble) => {
-                let (id, attempt, to) = (claim.post.id, claim.attempt, &self.lane);
-                self.log.note(format_args!("{id} attempt {attempt}: no connection to {to}"));
-                Err(trouble)
-            }
-        }
-    }
-
-    async fn send(&mut self, claim: &Claim, body: &Bytes, deadline: Instant) -> Result<Response, Failure> {
-        let failed = |trouble| Failure { trouble, is_unanswered: false };
-        let host = self.host().map_err(failed)?;
-        let build = || request::build(claim, &host, body.clone());
-        let request = build().map_err(failed)?;
-        let Some(link) = &mut self.link else { return Err(failed(Trouble::Crashed)) };
-        if self.log.is_on() {
-            dialogue::note_connection(&mut self.log, claim.post.id, claim.attempt, &self.lane, link);
-            dialogue::note_request(&mut self.log, &request);
-        }
-        let begun = Instant::now();
-        let result = link.send(request, self.terms.response_timeout, deadline).await;
-        let took = result.is_ok().then(|| begun.elapsed());
-        self.seen = Seen { took, version: Some(Version::HTTP_11) };
-        if self.log.is_on() {
-            let is_taken = result.as_ref().is_ok_and(|response| response.status.is_success());
-            if let (false, Ok(again)) = (is_taken, build()) {
-                dialogue::note_request_headers(&mut self.log, &again);
-            }
-            if let Ok(response) = &result {
-                dialogue::note_response(&mut self.log, response);
-            }
-        }
-        result
+    /// Sends a request and brings the answer.
+    async fn deliver(
+        &mut self,
+        claim: &Claim,
+        request: &Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response, Trouble> {
+        let (post, attempt, terms) = (claim.post.id, claim.attempt, &*self.terms);
+        let errand = Errand { post, attempt, request, terms, deadline };
+        self.courier.carry(&self.shop, &self.lane, &errand, &mut self.log).await
     }
 
     /// The `Host` header, made once a worker.
@@ -297,11 +317,6 @@ impl Worker {
             self.host = Some(host);
         }
         self.host.clone().ok_or(Trouble::Crashed)
-    }
-
-    fn keeps_link(&self) -> bool {
-        let most = self.terms.max_posts_per_connection;
-        self.link.as_ref().is_some_and(|link| link.is_reusable() && (most == 0 || link.posts < most))
     }
 
     /// Waits for the next order while the connection is worth keeping. A busy
@@ -317,18 +332,17 @@ impl Worker {
         if let Rest::Order(order) = rest {
             return order;
         }
-        self.link = None;
+        self.courier.close();
         // An order may have been put into the channel in the same moment.
         next.close();
         next.try_recv().ok()
     }
 
     async fn wait(&mut self, next: &mut oneshot::Receiver<Order>, limit: Duration) -> Rest {
-        let Some(link) = &mut self.link else { return Rest::Closed };
         tokio::select! {
             biased;
             order = next => Rest::Order(order.ok()),
-            () = link.closed() => Rest::Closed,
+            () = self.courier.closed() => Rest::Closed,
             () = sleep(limit) => Rest::Quiet,
         }
     }

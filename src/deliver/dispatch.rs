@@ -10,10 +10,11 @@ use super::berth::Berth;
 use super::lane::{self, Catch, Plan};
 use super::notes::Notary;
 use super::pauses::Pauses;
+use super::retry::Verdict;
 use super::terms::Book;
 use super::turns::{Stake, Turn, Turns};
 use crate::post::Destination;
-use crate::spool::{Claim, Claimed, Settlement, SpoolError};
+use crate::spool::{Attempt, Claim, Claimed, Settlement, SpoolError};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -163,9 +164,8 @@ impl Dispatcher {
 
     fn end_attempt(&mut self, ended: Ended, now: Instant) -> (Claim, Settlement) {
         self.in_flight -= 1;
-        let Ended { lane, claim, verdict, feedback, took, version, permit, next } = ended;
+        let Ended { lane, claim, verdict, feedback, measure, attempt, took, version, permit, next } = ended;
         let keeps_workers = !self.is_stopping;
-        let at = self.shop.now();
         let berth = self.berth(&lane);
         if let Some(version) = version {
             berth.speak(version);
@@ -181,8 +181,8 @@ impl Dispatcher {
             let rest = self.turns.rest(&lane);
             self.berth(&lane).rest(rest, worker);
         }
-        let settlement = self.learn(&lane, at, verdict, change);
-        (claim, settlement)
+        self.learn(&lane, &attempt, &verdict, change, measure);
+        (claim, settlement(verdict, attempt))
     }
 
     /// Tells the spool, again and again if it fails: what it does not note it
@@ -284,7 +284,6 @@ impl Dispatcher {
 
     /// Gives an order to a resting worker, or to a new one.
     fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
-        let shop = Arc::clone(&self.shop);
         let Some(berth) = self.lanes.get_mut(lane) else { return };
         while let Some(worker) = berth.rouse(&mut self.turns) {
             match worker.send(order) {
@@ -294,7 +293,7 @@ impl Dispatcher {
         }
         berth.workers += 1;
         self.turns.hire();
-        tokio::spawn(attempt::work(shop, order));
+        tokio::spawn(attempt::work(order));
     }
 
     /// Returns posts that were claimed when nothing new was to begin.
@@ -413,5 +412,14 @@ impl Dispatcher {
             self.turns.count(&mut berth.stake, 0);
             self.lanes.remove(lane);
         }
+    }
+}
+
+fn settlement(verdict: Verdict, last: Attempt) -> Settlement {
+    match verdict {
+        Verdict::Delivered => Settlement::Delivered,
+        Verdict::Deferred { after, .. } => Settlement::Again { after, last },
+        Verdict::Held { .. } => Settlement::Held { last },
+        Verdict::Failed { .. } => Settlement::Failed { last },
     }
 }

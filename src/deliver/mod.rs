@@ -14,26 +14,44 @@ mod announce;
 mod attempt;
 mod berth;
 pub mod breaker;
+mod compress;
 mod connection;
 pub mod control;
+mod courier;
+mod credentials;
 mod dialogue;
 mod dispatch;
 mod egress;
+mod frames;
+mod http1;
+mod http2;
 pub mod lane;
 mod notes;
 pub mod pace;
 pub mod pauses;
 pub mod profile;
+mod proxy;
+mod record;
+mod redirect;
 mod request;
+#[cfg(test)]
+mod request_tests;
+mod resolver;
 pub mod retry;
+#[cfg(test)]
+mod retry_tests;
+mod road;
 mod room;
 pub mod ruling;
+mod shape;
 pub mod sign;
 mod steering;
 pub mod target;
 pub mod terms;
-mod tls;
+pub mod tls;
+mod tls_words;
 pub mod turns;
+mod watched;
 pub mod window;
 
 use crate::post::Destination;
@@ -43,7 +61,9 @@ use attempt::{Report, Shop};
 use control::{Request, Requests};
 use dispatch::{Dispatcher, Done, SPOOL_PAUSE, Touched};
 use notes::Notary;
-use profile::Bounce;
+use profile::{Bounce, Profile};
+use sign::SigningKey;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use target::Egress;
@@ -60,13 +80,28 @@ pub struct Options {
     pub egress: Egress,
     /// Who reports to senders what was given up, if somebody does.
     pub bounce: Option<Arc<Bounce>>,
+    /// The keys that routes may name.
+    pub signing_keys: HashMap<String, Arc<SigningKey>>,
+    /// The auth profiles that routes may name.
+    pub profiles: HashMap<String, Arc<Profile>>,
+    /// What this gateway calls itself in `CDN-Loop`: the same after a restart, and
+    /// another than any other gateway's.
+    pub instance: String,
     /// Connections and attempts of all destinations together, at least one.
     pub total_connections: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { book: Book::default(), egress: Egress::default(), bounce: None, total_connections: 2000 }
+        Options {
+            book: Book::default(),
+            egress: Egress::default(),
+            bounce: None,
+            signing_keys: HashMap::new(),
+            profiles: HashMap::new(),
+            instance: String::new(),
+            total_connections: 2000,
+        }
     }
 }
 

@@ -129,7 +129,7 @@ impl Dispatcher {
     pub(super) fn change(&mut self, options: &Options, old: &Options, now: Instant, touched: &mut Touched) {
         self.book = options.book.clone();
         self.turns.change(options.total_connections);
-        self.shop = Arc::new(self.shop.renewed(options));
+        self.shop = Arc::new(self.shop.renewed(options, old));
         self.permit += 1;
         let has_other_rules = options.egress != old.egress;
         for (lane, berth) in &mut self.lanes {
