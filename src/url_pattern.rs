@@ -51,6 +51,12 @@ impl UrlPattern {
         std::iter::once(UrlPattern(Kind::All)).chain(below).chain([UrlPattern::of(destination)]).collect()
     }
 
+    /// Whether URLs of this origin are meant.
+    pub fn matches(&self, destination: &Destination) -> bool {
+        let Kind::Origin { scheme, hosts, port } = &self.0 else { return true };
+        *scheme == destination.scheme && *port == destination.port && hosts.contain(&destination.host)
+    }
+
     /// Whether all that `other` means is meant.
     pub fn covers(&self, other: &UrlPattern) -> bool {
         match (&self.0, &other.0) {
@@ -65,12 +71,6 @@ impl UrlPattern {
                     && (hosts == other_hosts || matches!(hosts, Hosts::Below(_)) && hosts.hold(other_hosts))
             }
         }
-    }
-
-    /// Whether URLs of this origin are meant.
-    pub fn matches(&self, destination: &Destination) -> bool {
-        let Kind::Origin { scheme, hosts, port } = &self.0 else { return true };
-        *scheme == destination.scheme && *port == destination.port && hosts.contain(&destination.host)
     }
 }
 
@@ -243,6 +243,29 @@ mod tests {
             for url in outside {
                 assert!(!matches(pattern, url), "{pattern} {url}");
             }
+        }
+    }
+
+    #[test]
+    fn patterns_cover_what_lies_within() {
+        for (outer, inside, outside) in [
+            ("*", vec!["*", "https://*.a.example", "http://[::1]:8080"], vec![]),
+            (
+                "https://*.a.example",
+                vec!["https://*.a.example", "https://*.b.a.example", "https://b.a.example"],
+                vec![
+                    "*",
+                    "https://a.example",
+                    "https://*.example",
+                    "http://b.a.example",
+                    "https://b.a.example:8",
+                ],
+            ),
+            ("https://a.example", vec!["https://a.example"], vec!["*", "https://*.a.example"]),
+        ] {
+            let covers = |text: &str| outer.parse::<UrlPattern>().unwrap().covers(&text.parse().unwrap());
+            assert!(inside.iter().all(|text| covers(text)), "{outer}");
+            assert!(!outside.iter().any(|text| covers(text)), "{outer}");
         }
     }
 

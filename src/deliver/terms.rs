@@ -170,15 +170,16 @@ pub struct Overrides {
     pub follow_redirects: Option<u32>,
     pub proxy: Option<Option<Arc<Proxy>>>,
     pub tls: Option<Arc<TlsTerms>>,
-    pub auth: Option<Arc<Profile>>,
+    pub auth: Option<Option<Arc<Profile>>>,
     pub headers: Option<Arc<[Field]>>,
-    pub sign_with: Option<Arc<SigningKey>>,
+    pub sign_with: Option<Option<Arc<SigningKey>>>,
     pub compress: Option<Compress>,
     pub verdicts: Option<Arc<Verdicts>>,
 }
 
 impl Overrides {
-    fn apply(&self, terms: &mut Terms) {
+    /// Changes these terms.
+    pub fn apply(&self, terms: &mut Terms) {
         set(&mut terms.limits.max_connections, &self.max_connections);
         set(&mut terms.limits.max_streams, &self.max_streams);
         set(&mut terms.limits.breaker, &self.breaker);
@@ -196,9 +197,9 @@ impl Overrides {
         set(&mut terms.follow_redirects, &self.follow_redirects);
         set(&mut terms.proxy, &self.proxy);
         set(&mut terms.tls, &self.tls);
-        set(&mut terms.auth, &self.auth.clone().map(Some));
+        set(&mut terms.auth, &self.auth);
         set(&mut terms.headers, &self.headers);
-        set(&mut terms.sign_with, &self.sign_with.clone().map(Some));
+        set(&mut terms.sign_with, &self.sign_with);
         set(&mut terms.compress, &self.compress);
         set(&mut terms.verdicts, &self.verdicts);
     }
