@@ -25,6 +25,8 @@ mod encryption;
 mod framing;
 #[path = "support/front.rs"]
 mod front;
+#[path = "attacks/receivers.rs"]
+mod receivers;
 #[path = "attacks/resources.rs"]
 mod resources;
 mod support;

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod collector;
+pub mod hostile;
 pub mod ledger;
 pub mod load;
 pub mod memory;
