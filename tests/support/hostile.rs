@@ -39,6 +39,8 @@ pub enum Act {
     Hang,
     /// Waits until the other side has sent more, which it does not read.
     Unread,
+    /// Ends the connection when the other side has sent more by now.
+    Silent,
     /// Ends the connection in order, whatever was not read.
     Close,
     /// Ends it with a reset.
@@ -168,7 +170,8 @@ impl Hostile {
                 own.heard.lock().unwrap().push(Heard::default());
                 own.news.notify_all();
                 let script = scripts.get(number).or(scripts.last()).cloned().unwrap_or_default();
-                let connection = Connection { shared: Arc::clone(&own), number, stream: Stream::Plain(stream) };
+                let connection =
+                    Connection { shared: Arc::clone(&own), number, stream: Stream::Plain(stream) };
                 std::thread::spawn(move || connection.perform(script));
             }
         });
@@ -314,7 +317,8 @@ impl Connection {
                 Ok(())
             }
             Act::Request => {
-                let earlier: usize = self.heard().requests().iter().map(|one| one.head.len() + one.body.len()).sum();
+                let earlier: usize =
+                    self.heard().requests().iter().map(|one| one.head.len() + one.body.len()).sum();
                 self.read_until(move |octets| request_length(&octets[earlier..]).is_some())
             }
             Act::Read(count) => {
@@ -339,6 +343,15 @@ impl Connection {
                 Err(io::Error::other("the test is over"))
             }
             Act::Unread => self.stream.socket().peek(&mut [0]).map(drop),
+            Act::Silent => {
+                self.stream.socket().set_nonblocking(true)?;
+                let sent = self.stream.socket().peek(&mut [0]);
+                self.stream.socket().set_nonblocking(false)?;
+                match sent {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                    _ => Err(io::Error::other("the other side did not wait")),
+                }
+            }
             Act::Close => {
                 let _ = self.stream.socket().shutdown(Shutdown::Both);
                 Err(io::Error::other("closed by itself"))
@@ -424,14 +437,17 @@ impl Sender {
     /// Waits for the verdict on the `count`th attempt of a post: what the log says of
     /// it, such as `failed: 404 Not Found`.
     pub fn verdict(&self, post: &str, count: usize) -> String {
-        eventually(&format!("verdict {count} on {post}"), DEADLINE, || self.verdicts(post).get(count - 1).cloned())
+        eventually(&format!("verdict {count} on {post}"), DEADLINE, || {
+            self.verdicts(post).get(count - 1).cloned()
+        })
     }
 
     /// The verdicts on a post so far.
     pub fn verdicts(&self, post: &str) -> Vec<String> {
         let begins = [" delivered ", " deferred ", " failed: ", " held"];
         let log = self.log();
-        let said = log.lines().filter_map(|line| line.split_once(&format!(" * {post}")).map(|(_, said)| said));
+        let said =
+            log.lines().filter_map(|line| line.split_once(&format!(" * {post}")).map(|(_, said)| said));
         said.filter(|said| begins.iter().any(|begin| said.starts_with(begin)))
             .map(|said| said.trim_start().to_owned())
             .collect()
@@ -439,7 +455,9 @@ impl Sender {
 
     /// The protocol log.
     pub fn log(&self) -> String {
-        let Ok(files) = fs::read_dir(self.directory.path().join("postgate-data/log")) else { return String::new() };
+        let Ok(files) = fs::read_dir(self.directory.path().join("postgate-data/log")) else {
+            return String::new();
+        };
         let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
         paths.sort();
         paths.iter().map(|path| read(path)).collect()
