@@ -186,7 +186,8 @@ impl LaneMetrics {
             return;
         }
         let Labels { destination, tenant } = self.labels.clone();
-        let counter = self.attempts.get_or_create_owned(&AttemptLabels { destination, tenant, outcome: word });
+        let counter =
+            self.attempts.get_or_create_owned(&AttemptLabels { destination, tenant, outcome: word });
         counter.inc();
         outcomes.push((word, counter));
     }
@@ -215,8 +216,10 @@ impl Default for Metrics {
                 Histogram::new(DELIVERY_SECONDS),
             ),
             connections_open: list.add("connections_open", "Open connections to destinations"),
-            connections_opened: list.add("connections_opened", "Connections to destinations that were opened"),
-            connections_reused: list.add("connections_reused", "Attempts on a connection that was open already"),
+            connections_opened: list
+                .add("connections_opened", "Connections to destinations that were opened"),
+            connections_reused: list
+                .add("connections_reused", "Attempts on a connection that was open already"),
             throttle_waits: list.add("throttle_waits", "Waits because a rate was used up"),
             breaker_openings: list.add("breaker_openings", "Times that a destination went into backoff"),
             token_refreshes: list.add("oauth_token_refreshes", "OAuth 2.0 tokens that were asked for"),
