@@ -94,10 +94,14 @@ fn is_loopback(host: &Authority) -> bool {
     }
 }
 
+/// Whether this gateway is among those that a request went through.
 fn is_own(headers: &HeaderMap, instance: &str) -> bool {
     let lists = headers.get_all(CDN_LOOP).iter().filter_map(|list| list.to_str().ok());
-    let mut ids = lists.flat_map(|list| list.split(',')).filter_map(|entry| entry.split(';').next());
-    ids.any(|id| id.trim().eq_ignore_ascii_case(instance))
+    lists.flat_map(|list| list.split(',')).any(|entry| {
+        let mut parts = entry.split(';').map(str::trim);
+        let is_postgate = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("postgate"));
+        is_postgate && parts.find_map(|part| part.strip_prefix("id=")).unwrap_or_default() == instance
+    })
 }
 
 /// Programs send neither field; a page of our own would send our own origin.
