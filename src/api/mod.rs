@@ -30,7 +30,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use problem::Problem;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,10 +40,8 @@ use tokio::task::JoinSet;
 /// What the API needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it listens: a loopback address.
-    pub address: SocketAddr,
-    /// What requests of this gateway bear in `CDN-Loop` (RFC 8586): its own come
-    /// from a loop.
+    /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
+    /// requests, which come from a loop when they come here.
     pub instance: String,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
@@ -55,10 +52,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual limits, at an address.
-    pub fn at(address: SocketAddr, instance: String) -> Options {
+    /// The usual limits.
+    pub fn of(instance: String) -> Options {
         Options {
-            address,
             instance,
             connections: 100,
             head_timeout: Duration::from_secs(10),

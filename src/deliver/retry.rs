@@ -66,6 +66,10 @@ pub enum Outcome {
         status: StatusCode,
         /// `Retry-After` as it stood in the response.
         retry_after: Option<String>,
+        /// The beginning of its text, as far as somebody asked for it.
+        text: String,
+        /// Where its redirect leads, and why that was not followed.
+        remark: Option<String>,
     },
     /// There was no answer.
     Broken(Trouble),
@@ -82,6 +86,8 @@ pub enum Trouble {
     Connect(String),
     /// No trusted TLS session.
     Tls(String),
+    /// The proxy on the way did not do its part; the destination was not asked.
+    Proxy(String),
     /// The named thing took longer than it may.
     TimedOut(&'static str, Duration),
     /// The connection broke before the response head was complete.
@@ -107,6 +113,7 @@ impl fmt::Display for Trouble {
             | Trouble::Denied(text)
             | Trouble::Connect(text)
             | Trouble::Broken(text)
+            | Trouble::Proxy(text)
             | Trouble::Unreadable(text) => f.write_str(text),
             Trouble::Tls(text) => write!(f, "TLS: {text}"),
             Trouble::TimedOut(what, after) => {
@@ -200,7 +207,7 @@ pub fn judge(outcome: &Outcome) -> (Fate, Feedback) {
             | Trouble::TimedOut(..)
             | Trouble::Broken(_) => (Fate::Defer, trouble),
             Trouble::Malformed(_) => (Fate::Defer, Feedback::Answered),
-            Trouble::Unreadable(_) | Trouble::Crashed => (Fate::Defer, Feedback::Nothing),
+            Trouble::Proxy(_) | Trouble::Unreadable(_) | Trouble::Crashed => (Fate::Defer, Feedback::Nothing),
         },
     }
 }
@@ -251,7 +258,8 @@ fn defer(
 
 fn reason(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Answered { status, .. } => status.to_string(),
+        Outcome::Answered { status, remark: None, .. } => status.to_string(),
+        Outcome::Answered { status, remark: Some(remark), .. } => format!("{status} to {remark}"),
         Outcome::Broken(trouble) => trouble.to_string(),
     }
 }
@@ -286,7 +294,8 @@ mod tests {
 
     fn answered(status: u16, retry_after: Option<&str>) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
-        Outcome::Answered { status, retry_after: retry_after.map(str::to_owned) }
+        let retry_after = retry_after.map(str::to_owned);
+        Outcome::Answered { status, retry_after, text: String::new(), remark: None }
     }
 
     #[test]
@@ -316,6 +325,7 @@ mod tests {
             (Trouble::Resolve(text()), Fate::Defer, true, "x"),
             (Trouble::Connect(text()), Fate::Defer, true, "x"),
             (Trouble::Tls(text()), Fate::Defer, true, "TLS: x"),
+            (Trouble::Proxy(text()), Fate::Defer, false, "x"),
             (Trouble::TimedOut("connecting", second), Fate::Defer, true, "timed out connecting after 1 s"),
             (Trouble::Broken(text()), Fate::Defer, true, "x"),
             (Trouble::Malformed(text()), Fate::Defer, false, "the response is not HTTP: x"),

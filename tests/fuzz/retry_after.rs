@@ -111,7 +111,8 @@ impl Target for RetryAfterTarget {
         let schedule = Schedule::default();
         let most = schedule.max_age.as_secs();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        let outcome = Outcome::Answered { status, retry_after: Some(text.clone()) };
+        let retry_after = Some(text.clone());
+        let outcome = Outcome::Answered { status, retry_after, text: String::new(), remark: None };
         let (verdict, feedback) = decide(&schedule, &post(), 0, &outcome, NOW, 0.5);
         let Feedback::Trouble { retry_after } = feedback else { panic!("503 is no trouble: {feedback:?}") };
         let Verdict::Deferred { after, .. } = verdict else { panic!("503 is final: {verdict:?}") };
