@@ -10,6 +10,7 @@ use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::target::Egress;
 use crate::intake::{self, Allowance};
+use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
 use crate::spool::Spool;
