@@ -91,7 +91,7 @@ impl Shop {
 
     /// Whether the time of a post is over.
     pub(super) fn is_over(&self, claim: &Claim, schedule: &Schedule) -> bool {
-        self.now() >= schedule.ends_at(&claim.post, ages_from(claim))
+        self.now() >= schedule.ends_at(&claim.post, claim.ages_from)
     }
 }
 
@@ -180,7 +180,7 @@ impl Order {
     ) {
         let now = self.shop.now();
         let Terms { schedule, verdicts, .. } = &*self.terms;
-        let ends_at = schedule.ends_at(&claim.post, ages_from(&claim));
+        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
@@ -197,12 +197,6 @@ impl Order {
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
     }
-}
-
-/// When the age of a post begins.
-fn ages_from(claim: &Claim) -> Timestamp {
-    let post = &claim.post;
-    post.not_before_at.map_or(post.accepted_at, |at| at.max(post.accepted_at)).after(claim.held)
 }
 
 impl Drop for Order {
