@@ -7,12 +7,12 @@
 use super::Options;
 use super::attempt::{self, Ended, Order, Report, Shop};
 use super::berth::Berth;
-use super::lane::{self, Catch, Plan};
+use super::lane::{self, Catch};
 use super::notes::Notary;
 use super::pauses::Pauses;
 use super::retry::Verdict;
 use super::terms::Book;
-use super::turns::{Stake, Turn, Turns};
+use super::turns::{Turn, Turns};
 use crate::post::Destination;
 use crate::spool::{Attempt, Claim, Claimed, Settlement, SpoolError};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -59,7 +59,7 @@ pub(super) struct Dispatcher {
     reports: mpsc::UnboundedSender<Report>,
     pub lanes: HashMap<Arc<Destination>, Berth>,
     pub turns: Turns<Arc<Destination>>,
-    timers: BTreeSet<(Instant, Arc<Destination>)>,
+    pub timers: BTreeSet<(Instant, Arc<Destination>)>,
     /// Claims, settlements and orders that did not answer at once.
     pub tasks: JoinSet<Done>,
     pub notary: Notary,
@@ -203,7 +203,7 @@ impl Dispatcher {
         );
     }
 
-    fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
+    pub(super) fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
         let spool = Arc::clone(&self.shop.spool);
         self.start(
             Box::pin(async move {
@@ -303,22 +303,6 @@ impl Dispatcher {
         }
     }
 
-    /// Lanes whose time has come.
-    pub(super) fn take_timers(&mut self, now: Instant, touched: &mut Touched) {
-        while let Some((at, _)) = self.timers.first()
-            && *at <= now
-        {
-            let Some((_, lane)) = self.timers.pop_first() else { break };
-            if let Some(berth) = self.lanes.get_mut(&lane) {
-                berth.timer = None;
-            }
-            touched.insert(lane);
-        }
-        if self.notary.save_at().is_some_and(|at| at <= now) {
-            self.save_rates(now);
-        }
-    }
-
     /// Lets resting workers go; those that work leave when they have ended.
     pub(super) fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
@@ -326,92 +310,6 @@ impl Dispatcher {
             berth.dismiss_all(&mut self.turns);
         }
         self.save_rates(now);
-    }
-
-    /// Does what a lane wants now.
-    fn pursue(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
-        while !self.is_stopping {
-            let Some(berth) = self.lanes.get_mut(lane) else { return };
-            let plan = berth.lane.plan(now.into_std());
-            let (most, purpose) = match plan {
-                Plan::Send(wanted) => {
-                    let (resting, busy) = (berth.resting(), berth.busy());
-                    let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
-                    self.turns.reserve(granted, &mut berth.stake);
-                    berth.claiming = granted;
-                    (granted, Purpose::Send)
-                }
-                Plan::Look(posts) => (posts, Purpose::Look),
-                Plan::WaitUntil(at) => {
-                    self.set_timer(lane, at.into());
-                    break;
-                }
-                Plan::Idle => {
-                    self.forget_if_spent(lane, now);
-                    break;
-                }
-            };
-            if most == 0 {
-                let busy = berth.busy();
-                self.turns.queue(lane, &mut berth.stake, busy);
-                break;
-            }
-            berth.lane.begin_claim();
-            self.claim(Arc::clone(lane), most, purpose, now);
-        }
-        if let Some(berth) = self.lanes.get_mut(lane) {
-            let busy = berth.busy();
-            self.turns.count(&mut berth.stake, busy);
-        }
-    }
-
-    /// Gives the lanes that wait their turns, as long as there are places.
-    fn serve_ring(&mut self, now: Instant) {
-        while let Some(lane) = self.turns.first().cloned() {
-            let berth = self.lanes.get_mut(&lane);
-            if !self.turns.has_place(berth.as_ref().map_or(0, |berth| berth.resting())) {
-                return self.make_room();
-            }
-            match berth {
-                Some(berth) => self.turns.begin_turn(&mut berth.stake),
-                None => self.turns.begin_turn(&mut Stake::default()),
-            }
-            self.pursue(&lane, Turn::Own, now);
-        }
-    }
-
-    /// Closes the connection that is idle longest; when it is, somebody else's turn
-    /// begins.
-    fn make_room(&mut self) {
-        if let Some((rest, lane)) = self.turns.evict()
-            && let Some(berth) = self.lanes.get_mut(&lane)
-        {
-            berth.dismiss(rest);
-        }
-    }
-
-    /// Sees to it that the lane is asked again at `at`, or before.
-    fn set_timer(&mut self, lane: &Arc<Destination>, at: Instant) {
-        let Some(berth) = self.lanes.get_mut(lane) else { return };
-        if berth.timer.is_some_and(|set| set <= at) {
-            return;
-        }
-        if let Some(set) = berth.timer.replace(at) {
-            self.timers.remove(&(set, Arc::clone(lane)));
-        }
-        self.timers.insert((at, Arc::clone(lane)));
-    }
-
-    fn forget_if_spent(&mut self, lane: &Arc<Destination>, now: Instant) {
-        let Some(berth) = self.lanes.get_mut(lane) else { return };
-        if berth.workers == 0 && berth.lane.is_spent(now.into_std()) {
-            if let Some(set) = berth.timer {
-                self.timers.remove(&(set, Arc::clone(lane)));
-            }
-            berth.stake.is_queued = false;
-            self.turns.count(&mut berth.stake, 0);
-            self.lanes.remove(lane);
-        }
     }
 }
 

@@ -42,6 +42,7 @@ pub mod retry;
 mod retry_tests;
 mod road;
 mod room;
+mod rounds;
 pub mod ruling;
 mod shape;
 pub mod sign;
