@@ -75,6 +75,7 @@ pub mod compose;
 pub mod config;
 pub mod deliver;
 pub mod envelope;
+pub mod first_attempts;
 pub mod intake;
 pub mod network;
 pub mod post;

@@ -66,9 +66,9 @@ fn envelope(options: &Options, recipients: &[&str]) -> Result<Envelope, Refusal>
         session: "S0001".to_owned(),
     };
     let recipient =
-        |path: &&str| Ok(Recipient { forward_path: (*path).to_owned(), target: target(options, path)? });
+        |path: &&str| Ok(Recipient::new(*path, target(options, path)?));
     let recipients = recipients.iter().map(recipient).collect::<Result<_, Refusal>>()?;
-    Ok(Envelope { client, reverse_path: "app@example.com".to_owned(), recipients })
+    Ok(Envelope::new(client, "app@example.com", recipients))
 }
 
 fn composed(recipients: &[&str], raw: &Bytes) -> Result<Composition, Refusal> {

@@ -105,7 +105,7 @@ impl World {
         *self.mood.lock().unwrap() == mood
     }
 
-    fn keep(&self, envelope: Envelope, data: Bytes) -> Result<MessageId, Refusal> {
+    fn keep(&self, envelope: Envelope, data: Bytes) -> Result<Taken, Refusal> {
         if self.is("door refuses") {
             return Err(Refusal::new(554, (6, 0), "the message is not wanted"));
         }
@@ -157,7 +157,7 @@ impl Door for World {
         &self,
         envelope: Envelope,
         data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>> {
         Box::pin(async move { self.keep(envelope, data.read().unwrap()) })
     }
 

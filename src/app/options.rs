@@ -8,6 +8,7 @@ use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::terms::{Book, Terms};
 use crate::deliver::{self, lane, retry::Schedule, target::Egress};
+use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::post::Field;
 use crate::protocol_log;
@@ -46,6 +47,8 @@ pub(super) struct Common {
     pub spills: Arc<SpillDirectory>,
     /// Memory for composing.
     pub turns: intake::Turns,
+    /// Where delivery tells the doors of first attempts.
+    pub first_attempts: FirstAttempts,
 }
 
 /// The part of `data_memory` for what is still being received; the rest is for
@@ -68,7 +71,8 @@ pub(super) fn common(config: &Config, spool: Arc<Embedded>, sockets: &[smtp::Soc
     let turns = intake::Turns::of(octets(config.limits.data_memory) - receiving_memory(config));
     let addresses = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
-    Ok(Common { addresses, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
+    let (crowd, first_attempts) = (smtp::Crowd::default(), FirstAttempts::default());
+    Ok(Common { addresses, spool, ids, crowd, spills, turns, first_attempts })
 }
 
 /// For one listener.
@@ -138,6 +142,7 @@ pub(super) fn intake(
         plaintext_auth: allowance(listener.allow_plaintext_auth),
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
+        first_attempts: common.first_attempts.clone(),
     }
 }
 
@@ -198,7 +203,7 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
     let routes = config.routes.iter().map(route).collect::<Result<_, _>>()?;
     let gateway_domains = config.server.gateway_domains.clone();
     let header_control = header_control(listener.header_control);
-    Ok(compose::Options { gateway_domains, routes, header_control, limits })
+    Ok(compose::Options { gateway_domains, routes, header_control, limits, ..compose::Options::default() })
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
@@ -259,6 +264,8 @@ pub(super) fn delivery(config: &Config, common: &Common) -> deliver::Options {
         book: Book::new(terms, Vec::new()),
         egress: egress(config, &common.addresses),
         bounce: None,
+        first_attempts: common.first_attempts.clone(),
+        ids: Arc::clone(&common.ids),
     }
 }
 

@@ -28,6 +28,8 @@ pub mod target;
 pub mod terms;
 mod tls;
 
+use crate::clock::Ids;
+use crate::first_attempts::FirstAttempts;
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Attempt, Claim, Claimed, Settlement, Spool, SpoolError};
@@ -56,6 +58,10 @@ pub struct Options {
     pub egress: Egress,
     /// Who reports to senders what was given up, if somebody does.
     pub bounce: Option<Arc<Bounce>>,
+    /// Who waits for first attempts.
+    pub first_attempts: FirstAttempts,
+    /// Where the ids of reports come from; the same as those of messages.
+    pub ids: Arc<Ids>,
 }
 
 /// Time until a spool that failed is asked again.
