@@ -78,12 +78,7 @@ pub struct Hearing {
 impl FirstAttempts {
     /// Waits from now on for a post that is not committed yet. Without
     /// `after_failure` a failure is not told: it counts as trouble.
-    pub fn hear(
-        &self,
-        id: PostId,
-        lane: &Arc<Destination>,
-        after_failure: Option<AfterFailure>,
-    ) -> Hearing {
+    pub fn hear(&self, id: PostId, lane: &Arc<Destination>, after_failure: Option<AfterFailure>) -> Hearing {
         let (sender, told) = oneshot::channel();
         let mut waiting = self.waiting();
         // When closed the sender is dropped here, which tells that there is nothing to hear.

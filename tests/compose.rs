@@ -65,8 +65,7 @@ fn envelope(options: &Options, recipients: &[&str]) -> Result<Envelope, Refusal>
         tenant: Tenant::default(),
         session: "S0001".to_owned(),
     };
-    let recipient =
-        |path: &&str| Ok(Recipient::new(*path, target(options, path)?));
+    let recipient = |path: &&str| Ok(Recipient::new(*path, target(options, path)?));
     let recipients = recipients.iter().map(recipient).collect::<Result<_, Refusal>>()?;
     Ok(Envelope::new(client, "app@example.com", recipients))
 }

@@ -112,15 +112,8 @@ fn said<T>(result: Result<T, Refusal>) -> String {
 }
 
 /// RCPT and, when that is accepted, the message.
-async fn hand_in(
-    door: &Intake,
-    client: &Client,
-    paths: &[&str],
-    message: &str,
-) -> Result<Taken, Refusal> {
-    let recipient = |path: &&str| {
-        door.recipient(client, path).map(|target| Recipient::new(*path, target))
-    };
+async fn hand_in(door: &Intake, client: &Client, paths: &[&str], message: &str) -> Result<Taken, Refusal> {
+    let recipient = |path: &&str| door.recipient(client, path).map(|target| Recipient::new(*path, target));
     let recipients = paths.iter().map(recipient).collect::<Result<_, _>>()?;
     let envelope = Envelope::new(client.clone(), "", recipients);
     door.admit(envelope, Bytes::copy_from_slice(message.as_bytes()).into()).await

@@ -175,7 +175,8 @@ impl Controls {
 
     /// Refuses names of keys and profiles that nobody has configured.
     pub fn check_names(&self, options: &Options) -> Result<(), Refusal> {
-        let is_known = |name: &Option<String>, known: &[String]| name.as_ref().is_none_or(|name| known.contains(name));
+        let is_known =
+            |name: &Option<String>, known: &[String]| name.as_ref().is_none_or(|name| known.contains(name));
         if !is_known(&self.sign_with, &options.signing_keys) {
             return Err(refusal("X-Postgate-Sign-With", "no signing key has this name"));
         }

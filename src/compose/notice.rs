@@ -30,8 +30,9 @@ const BASE64_LINE: usize = 57;
 pub struct Failure<'a> {
     /// The post that was given up.
     pub post: &'a Post,
-    /// Where it went, without secrets.
-    pub url: &'a str,
+    /// Where it went, without secrets, when its sender knows that anyway: URLs of
+    /// routes are the operator's business.
+    pub url: Option<&'a str>,
     /// Its recipient, without secrets.
     pub recipient: &'a str,
     /// How many attempts were made.
@@ -96,25 +97,31 @@ pub fn failure_status(status: Option<u16>, reason: &str) -> (u16, u16) {
 
 /// The report, complete with its header.
 pub fn compose(reporter: Reporter<'_>, failure: &Failure<'_>) -> Vec<u8> {
-    let boundary = format!("=_{}", reporter.id);
     let form = if failure.post.sender.is_ascii() { Form::Ascii } else { Form::Utf8 };
-    let mut out = header(reporter, failure, &boundary);
-    let mut part = |content_type: &str, content: &[u8]| {
-        let _ = write!(out, "--{boundary}\r\nContent-Type: {content_type}\r\n");
-        out.push_str(&encoded(content, form));
+    let status = match form {
+        Form::Ascii => "message/delivery-status",
+        Form::Utf8 => "message/global-delivery-status",
     };
-    part("text/plain; charset=utf-8", words(reporter, failure).as_bytes());
-    let status = status_fields(reporter, failure, form);
-    match form {
-        Form::Ascii => part("message/delivery-status", status.as_bytes()),
-        Form::Utf8 => part("message/global-delivery-status", status.as_bytes()),
-    }
-    match returned(failure) {
-        Returned::Whole(message) => part("message/rfc822", &message),
+    let (returned, message) = match returned(failure) {
+        Returned::Whole(message) => ("message/rfc822", message),
         Returned::Header(fields) if form == Form::Utf8 && !fields.is_ascii() => {
-            part("message/global-headers", &fields);
+            ("message/global-headers", fields)
         }
-        Returned::Header(fields) => part("text/rfc822-headers", &fields),
+        Returned::Header(fields) => ("text/rfc822-headers", fields),
+    };
+    let parts = [
+        ("text/plain; charset=utf-8", encoded(words(reporter, failure).as_bytes(), form)),
+        (status, encoded(status_fields(reporter, failure, form).as_bytes(), form)),
+        (returned, encoded(&message, form)),
+    ];
+    // Somebody may have guessed it.
+    let mut boundary = format!("=_{}", reporter.id);
+    while parts.iter().any(|(_, part)| part.contains(&boundary)) {
+        boundary.push('_');
+    }
+    let mut out = header(reporter, failure, &boundary);
+    for (content_type, part) in parts {
+        let _ = write!(out, "--{boundary}\r\nContent-Type: {content_type}\r\n{part}");
     }
     let _ = write!(out, "--{boundary}--\r\n");
     out.into_bytes()
@@ -155,13 +162,14 @@ fn words(reporter: Reporter<'_>, failure: &Failure<'_>) -> String {
     let Failure { recipient, url, attempts, reason, excerpt, post, .. } = failure;
     let times = if *attempts == 1 { "one attempt".to_owned() } else { format!("{attempts} attempts") };
     let mut text = format!(
-        "This is the mail gateway at {}.\r\n\r\nYour message to\r\n\r\n    {}\r\n\r\n\
-         was to be posted to\r\n\r\n    {}\r\n\r\nand was given up after {times}. The last answer was:\r\n\r\n    {}\r\n",
+        "This is the mail gateway at {}.\r\n\r\nYour message to\r\n\r\n    {}\r\n\r\n",
         reporter.hostname,
-        line(recipient),
-        line(url),
-        line(reason)
+        line(recipient)
     );
+    if let Some(url) = url {
+        let _ = write!(text, "was to be posted to\r\n\r\n    {}\r\n\r\nand ", line(url));
+    }
+    let _ = write!(text, "was given up after {times}. The last answer was:\r\n\r\n    {}\r\n", line(reason));
     let shown = excerpt.lines().map(line).filter(|line| !line.is_empty()).take(SHOWN_LINES);
     for shown in shown {
         let _ = write!(text, "    | {shown}\r\n");
@@ -275,7 +283,12 @@ fn encoded(content: &[u8], form: Form) -> String {
 
 /// Text from elsewhere as a piece of a line.
 fn line(text: &str) -> String {
-    text.chars().take(500).map(|char| if char.is_control() { ' ' } else { char }).collect::<String>().trim().to_owned()
+    text.chars()
+        .take(500)
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 /// Text in ASCII (`utf-8-addr-xtext`, RFC 6533 section 3).
@@ -298,3 +311,7 @@ fn date(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
+
+#[cfg(test)]
+#[path = "notice_tests.rs"]
+mod tests;

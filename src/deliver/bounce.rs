@@ -71,10 +71,11 @@ async fn content(spool: &dyn Spool, id: PostId) -> Option<Content> {
 /// The report as a message of one post.
 fn admission((bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt, message: &[u8]) -> Admission {
     let (post, message_id, at) = (&*claim.post, ids.next(), clock::wall());
-    let url = format!("{}{}", post.destination, post.path);
+    let url = || Masked(&format!("{}{}", post.destination, post.path)).to_string();
+    let url = (post.destination.trust == Trust::Wire).then(url);
     let failure = Failure {
         post,
-        url: &Masked(&url).to_string(),
+        url: url.as_deref(),
         recipient: &Masked(&post.recipient).to_string(),
         attempts: claim.ended.saturating_add(1),
         status: last.status,

@@ -103,7 +103,9 @@ impl Intake {
             match (self.fate(heard).await, &common) {
                 (fate, None) => common = Some(fate),
                 // What cannot be handed back is kept, so the message is.
-                (Fate::Queued, _) | (Fate::Delivered(_), Some(Fate::Refused(_))) => common = Some(Fate::Queued),
+                (Fate::Queued, _) | (Fate::Delivered(_), Some(Fate::Refused(_))) => {
+                    common = Some(Fate::Queued)
+                }
                 _ => {}
             }
         }

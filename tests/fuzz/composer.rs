@@ -75,8 +75,7 @@ impl ComposerTarget {
             tenant: Tenant::default(),
             session: "S0001".to_owned(),
         };
-        let envelope =
-            Envelope::new(client, "app@example.com", known.collect());
+        let envelope = Envelope::new(client, "app@example.com", known.collect());
         let count = envelope.recipients.len();
         let mut composition = compose(&self.options, &envelope, RECEIPT, raw.clone())?;
         (self.tamper)(&mut composition);
