@@ -37,6 +37,21 @@ impl UrlPattern {
         let Kind::Origin { scheme, hosts, port } = &self.0 else { return true };
         *scheme == destination.scheme && *port == destination.port && hosts.contain(&destination.host)
     }
+
+    /// Whether all URLs that `other` is about are meant.
+    pub fn covers(&self, other: &UrlPattern) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::All, _) => true,
+            (_, Kind::All) => false,
+            (Kind::Origin { scheme, hosts, port }, Kind::Origin { scheme: its, hosts: inner, port: own }) => {
+                let is_inside = match inner {
+                    Hosts::One(host) => hosts.contain(host),
+                    Hosts::Below(domain) => hosts == inner || hosts.contain(domain),
+                };
+                (scheme, port) == (its, own) && is_inside
+            }
+        }
+    }
 }
 
 impl Hosts {
@@ -202,6 +217,29 @@ mod tests {
             for url in outside {
                 assert!(!matches(pattern, url), "{pattern} {url}");
             }
+        }
+    }
+
+    #[test]
+    fn patterns_cover_what_lies_within() {
+        for (outer, inside, outside) in [
+            ("*", vec!["*", "https://*.a.example", "http://[::1]:8080"], vec![]),
+            (
+                "https://*.a.example",
+                vec!["https://*.a.example", "https://*.b.a.example", "https://b.a.example"],
+                vec![
+                    "*",
+                    "https://a.example",
+                    "https://*.example",
+                    "http://b.a.example",
+                    "https://b.a.example:8",
+                ],
+            ),
+            ("https://a.example", vec!["https://a.example"], vec!["*", "https://*.a.example"]),
+        ] {
+            let covers = |text: &str| outer.parse::<UrlPattern>().unwrap().covers(&text.parse().unwrap());
+            assert!(inside.iter().all(|text| covers(text)), "{outer}");
+            assert!(!outside.iter().any(|text| covers(text)), "{outer}");
         }
     }
 
