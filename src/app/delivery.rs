@@ -51,6 +51,9 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         bounce: bounce(config),
         first_attempts: common.first_attempts.clone(),
         ids: Arc::clone(&common.ids),
+        signing_keys: keyring.signing_keys.clone(),
+        profiles: keyring.profiles.clone(),
+        instance: config.server.hostname.clone(),
     }
 }
 
