@@ -143,6 +143,16 @@ impl FirstAttempts {
     }
 }
 
+/// Closes when it is dropped: whoever tells is gone.
+#[derive(Debug)]
+pub struct Closing(pub FirstAttempts);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Hearing {
     /// Which post it is about.
     pub fn id(&self) -> PostId {
@@ -170,5 +180,70 @@ impl Drop for Hearing {
         let mut waiting = self.all.waiting();
         waiting.posts.remove(&self.id);
         self.all.count(&waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::post::{MessageId, Scheme, Trust};
+    use crate::tenant::Tenant;
+
+    fn lane(host: &str) -> Arc<Destination> {
+        Arc::new(Destination {
+            tenant: Tenant::default(),
+            scheme: Scheme::Https,
+            host: host.to_owned(),
+            port: 443,
+            trust: Trust::Wire,
+        })
+    }
+
+    fn id(number: u16) -> PostId {
+        PostId { message: MessageId(1), number }
+    }
+
+    fn failed() -> FirstAttempt {
+        FirstAttempt::Failed { status: Some(404), text: "no".to_owned() }
+    }
+
+    #[test]
+    fn the_first_news_counts_and_only_a_failure_that_is_heard_is_answered_for() {
+        let all = FirstAttempts::default();
+        assert!(all.is_idle());
+        assert_eq!(all.tell(id(1), || panic!("nobody waits")), None);
+        for (after_failure, told, heard, answered) in [
+            (Some(AfterFailure::Leave), failed(), failed(), Some(AfterFailure::Leave)),
+            (Some(AfterFailure::Stay), failed(), failed(), Some(AfterFailure::Stay)),
+            (None, failed(), FirstAttempt::Trouble, None),
+            (Some(AfterFailure::Leave), FirstAttempt::Delivered(202), FirstAttempt::Delivered(202), None),
+            (Some(AfterFailure::Leave), FirstAttempt::Trouble, FirstAttempt::Trouble, None),
+        ] {
+            let hearing = all.hear(id(1), &lane("a"), after_failure);
+            assert!(!all.is_idle());
+            assert_eq!(all.tell(id(2), failed), None);
+            assert_eq!(all.tell(id(1), || told.clone()), answered);
+            assert_eq!(all.tell(id(1), failed), None);
+            assert_eq!(hearing.end(), Some(heard));
+            assert!(all.is_idle());
+        }
+        let hearing = all.hear(id(1), &lane("a"), Some(AfterFailure::Leave));
+        assert_eq!(hearing.end(), None);
+        assert_eq!(all.tell(id(1), failed), None, "whoever has left answers for nothing");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_does_not_come() {
+        let all = FirstAttempts::default();
+        let soon = Instant::now() + std::time::Duration::from_secs(600);
+        let (mut one, mut other) = (all.hear(id(1), &lane("a"), None), all.hear(id(2), &lane("b"), None));
+        all.tell_lane(&lane("a"));
+        assert_eq!(one.until(soon).await, Some(FirstAttempt::Trouble));
+        assert_eq!(other.until(Instant::now()).await, None);
+        drop(Closing(all.clone()));
+        assert_eq!(other.until(soon).await, Some(FirstAttempt::Trouble));
+        let mut late = all.hear(id(3), &lane("a"), None);
+        assert_eq!(late.until(soon).await, Some(FirstAttempt::Trouble));
+        assert!(all.is_idle());
     }
 }

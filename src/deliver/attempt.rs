@@ -11,16 +11,17 @@
 use super::connection::{Failure, Link, Response};
 use super::credentials::Credentials;
 use super::egress::Connector;
-use super::profile::Profile;
+use super::profile::{Bounce, Profile};
 use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
 use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::{Book, Terms};
-use super::{Options, dialogue, record, request};
-use crate::clock;
-use crate::post::{Destination, Timestamp};
+use super::{Options, SPOOL_PAUSE, dialogue, record, relay, request};
+use crate::clock::{self, Ids};
+use crate::first_attempts::FirstAttempts;
+use crate::post::{Destination, Scheme, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
-use crate::spool::{Attempt, Claim, Spool, SpoolError};
+use crate::spool::{Attempt, Claim, Settlement, Spool, SpoolError};
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Request, StatusCode};
@@ -37,6 +38,9 @@ pub(super) struct Shop {
     pub book: Book,
     pub connector: Connector,
     pub log: ProtocolLog,
+    pub first_attempts: FirstAttempts,
+    pub bounce: Option<Arc<Bounce>>,
+    pub ids: Arc<Ids>,
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     pub profiles: HashMap<String, Arc<Profile>>,
     pub credentials: Credentials,
@@ -53,6 +57,9 @@ impl Shop {
             book: options.book,
             connector: Connector::new(options.egress),
             log,
+            first_attempts: options.first_attempts,
+            bounce: options.bounce,
+            ids: options.ids,
             signing_keys: options.signing_keys,
             profiles: options.profiles,
             credentials: Credentials::default(),
@@ -60,6 +67,18 @@ impl Shop {
             room: Room::new(),
             started_at: clock::wall(),
             started: Instant::now(),
+        }
+    }
+
+    /// Tells the spool, again and again if it fails: what it does not note it
+    /// would keep claimed for ever.
+    pub(super) async fn settle(&self, settled: Vec<(Claim, Settlement)>) {
+        loop {
+            match self.spool.settle(settled.clone()).await {
+                Ok(()) | Err(SpoolError::Closed) => return,
+                Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
+            }
+            sleep(SPOOL_PAUSE).await;
         }
     }
 
@@ -80,6 +99,8 @@ pub(super) enum Report {
         measure: Measure,
         /// What it was, for those who ask.
         attempt: Attempt,
+        /// Why a post was not taken, when the receiver said so in plain text.
+        said: Option<String>,
         /// Where the worker waits for its next order, if it does.
         next: Option<oneshot::Sender<Order>>,
     },
@@ -136,7 +157,7 @@ impl Order {
             }
         }
         let lane = Arc::clone(&self.lane);
-        let report = Report::Ended { lane, claim, verdict, feedback, measure, attempt, next };
+        let report = Report::Ended { lane, claim, verdict, feedback, measure, attempt, said: None, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(report);
     }
@@ -196,6 +217,9 @@ struct Worker {
 
 impl Worker {
     async fn attempt(&mut self, claim: &Claim) -> Outcome {
+        if self.lane.scheme == Scheme::Smtp {
+            return self.hand_to_relay(claim).await;
+        }
         match self.exchange(claim).await {
             Ok(response) => {
                 let retry_after = response.headers.get(RETRY_AFTER);
@@ -210,8 +234,21 @@ impl Worker {
         }
     }
 
+    /// Hands a report to the relay that is configured now, wherever it was bound for.
+    async fn hand_to_relay(&mut self, claim: &Claim) -> Outcome {
+        let relay = relay::Errand { claim, terms: &self.terms, is_over: self.is_over(claim) };
+        match relay.run(&self.shop, &self.lane, &mut self.log).await {
+            Ok(reply) => Outcome::Replied { code: reply.code, text: reply.text },
+            Err(trouble) => Outcome::Broken(trouble),
+        }
+    }
+
+    fn is_over(&self, claim: &Claim) -> bool {
+        self.shop.now() >= self.terms.schedule.ends_at(&claim.post, ages_from(claim))
+    }
+
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post, ages_from(claim)) {
+        if self.is_over(claim) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
@@ -352,7 +389,7 @@ enum Rest {
     Quiet,
 }
 
-fn unread(error: SpoolError) -> Trouble {
+pub(super) fn unread(error: SpoolError) -> Trouble {
     match error {
         SpoolError::Damaged(place) => Trouble::Damaged(place),
         other => Trouble::Unreadable(other.to_string()),

@@ -53,6 +53,11 @@ impl Connector {
         Connector { egress, resolver: OnceCell::new(), tls: Tls::default() }
     }
 
+    /// Where TLS sessions are made.
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
     /// Connects to `destination` within `limit`, TLS included; resolving its
     /// name has a limit of its own.
     pub(super) async fn connect(

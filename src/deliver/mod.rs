@@ -11,7 +11,9 @@
 //! posts, attempts, connections or a grudge is forgotten.
 
 mod attempt;
+mod bounce;
 mod compress;
+mod conclusion;
 mod connection;
 #[allow(dead_code, reason = "the dispatcher is to answer")]
 pub mod control;
@@ -22,6 +24,7 @@ pub mod lane;
 pub mod pace;
 pub mod profile;
 mod record;
+mod relay;
 mod request;
 pub mod retry;
 #[cfg(test)]
@@ -35,15 +38,15 @@ pub mod terms;
 mod tls;
 
 use crate::clock::Ids;
-use crate::first_attempts::FirstAttempts;
+use crate::first_attempts::{self, FirstAttempts};
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
-use crate::spool::{Attempt, Claim, Claimed, Settlement, Spool, SpoolError};
+use crate::spool::{Claim, Claimed, Settlement, Spool, SpoolError};
 use attempt::{Order, Report, Shop};
 use control::Requests;
 use lane::{Lane, Plan};
 use profile::{Bounce, Profile};
-use retry::{Measure, Verdict};
+use retry::Measure;
 use sign::SigningKey;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
@@ -97,6 +100,8 @@ pub async fn run(
     let (reports, mut news) = mpsc::unbounded_channel();
     let shop = Arc::new(Shop::new(spool, options, log));
     let doorbell = shop.spool.doorbell();
+    // However this ends, nobody waits in vain.
+    let _closing = first_attempts::Closing(shop.first_attempts.clone());
     let mut dispatcher = Dispatcher::new(shop, reports);
     let waiting = tokio::select! {
         waiting = dispatcher.waiting() => waiting,
@@ -218,13 +223,13 @@ impl Dispatcher {
 
     /// Notes how attempts ended, and settles them in one call.
     fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut HashSet<Arc<Destination>>) {
-        let mut settled = Vec::with_capacity(reports.len());
+        let (mut settled, mut failed) = (Vec::with_capacity(reports.len()), Vec::new());
         for report in reports {
             match report {
                 Report::Left(lane) => {
                     touched.insert(lane);
                 }
-                Report::Ended { lane, claim, verdict, feedback, measure, attempt, next } => {
+                Report::Ended { lane, claim, verdict, feedback, measure, attempt, said, next } => {
                     self.in_flight -= 1;
                     let shop = Arc::clone(&self.shop);
                     let is_stopping = self.is_stopping;
@@ -235,7 +240,10 @@ impl Dispatcher {
                     if measure != Measure::Nothing {
                         tracing::warn!("{lane}: {}", attempt.reason);
                     }
-                    settled.push((claim, settlement(verdict, attempt)));
+                    let waiting = &shop.first_attempts;
+                    let concluded = conclusion::conclude(waiting, &claim, verdict, attempt, said);
+                    let settled = if concluded.is_reported { &mut failed } else { &mut settled };
+                    settled.push((claim, concluded.settlement));
                     touched.insert(lane);
                 }
             }
@@ -243,24 +251,21 @@ impl Dispatcher {
         if !settled.is_empty() {
             self.settle(settled, now);
         }
+        if !failed.is_empty() {
+            let shop = Arc::clone(&self.shop);
+            self.start(Box::pin(bounce::report_and_settle(shop, failed)), now);
+        }
     }
 
     /// Tells the spool, again and again if it fails: what it does not note it
     /// would keep claimed for ever.
     fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
-        let spool = Arc::clone(&self.shop.spool);
-        self.start(
-            Box::pin(async move {
-                loop {
-                    match spool.settle(settled.clone()).await {
-                        Ok(()) | Err(SpoolError::Closed) => return None,
-                        Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
-                    }
-                    tokio::time::sleep(SPOOL_PAUSE).await;
-                }
-            }),
-            now,
-        );
+        let shop = Arc::clone(&self.shop);
+        let settle = async move {
+            shop.settle(settled).await;
+            None
+        };
+        self.start(Box::pin(settle), now);
     }
 
     fn claim(&mut self, lane: Arc<Destination>, most: usize, now: Instant) {
@@ -382,15 +387,6 @@ impl Dispatcher {
             }
             self.lanes.remove(lane);
         }
-    }
-}
-
-fn settlement(verdict: Verdict, last: Attempt) -> Settlement {
-    match verdict {
-        Verdict::Delivered => Settlement::Delivered,
-        Verdict::Deferred { after, .. } => Settlement::Again { after, last },
-        Verdict::Held { .. } => Settlement::Held { last },
-        Verdict::Failed { .. } => Settlement::Failed { last },
     }
 }
 

