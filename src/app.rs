@@ -184,12 +184,13 @@ impl Gateway {
         let access = read(config.clone(), |config| Access::read(&config)).await?;
         let sockets = sockets::bind(&config)?;
         let api = sockets::bind_api(&config).await?;
-        let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
         // Mail is nobody else's to read, also in files that the catalog's engine
         // makes. Sockets in the file system have the mode that they were to have.
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let spool = open_spool(&config).await?;
+        let api = api.and_then(sockets::or_warn);
+        let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
         let common = options::common(&config, spool, &sockets, api_address)
             .map_err(|error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error)))?;
         let (stop, stopped) = watch::channel(false);

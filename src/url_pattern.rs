@@ -38,23 +38,30 @@ impl UrlPattern {
         *scheme == destination.scheme && *port == destination.port && hosts.contain(&destination.host)
     }
 
-    /// Whether all URLs that `other` is about are meant.
+    /// Whether all that `other` means is meant.
     pub fn covers(&self, other: &UrlPattern) -> bool {
         match (&self.0, &other.0) {
             (Kind::All, _) => true,
             (_, Kind::All) => false,
-            (Kind::Origin { scheme, hosts, port }, Kind::Origin { scheme: its, hosts: inner, port: own }) => {
-                let is_inside = match inner {
-                    Hosts::One(host) => hosts.contain(host),
-                    Hosts::Below(domain) => hosts == inner || hosts.contain(domain),
-                };
-                (scheme, port) == (its, own) && is_inside
+            (
+                Kind::Origin { scheme, hosts, port },
+                Kind::Origin { scheme: other_scheme, hosts: other_hosts, port: other_port },
+            ) => {
+                let same_door = scheme == other_scheme && port == other_port;
+                same_door
+                    && (hosts == other_hosts || matches!(hosts, Hosts::Below(_)) && hosts.hold(other_hosts))
             }
         }
     }
 }
 
 impl Hosts {
+    fn hold(&self, other: &Hosts) -> bool {
+        match other {
+            Hosts::One(host) | Hosts::Below(host) => self.contain(host),
+        }
+    }
+
     fn contain(&self, host: &str) -> bool {
         match self {
             Hosts::One(own) => own == host,

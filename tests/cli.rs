@@ -104,7 +104,8 @@ fn serve(directory: &TempDir) -> (Running, String) {
 
 /// The same with more configuration; its operational log goes to `stderr`.
 fn serve_with(directory: &TempDir, more: &str) -> (Running, String) {
-    let config = "[[listener]]\naddress = \"127.0.0.1:0\"\n\n[egress]\nallow = [\"127.0.0.0/8\"]\n";
+    let config = "[[listener]]\naddress = \"127.0.0.1:0\"\n[api]\naddress = \"127.0.0.1:0\"\n\n\
+                  [egress]\nallow = [\"127.0.0.0/8\"]\n";
     fs::write(directory.path().join("postgate.toml"), format!("{config}\n{more}")).unwrap();
     let log = fs::File::create(directory.path().join("stderr")).unwrap();
     let running = Running::start(postgate(directory.path()).stderr(log));

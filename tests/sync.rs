@@ -224,19 +224,19 @@ async fn a_stop_ends_the_wait() {
     let gateway = Gateway::start(directory.path(), &config);
     let mut world = World { gateway, receiver, directory };
     let smtp = world.gateway.smtp;
-    let send = move || {
-        let recipient = ["slow@sync.example".to_owned()];
-        Client::connect(smtp).unwrap().send(&recipient, b"Content-Type: text/plain\r\n\r\nx\r\n")
-    };
-    let first = tokio::task::spawn_blocking(send);
-    world.receiver.received(1).await;
-    let second = tokio::task::spawn_blocking(send);
-    support::program::eventually("two waiting clients", support::DEADLINE, || {
-        (log(world.directory.path()).matches("(message data").count() == 2).then_some(())
+    let recipient = ["slow@sync.example".to_owned()];
+    let message = b"Content-Type: text/plain\r\n\r\nx\r\n";
+    let first = tokio::task::spawn_blocking({
+        let recipient = recipient.clone();
+        move || Client::connect(smtp).unwrap().send(&recipient, message)
     });
+    world.receiver.received(1).await;
+    let mut second = Client::connect(smtp).unwrap();
+    second.envelope(&recipient).unwrap();
     world.gateway.signal("-TERM");
+    second.write(&[&message[..], b".\r\n"].concat()).unwrap();
     gate.add_permits(1);
-    let replies = [first.await.unwrap(), second.await.unwrap()];
+    let replies = [first.await.unwrap(), Reply::Said(second.reply().unwrap())];
     let said =
         |text: &str| replies.iter().any(|reply| matches!(reply, Reply::Said(line) if line.contains(text)));
     assert!(said("Delivered as") && said("queued as"), "{replies:?}");

@@ -3,6 +3,7 @@
 use super::StartError;
 use crate::config::{API_ADDRESS, ApiAddress, Config, Listener};
 use crate::smtp::{Activation, Address, Socket};
+use std::io;
 use tokio::net::TcpListener;
 
 /// One for each `[[listener]]`, in the order of the configuration.
@@ -20,21 +21,24 @@ pub(super) fn bind(config: &Config) -> Result<Vec<Socket>, StartError> {
     Ok(sockets)
 }
 
-/// The one of the API, if it is to have one. An address that nobody asked for may
-/// be another program's: mail is taken without the API as well.
-pub(super) async fn bind_api(config: &Config) -> Result<Option<TcpListener>, StartError> {
+/// The one of the API, if it is to have one; nothing but an error of it when its
+/// address is one that nobody asked for.
+pub(super) async fn bind_api(config: &Config) -> Result<Option<io::Result<TcpListener>>, StartError> {
     match config.api.address {
         Some(ApiAddress::Off) => Ok(None),
         Some(ApiAddress::At(address)) => {
             let bound = TcpListener::bind(address).await;
-            bound.map(Some).map_err(|error| StartError::Api(address, error))
+            bound.map(|socket| Some(Ok(socket))).map_err(|error| StartError::Api(address, error))
         }
-        None => {
-            let bound = TcpListener::bind(API_ADDRESS).await;
-            let untold = |error| {
-                tracing::warn!("there is no API: cannot listen on {API_ADDRESS}: {error}; set [api] address");
-            };
-            Ok(bound.map_err(untold).ok())
-        }
+        None => Ok(Some(TcpListener::bind(API_ADDRESS).await)),
     }
+}
+
+/// Goes on without an API where another program, or another gateway, has the usual
+/// address: mail is taken without it as well.
+pub(super) fn or_warn(bound: io::Result<TcpListener>) -> Option<TcpListener> {
+    let untold = |error: &io::Error| {
+        tracing::warn!("there is no API: cannot listen on {API_ADDRESS}: {error}; set [api] address");
+    };
+    bound.inspect_err(untold).ok()
 }

@@ -12,15 +12,17 @@
 
 use super::attempt::{Shop, unread};
 use super::egress::{Connected, Stream};
-use super::profile::{Bounce, Relay, Security};
+use super::profile::{Bounce, Security};
 use super::retry::Trouble;
+use super::target;
 use super::terms::{Terms, TlsTerms, TlsTrust};
-use super::tls::Tls;
+use super::tls::{Offer, Tls};
 use crate::post::{Destination, Post};
 use crate::protocol_log::Transcript;
 use crate::spool::Claim;
 use data_encoding::BASE64;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
@@ -60,6 +62,14 @@ struct Extensions {
     mechanisms: Vec<String>,
 }
 
+/// How the relay is spoken to.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    tls: &'a Tls,
+    terms: &'a Arc<TlsTerms>,
+    bounce: &'a Bounce,
+}
+
 /// A conversation with a relay.
 struct Dialogue<'a> {
     stream: BufReader<Box<dyn Stream>>,
@@ -93,30 +103,33 @@ impl Errand<'_> {
         let (host, port) = (bounce.relay.host.clone(), bounce.relay.port);
         let to = Destination { host, port, ..lane.clone() };
         let report = shop.spool.body(self.claim).await.map_err(unread)?;
-        let connected = shop.connector.connect(&to, self.terms.connect_timeout).await;
+        // Proxies are for HTTP.
+        let terms = Terms { proxy: None, ..self.terms.clone() };
+        let connected = shop.connector.connect(&to, &terms, terms.connect_timeout).await;
         let (post, attempt) = (&*self.claim.post, self.claim.attempt);
         match &connected {
-            Ok(Connected { peer, .. }) => {
-                log.note(format_args!("{} attempt {attempt}: connected to {} [{peer}]", post.id, to.host));
+            Ok(Connected { place, .. }) => {
+                let (id, host, peer) = (post.id, &to.host, &place.peer);
+                log.note(format_args!("{id} attempt {attempt}: connected to {host} {peer}"));
             }
             Err(_) => log.note(format_args!("{} attempt {attempt}: no connection to {to}", post.id)),
         }
-        deliver(connected?, shop.connector.tls(), bounce, (post, &report), log).await
+        let way = Way { tls: shop.connector.tls(), terms: &terms.tls, bounce };
+        deliver(connected?, way, (post, &report), log).await
     }
 }
 
 async fn deliver(
     connected: Connected,
-    tls: &Tls,
-    bounce: &Bounce,
+    way: Way<'_>,
     (post, report): (&Post, &[u8]),
     log: &mut Transcript,
 ) -> Result<Reply, Trouble> {
-    let is_local = connected.peer.ip().is_loopback();
+    let bounce = way.bounce;
     let mut dialogue = Dialogue { stream: BufReader::new(connected.stream), is_secure: false, log };
     let relay = &bounce.relay;
     if relay.security == Security::Implicit {
-        dialogue = dialogue.secure(tls, relay).await?;
+        dialogue = dialogue.secure(way).await?;
     }
     dialogue.expect("the greeting").await?;
     let mut offered = dialogue.hello(&bounce.hostname).await?;
@@ -127,14 +140,14 @@ async fn deliver(
             if !dialogue.stream.buffer().is_empty() {
                 return Err(Trouble::Tls("the relay spoke on in the clear behind STARTTLS".to_owned()));
             }
-            dialogue = dialogue.secure(tls, relay).await?;
+            dialogue = dialogue.secure(way).await?;
             offered = dialogue.hello(&bounce.hostname).await?;
         }
         Security::StartTls => return Err(Trouble::Tls("the relay offers no STARTTLS".to_owned())),
         Security::Opportunistic | Security::Implicit => {}
     }
     if let Some((name, password)) = &relay.credentials {
-        if !dialogue.is_secure && !is_local {
+        if !dialogue.is_secure && !is_local(&relay.host) {
             let text = "the relay offers no TLS, and no password is sent in the clear";
             return Err(Trouble::Tls(text.to_owned()));
         }
@@ -147,13 +160,17 @@ async fn deliver(
 
 impl<'a> Dialogue<'a> {
     /// Begins TLS; whose it is matters when it was asked for or guards a password.
-    async fn secure(self, tls: &Tls, relay: &Relay) -> Result<Dialogue<'a>, Trouble> {
+    async fn secure(self, way: Way<'_>) -> Result<Dialogue<'a>, Trouble> {
+        let relay = &way.bounce.relay;
         let is_optional = relay.security == Security::Opportunistic && relay.credentials.is_none();
-        let trust = if is_optional { TlsTrust::Anyone } else { TlsTrust::Verified };
-        let terms = TlsTerms { trust, ..TlsTerms::default() };
-        let _ = (tls, terms);
-        let stream = self.stream.into_inner();
+        let terms = match is_optional {
+            true => Arc::new(TlsTerms { trust: TlsTrust::Anyone, ..TlsTerms::clone(way.terms) }),
+            false => Arc::clone(way.terms),
+        };
+        let begin = way.tls.connect(&terms, Offer::Nothing, self.stream.into_inner(), &relay.host);
+        let stream = timeout(REPLY, begin).await.unwrap_or(Err(Trouble::TimedOut("TLS", REPLY)))?;
         self.log.note("TLS begins");
+        let stream: Box<dyn Stream> = Box::new(stream);
         Ok(Dialogue { stream: BufReader::new(stream), is_secure: true, log: self.log })
     }
 
@@ -285,6 +302,11 @@ impl<'a> Dialogue<'a> {
             text.push('\n');
         }
     }
+}
+
+/// Whether nobody can listen on the way to it.
+fn is_local(host: &str) -> bool {
+    host == "localhost" || target::literal(host).is_some_and(|address| address.is_loopback())
 }
 
 /// What the reply to EHLO says (RFC 5321 section 4.1.1.1).
