@@ -279,7 +279,7 @@ impl Worker {
         let response = self.deliver(claim, &request, deadline).await?;
         let is_refused = matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
         if let Some((profile, (_, used))) = proof.filter(|_| is_refused)
-            && let Some((name, value)) = shop.credentials.other(&profile, &shop.connector, &used).await?
+            && let Some((name, value)) = shop.credentials.other(&profile, shop.ways(), &used).await?
         {
             self.log.note(format_args!("{}, once more with a new token", response.status));
             request.headers_mut().insert(name, value);
