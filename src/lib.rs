@@ -68,6 +68,7 @@
 //! boundary, turned into wire words in one place.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod clock;
@@ -77,6 +78,7 @@ pub mod deliver;
 pub mod envelope;
 pub mod first_attempts;
 pub mod intake;
+pub mod metrics;
 pub mod network;
 pub mod post;
 pub mod protocol_log;

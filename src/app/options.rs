@@ -4,12 +4,14 @@
 
 use super::access::Access;
 use super::delivery::field;
+use crate::api;
 use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::target::Egress;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
+use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
 use crate::spool::Spool;
@@ -50,6 +52,8 @@ pub(super) struct Common {
     pub turns: intake::Turns,
     /// Where delivery tells the doors of first attempts.
     pub first_attempts: FirstAttempts,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The part of `data_memory` for what is still being received; the rest is for
@@ -78,8 +82,22 @@ pub(super) fn common(
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
-    let (crowd, first_attempts) = (smtp::Crowd::default(), FirstAttempts::default());
-    Ok(Common { addresses, own, spool, ids, crowd, spills, turns, first_attempts })
+    Ok(Common {
+        addresses,
+        own,
+        spool,
+        ids,
+        crowd: smtp::Crowd::default(),
+        spills,
+        turns,
+        metrics: Arc::default(),
+        first_attempts: FirstAttempts::default(),
+    })
+}
+
+/// For the API.
+pub(super) fn api(config: &Config) -> api::Options {
+    api::Options::of(config.server.hostname.clone())
 }
 
 /// For one listener.

@@ -148,7 +148,7 @@ impl Order {
     ) {
         let now = self.shop.now();
         let Terms { schedule, verdicts, .. } = &self.shop.book.terms(&self.lane);
-        let ends_at = schedule.ends_at(&claim.post, ages_from(&claim));
+        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
@@ -165,12 +165,6 @@ impl Order {
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(report);
     }
-}
-
-/// When the age of a post begins.
-fn ages_from(claim: &Claim) -> Timestamp {
-    let post = &claim.post;
-    post.not_before_at.map_or(post.accepted_at, |at| at.max(post.accepted_at)).after(claim.held)
 }
 
 impl Drop for Order {
@@ -259,7 +253,7 @@ impl Worker {
     }
 
     fn is_over(&self, claim: &Claim) -> bool {
-        self.shop.now() >= self.terms.schedule.ends_at(&claim.post, ages_from(claim))
+        self.shop.now() >= self.terms.schedule.ends_at(&claim.post, claim.ages_from)
     }
 
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
