@@ -57,6 +57,11 @@ impl Connector {
         Connector { egress, resolver, tls, roads, permit: Permit::default() }
     }
 
+    /// Where TLS sessions are made.
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
     /// The way to a destination that its workers share.
     pub(super) fn road(&self, destination: &Arc<Destination>, terms: &Terms) -> Arc<Road> {
         self.roads.road(destination, terms, &self.permit)
