@@ -32,9 +32,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Streams before the receiver has said how many it takes.
 const FIRST_STREAMS: usize = 1;
-/// Silence after which streams that wait make us ask, and time for the answer.
-const SILENCE: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after which streams that wait make us ask whether anybody is there, as
+/// a part of the time they wait for a response; the answer has as long again.
+const SILENCE: u32 = 3;
 
 /// Header fields of HTTP/1.1 connections (RFC 9113 section 8.2.2).
 static OF_CONNECTIONS: [HeaderName; 7] = [
@@ -58,8 +58,8 @@ pub(super) struct Trunk {
 
 impl Trunk {
     /// Begins HTTP/2 on a fresh connection, which lives until nobody has the
-    /// trunk any more and its streams have ended.
-    pub(super) async fn open(connected: Connected) -> Result<Arc<Trunk>, Trouble> {
+    /// trunk any more and its streams have ended. Responses take up to `response`.
+    pub(super) async fn open(connected: Connected, response: Duration) -> Result<Arc<Trunk>, Trouble> {
         let (watched, watch) = Watched::frames(connected.stream);
         let mut builder = h2::client::Builder::new();
         builder
@@ -72,7 +72,8 @@ impl Trunk {
             builder.handshake(watched).await.map_err(|error| broken(&error, &watch))?;
         let waiting = Arc::new(AtomicUsize::new(0));
         let (closing, closed) = watch::channel(false);
-        let silence = Silence { watch: Arc::clone(&watch), waiting: Arc::clone(&waiting) };
+        let limit = response / SILENCE;
+        let silence = Silence { watch: Arc::clone(&watch), waiting: Arc::clone(&waiting), limit };
         tokio::spawn(async move {
             run(connection, silence).await;
             // Nobody listens any more: fine.
@@ -234,14 +235,15 @@ impl Drop for Waiting {
 struct Silence {
     watch: Arc<Watch>,
     waiting: Arc<AtomicUsize>,
+    limit: Duration,
 }
 
 impl Silence {
-    /// Resolves when streams wait and nothing has come in for a while.
+    /// Resolves when streams wait and nothing has come in for so long.
     async fn begins(&self) {
         loop {
             let mark = self.watch.mark();
-            sleep(SILENCE).await;
+            sleep(self.limit).await;
             if self.waiting.load(Ordering::Relaxed) > 0 && !self.watch.has_heard_since(mark) {
                 return;
             }
@@ -261,9 +263,9 @@ async fn run(mut connection: Connection<Watched, Bytes>, silence: Silence) {
         }
         tokio::select! {
             _ = &mut connection => return,
-            pong = timeout(PING_TIMEOUT, pings.ping(Ping::opaque())) => {
+            pong = timeout(silence.limit, pings.ping(Ping::opaque())) => {
                 if !matches!(pong, Ok(Ok(_))) {
-                    let nobody = Trouble::TimedOut("waiting for the answer to a PING", PING_TIMEOUT);
+                    let nobody = Trouble::TimedOut("waiting for the answer to a PING", silence.limit);
                     return silence.watch.blame(nobody);
                 }
             }
