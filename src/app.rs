@@ -12,11 +12,14 @@
 //! connection ends by it.
 
 mod access;
+mod delivery;
 mod door;
 mod options;
 mod reload;
+mod sockets;
 
 use access::Access;
+use delivery::Keyring;
 use door::Door;
 use options::Common;
 use reload::Change;
@@ -26,7 +29,7 @@ use crate::deliver;
 use crate::deliver::control::Control;
 use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
-use crate::smtp::{self, Activation, Address, Protocol, Socket, TlsError, TlsUse};
+use crate::smtp::{self, Address, Protocol, TlsError, TlsUse};
 use crate::spool::embedded::{Embedded, OpenError};
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -35,6 +38,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -43,6 +47,8 @@ use tokio::task::JoinSet;
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(Address, io::Error),
+    /// The address of the API cannot be listened on.
+    Api(SocketAddr, io::Error),
     /// The protocol log's directory cannot be used.
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
@@ -61,6 +67,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            StartError::Api(address, error) => write!(f, "[api] cannot listen on {address}: {error}"),
             StartError::Log(path, error) => {
                 write!(f, "cannot write the protocol log in {}: {error}", path.display())
             }
@@ -124,6 +131,10 @@ pub struct Gateway {
     fronts: Vec<Front>,
     common: Common,
     access: Access,
+    /// Where the API will be answered.
+    api: Option<TcpListener>,
+    keyring: Keyring,
+    delivery: watch::Sender<Arc<deliver::Options>>,
     /// Listeners and delivery; none ends before it is told to.
     parts: JoinSet<()>,
     /// Looks whether certificates have changed.
@@ -171,18 +182,22 @@ impl Gateway {
     /// Starts everything; mail is taken when this returns.
     pub async fn start(config: Config) -> Result<Gateway, StartError> {
         let access = read(config.clone(), |config| Access::read(&config)).await?;
-        let sockets = bind(&config)?;
+        let sockets = sockets::bind(&config)?;
+        let api = sockets::bind_api(&config).await?;
         // Mail is nobody else's to read, also in files that the catalog's engine
         // makes. Sockets in the file system have the mode that they were to have.
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let spool = open_spool(&config).await?;
-        let common = options::common(&config, spool, &sockets)
+        let api = api.and_then(sockets::or_warn);
+        let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
+        let common = options::common(&config, spool, &sockets, api_address)
             .map_err(|error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error)))?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
-        let delivery = options::delivery(&config, &common);
-        let (_delivery, changing) = watch::channel(Arc::new(delivery));
+        let keyring = Keyring::default().renewed(&config);
+        let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
+        warn_of_insecure(&config);
         let (_control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let mut listening = Vec::new();
@@ -198,7 +213,20 @@ impl Gateway {
             fronts.push(front);
         }
         let watching = access.watch(&stopped);
-        Ok(Gateway { config, listening, fronts, common, access, parts, watching, stop, log })
+        Ok(Gateway {
+            config,
+            listening,
+            fronts,
+            common,
+            access,
+            api,
+            keyring,
+            delivery,
+            parts,
+            watching,
+            stop,
+            log,
+        })
     }
 
     /// Puts another configuration in force, without ending a connection. The
@@ -220,6 +248,12 @@ impl Gateway {
             front.options.send_replace(options);
             front.terms = terms;
         }
+        if !delivery::is_unchanged(&self.config, &config) {
+            self.keyring = self.keyring.renewed(&config);
+            let options = delivery::options(&config, &self.keyring, &self.common);
+            self.delivery.send_replace(Arc::new(options));
+        }
+        warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);
         Ok(later)
@@ -233,6 +267,11 @@ impl Gateway {
     /// Where it can be reached over the network, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.common.addresses
+    }
+
+    /// Where the API can be reached, if there is one.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().and_then(|api| api.local_addr().ok())
     }
 
     /// Resolves when a part ended although nobody told it to: the gateway no
@@ -277,18 +316,13 @@ where
     tokio::task::spawn_blocking(move || read(config)).await.unwrap_or_else(died)
 }
 
-fn bind(config: &Config) -> Result<Vec<Socket>, StartError> {
-    let mut sockets = Vec::new();
-    let asks_systemd = |listener: &Listener| matches!(listener.address, Address::Systemd(_));
-    let mut activation = match config.listeners.0.iter().any(asks_systemd) {
-        true => Activation::from_env(),
-        false => Activation::none(),
-    };
-    for listener in &config.listeners.0 {
-        let refused = |error| StartError::Listen(listener.address.clone(), error);
-        sockets.push(Socket::bind(&listener.address, &mut activation).map_err(refused)?);
+/// Says for which destinations certificates do not count.
+fn warn_of_insecure(config: &Config) {
+    for origins in delivery::insecure(config) {
+        tracing::warn!(
+            "insecure = true: whoever answers for {origins} is believed, whatever its certificate says"
+        );
     }
-    Ok(sockets)
 }
 
 fn open_log(config: &Config) -> Result<ProtocolLog, StartError> {

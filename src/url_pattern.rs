@@ -37,9 +37,31 @@ impl UrlPattern {
         let Kind::Origin { scheme, hosts, port } = &self.0 else { return true };
         *scheme == destination.scheme && *port == destination.port && hosts.contain(&destination.host)
     }
+
+    /// Whether all that `other` means is meant.
+    pub fn covers(&self, other: &UrlPattern) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::All, _) => true,
+            (_, Kind::All) => false,
+            (
+                Kind::Origin { scheme, hosts, port },
+                Kind::Origin { scheme: other_scheme, hosts: other_hosts, port: other_port },
+            ) => {
+                let same_door = scheme == other_scheme && port == other_port;
+                same_door
+                    && (hosts == other_hosts || matches!(hosts, Hosts::Below(_)) && hosts.hold(other_hosts))
+            }
+        }
+    }
 }
 
 impl Hosts {
+    fn hold(&self, other: &Hosts) -> bool {
+        match other {
+            Hosts::One(host) | Hosts::Below(host) => self.contain(host),
+        }
+    }
+
     fn contain(&self, host: &str) -> bool {
         match self {
             Hosts::One(own) => own == host,
@@ -202,6 +224,29 @@ mod tests {
             for url in outside {
                 assert!(!matches(pattern, url), "{pattern} {url}");
             }
+        }
+    }
+
+    #[test]
+    fn patterns_cover_what_lies_within() {
+        for (outer, inside, outside) in [
+            ("*", vec!["*", "https://*.a.example", "http://[::1]:8080"], vec![]),
+            (
+                "https://*.a.example",
+                vec!["https://*.a.example", "https://*.b.a.example", "https://b.a.example"],
+                vec![
+                    "*",
+                    "https://a.example",
+                    "https://*.example",
+                    "http://b.a.example",
+                    "https://b.a.example:8",
+                ],
+            ),
+            ("https://a.example", vec!["https://a.example"], vec!["*", "https://*.a.example"]),
+        ] {
+            let covers = |text: &str| outer.parse::<UrlPattern>().unwrap().covers(&text.parse().unwrap());
+            assert!(inside.iter().all(|text| covers(text)), "{outer}");
+            assert!(!outside.iter().any(|text| covers(text)), "{outer}");
         }
     }
 

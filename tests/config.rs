@@ -127,7 +127,8 @@ fn what_is_in_force_reads_back_as_itself() {
     let config = config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert_eq!(config.server.gateway_domains, ["gate.example"]);
     assert_eq!(config.limits.message_size, Size(1000));
-    assert_eq!(config.delivery.retry, [Duration::from_secs(90), Duration::from_millis(1500)]);
+    let retry = vec![Duration::from_secs(90), Duration::from_millis(1500)];
+    assert_eq!(config.delivery.terms.retry, Some(retry));
     assert_eq!(config.listeners.0.len(), 4);
     assert_eq!(config::parse("effective.toml", &effective(&config)), Ok(config));
 }
@@ -141,7 +142,7 @@ fn defaults_follow_the_limits_that_are_set() {
     assert_eq!(config.limits.connections_per_address, 10);
     assert_eq!(config.limits.slow_after_errors, 5);
     assert_eq!(config.limits.busy_idle_timeout, Duration::from_secs(5));
-    assert_eq!(config.delivery.response_timeout, Duration::from_secs(2));
+    assert_eq!(config.delivery.terms.response_timeout, Some(Duration::from_secs(2)));
 }
 
 #[test]

@@ -3,13 +3,12 @@
 //! One function a part; nothing is decided here.
 
 use super::access::Access;
+use super::delivery::field;
 use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
-use crate::deliver::terms::{Book, Terms};
-use crate::deliver::{self, lane, retry::Schedule, target::Egress};
+use crate::deliver::target::Egress;
 use crate::intake::{self, Allowance};
-use crate::post::Field;
 use crate::protocol_log;
 use crate::smtp;
 use crate::spool::Spool;
@@ -36,6 +35,8 @@ pub(super) fn count(number: u32) -> usize {
 pub(super) struct Common {
     /// Where the gateway can be reached over the network.
     pub addresses: Vec<SocketAddr>,
+    /// The same, and where its API is: nothing is posted there.
+    pub own: Vec<SocketAddr>,
     /// Where posts are kept.
     pub spool: Arc<Embedded>,
     /// Where ids come from.
@@ -62,13 +63,19 @@ impl Common {
 }
 
 /// What all connections share; large messages go to temporary files in the spool.
-pub(super) fn common(config: &Config, spool: Arc<Embedded>, sockets: &[smtp::Socket]) -> io::Result<Common> {
+pub(super) fn common(
+    config: &Config,
+    spool: Arc<Embedded>,
+    sockets: &[smtp::Socket],
+    api: Option<SocketAddr>,
+) -> io::Result<Common> {
     let embedded::Options { directory, reserve, .. } = self::spool(config);
     let spills = Arc::new(SpillDirectory::at(&directory.join("tmp"), reserve)?);
     let turns = intake::Turns::of(octets(config.limits.data_memory) - receiving_memory(config));
-    let addresses = sockets.iter().filter_map(smtp::Socket::network_address).collect();
+    let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
+    let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
-    Ok(Common { addresses, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
+    Ok(Common { addresses, own, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
 }
 
 /// For one listener.
@@ -132,7 +139,7 @@ pub(super) fn intake(
     intake::Options {
         hostname: config.server.hostname.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
-        egress: egress(config, &common.addresses),
+        egress: egress(config, &common.own),
         logins: Arc::clone(&access.logins),
         tenants: Arc::clone(&access.tenants),
         plaintext_auth: allowance(listener.allow_plaintext_auth),
@@ -202,8 +209,6 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
-    let field =
-        |(name, value): &(String, String)| Field { name: name.clone(), value: value.clone().into_bytes() };
     Ok(compose::Route {
         recipient: route.recipient.parse::<Pattern>()?,
         method: method(route.method).to_owned(),
@@ -216,10 +221,17 @@ fn route(route: &Route) -> Result<compose::Route, String> {
         },
         header_control: header_control(route.header_control),
         headers: route.headers.iter().map(field).collect(),
-        order: compose::Order::default(),
-        mode: compose::Mode::default(),
-        sign_with: None,
-        auth: None,
+        order: route.ordering,
+        mode: match route.mode {
+            config::Mode::Async => compose::Mode::Async,
+            config::Mode::Sync => compose::Mode::Sync(compose::Sync {
+                timeout: route.sync_timeout,
+                fallback: route.sync_fallback,
+            }),
+        },
+        // An empty name is none.
+        sign_with: route.sign_with.clone().filter(|name| !name.is_empty()),
+        auth: route.auth.clone().filter(|name| !name.is_empty()),
     })
 }
 
@@ -233,39 +245,8 @@ fn method(method: Method) -> &'static str {
     }
 }
 
-/// For delivery.
-pub(super) fn delivery(config: &Config, common: &Common) -> deliver::Options {
-    let delivery = &config.delivery;
-    let usual = Terms::default();
-    let terms = Terms {
-        limits: lane::Limits {
-            max_connections: count(delivery.max_connections),
-            breaker: delivery.breaker,
-            ..usual.limits
-        },
-        max_posts_per_connection: delivery.max_posts_per_connection,
-        keep_alive: delivery.keep_alive,
-        connect_timeout: delivery.connect_timeout,
-        response_timeout: delivery.response_timeout,
-        total_timeout: delivery.total_timeout,
-        schedule: Schedule {
-            retry: delivery.retry.clone(),
-            max_age: delivery.max_age,
-            max_attempts: (delivery.max_attempts > 0).then_some(delivery.max_attempts),
-        },
-        ..usual
-    };
-    deliver::Options {
-        book: Book::new(terms, Vec::new()),
-        egress: egress(config, &common.addresses),
-        bounce: None,
-        instance: config.server.hostname.clone(),
-        ..deliver::Options::default()
-    }
-}
-
-/// `own` are the gateway's listeners.
-fn egress(config: &Config, own: &[SocketAddr]) -> Egress {
+/// Where posts may go; `own` are the gateway's listeners.
+pub(super) fn egress(config: &Config, own: &[SocketAddr]) -> Egress {
     let ports = &config.egress.allow_ports;
     Egress {
         allow: config.egress.allow.clone(),

@@ -1,8 +1,8 @@
 //! What a changed configuration changes in a running gateway, and what not before
 //! it is started again.
 //!
-//! Sockets, the spool, delivery and the logs are as they were started. Everything
-//! else is who may come in and what becomes of their mail, and changes at once.
+//! Sockets, the spool and the logs are as they were started. Everything else is who
+//! may come in and what becomes of their mail, and changes at once.
 
 use crate::config::{Config, Listener, Listeners};
 
@@ -23,11 +23,10 @@ pub(super) fn change(old: &Config, mut new: Config) -> Change {
     let mut later = Vec::new();
     keep("server.data_dir", &old.server.data_dir, &mut new.server.data_dir, &mut later);
     keep("limits.data_memory", &old.limits.data_memory, &mut new.limits.data_memory, &mut later);
-    keep("delivery", &old.delivery, &mut new.delivery, &mut later);
-    keep("egress", &old.egress, &mut new.egress, &mut later);
     keep("spool", &old.spool, &mut new.spool, &mut later);
     keep("retention", &old.retention, &mut new.retention, &mut later);
     keep("log", &old.log, &mut new.log, &mut later);
+    keep("api", &old.api, &mut new.api, &mut later);
     let listeners = match_listeners(&old.listeners, &mut new.listeners, &mut later);
     let in_force = old.listeners.0.iter().zip(&listeners);
     let in_force = in_force.map(|(old, new)| new.as_ref().unwrap_or(old).clone()).collect();
@@ -70,7 +69,9 @@ mod tests {
             (OLD.to_owned(), vec![]),
             (format!("{OLD}require_tls = true\ntls = \"starttls\"\n[tls]\nself_signed = true"), vec![]),
             (format!("{OLD}[limits]\nmessages = 5\n[[tenant]]\nname = \"shop\""), vec![]),
-            (format!("{OLD}[log]\nlevel = \"debug\"\n[egress]\nallow = [\"::1\"]"), vec!["egress", "log"]),
+            (format!("{OLD}[log]\nlevel = \"debug\"\n[egress]\nallow = [\"::1\"]"), vec!["log"]),
+            (format!("{OLD}[retention]\nheld = \"1d\"\n[api]\naddress = \"off\""), vec!["retention", "api"]),
+            (format!("{OLD}[delivery]\nbreaker = 0\n[[destination]]\nmatch = \"*\""), vec![]),
             (format!("{OLD}[server]\ndata_dir = \"x\""), vec!["server.data_dir"]),
             (
                 "[[listener]]\naddress = \"unix:/a\"\n[[listener]]\naddress = \"unix:/b\"".to_owned(),

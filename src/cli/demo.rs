@@ -9,7 +9,7 @@ use super::smtp_client::{self, Mail, SendError};
 use super::transcript::Line;
 use super::{Failure, SOFTWARE, block_on, columns, say};
 use crate::app::Gateway;
-use crate::config::{self, Config};
+use crate::config::{self, ApiAddress, Config};
 use crate::smtp::Address;
 use http::StatusCode;
 use std::fs;
@@ -85,6 +85,7 @@ fn demonstration(directory: &Path) -> Config {
     let mut config = config::without_file();
     config.server.hostname = "gateway.example".to_owned();
     config.server.data_dir = directory.to_owned();
+    config.api.address = Some(ApiAddress::Off);
     for listener in &mut config.listeners.0 {
         listener.address = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
     }

@@ -61,6 +61,9 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     for listening in gateway.listening() {
         announce(format_args!("Postgate {} listens on {listening}", env!("CARGO_PKG_VERSION")));
     }
+    if let Some(address) = gateway.api_address() {
+        announce(format_args!("API at http://{address}/"));
+    }
     announce(format_args!("spool and protocol log: {}", config.server.data_dir.display()));
     if let Some(line) = try_line(&config, &gateway) {
         announce(line);
@@ -112,7 +115,9 @@ fn reloaded(later: &[String]) {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
         let code = match &error {
-            StartError::Listen(..) | StartError::Spool(OpenError::InUse(_)) => UNAVAILABLE,
+            StartError::Listen(..) | StartError::Api(..) | StartError::Spool(OpenError::InUse(_)) => {
+                UNAVAILABLE
+            }
             StartError::Log(..) | StartError::Spool(_) | StartError::Read(_) => IO,
             StartError::Route(_) | StartError::Logins(_) | StartError::Tls(_) => super::CONFIG,
         };

@@ -7,22 +7,28 @@
 //!
 //! `settings` holds the values, `sections` reads them, `contradictions` looks
 //! at several of them together, `effective` writes them back. What the file
-//! names, secrets and certificates, is read with it.
+//! names, secrets and what belongs to destinations, is read with it.
 
 mod contradictions;
 mod effective;
+mod pem;
 mod secret;
 mod sections;
+mod server;
 mod settings;
 mod value;
 mod walk;
 mod words;
 
 pub use effective::effective;
+pub use pem::Pem;
 pub use secret::Secret;
+pub use server::{Named, Via};
 pub use settings::{
-    BareNewline, Config, Delivery, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method,
-    Payload, ProtocolLevel, Retention, Route, Server, Spool, Tenant, Tls, User, UserSecret, loopback,
+    API_ADDRESS, Api, ApiAddress, Auth, BareNewline, BodyMatch, Bounce, Config, Delivery, Destination,
+    Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method, Mode, Payload, Proof,
+    ProtocolLevel, Retention, Route, Server, SigningKey, Spool, Tenant, Terms, Tls, User, UserSecret,
+    loopback, merged,
 };
 pub(crate) use value::duration;
 pub use value::{Rate, Size};

@@ -5,10 +5,12 @@
 //! sentence "cause; remedy". None of them knows where the value stands: places
 //! are the walk's. Sizes are powers of 1024 (`KiB`), durations have one unit.
 
+use super::settings::{API_ADDRESS, ApiAddress};
 use crate::network::Network;
 use crate::smtp::Address;
 use crate::url_pattern::UrlPattern;
 use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -103,7 +105,7 @@ impl Value for Size {
 
 impl Value for Rate {
     fn read(value: &DeValue<'_>) -> Result<Rate, String> {
-        let wanted = "a rate such as \"100/s\", \"300/m\" or \"6000/15m\"";
+        let wanted = "a rate such as \"100/s\", \"6000/15m\" or \"1000000/d\"";
         let text = text(value, wanted)?;
         rate(text).ok_or_else(|| format!("{text:?} is not a rate; write {wanted}"))
     }
@@ -129,6 +131,23 @@ impl Value for Address {
                 Err(format!("a socket's path has at most {LONGEST_SOCKET_PATH} octets; write a shorter one"))
             }
             _ => Ok(address),
+        }
+    }
+}
+
+impl Value for ApiAddress {
+    fn read(value: &DeValue<'_>) -> Result<ApiAddress, String> {
+        let wanted = format!("an address and a port such as \"{API_ADDRESS}\", or \"off\"");
+        match text(value, &wanted)? {
+            "" | "off" => Ok(ApiAddress::Off),
+            text => match text.parse::<SocketAddr>() {
+                Ok(address) if address.ip().is_loopback() => Ok(ApiAddress::At(address)),
+                Ok(address) => Err(format!(
+                    "{address} can be reached by others, for which keys are needed, and this version has \
+                     none; write an address on loopback such as \"{API_ADDRESS}\""
+                )),
+                Err(_) => Err(format!("{text:?} is not an address; write {wanted}")),
+            },
         }
     }
 }
@@ -253,7 +272,9 @@ mod tests {
 
     #[test]
     fn rates_are_read_and_written() {
-        for (text, count, seconds) in [("100/s", 100, 1), ("300/m", 300, 60), ("6000/15m", 6000, 900)] {
+        for (text, count, seconds) in
+            [("100/s", 100, 1), ("300/m", 300, 60), ("6000/15m", 6000, 900), ("1000000/d", 1_000_000, 86_400)]
+        {
             let read = rate(text).unwrap();
             assert_eq!(read, Rate { count, per: Duration::from_secs(seconds) });
             assert_eq!(read.to_string(), text);

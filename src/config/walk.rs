@@ -112,6 +112,22 @@ impl<'a> Section<'a> {
         self.walk.complain(span, self.full(key), text);
     }
 
+    /// Complains about an element of a list, or about its only one that stands
+    /// without brackets.
+    pub(super) fn complain_element(&self, key: &str, index: usize, text: impl Into<String>) {
+        let elements = self.table.get(key).and_then(|value| value.get_ref().as_array());
+        match elements.and_then(|elements| elements.get(index)) {
+            Some(element) => self.walk.complain(element.span(), self.full(key), text),
+            None => self.complain(key, text),
+        }
+    }
+
+    /// Elements of a list, good or not; 1 when it is no list.
+    pub(super) fn count(&self, key: &str) -> usize {
+        let count = |value: &Spanned<DeValue<'_>>| value.get_ref().as_array().map_or(1, |list| list.len());
+        self.table.get(key).map_or(0, count)
+    }
+
     /// Whether the key stands in the file.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
@@ -128,6 +144,13 @@ impl<'a> Section<'a> {
     pub(super) fn take_optional<T: Value>(&mut self, key: &'static str) -> Option<T> {
         let value = self.look_up(key)?;
         T::read(value.get_ref()).map_err(|text| self.complain(key, text)).ok()
+    }
+
+    /// Takes a value into what need not be set; a bad or missing one leaves it as it is.
+    pub(super) fn take_some<T: Value>(&mut self, key: &'static str, into: &mut Option<T>) {
+        if let Some(value) = self.take_optional(key) {
+            *into = Some(value);
+        }
     }
 
     /// Takes a value that must be there.
@@ -161,28 +184,37 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Takes a table of texts under free names; `check` answers with what is
-    /// wrong with a pair.
-    pub(super) fn take_pairs(
+    /// Takes a table of values under free names; `read` answers with what is made of
+    /// a pair, or with what is wrong with it.
+    pub(super) fn take_pairs<T>(
         &mut self,
         key: &'static str,
-        check: impl Fn(&str, &str) -> Result<(), String>,
-    ) -> Vec<(String, String)> {
-        let Some(value) = self.look_up(key) else { return Vec::new() };
+        read: impl Fn(&str, &DeValue<'_>) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let value = self.look_up(key)?;
         let Some(table) = value.get_ref().as_table() else {
             self.complain(key, "not a table; write { Name = \"value\" }");
-            return Vec::new();
+            return None;
         };
         let mut pairs = Vec::new();
         for (name, value) in table {
-            let full = format!("{}.{}", self.full(key), name.get_ref());
-            let read = String::read(value.get_ref());
-            match read.and_then(|text| check(name.get_ref(), &text).map(|()| text)) {
-                Ok(text) => pairs.push((name.get_ref().to_string(), text)),
-                Err(text) => self.walk.complain(value.span(), full, text),
+            match read(name.get_ref(), value.get_ref()) {
+                Ok(pair) => pairs.push(pair),
+                Err(text) => {
+                    self.walk.complain(value.span(), format!("{}.{}", self.full(key), name.get_ref()), text);
+                }
             }
         }
-        pairs
+        Some(pairs)
+    }
+
+    /// Refuses keys that have no meaning here, with the remedy.
+    pub(super) fn refuse(&mut self, keys: &[&'static str], text: &str) {
+        for key in keys {
+            if self.look_up(key).is_some() {
+                self.complain(key, text);
+            }
+        }
     }
 
     /// The table `[key]`, if it is there.

@@ -4,8 +4,13 @@
 //! them, and tells a word of the full product that this version lacks from one
 //! that nobody knows.
 
-use super::settings::{BareNewline, LogFormat, LogLevel, Method, Payload, ProtocolLevel};
+use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, Payload, ProtocolLevel};
 use super::value::{Value, text};
+use crate::compose::{Fallback, Order};
+use crate::deliver::profile::Place;
+use crate::deliver::ruling::Ruling;
+use crate::deliver::sign::Scheme;
+use crate::deliver::terms::{Compress, Http2, TlsVersion};
 use crate::smtp::{Protocol, TlsUse};
 use toml::de::DeValue;
 
@@ -112,4 +117,73 @@ impl Word for LogFormat {
 impl Word for ProtocolLevel {
     const WORDS: &'static [(&'static str, ProtocolLevel)] =
         &[("off", ProtocolLevel::Off), ("errors", ProtocolLevel::Errors), ("full", ProtocolLevel::Full)];
+}
+
+impl Word for Mode {
+    const WORDS: &'static [(&'static str, Mode)] = &[("async", Mode::Async), ("sync", Mode::Sync)];
+}
+
+impl Word for Fallback {
+    const WORDS: &'static [(&'static str, Fallback)] =
+        &[("queue", Fallback::Queue), ("refuse", Fallback::Refuse)];
+}
+
+impl Word for Order {
+    const WORDS: &'static [(&'static str, Order)] = &[("any", Order::Any), ("fifo", Order::Fifo)];
+}
+
+impl Word for Http2 {
+    const WORDS: &'static [(&'static str, Http2)] =
+        &[("auto", Http2::Auto), ("off", Http2::Off), ("prior-knowledge", Http2::PriorKnowledge)];
+}
+
+impl Word for TlsVersion {
+    const WORDS: &'static [(&'static str, TlsVersion)] =
+        &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+}
+
+impl Word for Compress {
+    const WORDS: &'static [(&'static str, Compress)] =
+        &[("none", Compress::No), ("gzip", Compress::Gzip), ("zstd", Compress::Zstd)];
+}
+
+impl Word for Ruling {
+    const WORDS: &'static [(&'static str, Ruling)] = &[
+        ("retry", Ruling::Retry),
+        ("fail", Ruling::Fail),
+        ("hold", Ruling::Hold),
+        ("pause", Ruling::Pause),
+        ("done", Ruling::Done),
+    ];
+}
+
+impl Word for Scheme {
+    const WORDS: &'static [(&'static str, Scheme)] = &[
+        ("standard-webhooks", Scheme::StandardWebhooks),
+        ("hmac-hex", Scheme::HmacHex),
+        ("http-signature", Scheme::HttpSignature),
+        ("secret-parameter", Scheme::SecretParameter),
+    ];
+}
+
+/// `type` of an auth profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProofKind {
+    Basic,
+    Bearer,
+    Header,
+    OAuth2,
+}
+
+impl Word for ProofKind {
+    const WORDS: &'static [(&'static str, ProofKind)] = &[
+        ("basic", ProofKind::Basic),
+        ("bearer", ProofKind::Bearer),
+        ("header", ProofKind::Header),
+        ("oauth2", ProofKind::OAuth2),
+    ];
+}
+
+impl Word for Place {
+    const WORDS: &'static [(&'static str, Place)] = &[("header", Place::Header), ("body", Place::Body)];
 }

@@ -29,6 +29,8 @@ mod proxy;
 mod record;
 mod redirect;
 mod request;
+#[cfg(test)]
+mod request_tests;
 mod resolver;
 pub mod retry;
 #[cfg(test)]

@@ -17,8 +17,8 @@ use crate::spool::Claim;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
-    HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap,
+    HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{Method, Request, Uri};
 use http_body_util::Full;
@@ -32,12 +32,18 @@ const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// W3C Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Headers that are the engine's alone.
-static OWN: [HeaderName; 8] = [
+/// Headers that are the engine's alone, or the connection's (RFC 9110 section 7.6.1).
+static OWN: [HeaderName; 14] = [
     HOST,
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
     CONNECTION,
+    TE,
+    TRAILER,
+    UPGRADE,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     POSTGATE_ID,
     POSTGATE_ATTEMPT,
     IDEMPOTENCY_KEY,

@@ -169,11 +169,45 @@ pub struct Overrides {
     pub follow_redirects: Option<u32>,
     pub proxy: Option<Option<Arc<Proxy>>>,
     pub tls: Option<Arc<TlsTerms>>,
-    pub auth: Option<Arc<Profile>>,
+    pub auth: Option<Option<Arc<Profile>>>,
     pub headers: Option<Arc<[Field]>>,
-    pub sign_with: Option<Arc<SigningKey>>,
+    pub sign_with: Option<Option<Arc<SigningKey>>>,
     pub compress: Option<Compress>,
     pub verdicts: Option<Arc<Verdicts>>,
+}
+
+impl Overrides {
+    /// Changes these terms.
+    pub fn apply(&self, terms: &mut Terms) {
+        set(&mut terms.limits.max_connections, &self.max_connections);
+        set(&mut terms.limits.max_streams, &self.max_streams);
+        set(&mut terms.limits.breaker, &self.breaker);
+        set(&mut terms.limits.adaptive, &self.adaptive);
+        set(&mut terms.rates, &self.rates);
+        set(&mut terms.max_posts_per_connection, &self.max_posts_per_connection);
+        set(&mut terms.keep_alive, &self.keep_alive);
+        set(&mut terms.http2, &self.http2);
+        set(&mut terms.connect_timeout, &self.connect_timeout);
+        set(&mut terms.response_timeout, &self.response_timeout);
+        set(&mut terms.total_timeout, &self.total_timeout);
+        set(&mut terms.schedule.retry, &self.retry);
+        set(&mut terms.schedule.max_age, &self.max_age);
+        set(&mut terms.schedule.max_attempts, &self.max_attempts);
+        set(&mut terms.follow_redirects, &self.follow_redirects);
+        set(&mut terms.proxy, &self.proxy);
+        set(&mut terms.tls, &self.tls);
+        set(&mut terms.auth, &self.auth);
+        set(&mut terms.headers, &self.headers);
+        set(&mut terms.sign_with, &self.sign_with);
+        set(&mut terms.compress, &self.compress);
+        set(&mut terms.verdicts, &self.verdicts);
+    }
+}
+
+fn set<T: Clone>(term: &mut T, change: &Option<T>) {
+    if let Some(change) = change {
+        term.clone_from(change);
+    }
 }
 
 /// The terms of all destinations.
@@ -195,9 +229,7 @@ impl Book {
     pub fn terms(&self, destination: &Destination) -> Terms {
         let mut terms = self.usual.clone();
         for (_, change) in self.changes.iter().filter(|(pattern, _)| pattern.matches(destination)) {
-            if let Some(max_connections) = change.max_connections {
-                terms.limits.max_connections = max_connections;
-            }
+            change.apply(&mut terms);
         }
         terms
     }

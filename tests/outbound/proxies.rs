@@ -217,9 +217,9 @@ async fn a_fault_of_the_proxy_is_told_as_one() {
         let settlement = Engine::start(terms).first(1, &origin(Scheme::Http, "127.0.0.1", nobody)).await;
         assert_eq!(deferred(&settlement), expected, "{manner:?}");
     }
-    let settlement = Engine::start(through(proxy(ProxyKind::Socks5, nobody)))
-        .first(1, &origin(Scheme::Https, "127.0.0.1", nobody));
-    assert_eq!(deferred(&settlement.await), format!("the proxy socks5://{nobody}: connection refused"));
+    let engine = Engine::start(through(proxy(ProxyKind::Socks5, nobody)));
+    let settlement = engine.first(1, &origin(Scheme::Https, "127.0.0.1", nobody)).await;
+    assert_eq!(deferred(&settlement), format!("the proxy socks5://{nobody}: connection refused"));
 }
 
 #[tokio::test]

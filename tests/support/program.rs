@@ -16,6 +16,9 @@ pub const CONFIG: &str = r#"
 [[listener]]
 address = "127.0.0.1:0"
 
+[api]
+address = "off"
+
 [egress]
 allow = ["127.0.0.0/8"]
 

@@ -1,9 +1,11 @@
 //! What is wrong with values that are each right by themselves.
 //!
 //! Every rule names the key that is most likely to be mended. A configuration
-//! that would make an open relay is one of them (`access`): it must not start.
+//! that would make an open relay is one of them (`access`): it must not start. How
+//! posts go out is in `delivery`.
 
 mod access;
+mod delivery;
 
 use super::settings::Config;
 use super::value::Size;
@@ -15,7 +17,7 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     access::find(config, root);
     routes(config, root);
     limits(config, root);
-    timeouts(config, root);
+    delivery::find(config, root);
 }
 
 /// Whether every table of a list was understood: what was not was left out, and
@@ -70,17 +72,5 @@ fn limits(config: &Config, root: &mut Section<'_>) {
     }
     if limits.busy_idle_timeout > limits.idle_timeout {
         section.complain("busy_idle_timeout", "longer than idle_timeout; lower it or raise idle_timeout");
-    }
-}
-
-fn timeouts(config: &Config, root: &mut Section<'_>) {
-    let Some(section) = root.table("delivery") else { return };
-    let delivery = &config.delivery;
-    for (key, timeout) in
-        [("connect_timeout", delivery.connect_timeout), ("response_timeout", delivery.response_timeout)]
-    {
-        if timeout > delivery.total_timeout {
-            section.complain(key, "longer than total_timeout; lower it or raise total_timeout");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::secret::Secret;
 use super::super::settings::{Listener, Tenant, Tls, User, UserSecret};
 use super::super::walk::Section;
+use super::take_name;
 use crate::intake::PasswordHash;
 
 pub(super) fn listener(mut section: Section<'_>) -> Option<Listener> {
@@ -75,14 +76,4 @@ fn user_secret(section: &mut Section<'_>) -> Option<UserSecret> {
         (false, true) => hash.map(UserSecret::Hash),
         (false, false) => Some(UserSecret::Certificate),
     }
-}
-
-/// The name of a tenant or user: what can stand in a line of a log.
-fn take_name(section: &mut Section<'_>, example: &str) -> Option<String> {
-    let name: String = section.take_required("name", example)?;
-    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) || name.trim() != name {
-        section.complain("name", format!("{name:?} is not a name; write one such as {example}"));
-        return None;
-    }
-    Some(name)
 }

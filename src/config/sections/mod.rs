@@ -2,43 +2,23 @@
 //!
 //! Each function takes the keys of one table into its struct and names the keys
 //! of the full product that this version lacks. What is wrong with one value
-//! alone is said here. Who may come in, and how, is in `access`.
+//! alone is said here. Who may come in, and how, is in `access`; how posts go out
+//! in `delivery`, as whom in `credentials`.
 
 mod access;
+mod credentials;
+mod delivery;
 
-use super::settings::{
-    Config, Delivery, Egress, Limits, Listeners, Log, Method, Payload, Retention, Route, Server, Spool,
-    is_hostname,
-};
-use super::value::Size;
+use super::settings::{Api, Config, Limits, Listeners, Log, Retention, Route, Server, Spool, is_hostname};
+use super::value::{Size, Value as _};
 use super::walk::Section;
 use super::words::Embedded;
 use crate::compose::{Endpoint, Pattern, is_reserved};
 use std::time::Duration;
+use toml::de::DeValue;
 
 /// Tables of the full product that this version lacks.
-const LATER: &[&str] =
-    &["destination", "signing_key", "auth", "webhook", "accounting", "api", "api_key", "bounce"];
-
-/// Keys of `[[destination]]` and `[delivery]` that this version lacks.
-const LATER_IN_DELIVERY: &[&str] = &[
-    "rate",
-    "http2",
-    "adaptive_concurrency",
-    "follow_redirects",
-    "proxy",
-    "ca",
-    "client_cert",
-    "client_key",
-    "tls_min",
-    "insecure",
-    "auth",
-    "headers",
-    "sign_with",
-    "compress",
-    "on",
-    "body_matches",
-];
+const LATER: &[&str] = &["webhook", "accounting", "api_key"];
 
 /// Everything.
 pub(super) fn read(mut root: Section<'_>) -> Config {
@@ -61,10 +41,19 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     config.users = users.into_iter().filter_map(access::user).collect();
     config.routes = root.tables("route").unwrap_or_default().into_iter().filter_map(route).collect();
     if let Some(section) = root.table("delivery") {
-        config.delivery = delivery(section);
+        config.delivery = delivery::delivery(section);
+    }
+    let destinations = root.tables("destination").unwrap_or_default();
+    config.destinations = destinations.into_iter().filter_map(delivery::destination).collect();
+    let keys = root.tables("signing_key").unwrap_or_default();
+    config.signing_keys = keys.into_iter().filter_map(credentials::signing_key).collect();
+    let auths = root.tables("auth").unwrap_or_default();
+    config.auths = auths.into_iter().filter_map(credentials::auth).collect();
+    if let Some(section) = root.table("bounce") {
+        config.bounce = credentials::bounce(section);
     }
     if let Some(section) = root.table("egress") {
-        config.egress = egress(section);
+        config.egress = delivery::egress(section);
     }
     if let Some(section) = root.table("spool") {
         config.spool = spool(section);
@@ -74,6 +63,9 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     }
     if let Some(section) = root.table("log") {
         config.log = log(section);
+    }
+    if let Some(section) = root.table("api") {
+        config.api = api(section);
     }
     root.finish(LATER);
     config
@@ -218,58 +210,30 @@ fn take_time(section: &mut Section<'_>, key: &'static str, time: &mut Duration) 
 fn route(mut section: Section<'_>) -> Option<Route> {
     let recipient = section.take_required::<String>("recipient", "\"orders@hooks.example\"");
     let url = section.take_required::<String>("url", "\"https://shop.example/inbound\"");
-    let mut method = Method::Post;
-    section.take("method", &mut method);
-    let mut payload = Payload::Json;
-    section.take("payload", &mut payload);
-    let mut header_control = false;
-    section.take("header_control", &mut header_control);
-    let headers = section.take_pairs("headers", check_header);
     if let Some(Err(text)) = recipient.as_deref().map(check_recipient) {
         section.complain("recipient", text);
     }
     if let Some(Err(text)) = url.as_deref().map(check_url) {
         section.complain("url", text);
     }
-    section.finish(&["regex", "attachments", "inline_limit", "mode", "sync_timeout", "sync_fallback"]);
-    Some(Route { recipient: recipient?, url: url?, method, payload, header_control, headers })
-}
-
-fn delivery(mut section: Section<'_>) -> Delivery {
-    let mut delivery = Delivery::default();
-    take_count(&mut section, "max_connections", &mut delivery.max_connections);
-    section.take("max_posts_per_connection", &mut delivery.max_posts_per_connection);
-    section.take("keep_alive", &mut delivery.keep_alive);
-    take_time(&mut section, "connect_timeout", &mut delivery.connect_timeout);
-    take_time(&mut section, "response_timeout", &mut delivery.response_timeout);
-    take_time(&mut section, "total_timeout", &mut delivery.total_timeout);
-    for (key, timeout) in [
-        ("connect_timeout", &mut delivery.connect_timeout),
-        ("response_timeout", &mut delivery.response_timeout),
-    ] {
-        if !section.has(key) {
-            *timeout = delivery.total_timeout.min(*timeout);
-        }
+    let is_whole = recipient.is_some() && url.is_some();
+    let mut route = Route::new(recipient.unwrap_or_default(), url.unwrap_or_default());
+    section.take("method", &mut route.method);
+    section.take("payload", &mut route.payload);
+    section.take("header_control", &mut route.header_control);
+    route.headers = section.take_pairs("headers", check_header).unwrap_or_default();
+    route.sign_with = section.take_optional("sign_with");
+    route.auth = section.take_optional("auth");
+    section.take("ordering", &mut route.ordering);
+    section.take("mode", &mut route.mode);
+    take_time(&mut section, "sync_timeout", &mut route.sync_timeout);
+    // RFC 5321 section 4.5.3.2.6: a client waits for ten minutes.
+    if route.sync_timeout > Duration::from_secs(300) {
+        section.complain("sync_timeout", "longer than clients wait; write at most \"5m\"");
     }
-    section.take_list("retry", &mut delivery.retry);
-    if delivery.retry.iter().any(Duration::is_zero) || delivery.retry.is_empty() {
-        section
-            .complain("retry", "at least one interval is needed and none may be 0; write [\"5s\", \"30s\"]");
-    }
-    take_time(&mut section, "max_age", &mut delivery.max_age);
-    section.take("max_attempts", &mut delivery.max_attempts);
-    take_count(&mut section, "breaker", &mut delivery.breaker);
-    section.finish(LATER_IN_DELIVERY);
-    delivery
-}
-
-fn egress(mut section: Section<'_>) -> Egress {
-    let mut egress = Egress::default();
-    section.take_list("allow", &mut egress.allow);
-    section.take_list("deny", &mut egress.deny);
-    section.take_list("allow_ports", &mut egress.allow_ports);
-    section.finish(&[]);
-    egress
+    section.take("sync_fallback", &mut route.sync_fallback);
+    section.finish(&["regex", "attachments", "inline_limit"]);
+    is_whole.then_some(route)
 }
 
 fn spool(mut section: Section<'_>) -> Spool {
@@ -286,7 +250,8 @@ fn spool(mut section: Section<'_>) -> Spool {
 fn retention(mut section: Section<'_>) -> Retention {
     let mut retention = Retention::default();
     section.take("failed", &mut retention.failed);
-    section.finish(&["delivered", "held", "keep_bodies"]);
+    section.take("held", &mut retention.held);
+    section.finish(&["delivered", "keep_bodies"]);
     retention
 }
 
@@ -296,8 +261,28 @@ fn log(mut section: Section<'_>) -> Log {
     section.take("format", &mut log.format);
     section.take("protocol_log", &mut log.protocol_log);
     take_count(&mut section, "keep_days", &mut log.keep_days);
-    section.finish(&["otlp"]);
+    log.otlp = section.take_optional::<String>("otlp").filter(|url| !url.is_empty());
+    if let Some(Err(text)) = log.otlp.as_deref().map(check_url) {
+        section.complain("otlp", text);
+    }
+    section.finish(&[]);
     log
+}
+
+fn api(mut section: Section<'_>) -> Api {
+    let address = section.take_optional("address");
+    section.finish(&["tls", "public_url"]);
+    Api { address }
+}
+
+/// What a table is called by others: what can stand in a line of a log.
+fn take_name(section: &mut Section<'_>, example: &str) -> Option<String> {
+    let name: String = section.take_required("name", example)?;
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) || name.trim() != name {
+        section.complain("name", format!("{name:?} is not a name; write one such as {example}"));
+        return None;
+    }
+    Some(name)
 }
 
 fn check_recipient(text: &str) -> Result<(), String> {
@@ -309,7 +294,9 @@ fn check_url(text: &str) -> Result<(), String> {
     text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; {remedy}"))
 }
 
-fn check_header(name: &str, value: &str) -> Result<(), String> {
+/// A fixed header of requests.
+fn check_header(name: &str, value: &DeValue<'_>) -> Result<(String, String), String> {
+    let value = String::read(value)?;
     let lower = name.to_ascii_lowercase();
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(format!("{name:?} is not a header name; write letters, digits and hyphens"));
@@ -317,8 +304,8 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     if is_reserved(&lower) || lower == "idempotency-key" {
         return Err(format!("{name} is the gateway's own to set; remove it"));
     }
-    match http::HeaderValue::from_str(value) {
-        Ok(_) => Ok(()),
+    match http::HeaderValue::from_str(&value) {
+        Ok(_) => Ok((name.to_owned(), value)),
         Err(_) => Err("the value holds a control character; write one line of text".to_owned()),
     }
 }

@@ -1,5 +1,6 @@
 //! What can be set, with its defaults: the configuration as values. Who may
-//! come in, and how, is in `access`.
+//! come in, and how, is in `access`; how posts go out in `delivery`, as whom in
+//! `credentials`.
 //!
 //! The words are those of the file (`config/postgate.toml` shows every key).
 //! Only the composition root reads these structs; it hands every module the
@@ -7,11 +8,17 @@
 //! everywhere: the reference file is tested to say the same.
 
 mod access;
+mod credentials;
+mod delivery;
 
 pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
+pub use credentials::{Auth, Bounce, Proof, SigningKey};
+pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 
 use super::value::{Rate, Size};
+use crate::compose::{Fallback, Order};
 use crate::network::Network;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +41,14 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[delivery]`.
     pub delivery: Delivery,
+    /// `[[destination]]`, the most specific one wins, key by key.
+    pub destinations: Vec<Destination>,
+    /// `[[signing_key]]`.
+    pub signing_keys: Vec<SigningKey>,
+    /// `[[auth]]`.
+    pub auths: Vec<Auth>,
+    /// `[bounce]`.
+    pub bounce: Bounce,
     /// `[egress]`.
     pub egress: Egress,
     /// `[spool]`.
@@ -42,6 +57,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[log]`.
     pub log: Log,
+    /// `[api]`.
+    pub api: Api,
 }
 
 /// `[server]`: the gateway as a whole.
@@ -198,6 +215,47 @@ pub struct Route {
     pub header_control: bool,
     /// Fixed headers of the request.
     pub headers: Vec<(String, String)>,
+    /// Name of the signing key, before that of the destination.
+    pub sign_with: Option<String>,
+    /// Name of the auth profile, before that of the destination.
+    pub auth: Option<String>,
+    /// Whether its posts keep the order of their messages.
+    pub ordering: Order,
+    /// When a client hears what became of its message.
+    pub mode: Mode,
+    /// How long it waits for that, with [`Mode::Sync`].
+    pub sync_timeout: Duration,
+    /// What it hears when there was no answer by then.
+    pub sync_fallback: Fallback,
+}
+
+impl Route {
+    /// A route as it is when nothing but the two is said.
+    pub fn new(recipient: String, url: String) -> Route {
+        Route {
+            recipient,
+            url,
+            method: Method::Post,
+            payload: Payload::Json,
+            header_control: false,
+            headers: Vec::new(),
+            sign_with: None,
+            auth: None,
+            ordering: Order::Any,
+            mode: Mode::Async,
+            sync_timeout: Duration::from_secs(10),
+            sync_fallback: Fallback::Queue,
+        }
+    }
+}
+
+/// When a client hears what became of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// When it is kept.
+    Async,
+    /// When the first attempt has ended.
+    Sync,
 }
 
 /// HTTP methods that mail can be turned into.
@@ -224,61 +282,6 @@ pub enum Payload {
     Auto,
 }
 
-/// `[delivery]`: how every destination is treated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Connections to a destination at a time.
-    pub max_connections: u32,
-    /// Posts after which a connection is closed; 0 = no limit.
-    pub max_posts_per_connection: u32,
-    /// How long an idle connection is kept.
-    pub keep_alive: Duration,
-    /// Time for TCP and TLS.
-    pub connect_timeout: Duration,
-    /// Time until the response head.
-    pub response_timeout: Duration,
-    /// Time of a whole attempt.
-    pub total_timeout: Duration,
-    /// Intervals between attempts; the last repeats.
-    pub retry: Vec<Duration>,
-    /// Age at which a post fails.
-    pub max_age: Duration,
-    /// Attempts after which a post fails; 0 = no limit.
-    pub max_attempts: u32,
-    /// Failures in a row after which a destination is only probed.
-    pub breaker: u32,
-}
-
-impl Default for Delivery {
-    fn default() -> Delivery {
-        let seconds = [5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800];
-        Delivery {
-            max_connections: 20,
-            max_posts_per_connection: 0,
-            keep_alive: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(15),
-            total_timeout: Duration::from_secs(30),
-            retry: seconds.map(Duration::from_secs).to_vec(),
-            max_age: Duration::from_hours(72),
-            max_attempts: 0,
-            breaker: 10,
-        }
-    }
-}
-
-/// `[egress]`: where URLs that came over the wire may lead.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Egress {
-    /// Networks allowed besides the public internet.
-    pub allow: Vec<Network>,
-    /// Networks refused whatever else is allowed.
-    pub deny: Vec<Network>,
-    /// The only ports allowed; none named means all but those of mail,
-    /// databases and shells.
-    pub allow_ports: Vec<u16>,
-}
-
 /// `[spool]`: how posts are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
@@ -297,11 +300,13 @@ impl Default for Spool {
 pub struct Retention {
     /// Dead letters.
     pub failed: Duration,
+    /// Posts that somebody or a rule holds.
+    pub held: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { failed: Duration::from_hours(14 * 24) }
+        Retention { failed: Duration::from_hours(14 * 24), held: Duration::from_hours(30 * 24) }
     }
 }
 
@@ -316,6 +321,8 @@ pub struct Log {
     pub protocol_log: ProtocolLevel,
     /// Daily files of the protocol log that are kept.
     pub keep_days: u32,
+    /// Where traces are sent (OpenTelemetry), if anywhere.
+    pub otlp: Option<String>,
 }
 
 impl Default for Log {
@@ -325,6 +332,7 @@ impl Default for Log {
             format: LogFormat::Text,
             protocol_log: ProtocolLevel::Full,
             keep_days: 14,
+            otlp: None,
         }
     }
 }
@@ -359,3 +367,22 @@ pub enum ProtocolLevel {
     /// Everything.
     Full,
 }
+
+/// `[api]`: where the gateway can be asked and steered over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Api {
+    /// Where it listens; `None` is not said: at [`API_ADDRESS`], if that is free.
+    pub address: Option<ApiAddress>,
+}
+
+/// `address` of `[api]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiAddress {
+    /// Nowhere.
+    Off,
+    /// There, or the gateway does not start.
+    At(SocketAddr),
+}
+
+/// Where the API listens when nothing else is said.
+pub const API_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8025);

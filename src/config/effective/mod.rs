@@ -4,8 +4,11 @@
 //! of a header whose name says that it holds one. Without secrets in the file
 //! itself, what is written reads back as the same configuration.
 
+mod delivery;
+
 use super::settings::{
-    Config, Delivery, Limits, Listener, Log, Route, Server, Tenant, Tls, User, UserSecret,
+    API_ADDRESS, Api, ApiAddress, Config, Limits, Listener, Log, Mode, Route, Server, Tenant, Tls, User,
+    UserSecret,
 };
 use super::value::Written;
 use super::words::Word as _;
@@ -23,6 +26,10 @@ pub fn effective(config: &Config) -> String {
     config.users.iter().for_each(|user| out.user(user));
     config.routes.iter().for_each(|route| out.route(route));
     out.delivery(&config.delivery);
+    config.destinations.iter().for_each(|destination| out.destination(destination));
+    config.signing_keys.iter().for_each(|key| out.signing_key(key));
+    config.auths.iter().for_each(|auth| out.auth(auth));
+    out.bounce(&config.bounce);
     out.head("[egress]");
     out.list("allow", &config.egress.allow);
     out.list("deny", &config.egress.deny);
@@ -32,20 +39,29 @@ pub fn effective(config: &Config) -> String {
     out.text("flush_interval", Written(config.spool.flush_interval));
     out.head("[retention]");
     out.text("failed", Written(config.retention.failed));
+    out.text("held", Written(config.retention.held));
     out.log(&config.log);
+    out.api(&config.api);
     out.0
 }
 
 /// Whether a configuration holds what [`effective`] masks.
 pub(super) fn holds_secrets(config: &Config) -> bool {
-    let in_route = |route: &Route| {
-        masked_url(&route.url) != route.url || route.headers.iter().any(|(name, _)| is_secret(name))
-    };
+    let in_route = |route: &Route| masked_url(&route.url) != route.url || hold_secrets(&route.headers);
     let in_user = |user: &User| match &user.secret {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
         UserSecret::Certificate => false,
     };
-    config.routes.iter().any(in_route) || config.users.iter().any(in_user)
+    let in_otlp = config.log.otlp.as_ref().is_some_and(|url| masked_url(url) != *url);
+    config.routes.iter().any(in_route)
+        || config.users.iter().any(in_user)
+        || in_otlp
+        || delivery::holds_secrets(config)
+}
+
+/// Whether one of the headers is nobody's business.
+fn hold_secrets(headers: &[(String, String)]) -> bool {
+    headers.iter().any(|(name, _)| is_secret(name))
 }
 
 /// Whether the value of a header of this name is nobody's business.
@@ -206,29 +222,50 @@ impl Out {
         self.text("method", route.method.word());
         self.text("payload", route.payload.word());
         self.bare("header_control", route.header_control);
-        let pair = |(name, value): &(String, String)| {
-            let value = if is_secret(name) { "***" } else { value };
-            format!("{} = {}", quoted(name), quoted(value))
-        };
-        let pairs: Vec<_> = route.headers.iter().map(pair).collect();
-        match pairs.as_slice() {
-            [] => self.bare("headers", "{}"),
-            pairs => self.bare("headers", format_args!("{{ {} }}", pairs.join(", "))),
+        self.headers(&route.headers);
+        self.text_if_any("sign_with", route.sign_with.as_ref());
+        self.text_if_any("auth", route.auth.as_ref());
+        self.text("ordering", route.ordering.word());
+        self.text("mode", route.mode.word());
+        if route.mode == Mode::Sync {
+            self.text("sync_timeout", Written(route.sync_timeout));
+            self.text("sync_fallback", route.sync_fallback.word());
         }
     }
 
-    fn delivery(&mut self, delivery: &Delivery) {
-        self.head("[delivery]");
-        self.bare("max_connections", delivery.max_connections);
-        self.bare("max_posts_per_connection", delivery.max_posts_per_connection);
-        self.text("keep_alive", Written(delivery.keep_alive));
-        self.text("connect_timeout", Written(delivery.connect_timeout));
-        self.text("response_timeout", Written(delivery.response_timeout));
-        self.text("total_timeout", Written(delivery.total_timeout));
-        self.list("retry", delivery.retry.iter().map(|interval| Written(*interval)));
-        self.text("max_age", Written(delivery.max_age));
-        self.bare("max_attempts", delivery.max_attempts);
-        self.bare("breaker", delivery.breaker);
+    fn headers(&mut self, headers: &[(String, String)]) {
+        let masked = |(name, value): &(String, String)| {
+            let value = if is_secret(name) { "***" } else { value };
+            (quoted(name), quoted(value))
+        };
+        self.table("headers", headers.iter().map(masked));
+    }
+
+    /// A table in one line; keys and values are written already.
+    fn table(&mut self, key: &str, pairs: impl Iterator<Item = (String, String)>) {
+        let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name} = {value}")).collect();
+        match pairs.as_slice() {
+            [] => self.bare(key, "{}"),
+            pairs => self.bare(key, format_args!("{{ {} }}", pairs.join(", "))),
+        }
+    }
+
+    fn bare_if_any(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.bare(key, value);
+        }
+    }
+
+    fn list_if_any<T: Display>(&mut self, key: &str, values: Option<impl IntoIterator<Item = T>>) {
+        if let Some(values) = values {
+            self.list(key, values);
+        }
+    }
+
+    fn text_if_any(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
     }
 
     fn log(&mut self, log: &Log) {
@@ -237,5 +274,16 @@ impl Out {
         self.text("format", log.format.word());
         self.text("protocol_log", log.protocol_log.word());
         self.bare("keep_days", log.keep_days);
+        self.text("otlp", log.otlp.as_deref().map(masked_url).unwrap_or_default());
+    }
+
+    fn api(&mut self, api: &Api) {
+        self.head("[api]");
+        match api.address {
+            // Said, it would have to be free.
+            None => self.bare("# address", quoted(API_ADDRESS)),
+            Some(ApiAddress::Off) => self.text("address", "off"),
+            Some(ApiAddress::At(address)) => self.text("address", address),
+        }
     }
 }

@@ -1,0 +1,183 @@
+//! Delivery in its own words: the terms of destinations, keys and profiles by name,
+//! the relay of reports.
+//!
+//! When the configuration changes, a key or profile that did not change stays the
+//! same one: what is known of it, such as a token, is not forgotten.
+
+use super::options::{Common, count, egress};
+use crate::config::{self, Config, Named, Pem, Proof, Via, merged};
+use crate::deliver;
+use crate::deliver::lane::Adaptive;
+use crate::deliver::pace::Rate;
+use crate::deliver::profile::{self, Profile};
+use crate::deliver::ruling::{On, Verdicts};
+use crate::deliver::sign::SigningKey;
+use crate::deliver::terms::{Book, ClientKey, Overrides, Terms, TlsTerms, TlsTrust};
+use crate::post::Field;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What requests are signed and authorized with, by the names in the configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keyring {
+    signing_keys: HashMap<String, Arc<SigningKey>>,
+    profiles: HashMap<String, Arc<Profile>>,
+}
+
+impl Keyring {
+    /// The ring of a configuration; what `self` has already stays the same.
+    pub(super) fn renewed(&self, config: &Config) -> Keyring {
+        let key = |key: &config::SigningKey| {
+            let known = self.signing_keys.get(&key.name).filter(|known| **known == key.key);
+            (key.name.clone(), Arc::clone(known.unwrap_or(&key.key)))
+        };
+        let profile = |auth: &config::Auth| {
+            let profile = profile(auth);
+            let known = self.profiles.get(&auth.name).filter(|known| ***known == profile).cloned();
+            (auth.name.clone(), known.unwrap_or_else(|| Arc::new(profile)))
+        };
+        Keyring {
+            signing_keys: config.signing_keys.iter().map(key).collect(),
+            profiles: config.auths.iter().map(profile).collect(),
+        }
+    }
+}
+
+/// For delivery.
+pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> deliver::Options {
+    deliver::Options {
+        book: book(config, keyring),
+        egress: egress(config, &common.own),
+        bounce: bounce(config),
+        signing_keys: keyring.signing_keys.clone(),
+        profiles: keyring.profiles.clone(),
+        instance: config.server.hostname.clone(),
+    }
+}
+
+/// Whether delivery goes on as it is when `new` takes the place of `old`.
+pub(super) fn is_unchanged(old: &Config, new: &Config) -> bool {
+    let parts = |config: &Config| {
+        let named = (config.signing_keys.clone(), config.auths.clone());
+        let sent = (config.delivery.clone(), config.destinations.clone(), config.egress.clone());
+        (sent, named, config.bounce.clone(), config.server.hostname.clone())
+    };
+    parts(old) == parts(new)
+}
+
+/// Whose certificates do not count, as patterns of origins.
+pub(super) fn insecure(config: &Config) -> Vec<String> {
+    let is_insecure = |terms: &config::Terms| terms.insecure == Some(true);
+    let usual = is_insecure(&config.delivery.terms).then(|| "every destination".to_owned());
+    let blocks = config.destinations.iter().filter(|block| is_insecure(&block.terms));
+    usual.into_iter().chain(blocks.map(|block| block.origins.to_string())).collect()
+}
+
+fn book(config: &Config, keyring: &Keyring) -> Book {
+    let mut usual = Terms::default();
+    overrides(&config.delivery.terms, &config.delivery.terms, keyring).apply(&mut usual);
+    let changes = |block: &config::Destination| {
+        let all = merged(&config.delivery, &config.destinations, block);
+        (block.origins.clone(), overrides(&block.terms, &all, keyring))
+    };
+    Book::new(usual, config.destinations.iter().map(changes).collect())
+}
+
+/// What `own` changes; `all` is all that holds for the same origins.
+fn overrides(own: &config::Terms, all: &config::Terms, keyring: &Keyring) -> Overrides {
+    let rate = |rate: &config::Rate| Rate { count: rate.count, per: rate.per };
+    let touches_tls = own.ca.is_some()
+        || own.client_cert.is_some()
+        || own.client_key.is_some()
+        || own.tls_min.is_some()
+        || own.insecure.is_some();
+    let touches_verdicts = own.on.is_some() || own.body_matches.is_some();
+    let adaptive = |is_on| if is_on { Adaptive::On } else { Adaptive::Off };
+    let named = |name: &String| keyring.profiles.get(name).cloned();
+    Overrides {
+        max_connections: own.max_connections.map(count),
+        // Whoever says a number means it, whatever is spoken.
+        max_streams: own.max_connections.map(count),
+        breaker: own.breaker,
+        adaptive: own.adaptive_concurrency.map(adaptive),
+        rates: own.rate.as_ref().map(|rates| rates.iter().map(rate).collect()),
+        max_posts_per_connection: own.max_posts_per_connection,
+        keep_alive: own.keep_alive,
+        http2: own.http2,
+        connect_timeout: own.connect_timeout,
+        response_timeout: own.response_timeout,
+        total_timeout: own.total_timeout,
+        retry: own.retry.clone(),
+        max_age: own.max_age,
+        max_attempts: own.max_attempts.map(|most| (most > 0).then_some(most)),
+        follow_redirects: own.follow_redirects,
+        proxy: own.proxy.as_ref().map(proxy),
+        tls: touches_tls.then(|| Arc::new(tls(all))),
+        auth: own.auth.as_ref().map(named),
+        headers: own.headers.as_ref().map(|headers| headers.iter().map(field).collect()),
+        sign_with: own.sign_with.as_ref().map(|name| keyring.signing_keys.get(name).cloned()),
+        compress: own.compress,
+        verdicts: touches_verdicts.then(|| Arc::new(verdicts(all))),
+    }
+}
+
+fn proxy(via: &Via) -> Option<Arc<profile::Proxy>> {
+    match via {
+        Via::Nothing => None,
+        Via::Proxy(Named { server, .. }) => Some(Arc::clone(server)),
+    }
+}
+
+/// A fixed header of requests.
+pub(super) fn field((name, value): &(String, String)) -> Field {
+    Field { name: name.clone(), value: value.clone().into_bytes() }
+}
+
+fn tls(terms: &config::Terms) -> TlsTerms {
+    let content =
+        |pem: &Option<Pem>| pem.as_ref().filter(|pem| pem.is_there()).map(|pem| pem.content.clone());
+    TlsTerms {
+        ca: content(&terms.ca),
+        client: content(&terms.client_cert).zip(content(&terms.client_key).map(ClientKey)),
+        least: terms.tls_min.unwrap_or_default(),
+        trust: if terms.insecure == Some(true) { TlsTrust::Anyone } else { TlsTrust::Verified },
+    }
+}
+
+fn verdicts(terms: &config::Terms) -> Verdicts {
+    let mut on = terms.on.clone().unwrap_or_default();
+    on.sort_by_key(|(on, _)| matches!(on, On::Class(_)));
+    let matches = terms.body_matches.iter().flatten();
+    Verdicts { on, body_matches: matches.map(|one| (one.pattern.clone(), one.outcome)).collect() }
+}
+
+fn profile(auth: &config::Auth) -> Profile {
+    let text = |secret: &config::Secret| secret.value.reveal().to_owned();
+    let proof = match &auth.proof {
+        Proof::Basic { username, password } => {
+            profile::Proof::Basic { user: username.clone(), password: text(password) }
+        }
+        Proof::Bearer { token } => profile::Proof::Bearer { token: text(token) },
+        Proof::Header { header, value } => {
+            profile::Proof::Header { name: header.clone(), value: text(value) }
+        }
+        Proof::OAuth2 { token_url, client_id, client_secret, scope, audience, credentials } => {
+            profile::Proof::OAuth2 {
+                token_url: token_url.clone(),
+                client_id: client_id.clone(),
+                client_secret: text(client_secret),
+                scope: scope.clone(),
+                audience: audience.clone(),
+                place: *credentials,
+            }
+        }
+    };
+    Profile { name: auth.name.clone(), proof }
+}
+
+fn bounce(config: &Config) -> Option<Arc<profile::Bounce>> {
+    let relay = config.bounce.relay.as_ref()?.server.clone();
+    let hostname = config.server.hostname.clone();
+    let from = config.bounce.from.clone().unwrap_or_else(|| format!("MAILER-DAEMON@{hostname}"));
+    Some(Arc::new(profile::Bounce { relay, from, hostname }))
+}

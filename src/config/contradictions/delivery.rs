@@ -1,0 +1,150 @@
+//! What cannot hold together about destinations and who we are to them.
+//!
+//! What one key of a `[[destination]]` contradicts may stand in `[delivery]` or in
+//! a less specific block: all that holds for its origins is looked at.
+
+use super::super::settings::{Config, Destination, Mode, Terms, merged};
+use super::super::walk::Section;
+use super::is_whole;
+use crate::url_pattern::UrlPattern;
+use std::collections::HashSet;
+use std::time::Duration;
+
+pub(super) fn find(config: &Config, root: &mut Section<'_>) {
+    let signing_keys = names(root, "signing_key", config.signing_keys.iter().map(|key| key.name.as_str()));
+    let auths = names(root, "auth", config.auths.iter().map(|auth| auth.name.as_str()));
+    let names = Names { signing_keys, auths };
+    if let Some(section) = root.table("delivery") {
+        let terms = &config.delivery.terms;
+        check(&section, terms, terms, config.delivery.total_connections);
+        names.check(&section, terms.sign_with.as_deref(), terms.auth.as_deref());
+    }
+    destinations(config, root, &names);
+    routes(config, root, &names);
+    if config.bounce.relay.is_none()
+        && config.bounce.from.is_some()
+        && let Some(section) = root.table("bounce").filter(|section| !section.has("relay"))
+    {
+        section.complain("from", "without effect; add relay = \"smtp://relay.example\" or remove the key");
+    }
+}
+
+/// The names that `sign_with` and `auth` may say; nothing when that is not known.
+struct Names {
+    signing_keys: Option<HashSet<String>>,
+    auths: Option<HashSet<String>>,
+}
+
+/// The names of tables, each of which must be another.
+fn names<'c>(
+    root: &mut Section<'_>,
+    key: &'static str,
+    understood: impl ExactSizeIterator<Item = &'c str>,
+) -> Option<HashSet<String>> {
+    if !is_whole(root, key, understood.len()) {
+        return None;
+    }
+    let mut names = HashSet::new();
+    for (name, section) in understood.zip(root.tables(key).unwrap_or_default()) {
+        if !names.insert(name.to_owned()) {
+            section.complain("name", format!("{name} stands in another [[{key}]]; remove one"));
+        }
+    }
+    Some(names)
+}
+
+impl Names {
+    fn check(&self, section: &Section<'_>, sign_with: Option<&str>, auth: Option<&str>) {
+        for (key, name, table, known) in
+            [("sign_with", sign_with, "signing_key", &self.signing_keys), ("auth", auth, "auth", &self.auths)]
+        {
+            // An empty name undoes what holds elsewhere.
+            if let (Some(name), Some(known)) = (name.filter(|name| !name.is_empty()), known)
+                && !known.contains(name)
+            {
+                section.complain(key, format!("there is no [[{table}]] {name:?}; add it or name another"));
+            }
+        }
+    }
+}
+
+fn destinations(config: &Config, root: &mut Section<'_>, names: &Names) {
+    let sections = root.tables("destination").unwrap_or_default();
+    if sections.len() != config.destinations.len() {
+        return;
+    }
+    let mut seen = Vec::<&UrlPattern>::new();
+    for (destination, section) in config.destinations.iter().zip(sections) {
+        let Destination { origins, terms } = destination;
+        if seen.contains(&origins) {
+            section.complain("match", format!("{origins} has a [[destination]] already; remove one"));
+        }
+        seen.push(origins);
+        let all = merged(&config.delivery, &config.destinations, destination);
+        check(&section, terms, &all, config.delivery.total_connections);
+        names.check(&section, terms.sign_with.as_deref(), terms.auth.as_deref());
+        if origins.to_string().starts_with("http://") {
+            plain(&section);
+        }
+    }
+}
+
+/// What `own`, the keys of one table, say against all that holds there.
+fn check(section: &Section<'_>, own: &Terms, all: &Terms, total_connections: u32) {
+    let total_timeout = all.total_timeout.unwrap_or(Duration::MAX);
+    for (key, timeout) in
+        [("connect_timeout", own.connect_timeout), ("response_timeout", own.response_timeout)]
+    {
+        if timeout.is_some_and(|timeout| timeout > total_timeout) {
+            section.complain(key, "longer than total_timeout; lower it or raise total_timeout");
+        }
+    }
+    if own.max_connections.is_some_and(|most| most > total_connections) {
+        let text =
+            "more than there may be to all destinations; lower it or raise [delivery] total_connections";
+        section.complain("max_connections", text);
+    }
+    trust(section, own, all);
+}
+
+fn trust(section: &Section<'_>, own: &Terms, all: &Terms) {
+    let has = |pem: &Option<super::super::Pem>| pem.as_ref().is_some_and(|pem| pem.is_there());
+    match (has(&own.client_cert), has(&own.client_key)) {
+        // One that could not be read has been told about.
+        (true, false) if !section.has("client_key") => {
+            section.complain("client_cert", "it has no key; add client_key = \"client.key\"");
+        }
+        (false, true) if !section.has("client_cert") => {
+            section.complain("client_key", "it has no certificate; add client_cert = \"client.pem\"");
+        }
+        _ => {}
+    }
+    if has(&own.ca) && all.insecure == Some(true) {
+        let text = "insecure = true, here or for more origins, trusts anybody; add insecure = false or remove the key";
+        section.complain("ca", text);
+    }
+}
+
+/// What means something to TLS alone.
+fn plain(section: &Section<'_>) {
+    for key in ["ca", "client_cert", "client_key", "tls_min", "insecure"] {
+        if section.has(key) {
+            section.complain(key, "without effect for http://; match https:// or remove the key");
+        }
+    }
+}
+
+fn routes(config: &Config, root: &mut Section<'_>, names: &Names) {
+    let sections = root.tables("route").unwrap_or_default();
+    if sections.len() != config.routes.len() {
+        return;
+    }
+    for (route, section) in config.routes.iter().zip(sections) {
+        names.check(&section, route.sign_with.as_deref(), route.auth.as_deref());
+        for key in ["sync_timeout", "sync_fallback"] {
+            if route.mode == Mode::Async && section.has(key) {
+                section.complain(key, "without effect; add mode = \"sync\" or remove the key");
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Signing keys, auth profiles and the relay of reports, key by key.
+
+use super::super::secret::Secret;
+use super::super::settings::{Auth, Bounce, Proof, SigningKey};
+use super::super::walk::Section;
+use super::super::words::{ProofKind, Word as _};
+use super::{check_url, take_name};
+use crate::compose::is_reserved;
+use crate::deliver::profile::Place;
+use crate::deliver::sign::{self, KeySettings, Scheme};
+use http::{HeaderName, HeaderValue};
+use std::sync::Arc;
+
+/// Keys that belong to one scheme only.
+const OF_SCHEMES: &[(&str, Scheme)] = &[
+    ("header", Scheme::HmacHex),
+    ("prefix", Scheme::HmacHex),
+    ("key_id", Scheme::HttpSignature),
+    ("parameter", Scheme::SecretParameter),
+];
+
+/// Keys that belong to one type of auth profile only.
+const OF_TYPES: &[(&str, ProofKind)] = &[
+    ("username", ProofKind::Basic),
+    ("password", ProofKind::Basic),
+    ("token", ProofKind::Bearer),
+    ("header", ProofKind::Header),
+    ("value", ProofKind::Header),
+    ("token_url", ProofKind::OAuth2),
+    ("client_id", ProofKind::OAuth2),
+    ("client_secret", ProofKind::OAuth2),
+    ("scope", ProofKind::OAuth2),
+    ("audience", ProofKind::OAuth2),
+    ("credentials", ProofKind::OAuth2),
+];
+
+pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
+    let name = take_name(&mut section, "\"main\"");
+    let mut scheme = Scheme::default();
+    section.take("scheme", &mut scheme);
+    let mut secrets = Vec::<Secret>::new();
+    section.take_one_or_more("secrets", &mut secrets);
+    let settings = KeySettings {
+        name: name.clone().unwrap_or_default(),
+        scheme,
+        secrets: secrets.iter().map(|secret| secret.value.reveal().to_owned()).collect(),
+        header: section.take_optional("header"),
+        prefix: section.take_optional("prefix"),
+        key_id: section.take_optional("key_id"),
+        parameter: section.take_optional("parameter"),
+    };
+    let others: Vec<_> = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme).map(|(key, _)| *key).collect();
+    section.refuse(&others, &format!("means nothing to scheme = {:?}; remove it", scheme.word()));
+    check_header_name(&section, settings.header.as_deref());
+    let key = build(&section, &settings);
+    section.finish(&[]);
+    let KeySettings { header, prefix, key_id, parameter, .. } = settings;
+    Some(SigningKey { name: name?, scheme, secrets, header, prefix, key_id, parameter, key: key? })
+}
+
+/// Makes the key; what is wrong with a secret is said at its place.
+fn build(section: &Section<'_>, settings: &KeySettings) -> Option<Arc<sign::SigningKey>> {
+    let count = section.count("secrets");
+    if count == 0 {
+        section.complain("secrets", "a key needs one; add secrets = [{ file = \"whsec.txt\" }]");
+    }
+    // One of them could not be read.
+    if count == 0 || count != settings.secrets.len() {
+        return None;
+    }
+    let made_of = |secrets: Vec<String>| sign::SigningKey::new(KeySettings { secrets, ..settings.clone() });
+    let mut are_good = true;
+    for (index, secret) in settings.secrets.iter().enumerate() {
+        if let Err(text) = made_of(vec![secret.clone()]) {
+            section.complain_element("secrets", index, text);
+            are_good = false;
+        }
+    }
+    let key = are_good.then(|| made_of(settings.secrets.clone()))?;
+    key.map(Arc::new).map_err(|text| section.complain("secrets", text)).ok()
+}
+
+pub(super) fn auth(mut section: Section<'_>) -> Option<Auth> {
+    let name = take_name(&mut section, "\"crm\"");
+    let kind = section.take_required::<ProofKind>("type", "\"bearer\"");
+    let proof = kind.and_then(|kind| {
+        let others: Vec<_> = OF_TYPES.iter().filter(|(_, of)| *of != kind).map(|(key, _)| *key).collect();
+        section.refuse(&others, &format!("means nothing to type = {:?}; remove it", kind.word()));
+        proof(&mut section, kind)
+    });
+    match kind {
+        // Without a type nothing can be said about the other keys.
+        None => {}
+        Some(_) => section.finish(&[]),
+    }
+    Some(Auth { name: name?, proof: proof? })
+}
+
+fn proof(section: &mut Section<'_>, kind: ProofKind) -> Option<Proof> {
+    match kind {
+        ProofKind::Basic => {
+            let username = section.take_required::<String>("username", "\"gateway\"");
+            if username
+                .as_deref()
+                .is_some_and(|name| name.contains(':') || name.chars().any(char::is_control))
+            {
+                section.complain("username", "a colon or a control character cannot be sent; choose another");
+            }
+            let password = section.take_required("password", "{ env = \"PASSWORD\" }");
+            Some(Proof::Basic { username: username?, password: password? })
+        }
+        ProofKind::Bearer => {
+            let token = section.take_required("token", "{ env = \"TOKEN\" }");
+            check_header_value(section, "token", token.as_ref());
+            Some(Proof::Bearer { token: token? })
+        }
+        ProofKind::Header => {
+            let header = section.take_required::<String>("header", "\"X-Api-Key\"");
+            check_header_name(section, header.as_deref());
+            let value = section.take_required("value", "{ env = \"API_KEY\" }");
+            check_header_value(section, "value", value.as_ref());
+            Some(Proof::Header { header: header?, value: value? })
+        }
+        ProofKind::OAuth2 => oauth2(section),
+    }
+}
+
+fn oauth2(section: &mut Section<'_>) -> Option<Proof> {
+    let token_url = section.take_required::<String>("token_url", "\"https://id.example/token\"");
+    if let Some(Err(text)) = token_url.as_deref().map(check_url) {
+        section.complain("token_url", text);
+    }
+    let client_id = section.take_required("client_id", "\"gateway\"");
+    let client_secret = section.take_required("client_secret", "{ env = \"CLIENT_SECRET\" }");
+    let scope = section.take_optional("scope");
+    let audience = section.take_optional("audience");
+    let mut credentials = Place::default();
+    section.take("credentials", &mut credentials);
+    Some(Proof::OAuth2 {
+        token_url: token_url?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        scope,
+        audience,
+        credentials,
+    })
+}
+
+pub(super) fn bounce(mut section: Section<'_>) -> Bounce {
+    let mut bounce = Bounce::default();
+    section.take_some("relay", &mut bounce.relay);
+    bounce.from = section.take_optional("from");
+    let is_address = |text: &str| {
+        let parts = text.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
+        parts.is_some()
+            && !text.contains(|char: char| char.is_whitespace() || char.is_control() || "<>".contains(char))
+    };
+    if let Some(from) = bounce.from.as_deref().filter(|from| !is_address(from)) {
+        let text = format!("{from:?} is no address; write one such as \"postmaster@gateway.example\"");
+        section.complain("from", text);
+    }
+    section.finish(&[]);
+    bounce
+}
+
+/// What is wrong with the name of a header that a request is to have.
+fn check_header_name(section: &Section<'_>, name: Option<&str>) {
+    let Some(name) = name else { return };
+    let lower = name.to_ascii_lowercase();
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        let text = format!("{name:?} is not a header name; write letters, digits and hyphens");
+        section.complain("header", text);
+    } else if lower != "authorization" && (is_reserved(&lower) || lower == "idempotency-key") {
+        section.complain("header", format!("{name} is the gateway's own to set; choose another"));
+    }
+}
+
+/// What is wrong with a secret that stands in a header.
+fn check_header_value(section: &Section<'_>, key: &str, secret: Option<&Secret>) {
+    if secret.is_some_and(|secret| HeaderValue::from_str(secret.value.reveal()).is_err()) {
+        section.complain(key, "the secret holds a control character; write one line of text");
+    }
+}
