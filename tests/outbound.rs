@@ -77,10 +77,12 @@ pub fn origin(scheme: Scheme, host: &str, address: SocketAddr) -> Arc<Destinatio
 }
 
 impl Engine {
+    /// One that serves all destinations on these terms.
     pub fn start(terms: Terms) -> Engine {
         Engine::of(Book::new(terms, Vec::new()), loopback())
     }
 
+    /// One with these terms and egress rules.
     pub fn of(book: Book, egress: Egress) -> Engine {
         let (stop, stopped) = watch::channel(false);
         let (log, lines) = ProtocolLog::channel();

@@ -34,7 +34,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const FIRST_STREAMS: usize = 1;
 /// Silence after which streams that wait make us ask whether anybody is there, as
 /// a part of the time they wait for a response; the answer has as long again.
-const SILENCE: u32 = 3;
+const SILENCE: u32 = 4;
 
 /// Header fields of HTTP/1.1 connections (RFC 9113 section 8.2.2).
 static OF_CONNECTIONS: [HeaderName; 7] = [
@@ -84,8 +84,7 @@ impl Trunk {
 
     /// Whether another stream could begin; `most` is 0 for any number.
     pub(super) fn is_open(&self, most: u32) -> bool {
-        let is_asked_away = self.watch.last_stream.load(Ordering::Relaxed) != u32::MAX;
-        !*self.closed.borrow() && !is_asked_away && (most == 0 || self.posts() < most)
+        !*self.closed.borrow() && self.watch.parting().is_none() && (most == 0 || self.posts() < most)
     }
 
     /// Counts another stream, if it may begin.
@@ -170,7 +169,7 @@ impl Trunk {
     fn failure(&self, error: &h2::Error, id: Option<u32>, mark: Mark) -> Failure {
         let is_refused =
             error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
-        let last = self.watch.last_stream.load(Ordering::Relaxed);
+        let last = self.watch.last_stream();
         let is_unseen = id.map_or(error.is_io() || error.is_go_away(), |id| id > last);
         // As over HTTP/1.1: it may have been closed long before.
         let is_stale = self.posts() > 1 && error.is_io() && !self.watch.has_heard_since(mark);
@@ -286,7 +285,12 @@ fn broken(error: &h2::Error, watch: &Watch) -> Trouble {
             format!("the receiver closed the connection: {reason:?}")
         }
         Some(reason) => format!("the connection broke HTTP/2: {reason:?}"),
-        None if error.is_io() => "connection closed before the response".to_owned(),
+        None if error.is_io() => match watch.parting() {
+            Some(code) if code != 0 => {
+                format!("the receiver closed the connection: {:?}", Reason::from(code))
+            }
+            _ => "connection closed before the response".to_owned(),
+        },
         None => return Trouble::Unsendable(format!("as HTTP/2: {error}")),
     })
 }
