@@ -14,6 +14,7 @@
 mod access;
 mod delivery;
 mod door;
+mod instance;
 mod options;
 mod reload;
 mod sockets;

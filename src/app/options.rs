@@ -37,6 +37,8 @@ pub(super) struct Common {
     pub addresses: Vec<SocketAddr>,
     /// The same, and where its API is: nothing is posted there.
     pub own: Vec<SocketAddr>,
+    /// What the gateway calls itself where loops are looked for.
+    pub instance: String,
     /// Where posts are kept.
     pub spool: Arc<Embedded>,
     /// Where ids come from.
@@ -75,7 +77,8 @@ pub(super) fn common(
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
-    Ok(Common { addresses, own, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
+    let instance = super::instance::name(&config.server.data_dir);
+    Ok(Common { addresses, own, instance, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
 }
 
 /// For one listener.

@@ -68,6 +68,7 @@ pub(super) fn note_verdict(
         Verdict::Deferred { after, reason } => {
             log.note(format_args!("{post} deferred for {}: {reason}", Span(*after)));
         }
+        Verdict::Held { reason } => log.note(format_args!("{post} held: {reason}")),
         Verdict::Failed { reason } => log.note(format_args!("{post} failed: {reason}")),
     }
 }
@@ -86,7 +87,7 @@ impl fmt::Display for Line<'_> {
         }
         spelled.push_str(": ");
         f.write_str(&spelled)?;
-        if is_secret(name.as_str()) {
+        if value.is_sensitive() || is_secret(name.as_str()) {
             return f.write_str("***");
         }
         f.write_str(&String::from_utf8_lossy(value.as_bytes()))
