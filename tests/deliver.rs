@@ -228,7 +228,7 @@ async fn failures_for_good_are_not_repeated() {
     })
     .await;
     let engine = Engine::start(single(quick()));
-    for (number, reason) in [(1, "404 Not Found"), (2, "302 Found")] {
+    for (number, reason) in [(1, "404 Not Found"), (2, "302 Found to http://127.0.0.1:1/ (not followed)")] {
         let id = engine.send(post(number, &destination(receiver.address))).await;
         assert_eq!(failure(&engine.settled(id, 1).await[0]), reason);
     }

@@ -8,7 +8,8 @@
 //! No order is ever lost: an [`Order`] that ends without a report (a panic) tells
 //! the dispatcher so itself.
 
-use super::connection::{Failure, Link, Response};
+use super::connection::Response;
+use super::courier::{Courier, Errand};
 use super::credentials::Credentials;
 use super::egress::Connector;
 use super::profile::Profile;
@@ -162,12 +163,19 @@ pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
     let reports = order.reports.clone();
     let transcript = shop.log.transcript('H');
     let terms = shop.book.terms(&lane);
-    let mut worker = Worker { shop, terms, lane: Arc::clone(&lane), host: None, link: None, log: transcript };
+    let mut worker = Worker {
+        shop,
+        terms,
+        lane: Arc::clone(&lane),
+        host: None,
+        courier: Courier::default(),
+        log: transcript,
+    };
     loop {
         let Some(claim) = order.claim.clone() else { return };
         let outcome = worker.attempt(&claim).await;
-        if !worker.keeps_link() {
-            worker.link = None;
+        if !worker.courier.keeps_link(&worker.terms) {
+            worker.courier.close();
             order.finish(&outcome, &mut worker.log, None);
             return;
         }
@@ -190,7 +198,7 @@ struct Worker {
     lane: Arc<Destination>,
     terms: Terms,
     host: Option<HeaderValue>,
-    link: Option<Link>,
+    courier: Courier,
     log: Transcript,
 }
 
@@ -201,12 +209,10 @@ impl Worker {
                 let retry_after = response.headers.get(RETRY_AFTER);
                 let retry_after =
                     retry_after.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                Outcome::Answered { status: response.status, retry_after, text: String::new() }
+                let (status, text) = (response.status, response.text());
+                Outcome::Answered { status, retry_after, text, remark: response.remark }
             }
-            Err(trouble) => {
-                self.link = None;
-                Outcome::Broken(trouble)
-            }
+            Err(trouble) => Outcome::Broken(trouble),
         }
     }
 
@@ -236,65 +242,16 @@ impl Worker {
         Ok(response)
     }
 
-    /// Sends a request on the connection that is there, or on a fresh one.
+    /// Sends a request and brings the answer.
     async fn deliver(
         &mut self,
         claim: &Claim,
         request: &Request<Full<Bytes>>,
         deadline: Instant,
     ) -> Result<Response, Trouble> {
-        if self.link.as_ref().is_some_and(Link::is_reusable) {
-            match self.send(claim, request, deadline).await {
-                Err(failure) if failure.is_unanswered => {
-                    self.log.note("connection was closed meanwhile, once more on a fresh one");
-                }
-                result => return result.map_err(|failure| failure.trouble),
-            }
-        }
-        self.connect(claim, deadline).await?;
-        self.send(claim, request, deadline).await.map_err(|failure| failure.trouble)
-    }
-
-    async fn connect(&mut self, claim: &Claim, deadline: Instant) -> Result<(), Trouble> {
-        self.link = None;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limit = self.terms.connect_timeout.min(left);
-        match self.shop.connector.connect(&self.lane, limit).await {
-            Ok(connected) => {
-                self.link = Some(Link::open(connected).await?);
-                Ok(())
-            }
-            Err(trouble) => {
-                let (id, attempt, to) = (claim.post.id, claim.attempt, &self.lane);
-                self.log.note(format_args!("{id} attempt {attempt}: no connection to {to}"));
-                Err(trouble)
-            }
-        }
-    }
-
-    async fn send(
-        &mut self,
-        claim: &Claim,
-        request: &Request<Full<Bytes>>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
-        let crashed = Failure { trouble: Trouble::Crashed, is_unanswered: false };
-        let Some(link) = &mut self.link else { return Err(crashed) };
-        if self.log.is_on() {
-            dialogue::note_connection(&mut self.log, claim.post.id, claim.attempt, &self.lane, link);
-            dialogue::note_request(&mut self.log, request);
-        }
-        let result = link.send(request.clone(), self.terms.response_timeout, deadline).await;
-        if self.log.is_on() {
-            let is_taken = result.as_ref().is_ok_and(|response| response.status.is_success());
-            if !is_taken {
-                dialogue::note_request_headers(&mut self.log, request);
-            }
-            if let Ok(response) = &result {
-                dialogue::note_response(&mut self.log, response);
-            }
-        }
-        result
+        let (post, attempt, terms) = (claim.post.id, claim.attempt, &self.terms);
+        let errand = Errand { post, attempt, request, terms, deadline };
+        self.courier.carry(&self.shop, &self.lane, &errand, &mut self.log).await
     }
 
     /// The `Host` header, made once a worker.
@@ -305,11 +262,6 @@ impl Worker {
             self.host = Some(host);
         }
         self.host.clone().ok_or(Trouble::Crashed)
-    }
-
-    fn keeps_link(&self) -> bool {
-        let most = self.terms.max_posts_per_connection;
-        self.link.as_ref().is_some_and(|link| link.is_reusable() && (most == 0 || link.posts < most))
     }
 
     /// Waits for the next order while the connection is worth keeping. A busy
@@ -325,18 +277,17 @@ impl Worker {
         if let Rest::Order(order) = rest {
             return order;
         }
-        self.link = None;
+        self.courier.close();
         // An order may have been put into the channel in the same moment.
         next.close();
         next.try_recv().ok()
     }
 
     async fn wait(&mut self, next: &mut oneshot::Receiver<Order>, limit: Duration) -> Rest {
-        let Some(link) = &mut self.link else { return Rest::Closed };
         tokio::select! {
             biased;
             order = next => Rest::Order(order.ok()),
-            () = link.closed() => Rest::Closed,
+            () = self.courier.closed() => Rest::Closed,
             () = sleep(limit) => Rest::Quiet,
         }
     }

@@ -1,228 +1,220 @@
-//! One HTTP/1.1 connection, driven by the task that uses it.
+//! A connection on which HTTP is spoken, whatever its version, and what comes
+//! back over it.
 //!
-//! hyper's connection future is polled together with whatever waits for it, so a
-//! connection costs no task of its own. It is used again only after a response
-//! was read to its end; of a longer response than [`RESPONSE`] the status counts
-//! and the connection is closed. Responses are never decompressed, redirects
-//! never followed (RFC 9112, RFC 9110).
+//! Of a response's body the first 64 KiB are read; of a longer one the status
+//! counts. Only what somebody looks at is kept. Responses are never
+//! decompressed; cookies, `Alt-Svc` and HSTS mean nothing here.
 
-use super::egress::{Connected, Stream};
+use super::http1::Http1;
+use super::http2::Trunk;
 use super::retry::Trouble;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use std::error::Error as _;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use http::{HeaderMap, Request, StatusCode, Version};
+use http_body_util::Full;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 /// Octets of a response body that are read.
-const RESPONSE: usize = 64 * 1024;
+pub(super) const RESPONSE: usize = 64 * 1024;
 /// Octets a response head may have.
-const RESPONSE_HEAD: usize = 64 * 1024;
+pub(super) const RESPONSE_HEAD: usize = 64 * 1024;
+/// Octets of a refusal that are kept.
+const EXCERPT: usize = 1024;
 
-type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
+/// A worker's share of a connection: one of its own, or streams of a common one.
+pub(super) enum Link {
+    One(Http1),
+    Two(Arc<Trunk>),
+}
 
-/// A connection on which HTTP is spoken.
-pub(super) struct Link {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Option<Pin<Box<Driver>>>,
-    has_answered: Arc<AtomicBool>,
-    /// The other end.
-    pub peer: SocketAddr,
+/// What is known of a connection but for what goes over it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Where the other end is, in words: `[192.0.2.7]:443`.
+    pub peer: String,
     /// TLS version, when there is TLS.
     pub tls: Option<&'static str>,
-    /// Posts sent so far.
-    pub posts: u32,
+}
+
+/// How long a response is waited for, and how much of it is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// Limit from the written request to the response head.
+    pub response: Duration,
+    /// Limit of everything.
+    pub deadline: Instant,
+    /// What that is as a duration, for people.
+    pub total: Duration,
+    /// Who looks at the text.
+    pub readers: Readers,
+}
+
+/// Who looks at the text of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// People, when it is a refusal.
+    People,
+    /// Patterns too, whatever it is.
+    Patterns,
 }
 
 /// A response, as far as it was read.
 pub(super) struct Response {
     pub status: StatusCode,
+    /// What was spoken.
+    pub version: Version,
     pub headers: HeaderMap,
     /// Octets of its body that were read.
     pub length: usize,
+    /// The beginning of its body, as much as its readers want.
+    pub body: Vec<u8>,
+    /// Why its redirect was not followed.
+    pub remark: Option<String>,
 }
 
 /// Why there is no response.
 pub(super) struct Failure {
     pub trouble: Trouble,
-    /// Whether the connection broke before a single octet came back, so that it
-    /// may have been closed long ago.
-    pub is_unanswered: bool,
+    /// Whether the receiver did nothing with the request, for all that is known:
+    /// it said so, or the connection had been closed before.
+    pub is_untaken: bool,
+    /// Whether it insists on HTTP/1.1.
+    pub wants_http1: bool,
+}
+
+impl Failure {
+    /// One after which nothing is known of the request.
+    pub(super) fn unknown(trouble: Trouble) -> Failure {
+        Failure { trouble, is_untaken: false, wants_http1: false }
+    }
 }
 
 impl Link {
-    /// Begins HTTP on a fresh connection.
-    pub(super) async fn open(connected: Connected) -> Result<Link, Trouble> {
-        let has_answered = Arc::new(AtomicBool::new(false));
-        let watched = Watched { stream: connected.stream, has_answered: Arc::clone(&has_answered) };
-        // Names go out as `Content-Type`: some receivers compare them as text.
-        let handshake = http1::Builder::new()
-            .title_case_headers(true)
-            .max_buf_size(RESPONSE_HEAD)
-            .handshake(TokioIo::new(watched))
-            .await;
-        let (sender, driver) = handshake.map_err(|error| broken(&error))?;
-        let driver = Some(Box::pin(driver));
-        Ok(Link { sender, driver, has_answered, peer: connected.peer, tls: connected.tls, posts: 0 })
+    /// Where it leads.
+    pub(super) fn place(&self) -> &Place {
+        match self {
+            Link::One(link) => &link.place,
+            Link::Two(trunk) => &trunk.place,
+        }
     }
 
-    /// Sends a request and reads the response: its head within `limit`, all of
-    /// it until `deadline`.
+    /// What is spoken.
+    pub(super) fn version(&self) -> Version {
+        match self {
+            Link::One(_) => Version::HTTP_11,
+            Link::Two(_) => Version::HTTP_2,
+        }
+    }
+
+    /// Begins with another request, if the connection may have more than it had;
+    /// `most` is 0 for any number.
+    pub(super) fn begin(&mut self, most: u32) -> bool {
+        match self {
+            Link::One(link) => link.begin(most),
+            Link::Two(trunk) => trunk.begin(most),
+        }
+    }
+
+    /// Whether another request could begin.
+    pub(super) fn is_reusable(&self, most: u32) -> bool {
+        match self {
+            Link::One(link) => link.is_reusable(most),
+            Link::Two(trunk) => trunk.is_open(most),
+        }
+    }
+
+    /// Requests begun so far, by all who share it.
+    pub(super) fn posts(&self) -> u32 {
+        match self {
+            Link::One(link) => link.posts,
+            Link::Two(trunk) => trunk.posts(),
+        }
+    }
+
+    /// Sends a request and reads the response.
     pub(super) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
-        limit: Duration,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Response, Failure> {
-        self.posts += 1;
-        self.has_answered.store(false, Ordering::Relaxed);
-        let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
-        let Link { sender, driver, .. } = self;
-        let exchange = drive(driver, async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        });
-        let response = match timeout(limit, exchange).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                let is_unanswered = !self.has_answered.load(Ordering::Relaxed);
-                self.driver = None;
-                return Err(Failure { trouble: broken(&error), is_unanswered });
-            }
-            Err(_) => {
-                self.driver = None;
-                let trouble = Trouble::TimedOut("waiting for the response head", limit);
-                return Err(Failure { trouble, is_unanswered: false });
-            }
-        };
-        let (head, body) = response.into_parts();
-        let (length, is_whole) = self.read(body, deadline).await;
-        if !is_whole || head.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.driver = None;
+        match self {
+            Link::One(link) => link.send(request, patience).await,
+            Link::Two(trunk) => trunk.send(request, patience).await,
         }
-        Ok(Response { status: head.status, headers: head.headers, length })
     }
 
-    /// Reads a body and throws it away; says how much came, and whether all.
-    async fn read(&mut self, mut body: Incoming, deadline: Instant) -> (usize, bool) {
-        let mut length = 0;
-        let read = async {
-            while let Some(frame) = body.frame().await {
-                let Ok(frame) = frame else { return false };
-                length += frame.data_ref().map_or(0, Bytes::len);
-                if length > RESPONSE {
-                    return false;
-                }
-            }
-            true
-        };
-        let is_whole = timeout_at(deadline, drive(&mut self.driver, read)).await.unwrap_or(false);
-        (length, is_whole)
-    }
-
-    /// Whether another request may be sent.
-    pub(super) fn is_reusable(&self) -> bool {
-        self.driver.is_some() && !self.sender.is_closed()
-    }
-
-    /// Waits until the connection is closed by the other end, or speaks unasked.
+    /// Waits until nothing can be sent any more.
     pub(super) async fn closed(&mut self) {
-        if let Some(driver) = &mut self.driver {
-            // How it ended does not matter: nothing was under way.
-            let _ = driver.await;
-            self.driver = None;
+        match self {
+            Link::One(link) => link.closed().await,
+            Link::Two(trunk) => trunk.closed().await,
         }
     }
 }
 
-/// Polls a connection and what waits for it as one.
-async fn drive<T>(driver: &mut Option<Pin<Box<Driver>>>, waiting: impl Future<Output = T>) -> T {
-    let mut waiting = pin!(waiting);
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(done) = waiting.as_mut().poll(context) {
-            return Poll::Ready(done);
+impl Response {
+    /// A response of which the body is still to come.
+    pub(super) fn begin(status: StatusCode, version: Version, headers: HeaderMap) -> Response {
+        Response { status, version, headers, length: 0, body: Vec::new(), remark: None }
+    }
+
+    /// Takes a piece of the body; says whether more is read.
+    pub(super) fn take(&mut self, piece: &[u8], readers: Readers) -> bool {
+        let most = match readers {
+            Readers::Patterns => RESPONSE,
+            Readers::People if !self.status.is_success() => EXCERPT,
+            Readers::People => 0,
+        };
+        let kept = piece.len().min(most.saturating_sub(self.body.len()));
+        self.body.extend_from_slice(piece.get(..kept).unwrap_or_default());
+        self.length += piece.len();
+        self.length <= RESPONSE
+    }
+
+    /// As much of its text as its readers want; what is not UTF-8 is replaced.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// How long is waited for the response head: until `limit` after the request was
+/// written, or the end of everything while it is not.
+pub(super) fn timed_out(patience: Patience, is_written: bool) -> Trouble {
+    if !is_written {
+        Trouble::TimedOut("sending the request", patience.total)
+    } else if Instant::now() < patience.deadline {
+        Trouble::TimedOut("waiting for the response head", patience.response)
+    } else {
+        Trouble::TimedOut("waiting for the response head", patience.total.min(patience.response))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, body: &[u8], readers: Readers) -> Response {
+        let status = StatusCode::from_u16(status).unwrap();
+        let mut response = Response::begin(status, Version::HTTP_2, HeaderMap::new());
+        response.take(body, readers);
+        response
+    }
+
+    #[test]
+    fn only_what_somebody_reads_is_kept() {
+        let body = vec![b'x'; 3 * EXCERPT];
+        for (status, readers, kept) in [
+            (200, Readers::People, 0),
+            (404, Readers::People, EXCERPT),
+            (200, Readers::Patterns, 3 * EXCERPT),
+            (404, Readers::Patterns, 3 * EXCERPT),
+        ] {
+            let response = response(status, &body, readers);
+            assert_eq!((response.body.len(), response.length), (kept, body.len()), "{status} {readers:?}");
         }
-        let Some(running) = driver else { return Poll::Pending };
-        if running.as_mut().poll(context).is_ready() {
-            *driver = None;
-        }
-        waiting.as_mut().poll(context)
-    })
-    .await
-}
-
-fn broken(error: &hyper::Error) -> Trouble {
-    if error.is_parse() {
-        return Trouble::Malformed(error.to_string());
-    }
-    let reset = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-    };
-    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(error) if reset(error) => Trouble::Broken("connection reset before the response".to_owned()),
-        Some(error) => Trouble::Broken(format!("connection failed: {error}")),
-        None => Trouble::Broken("connection closed before the response".to_owned()),
-    }
-}
-
-/// A stream that notes when something came back.
-struct Watched {
-    stream: Box<dyn Stream>,
-    has_answered: Arc<AtomicBool>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        if buffer.filled().len() > before {
-            self.has_answered.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(read)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, octets)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let mut long = response(404, &vec![b'x'; RESPONSE], Readers::Patterns);
+        assert!(!long.take(b"x", Readers::Patterns));
+        assert_eq!(long.body.len(), RESPONSE);
     }
 }

@@ -12,6 +12,7 @@
 use super::egress::Connector;
 use super::profile::{Place, Profile, Proof};
 use super::retry::{Span, Trouble};
+use super::terms::{Http2, Terms};
 use crate::compose::Endpoint;
 use crate::post::Trust;
 use crate::tenant::Tenant;
@@ -229,7 +230,9 @@ async fn ask(profile: &Profile, connector: &Connector) -> Result<(StatusCode, By
     let endpoint: Endpoint = token_url.parse().map_err(|error| format!("token_url: {error}"))?;
     let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
     let request = token_request(profile, &endpoint.path, &destination.authority())?;
-    let connected = connector.connect(&destination, LIMIT).await.map_err(|trouble| trouble.to_string())?;
+    let terms = Terms { http2: Http2::Off, ..Terms::default() };
+    let connected =
+        connector.connect(&destination, &terms, LIMIT).await.map_err(|trouble| trouble.to_string())?;
     let broken = |error: hyper::Error| format!("{destination} broke off: {error}");
     let (mut sender, connection) =
         http1::Builder::new().handshake(TokioIo::new(connected.stream)).await.map_err(broken)?;

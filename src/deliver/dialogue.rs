@@ -9,7 +9,7 @@ use crate::post::{Destination, PostId, Timestamp};
 use crate::protocol_log::Transcript;
 use crate::protocol_log::secrets::{Masked, is_secret};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use http_body_util::Full;
 use hyper::body::Body as _;
 use std::fmt;
@@ -22,35 +22,45 @@ pub(super) fn note_connection(
     to: &Destination,
     link: &Link,
 ) {
-    let how = if link.posts == 0 { "connected to" } else { "reusing connection to" };
-    let (host, ip, port) = (&to.host, link.peer.ip(), link.peer.port());
-    let tls = link.tls.map(|version| format!(", {}", version.replace('_', "."))).unwrap_or_default();
-    log.note(format_args!("{post} attempt {attempt}: {how} {host} [{ip}]:{port}{tls}"));
+    let how = if link.posts() == 1 { "connected to" } else { "reusing connection to" };
+    let (host, place) = (&to.host, link.place());
+    let tls = place.tls.map(|version| format!(", {}", version.replace('_', "."))).unwrap_or_default();
+    let version = if link.version() == Version::HTTP_2 { ", HTTP/2" } else { "" };
+    log.note(format_args!("{post} attempt {attempt}: {how} {host} {}{tls}{version}", place.peer));
 }
 
 /// Notes the request line of what is sent, and the length of the body.
-pub(super) fn note_request(log: &mut Transcript, request: &Request<Full<Bytes>>) {
-    log.sent(format_args!("{} {} HTTP/1.1", request.method(), Masked(&request.uri().to_string())));
+pub(super) fn note_request(log: &mut Transcript, request: &Request<Full<Bytes>>, version: Version) {
+    let version = spelled(version);
+    log.sent(format_args!("{} {} {version}", request.method(), Masked(&request.uri().to_string())));
     log.sent(format_args!("(body, {} bytes)", request.body().size_hint().lower()));
 }
 
 /// Notes the header of a request that was not taken. One that was taken is not
 /// worth its dozen lines: they cost a sixth of the whole gateway's time.
-pub(super) fn note_request_headers(log: &mut Transcript, request: &Request<Full<Bytes>>) {
-    for (name, value) in request.headers() {
+pub(super) fn note_request_headers(log: &mut Transcript, headers: &HeaderMap) {
+    for (name, value) in headers {
         log.sent(Line(name, value));
     }
 }
 
 /// Notes a response as far as it was read; its header only when it was a refusal.
 pub(super) fn note_response(log: &mut Transcript, response: &Response) {
-    log.received(format_args!("HTTP/1.1 {}", response.status));
+    match (response.version, spelled(response.version)) {
+        // It has no words for a status.
+        (Version::HTTP_2, version) => log.received(format_args!("{version} {}", response.status.as_str())),
+        (_, version) => log.received(format_args!("{version} {}", response.status)),
+    }
     if !response.status.is_success() {
         for (name, value) in &response.headers {
             log.received(Line(name, value));
         }
     }
     log.received(format_args!("(body, {} bytes)", response.length));
+}
+
+fn spelled(version: Version) -> &'static str {
+    if version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" }
 }
 
 /// Notes what became of the post.

@@ -4,27 +4,28 @@
 //! Names are resolved here, as absolute names, by the machine's resolver
 //! configuration and hosts file; every address is checked, and a connection goes
 //! only to an address that was: a name server that answers differently the next
-//! time gains nothing. What the socket says its peer is, is checked again.
+//! time gains nothing. What the socket says its peer is, is checked again. A
+//! proxy is asked for a checked address too, but for the operator's own URLs: it
+//! may know names that we do not.
 
+use super::connection::Place;
+use super::profile::Proxy;
+use super::proxy::{self, Goal};
+use super::resolver::Resolver;
 use super::retry::Trouble;
+use super::road::{Permit, Road, Roads};
 use super::target::{self, Denied, Egress};
-use super::tls::Tls;
-use crate::post::{Destination, Scheme};
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
-use hickory_resolver::net::NetError;
+use super::terms::{Http2, Terms};
+use super::tls::{Offer, Tls};
+use crate::post::{Destination, Scheme, Trust};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-/// Longest time a look-up may take.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for one question to one name server.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Addresses tried of one name: an answer can hold thousands.
 const ADDRESSES: usize = 8;
 
@@ -36,96 +37,129 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection to a destination, before HTTP begins.
 pub(super) struct Connected {
     pub stream: Box<dyn Stream>,
-    pub peer: SocketAddr,
-    /// Its TLS version, when it has one.
-    pub tls: Option<&'static str>,
+    pub place: Place,
+    /// Whether HTTP/2 is to be spoken.
+    pub is_http2: bool,
 }
 
 /// Opens connections that the rules allow.
 pub(super) struct Connector {
     egress: Egress,
-    resolver: OnceCell<TokioResolver>,
+    resolver: Resolver,
     tls: Tls,
+    roads: Roads,
+    permit: Permit,
 }
 
 impl Connector {
     pub(super) fn new(egress: Egress) -> Connector {
-        Connector { egress, resolver: OnceCell::new(), tls: Tls::default() }
+        let (resolver, tls, roads) = (Resolver::default(), Tls::default(), Roads::default());
+        Connector { egress, resolver, tls, roads, permit: Permit::default() }
     }
 
-    /// Connects to `destination` within `limit`, TLS included; resolving its
-    /// name has a limit of its own.
+    /// The way to a destination that its workers share.
+    pub(super) fn road(&self, destination: &Arc<Destination>, terms: &Terms) -> Arc<Road> {
+        self.roads.road(destination, terms, &self.permit)
+    }
+
+    /// A way to a destination that nobody else uses.
+    pub(super) fn detour(&self, destination: Destination, terms: Terms) -> Road {
+        Road::new(Arc::new(destination), terms, self.permit.clone())
+    }
+
+    /// Whether a road leads where these terms and the rules of now would.
+    pub(super) fn allows(&self, road: &Road, terms: &Terms) -> bool {
+        road.fits(terms, &self.permit)
+    }
+
+    /// Connects to `destination` on its terms within `limit`, a proxy and TLS
+    /// included; resolving its name has a limit of its own.
     pub(super) async fn connect(
         &self,
         destination: &Destination,
+        terms: &Terms,
         limit: Duration,
     ) -> Result<Connected, Trouble> {
         target::permit_origin(&self.egress, destination).map_err(denied)?;
-        let addresses = self.resolve(&destination.host).await?;
-        target::permit_addresses(&self.egress, destination, &addresses).map_err(denied)?;
-        let open = self.open(destination, &addresses, Instant::now() + limit);
-        timeout(limit, open).await.unwrap_or(Err(Trouble::TimedOut("connecting", limit)))
+        let late = Trouble::TimedOut("connecting", limit);
+        let (socket, peer, deadline) = match &terms.proxy {
+            None => {
+                let addresses = self.addresses(destination).await?;
+                let deadline = Instant::now() + limit;
+                let socket = self.dial(destination, &addresses, deadline).await?;
+                let peer = socket.peer_addr().map_err(connect)?;
+                (socket, format!("[{}]:{}", peer.ip(), peer.port()), deadline)
+            }
+            Some(proxy) => {
+                let goals = self.goals(destination).await?;
+                let addresses = self.resolver.resolve(&proxy.host).await;
+                let addresses = addresses.map_err(|trouble| of_proxy(proxy, &trouble))?;
+                let deadline = Instant::now() + limit;
+                let (socket, goal) = pass(proxy, &addresses, &goals, deadline).await?;
+                (socket, format!("{goal} through {proxy}"), deadline)
+            }
+        };
+        timeout_at(deadline, self.begin(destination, terms, socket, peer)).await.unwrap_or(Err(late))
     }
 
-    async fn open(
+    /// Begins TLS where the scheme wants it.
+    async fn begin(
+        &self,
+        destination: &Destination,
+        terms: &Terms,
+        socket: TcpStream,
+        peer: String,
+    ) -> Result<Connected, Trouble> {
+        // A request is written in one piece; waiting for more only delays it.
+        socket.set_nodelay(true).map_err(connect)?;
+        let is_prior = terms.http2 == Http2::PriorKnowledge;
+        if destination.scheme != Scheme::Https {
+            let place = Place { peer, tls: None };
+            return Ok(Connected { stream: Box::new(socket), place, is_http2: is_prior });
+        }
+        let offer = match terms.http2 {
+            Http2::Auto => Offer::Both,
+            Http2::Off => Offer::One,
+            Http2::PriorKnowledge => Offer::Two,
+        };
+        let stream = self.tls.connect(&terms.tls, offer, socket, &destination.host).await?;
+        let session = stream.get_ref().1;
+        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+        let is_http2 = is_prior || session.alpn_protocol() == Some(b"h2");
+        let place = Place { peer, tls: Some(version) };
+        Ok(Connected { stream: Box::new(stream), place, is_http2 })
+    }
+
+    /// The addresses of a destination, all of them permitted.
+    async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, Trouble> {
+        let addresses = self.resolver.resolve(&destination.host).await?;
+        target::permit_addresses(&self.egress, destination, &addresses).map_err(denied)?;
+        Ok(addresses)
+    }
+
+    /// What a proxy is asked for: the name for the operator's own URLs.
+    async fn goals(&self, destination: &Destination) -> Result<Vec<Goal>, Trouble> {
+        let port = destination.port;
+        if destination.trust == Trust::Operator && target::literal(&destination.host).is_none() {
+            return Ok(vec![Goal::Name(destination.host.trim_end_matches('.').to_owned(), port)]);
+        }
+        let addresses = self.addresses(destination).await?;
+        Ok(addresses.into_iter().map(|ip| Goal::Address(SocketAddr::new(ip, port))).collect())
+    }
+
+    async fn dial(
         &self,
         destination: &Destination,
         addresses: &[IpAddr],
         deadline: Instant,
-    ) -> Result<Connected, Trouble> {
+    ) -> Result<TcpStream, Trouble> {
         let socket = dial(addresses, destination.port, deadline).await?;
         let (local, peer) =
             socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).map_err(connect)?;
         target::permit_addresses(&self.egress, destination, &[peer.ip()]).map_err(denied)?;
         target::permit_connection(&self.egress, local, peer).map_err(denied)?;
-        // A request is written in one piece; waiting for more only delays it.
-        socket.set_nodelay(true).map_err(connect)?;
-        match destination.scheme {
-            Scheme::Http | Scheme::Smtp => Ok(Connected { stream: Box::new(socket), peer, tls: None }),
-            Scheme::Https => {
-                let stream = self.tls.connect(socket, &destination.host).await?;
-                let version = stream.get_ref().1.protocol_version();
-                let tls = version.and_then(|version| version.as_str()).unwrap_or("TLS");
-                Ok(Connected { stream: Box::new(stream), peer, tls: Some(tls) })
-            }
-        }
+        Ok(socket)
     }
-
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Trouble> {
-        if let Some(address) = target::literal(host) {
-            return Ok(vec![address]);
-        }
-        // RFC 6761 section 6.3: never a matter of name servers.
-        let name = host.trim_end_matches('.');
-        if name == "localhost" || name.ends_with(".localhost") {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-        }
-        let resolver = self.resolver.get_or_try_init(async || build_resolver()).await;
-        let resolver = resolver.map_err(|error| Trouble::Resolve(format!("no name servers: {error}")))?;
-        let look_up = resolver.lookup_ip(format!("{name}."));
-        match timeout(RESOLVE_TIMEOUT, look_up).await {
-            Err(_) => Err(Trouble::TimedOut("resolving the name", RESOLVE_TIMEOUT)),
-            Ok(Err(error)) => Err(Trouble::Resolve(explain(name, &error))),
-            Ok(Ok(found)) => {
-                let addresses: Vec<_> = found.iter().collect();
-                if addresses.is_empty() {
-                    return Err(Trouble::Resolve(format!("{name} has no address")));
-                }
-                Ok(addresses)
-            }
-        }
-    }
-}
-
-fn build_resolver() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio()?;
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.use_hosts_file = ResolveHosts::Always;
-    options.timeout = QUESTION_TIMEOUT;
-    // A name that appears must not stay unknown for as long as its zone says.
-    options.negative_max_ttl = Some(Duration::from_secs(1));
-    builder.build()
 }
 
 /// Tries the addresses in turn; each but the last may use half of what is left.
@@ -133,8 +167,7 @@ async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpS
     let mut trouble = Trouble::Connect("no address".to_owned());
     let count = addresses.len().min(ADDRESSES);
     for (index, address) in addresses.iter().take(count).enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = if index + 1 < count { left / 2 } else { left };
+        let share = share(deadline, index + 1 == count);
         match timeout_at(Instant::now() + share, TcpStream::connect((*address, port))).await {
             Ok(Ok(socket)) => return Ok(socket),
             Ok(Err(error)) => trouble = connect(error),
@@ -142,6 +175,42 @@ async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpS
         }
     }
     Err(trouble)
+}
+
+/// Asks a proxy for the goals in turn.
+async fn pass<'a>(
+    proxy: &Proxy,
+    addresses: &[IpAddr],
+    goals: &'a [Goal],
+    deadline: Instant,
+) -> Result<(TcpStream, &'a Goal), Trouble> {
+    let mut trouble = Trouble::Proxy("no address".to_owned());
+    let count = goals.len().min(ADDRESSES);
+    for (index, goal) in goals.iter().take(count).enumerate() {
+        let until = Instant::now() + share(deadline, index + 1 == count);
+        let asked = timeout_at(until, async {
+            let socket = dial(addresses, proxy.port, until).await;
+            let mut socket = socket.map_err(|trouble| trouble.to_string())?;
+            proxy::ask(proxy, goal, &mut socket).await?;
+            Ok(socket)
+        });
+        let said: String = match asked.await {
+            Ok(Ok(socket)) => return Ok((socket, goal)),
+            Ok(Err(said)) => said,
+            Err(_) => "does not answer".to_owned(),
+        };
+        trouble = Trouble::Proxy(format!("the proxy {proxy}: {said}"));
+    }
+    Err(trouble)
+}
+
+fn share(deadline: Instant, is_last: bool) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if is_last { left } else { left / 2 }
+}
+
+fn of_proxy(proxy: &Proxy, trouble: &Trouble) -> Trouble {
+    Trouble::Proxy(format!("the proxy {proxy}: {trouble}"))
 }
 
 fn connect(error: io::Error) -> Trouble {
@@ -156,13 +225,4 @@ fn connect(error: io::Error) -> Trouble {
 
 fn denied(denied: Denied) -> Trouble {
     Trouble::Denied(denied.to_string())
-}
-
-fn explain(name: &str, error: &NetError) -> String {
-    match error {
-        NetError::Timeout => format!("no name server answered for {name}"),
-        error if error.is_nx_domain() => format!("{name} does not exist (NXDOMAIN)"),
-        error if error.is_no_records_found() => format!("{name} has no address"),
-        error => format!("{name} cannot be resolved: {error}"),
-    }
 }

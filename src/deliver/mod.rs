@@ -15,26 +15,36 @@ mod compress;
 mod connection;
 #[allow(dead_code, reason = "the dispatcher is to answer")]
 pub mod control;
+mod courier;
 mod credentials;
 mod dialogue;
 mod egress;
+mod frames;
+mod http1;
+mod http2;
 pub mod lane;
 pub mod pace;
 pub mod profile;
+mod proxy;
 mod record;
+mod redirect;
 mod request;
 #[cfg(test)]
 mod request_tests;
+mod resolver;
 pub mod retry;
 #[cfg(test)]
 mod retry_tests;
+mod road;
 mod room;
 pub mod ruling;
 mod shape;
 pub mod sign;
 pub mod target;
 pub mod terms;
-mod tls;
+pub mod tls;
+mod tls_words;
+mod watched;
 
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;

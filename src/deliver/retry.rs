@@ -69,6 +69,8 @@ pub enum Outcome {
         retry_after: Option<String>,
         /// The beginning of its text, as far as somebody asked for it.
         text: String,
+        /// Where its redirect leads, and why that was not followed.
+        remark: Option<String>,
     },
     /// There was no answer.
     Broken(Trouble),
@@ -333,7 +335,8 @@ fn defer(schedule: &Schedule, standing: Standing, wait: Duration, reason: String
 /// Status line or trouble, in one line.
 pub fn reason(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Answered { status, .. } => status.to_string(),
+        Outcome::Answered { status, remark: None, .. } => status.to_string(),
+        Outcome::Answered { status, remark: Some(remark), .. } => format!("{status} to {remark}"),
         Outcome::Broken(trouble) => trouble.to_string(),
     }
 }

@@ -21,7 +21,8 @@ fn post() -> Post {
 
 fn answered(status: u16, retry_after: Option<&str>) -> Outcome {
     let status = StatusCode::from_u16(status).unwrap();
-    Outcome::Answered { status, retry_after: retry_after.map(str::to_owned), text: String::new() }
+    let retry_after = retry_after.map(str::to_owned);
+    Outcome::Answered { status, retry_after, text: String::new(), remark: None }
 }
 
 fn fresh(schedule: &Schedule) -> Standing {
@@ -125,7 +126,8 @@ fn texts_stand_before_statuses_and_statuses_before_classes() {
     };
     let said = |status: u16, text: &str| {
         let status = StatusCode::from_u16(status).unwrap();
-        verdicts.ruling(&Outcome::Answered { status, retry_after: None, text: text.to_owned() })
+        let text = text.to_owned();
+        verdicts.ruling(&Outcome::Answered { status, retry_after: None, text, remark: None })
     };
     for (status, text, expected) in [
         (404, "", Some((Ruling::Hold, "on"))),

@@ -1,0 +1,120 @@
+//! The heads of HTTP/2 frames as they come in (RFC 9113 section 4.1).
+//!
+//! Only length and kind are read, and of a GOAWAY the last stream: the library
+//! that speaks HTTP/2 tells neither how many frames came nor which stream was
+//! the last one. What the frames say is that library's business.
+
+/// Octets of a frame's head.
+const HEAD: usize = 9;
+/// Those, and the last stream of a GOAWAY.
+const GOAWAY_HEAD: usize = HEAD + 4;
+
+const DATA: u8 = 0;
+const GOAWAY: u8 = 7;
+
+/// Frames without content that any connection may have.
+const ALLOWED: u64 = 1000;
+/// Those that a request may add: its answer's head, resets, windows, pings.
+const ALLOWED_BY_REQUEST: u64 = 20;
+/// Octets we send that allow one more: windows are updated as bodies arrive.
+const OCTETS_BY_FRAME: u64 = 64;
+
+/// A reader of frame heads.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    head: [u8; GOAWAY_HEAD],
+    have: usize,
+    skip: usize,
+    /// Frames but those with data.
+    counted: u64,
+    last_stream: Option<u32>,
+}
+
+impl Frames {
+    /// Reads on, from any point in a frame to any other.
+    pub(super) fn take(&mut self, mut octets: &[u8]) {
+        while let Some((first, rest)) = octets.split_first() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(octets.len());
+                self.skip -= skipped;
+                octets = octets.get(skipped..).unwrap_or_default();
+                continue;
+            }
+            if let Some(place) = self.head.get_mut(self.have) {
+                *place = *first;
+            }
+            self.have += 1;
+            octets = rest;
+            self.end_head();
+        }
+    }
+
+    /// Counts a frame when its head is complete.
+    fn end_head(&mut self) {
+        let [a, b, c, kind, _, _, _, _, _, id @ ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        let is_long = kind == GOAWAY && length >= GOAWAY_HEAD - HEAD;
+        let wanted = if is_long { GOAWAY_HEAD } else { HEAD };
+        if self.have < wanted.max(HEAD) {
+            return;
+        }
+        if is_long {
+            self.last_stream = Some(u32::from_be_bytes(id) & 0x7fff_ffff);
+        }
+        self.counted += u64::from(kind != DATA || length == 0);
+        self.skip = length - (wanted - HEAD);
+        self.have = 0;
+        self.head = [0; GOAWAY_HEAD];
+    }
+
+    /// The last stream that the receiver looks at, when it said so.
+    pub(super) fn last_stream(&self) -> Option<u32> {
+        self.last_stream
+    }
+
+    /// Whether more came than so many requests of so many octets can explain.
+    pub(super) fn is_flood(&self, requests: u32, written: u64) -> bool {
+        self.counted > ALLOWED + u64::from(requests) * ALLOWED_BY_REQUEST + written / OCTETS_BY_FRAME
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, 0, 0, 0, 0, 1]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn frames_are_counted_however_they_are_cut() {
+        let stream = [
+            frame(4, &[0; 6]),
+            frame(DATA, b"body"),
+            frame(DATA, b""),
+            frame(GOAWAY, &[0x80, 0, 0, 5, 0, 0, 0, 0, b'x']),
+            frame(6, &[0; 8]),
+        ]
+        .concat();
+        for step in 1..stream.len() {
+            let mut frames = Frames::default();
+            stream.chunks(step).for_each(|piece| frames.take(piece));
+            assert_eq!((frames.counted, frames.last_stream()), (4, Some(5)), "{step}");
+        }
+    }
+
+    #[test]
+    fn what_requests_explain_is_no_flood() {
+        let mut frames = Frames::default();
+        for _ in 0..=ALLOWED {
+            assert!(!frames.is_flood(0, 0));
+            frames.take(&frame(4, b""));
+        }
+        assert!(frames.is_flood(0, 0));
+        assert!(!frames.is_flood(1, 0));
+        assert!(!frames.is_flood(0, OCTETS_BY_FRAME));
+    }
+}

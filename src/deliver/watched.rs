@@ -1,0 +1,190 @@
+//! A stream that remembers what went over it, for those who wait on it.
+//!
+//! Timeouts want to know when the last octet was written, a retry whether any
+//! came back, and a failed TLS session tells its reason only to whoever reads
+//! next. Over HTTP/2 the frames that come in are counted too: receivers that
+//! send nothing but control frames keep us busy for nothing, and the last stream
+//! that a GOAWAY names is what decides about sending again (RFC 9113 sections
+//! 6.8 and 10.5). Nothing is changed on the way.
+
+use super::egress::Stream;
+use super::frames::Frames;
+use super::retry::Trouble;
+use super::tls;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What happened on a connection so far.
+pub(super) struct Watch {
+    received: AtomicU64,
+    written: AtomicU64,
+    written_at: Mutex<Instant>,
+    fault: OnceLock<Trouble>,
+    /// Requests that were begun on it.
+    pub requests: AtomicU32,
+    /// The last stream that the receiver looks at (GOAWAY).
+    pub last_stream: AtomicU32,
+}
+
+/// A moment in the life of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    received: u64,
+    written: u64,
+}
+
+impl Watch {
+    fn new() -> Watch {
+        Watch {
+            received: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            written_at: Mutex::new(Instant::now()),
+            fault: OnceLock::new(),
+            requests: AtomicU32::new(0),
+            last_stream: AtomicU32::new(u32::MAX),
+        }
+    }
+
+    /// Now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            received: self.received.load(Ordering::Relaxed),
+            written: self.written.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether anything came in since.
+    pub(super) fn has_heard_since(&self, mark: Mark) -> bool {
+        self.received.load(Ordering::Relaxed) != mark.received
+    }
+
+    /// Until when to wait for an answer: `limit` after the last of `octets` was
+    /// written since `mark`; nothing while they are not.
+    pub(super) fn patience(&self, mark: Mark, octets: u64, limit: Duration) -> Option<Instant> {
+        let written = self.written.load(Ordering::Relaxed) - mark.written;
+        let written_at = *self.written_at.lock().unwrap_or_else(PoisonError::into_inner);
+        (written >= octets).then(|| written_at + limit)
+    }
+
+    /// Why the connection ended, when that is known better than who used it can say.
+    pub(super) fn fault(&self) -> Option<Trouble> {
+        self.fault.get().cloned()
+    }
+
+    /// Notes why it ends. The first reason counts: what follows follows from it.
+    pub(super) fn blame(&self, trouble: Trouble) {
+        let _ = self.fault.set(trouble);
+    }
+
+    fn note_write(&self, octets: usize) {
+        self.written.fetch_add(octets as u64, Ordering::Relaxed);
+        *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn note_fault(&self, error: &io::Error) {
+        if let Some(fault) = tls::fault(error) {
+            self.blame(Trouble::Tls(fault));
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Watched {
+    stream: Box<dyn Stream>,
+    watch: Arc<Watch>,
+    frames: Option<Frames>,
+}
+
+impl Watched {
+    /// Watches a stream of octets.
+    pub(super) fn octets(stream: Box<dyn Stream>) -> (Watched, Arc<Watch>) {
+        let watch = Arc::new(Watch::new());
+        (Watched { stream, watch: Arc::clone(&watch), frames: None }, watch)
+    }
+
+    /// Watches a stream of frames.
+    pub(super) fn frames(stream: Box<dyn Stream>) -> (Watched, Arc<Watch>) {
+        let (watched, watch) = Watched::octets(stream);
+        (Watched { frames: Some(Frames::default()), ..watched }, watch)
+    }
+
+    fn take(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.watch.received.fetch_add(octets.len() as u64, Ordering::Relaxed);
+        let Some(frames) = &mut self.frames else { return Ok(()) };
+        frames.take(octets);
+        if let Some(last) = frames.last_stream() {
+            self.watch.last_stream.store(last, Ordering::Relaxed);
+        }
+        let requests = self.watch.requests.load(Ordering::Relaxed);
+        if frames.is_flood(requests, self.watch.written.load(Ordering::Relaxed)) {
+            let flood = "the receiver floods the connection with frames that hold nothing";
+            self.watch.blame(Trouble::Broken(flood.to_owned()));
+            return Err(io::Error::other(flood));
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(context, buffer)) {
+            self.watch.note_fault(&error);
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(self.take(buffer.filled().get(before..).unwrap_or_default()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, octets));
+        self.note(&written);
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
+        self.note(&written);
+        Poll::Ready(written)
+    }
+}
+
+impl Watched {
+    fn note(&self, written: &io::Result<usize>) {
+        match written {
+            Ok(octets) => self.watch.note_write(*octets),
+            Err(error) => self.watch.note_fault(error),
+        }
+    }
+}
