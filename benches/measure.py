@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+import delivery
 import front
 import servers
 from servers import Bench, Broken, await_posts, load, own_time, resident, settle
@@ -39,6 +40,10 @@ LARGE = number("LARGE", 40, 12)
 BUDGET = number("BUDGET", 150, 20)
 PAYLOAD = os.environ.get("PAYLOAD", "json")
 IDLE = number("IDLE", 10000, 1000)
+BACKLOG = number("BACKLOG", 20000, 5000)
+LANES = number("LANES", 10000, 1000)
+LANE_POSTS = number("LANE_POSTS", 10, 5)
+DEAD = number("DEAD", 100000, 10000)
 SLOW = number("SLOW", 1000, 200)
 CONNECTIONS = 32
 # A large message, a little below the limit, and the connections that send them.
@@ -174,6 +179,7 @@ def rounds(bench, found, postfix, smtp_sink, sink):
             (SINKS[1], lambda: accept_only(found, SINKS[1], smtp_sink)),
             (f"end to end, {one}", lambda: deliver(bench, found, sink, one)),
             (f"end to end, {other}", lambda: deliver(bench, found, sink, other)),
+            ("drains", lambda: delivery.drains(bench, found, BACKLOG, OCTETS, SESSIONS)),
             ("Postfix with curl", lambda: postfix and postfix_posts(found, postfix, sink)),
             ("hyper client", lambda: reference(bench, found, "bare hyper client", "post", sink.url,
                                                MESSAGES // CONNECTIONS * CONNECTIONS, octets, CONNECTIONS)),
@@ -271,11 +277,32 @@ def targets(found, backlog, door):
     for queue in ("deferred", "held"):
         yield at_least(f"durable accept / Postfix accepting, {queue}", 8,
                        found.ratios(found.rates, gateway, f"Postfix accepting, {queue}"))
-    yield at_least("end to end / smtp-sink", 0.25, found.ratios(found.rates, whole, SINKS[1]))
+    yield at_least("end to end / smtp-sink", 0.35, found.ratios(found.rates, whole, SINKS[1]))
     yield at_least("end to end / Postfix with curl", 20, found.ratios(found.rates, whole, "Postfix with curl"))
     yield at_most("end to end, processor time a post, as measured", 120, "µs", median(raw) if raw else None)
     yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 120, "µs",
                   median(scaled) if scaled else None)
+    yield at_least("drain of a backlog / bare hyper client", 0.4,
+                   found.ratios(found.rates, delivery.DRAIN_ROW, delivery.CLIENT_ROW))
+    drained = list(found.times[delivery.DRAIN_ROW].values())
+    scaled = [ratio * QUIET_SINK for ratio in found.ratios(found.times, delivery.DRAIN_ROW, SINKS[1])]
+    yield at_most("drain of a backlog, processor time a post, as measured", 90, "µs",
+                  median(drained) if drained else None)
+    yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 90, "µs",
+                  median(scaled) if scaled else None)
+    yield at_least("drain over TLS on kept connections / plain", 0.7,
+                   found.ratios(found.rates, delivery.TLS_ROW, delivery.DRAIN_ROW))
+    near = [f"to a receiver {delivery.FAR} ms away, HTTP/{version} / what 20 connections can" for version in (1.1, 2)]
+    yield at_least(near[0], 0.9, [door["plain far"]] if "plain far" in door else [])
+    yield at_least(near[1], 5, [door["h2 far"]] if "h2 far" in door else [])
+    yield at_most(f"memory that {LANES:,} destinations with {LANE_POSTS} posts each add, peak", 100, "MB",
+                  door.get("crowd memory"))
+    yield at_most("destinations of those that starved", 0, "", door.get("crowd starved"))
+    yield at_most("processor time of their posts / of as many to 10 destinations", 1.2, "times",
+                  door.get("crowd time"))
+    yield at_least(f"rate of 100 destinations beside a dead one with {DEAD:,} posts / without", 0.95,
+                   door.get("dead rate", []))
+    yield at_most("their p99 beside it / without", 1.2, "times", door.get("dead p99"))
     yield large_target(found)
     yield at_most("their memory beyond that of an idle gateway, peak", 268, "MB", peak("large messages"))
     yield at_most("resident memory when they are in the spool", 60, "MB", backlog.get("after large"))
@@ -358,6 +385,10 @@ def main():
         found.try_row("large messages", lambda: waiting.update(large(bench, found)))
         found.round = rounds_done
         found.try_row("idle connections", lambda: door.update(front.idle(bench, IDLE)))
+        print("delivery", flush=True)
+        found.try_row("far away", lambda: door.update(delivery.far(bench, OCTETS, SESSIONS)))
+        found.try_row("many lanes", lambda: door.update(delivery.crowd(bench, LANES, LANE_POSTS, OCTETS)))
+        found.try_row("dead destination", lambda: door.update(delivery.dead(bench, DEAD, OCTETS, SESSIONS)))
         found.try_row("slow clients", lambda: door.update(slow=front.slow(bench, SLOW, 2000, OCTETS)[1]))
     text = report(found, waiting, door, skipped)
     print(f"\n{text}")

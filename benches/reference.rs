@@ -1,8 +1,10 @@
 //! The bare programs that `benches/run` measures the gateway beside.
 //!
-//! - `reference sink` is a hyper server that answers 200 to whatever is posted.
-//!   It prints its address; `GET /wait/N` is answered with the number of posts
-//!   when there are N.
+//! - `reference sink [PORT [MILLISECONDS [plain|tls|h2]]]` is a hyper server that
+//!   answers 200 to whatever is posted, so many milliseconds later. It prints its
+//!   address and another, always HTTP/1.1 in the clear, on which `GET /wait/N` is
+//!   answered with the number of posts when there are N. Over TLS it shows a
+//!   certificate that nobody vouches for; `h2` is HTTP/2 with prior knowledge.
 //! - `reference post URL COUNT OCTETS CONNECTIONS` posts on keep-alive connections.
 //! - `reference append DIRECTORY COUNT OCTETS GROUP` writes records into a
 //!   file that is already written over, one write and one `fdatasync` a group.
@@ -25,9 +27,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -36,7 +42,11 @@ fn main() -> Outcome<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match arguments.as_slice() {
-        ["sink"] => LocalSet::new().block_on(&runtime, sink()),
+        ["sink"] => LocalSet::new().block_on(&runtime, sink(0, Duration::ZERO, "plain")),
+        ["sink", port, delay, spoken] => {
+            let delay = Duration::from_millis(delay.parse()?);
+            LocalSet::new().block_on(&runtime, sink(port.parse()?, delay, spoken))
+        }
         ["post", url, count, octets, connections] => {
             let work = post(url.parse()?, count.parse()?, octets.parse()?, connections.parse()?);
             tell(LocalSet::new().block_on(&runtime, work)?)
@@ -60,29 +70,85 @@ fn tell(time: Duration) -> Outcome<()> {
     Ok(())
 }
 
-async fn sink() -> Outcome<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("http://{}/", listener.local_addr()?);
+/// How a sink is spoken to.
+#[derive(Clone)]
+enum Spoken {
+    Plain,
+    Tls(TlsAcceptor),
+    Http2,
+}
+
+async fn sink(port: u16, delay: Duration, spoken: &str) -> Outcome<()> {
+    let (scheme, spoken) = match spoken {
+        "tls" => ("https", Spoken::Tls(acceptor()?)),
+        "h2" => ("http", Spoken::Http2),
+        _ => ("http", Spoken::Plain),
+    };
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let control = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{scheme}://{}/ http://{}/", listener.local_addr()?, control.local_addr()?);
     let posts = Rc::new(Cell::new(0));
+    tokio::task::spawn_local(listen(control, Spoken::Plain, Duration::ZERO, Rc::clone(&posts)));
+    listen(listener, spoken, delay, posts).await
+}
+
+async fn listen(listener: TcpListener, spoken: Spoken, delay: Duration, posts: Rc<Cell<u64>>) -> Outcome<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let posts = Rc::clone(&posts);
-        let service = service_fn(move |request| answer(request, Rc::clone(&posts)));
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         // A connection that breaks concerns its client alone.
-        tokio::task::spawn_local(async { drop(connection.await) });
+        let (spoken, posts) = (spoken.clone(), Rc::clone(&posts));
+        tokio::task::spawn_local(async move { drop(serve(stream, spoken, delay, posts).await) });
     }
+}
+
+async fn serve(stream: TcpStream, spoken: Spoken, delay: Duration, posts: Rc<Cell<u64>>) -> Outcome<()> {
+    let service = service_fn(move |request| answer(request, delay, Rc::clone(&posts)));
+    let plain = hyper::server::conn::http1::Builder::new;
+    match spoken {
+        Spoken::Plain => plain().serve_connection(TokioIo::new(stream), service).await?,
+        Spoken::Tls(acceptor) => {
+            let stream = TokioIo::new(acceptor.accept(stream).await?);
+            plain().serve_connection(stream, service).await?;
+        }
+        Spoken::Http2 => {
+            let builder = hyper::server::conn::http2::Builder::new(Local);
+            builder.serve_connection(TokioIo::new(stream), service).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs what hyper has to run on this thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, work: F) {
+        tokio::task::spawn_local(work);
+    }
+}
+
+fn acceptor() -> Outcome<TlsAcceptor> {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn answer(
     request: Request<Incoming>,
+    delay: Duration,
     posts: Rc<Cell<u64>>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     if request.method() == Method::POST {
         let mut body = request.into_body();
         while body.frame().await.transpose()?.is_some() {}
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         posts.set(posts.get() + 1);
         return Ok(Response::default());
     }

@@ -107,9 +107,10 @@ protocol_log = "{protocol_log}"
             yield process
 
     @contextmanager
-    def http_sink(self):
-        with self.running(self.binaries / "examples/reference", "sink") as process:
-            process.url = process.stdout.readline().strip()
+    def http_sink(self, port=0, delay=0, spoken="plain"):
+        """Where posts end; `control` tells how many there were."""
+        with self.running(self.binaries / "examples/reference", "sink", port, delay, spoken) as process:
+            process.url, process.control = process.stdout.readline().split()
             yield process
 
     def reference(self, *arguments):

@@ -25,6 +25,7 @@ use door::Door;
 use options::Common;
 use reload::Change;
 
+use crate::api;
 use crate::config::{Config, Listener};
 use crate::deliver;
 use crate::deliver::control::Control;
@@ -39,7 +40,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -132,8 +132,8 @@ pub struct Gateway {
     fronts: Vec<Front>,
     common: Common,
     access: Access,
-    /// Where the API will be answered.
-    api: Option<TcpListener>,
+    /// Where the API is answered.
+    api: Option<SocketAddr>,
     keyring: Keyring,
     delivery: watch::Sender<Arc<deliver::Options>>,
     /// Listeners and delivery; none ends before it is told to.
@@ -199,8 +199,13 @@ impl Gateway {
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
         warn_of_insecure(&config);
-        let (_control, requests) = Control::new();
+        let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
+        if let Some(listener) = api {
+            let api = options::api(&common);
+            let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
+            parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
+        }
         let mut listening = Vec::new();
         let mut fronts = Vec::new();
         for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
@@ -220,7 +225,7 @@ impl Gateway {
             fronts,
             common,
             access,
-            api,
+            api: api_address,
             keyring,
             delivery,
             parts,
@@ -272,7 +277,7 @@ impl Gateway {
 
     /// Where the API can be reached, if there is one.
     pub fn api_address(&self) -> Option<SocketAddr> {
-        self.api.as_ref().and_then(|api| api.local_addr().ok())
+        self.api
     }
 
     /// Resolves when a part ended although nobody told it to: the gateway no

@@ -68,6 +68,7 @@
 //! boundary, turned into wire words in one place.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod clock;
@@ -76,6 +77,7 @@ pub mod config;
 pub mod deliver;
 pub mod envelope;
 pub mod intake;
+pub mod metrics;
 pub mod network;
 pub mod post;
 pub mod protocol_log;

@@ -14,6 +14,7 @@ use postgate::deliver::{self, Options};
 use postgate::post::{Field, Post};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Attempt, Settlement, Spool};
+use ring::hmac;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,18 @@ fn verifies(secret: &str, request: &Request, body: &[u8]) -> bool {
     standardwebhooks::Webhook::new(secret).unwrap().verify(body, &headers).is_ok()
 }
 
+/// The signature of a body that is no text: the public package takes texts alone.
+fn signed(secret: &str, request: &Request) -> String {
+    let secret = data_encoding::BASE64.decode(&secret.as_bytes()[6..]).unwrap();
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &secret));
+    for name in ["webhook-id", "webhook-timestamp"] {
+        context.update(request.header(name).unwrap().as_bytes());
+        context.update(b".");
+    }
+    context.update(&request.body);
+    format!("v1,{}", data_encoding::BASE64.encode(context.sign().as_ref()))
+}
+
 fn last(settlement: &Settlement) -> &Attempt {
     match settlement {
         Settlement::Again { last, .. } | Settlement::Held { last } | Settlement::Failed { last } => last,
@@ -133,7 +146,7 @@ async fn what_is_signed_is_what_is_sent() {
             let sent = engine.send(post(number, &destination(receiver.address)), &body).await;
             assert_eq!(sent, [Settlement::Delivered]);
             let request = receiver.requests().pop().unwrap();
-            assert!(verifies(OLD, &request, &request.body));
+            assert_eq!(request.header("webhook-signature"), Some(signed(OLD, &request).as_str()));
             let mut unpacked = Vec::new();
             match request.header("content-encoding") {
                 Some("gzip") => {

@@ -4,11 +4,13 @@
 
 use super::access::Access;
 use super::delivery::field;
+use crate::api;
 use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::target::Egress;
 use crate::intake::{self, Allowance};
+use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
 use crate::spool::Spool;
@@ -49,6 +51,8 @@ pub(super) struct Common {
     pub spills: Arc<SpillDirectory>,
     /// Memory for composing.
     pub turns: intake::Turns,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The part of `data_memory` for what is still being received; the rest is for
@@ -78,7 +82,22 @@ pub(super) fn common(
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
     let instance = super::instance::name(&config.server.data_dir);
-    Ok(Common { addresses, own, instance, spool, ids, crowd: smtp::Crowd::default(), spills, turns })
+    Ok(Common {
+        addresses,
+        own,
+        instance,
+        spool,
+        ids,
+        crowd: smtp::Crowd::default(),
+        spills,
+        turns,
+        metrics: Arc::default(),
+    })
+}
+
+/// For the API.
+pub(super) fn api(common: &Common) -> api::Options {
+    api::Options::of(common.instance.clone())
 }
 
 /// For one listener.

@@ -6,18 +6,22 @@
 //! to say goes to standard output, why it failed to standard error.
 
 mod address;
+mod api_client;
 mod check;
 mod columns;
 mod demo;
+mod destination;
 mod lines;
 mod log;
 mod password;
+mod queue;
 mod receiver;
 mod send;
 mod sendmail;
 mod serve;
 mod sink;
 mod smtp_client;
+mod table;
 mod transcript;
 mod wire;
 
@@ -63,6 +67,8 @@ enum Command {
     Address(address::Arguments),
     Log(log::Arguments),
     Password(password::Arguments),
+    Queue(queue::Arguments),
+    Destination(destination::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -182,6 +188,8 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Address(arguments)) => address::run(arguments),
         Some(Command::Log(arguments)) => log::run(arguments),
         Some(Command::Password(arguments)) => password::run(arguments),
+        Some(Command::Queue(arguments)) => queue::run(arguments),
+        Some(Command::Destination(arguments)) => destination::run(arguments),
     }
 }
 

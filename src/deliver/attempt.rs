@@ -124,7 +124,7 @@ impl Order {
     ) {
         let now = self.shop.now();
         let Terms { schedule, verdicts, .. } = &self.shop.book.terms(&self.lane);
-        let ends_at = schedule.ends_at(&claim.post, ages_from(&claim));
+        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
@@ -141,12 +141,6 @@ impl Order {
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(report);
     }
-}
-
-/// When the age of a post begins.
-fn ages_from(claim: &Claim) -> Timestamp {
-    let post = &claim.post;
-    post.not_before_at.map_or(post.accepted_at, |at| at.max(post.accepted_at)).after(claim.held)
 }
 
 impl Drop for Order {
@@ -217,7 +211,7 @@ impl Worker {
     }
 
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post, ages_from(claim)) {
+        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post, claim.ages_from) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
@@ -233,7 +227,7 @@ impl Worker {
         let response = self.deliver(claim, &request, deadline).await?;
         let is_refused = matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
         if let Some((profile, (_, used))) = proof.filter(|_| is_refused)
-            && let Some((name, value)) = shop.credentials.other(&profile, &shop.connector, &used).await?
+            && let Some((name, value)) = shop.credentials.other(&profile, shop.ways(), &used).await?
         {
             self.log.note(format_args!("{}, once more with a new token", response.status));
             request.headers_mut().insert(name, value);

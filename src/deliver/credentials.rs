@@ -12,7 +12,7 @@
 use super::egress::Connector;
 use super::profile::{Place, Profile, Proof};
 use super::retry::{Span, Trouble};
-use super::terms::{Http2, Terms};
+use super::terms::{Book, Http2, Terms};
 use crate::compose::Endpoint;
 use crate::post::Trust;
 use crate::tenant::Tenant;
@@ -41,6 +41,15 @@ const MARGIN: Duration = Duration::from_secs(30);
 const USUAL_LIFE: Duration = Duration::from_secs(3600);
 /// Octets of an answer that are read.
 const ANSWER: usize = 64 * 1024;
+
+/// How tokens are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Ways<'a> {
+    /// Opens connections.
+    pub connector: &'a Connector,
+    /// Says on which terms.
+    pub book: &'a Book,
+}
 
 /// The tokens of all profiles; see the module.
 #[derive(Default)]
@@ -72,7 +81,7 @@ impl Credentials {
     pub(super) async fn header(
         &self,
         profile: &Arc<Profile>,
-        connector: &Connector,
+        ways: Ways<'_>,
     ) -> Result<(HeaderName, HeaderValue), Trouble> {
         match &profile.proof {
             Proof::Basic { user, password } => Ok((AUTHORIZATION, basic(user, password))),
@@ -85,7 +94,7 @@ impl Credentials {
             Proof::OAuth2 { .. } => {
                 let purse = self.purse(profile);
                 let mut kept = purse.kept.lock().await;
-                Ok((AUTHORIZATION, kept.token(profile, connector).await?))
+                Ok((AUTHORIZATION, kept.token(profile, ways).await?))
             }
         }
     }
@@ -95,7 +104,7 @@ impl Credentials {
     pub(super) async fn other(
         &self,
         profile: &Arc<Profile>,
-        connector: &Connector,
+        ways: Ways<'_>,
         used: &HeaderValue,
     ) -> Result<Option<(HeaderName, HeaderValue)>, Trouble> {
         if !matches!(profile.proof, Proof::OAuth2 { .. }) {
@@ -112,7 +121,7 @@ impl Credentials {
             kept.replaced_at = Some(now);
             kept.token = None;
         }
-        Ok(Some((AUTHORIZATION, kept.token(profile, connector).await?)))
+        Ok(Some((AUTHORIZATION, kept.token(profile, ways).await?)))
     }
 
     /// The purse of a profile; a new one when the profile changed.
@@ -131,7 +140,7 @@ impl Credentials {
 
 impl Kept {
     /// The token that is there, or a new one.
-    async fn token(&mut self, profile: &Profile, connector: &Connector) -> Result<HeaderValue, Trouble> {
+    async fn token(&mut self, profile: &Profile, ways: Ways<'_>) -> Result<HeaderValue, Trouble> {
         let now = Instant::now();
         if let Some(token) = self.token.as_ref().filter(|token| now < token.renew_at) {
             return Ok(token.value.clone());
@@ -139,7 +148,7 @@ impl Kept {
         if let Some((_, reason)) = self.failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
             return self.old(now).ok_or_else(|| Trouble::Credentials(reason.clone()));
         }
-        match fetch(profile, connector).await {
+        match fetch(profile, ways).await {
             Ok(token) => {
                 let value = token.value.clone();
                 *self = Kept { token: Some(token), failed: None, replaced_at: self.replaced_at };
@@ -188,9 +197,9 @@ impl Seconds {
     }
 }
 
-async fn fetch(profile: &Profile, connector: &Connector) -> Result<Token, String> {
+async fn fetch(profile: &Profile, ways: Ways<'_>) -> Result<Token, String> {
     let asked_at = Instant::now();
-    let (status, body) = timeout(LIMIT, ask(profile, connector))
+    let (status, body) = timeout(LIMIT, ask(profile, ways))
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {}", Span(LIMIT))))?;
     let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
@@ -225,14 +234,15 @@ fn refusal(status: StatusCode, error: Option<&str>) -> String {
 }
 
 /// Asks on a connection of its own.
-async fn ask(profile: &Profile, connector: &Connector) -> Result<(StatusCode, Bytes), String> {
+async fn ask(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode, Bytes), String> {
     let Proof::OAuth2 { token_url, .. } = &profile.proof else { return Err("it has none".to_owned()) };
     let endpoint: Endpoint = token_url.parse().map_err(|error| format!("token_url: {error}"))?;
     let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
     let request = token_request(profile, &endpoint.path, &destination.authority())?;
-    let terms = Terms { http2: Http2::Off, ..Terms::default() };
+    // The server of tokens may need a certificate authority or a proxy of its own.
+    let terms = Terms { http2: Http2::Off, ..ways.book.terms(&destination) };
     let connected =
-        connector.connect(&destination, &terms, LIMIT).await.map_err(|trouble| trouble.to_string())?;
+        ways.connector.connect(&destination, &terms, LIMIT).await.map_err(|trouble| trouble.to_string())?;
     let broken = |error: hyper::Error| format!("{destination} broke off: {error}");
     let (mut sender, connection) =
         http1::Builder::new().handshake(TokioIo::new(connected.stream)).await.map_err(broken)?;

@@ -25,7 +25,7 @@ fn claim(headers: &[(&str, &str)]) -> Claim {
         "priority":0,"tags":[]}"#;
     let post: Post = serde_json::from_str(text).unwrap();
     let post = Arc::new(Post { headers: fields(headers), ..post });
-    Claim { post, attempt: 3, ended: 2, held: std::time::Duration::ZERO, fence: 1 }
+    Claim { post, attempt: 3, ended: 2, ages_from: Timestamp::default(), fence: 1 }
 }
 
 fn dress() -> Dress {

@@ -21,8 +21,12 @@ fn post() -> Post {
 
 fn answered(status: u16, retry_after: Option<&str>) -> Outcome {
     let status = StatusCode::from_u16(status).unwrap();
-    let retry_after = retry_after.map(str::to_owned);
-    Outcome::Answered { status, retry_after, text: String::new(), remark: None }
+    Outcome::Answered {
+        status,
+        retry_after: retry_after.map(str::to_owned),
+        text: String::new(),
+        remark: None,
+    }
 }
 
 fn fresh(schedule: &Schedule) -> Standing {
@@ -126,8 +130,7 @@ fn texts_stand_before_statuses_and_statuses_before_classes() {
     };
     let said = |status: u16, text: &str| {
         let status = StatusCode::from_u16(status).unwrap();
-        let text = text.to_owned();
-        verdicts.ruling(&Outcome::Answered { status, retry_after: None, text, remark: None })
+        verdicts.ruling(&Outcome::Answered { status, retry_after: None, text: text.to_owned(), remark: None })
     };
     for (status, text, expected) in [
         (404, "", Some((Ruling::Hold, "on"))),

@@ -6,6 +6,7 @@
 //! is never sent without.
 
 use super::attempt::Shop;
+use super::credentials::Ways;
 use super::profile::Profile;
 use super::request::{self, Dress};
 use super::retry::Trouble;
@@ -23,6 +24,11 @@ use std::sync::Arc;
 pub(super) type Proof = (Arc<Profile>, (HeaderName, HeaderValue));
 
 impl Shop {
+    /// How tokens are asked for.
+    pub(super) fn ways(&self) -> Ways<'_> {
+        Ways { connector: &self.connector, book: &self.book }
+    }
+
     /// What signs a post.
     fn key(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<SigningKey>>, Trouble> {
         let Some(name) = &post.sign_with else { return Ok(terms.sign_with.clone()) };
@@ -39,7 +45,7 @@ impl Shop {
     /// Who we are to the receiver of a post, if it is to know.
     pub(super) async fn proof(&self, post: &Post, terms: &Terms) -> Result<Option<Proof>, Trouble> {
         let Some(profile) = self.profile(post, terms)? else { return Ok(None) };
-        let header = self.credentials.header(&profile, &self.connector).await?;
+        let header = self.credentials.header(&profile, self.ways()).await?;
         Ok(Some((profile, header)))
     }
 

@@ -10,25 +10,26 @@
 
 use super::appender::Appender;
 use super::catalog::{self, Catalog};
-use super::disk::{Directory, Disk, Reserve};
-use super::index::Index;
+use super::disk::{Directory, Disk};
+use super::index::{Index, Taken};
 use super::job::Job;
 use super::keeper::{self, Keeper};
-use super::log::{Writer, name_of, number_in};
-use super::replay::tail;
-use super::segment::{Header, Segment, UNKNOWN_END};
+use super::log::Writer;
+use super::looks;
+use super::notes::Notes;
+pub use super::options::{OpenError, Options};
+use super::replay::{found_segments, tail};
+use super::segment::refuse_newer;
 use super::shared::Shared;
+use super::state::as_sent;
 use super::{
     Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
     Query, Settlement, Spool, SpoolError,
 };
 use crate::post::{Admission, Destination, MessageId, PostId};
 use bytes::Bytes;
-use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,67 +39,6 @@ use tokio::sync::{oneshot, watch};
 
 /// Delay after which a post is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-
-/// Where and how to keep posts.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The spool's directory, made with mode 0700 when missing.
-    pub directory: PathBuf,
-    /// Octets of a segment file.
-    pub segment: u64,
-    /// Longest wait of a group for company, while many clients are at work.
-    pub flush_interval: Duration,
-    /// With less free room than this no mail is taken.
-    pub reserve: Reserve,
-    /// Waiting posts that are indexed in memory, at 200 octets each; the backlog
-    /// beyond is indexed on disk.
-    pub indexed_in_memory: usize,
-    /// How long dead letters are kept.
-    pub retain_failed: Duration,
-}
-
-impl Options {
-    /// The defaults for a spool in `directory`.
-    pub fn at(directory: PathBuf) -> Options {
-        Options {
-            directory,
-            segment: 64 << 20,
-            flush_interval: Duration::from_millis(2),
-            reserve: Reserve { octets: 40 << 20, percent: 5 },
-            indexed_in_memory: 150_000,
-            retain_failed: Duration::from_secs(14 * 24 * 60 * 60),
-        }
-    }
-}
-
-/// Why a spool could not be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Another process has it.
-    InUse(PathBuf),
-    /// The operating system refused something.
-    Io(PathBuf, io::Error),
-    /// The first segment could not be written.
-    Spool(SpoolError),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::InUse(path) => {
-                write!(
-                    f,
-                    "the spool {} is in use by another process; stop it or choose another data_dir",
-                    path.display()
-                )
-            }
-            OpenError::Io(path, error) => write!(f, "cannot open the spool {}: {error}", path.display()),
-            OpenError::Spool(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 /// The threads of an open spool.
 #[derive(Debug)]
@@ -112,6 +52,7 @@ struct Threads {
 pub struct Embedded {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
+    notes: Arc<Notes>,
     newest: MessageId,
     threads: Mutex<Option<Threads>>,
     _lock: Option<File>,
@@ -144,6 +85,8 @@ impl Embedded {
         let refused = |error| OpenError::Io(path.clone(), error);
         let mut segments = found_segments(&*disk).map_err(refused)?;
         segments.sort_by_key(|segment| segment.header.number);
+        segments.iter().try_for_each(refuse_newer).map_err(refused)?;
+        let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
         let tail = tail(&mut segments).map_err(refused)?;
         let older = keeper::extents(&segments, tail.sealed.1);
         let index = Index::new(Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory));
@@ -161,7 +104,7 @@ impl Embedded {
         let writer = thread("spool-writer").spawn(move || writer.run()).map_err(refused)?;
         let keeper = thread("spool-keeper").spawn(move || keeper.run(&older, &stop)).map_err(refused)?;
         let threads = Mutex::new(Some(Threads { writer, keeper, stop_keeper }));
-        Ok(Embedded { shared, jobs, newest, threads, _lock: None })
+        Ok(Embedded { shared, jobs, notes, newest, threads, _lock: None })
     }
 
     /// The greatest message id found on opening.
@@ -172,6 +115,12 @@ impl Embedded {
     /// Damaged places met since opening.
     pub fn damages(&self) -> u64 {
         self.shared.damages.load(Ordering::Relaxed)
+    }
+
+    /// Dead letters and held posts that were forgotten since opening, because their
+    /// retention time was over.
+    pub fn forgotten(&self) -> u64 {
+        self.shared.forgotten.load(Ordering::Relaxed)
     }
 
     /// Waits until every older segment has been read.
@@ -209,11 +158,42 @@ impl Embedded {
         let is_first = riding.len() == 1;
         drop(riding);
         // Only now: whoever misses it in the index finds it riding.
-        self.shared.index().end(claim.post.id);
+        let rung = {
+            let mut index = self.shared.index();
+            index.end(claim.post.id);
+            index.rung()
+        };
+        self.shared.ring(rung);
         if is_first {
             // A closed spool sends the post again: a repeat, not a loss.
             let _ = self.jobs.send(Job::Ride);
         }
+    }
+}
+
+impl Embedded {
+    /// Does what blocks on a thread made for that.
+    fn off_the_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Later<'_, T> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let done = tokio::task::spawn_blocking(move || work(&shared));
+            done.await.map_err(|_| SpoolError::Closed)?
+        })
+    }
+
+    /// The same, when it is known which posts there are.
+    fn when_recovered<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Later<'_, T> {
+        let mut recovered = self.shared.recovered.subscribe();
+        Box::pin(async move {
+            recovered.wait_for(|recovered| *recovered).await.map_err(|_| SpoolError::Closed)?;
+            self.off_the_runtime(work).await
+        })
     }
 }
 
@@ -265,21 +245,7 @@ impl Spool for Embedded {
         let must_read = taken.iter().any(|taken| taken.post.is_none());
         let shared = Arc::clone(&self.shared);
         let jobs = self.jobs.clone();
-        let claims = move || {
-            let claim = |taken: super::index::Taken| {
-                let read = taken.post.map_or_else(|| shared.find_post(taken.id, taken.entry.place), Ok);
-                let post =
-                    read.inspect_err(|error| put_aside(&jobs, &shared, taken.id, taken.fence, error)).ok()?;
-                Some(Claim {
-                    post,
-                    attempt: taken.tried,
-                    ended: taken.entry.state.ended,
-                    held: Duration::ZERO,
-                    fence: taken.fence,
-                })
-            };
-            taken.into_iter().filter_map(claim).collect()
-        };
+        let claims = move || taken.into_iter().filter_map(|taken| claim_of(&shared, &jobs, taken)).collect();
         Box::pin(async move {
             let claims = if must_read {
                 tokio::task::spawn_blocking(claims).await.map_err(|_| SpoolError::Closed)?
@@ -294,25 +260,16 @@ impl Spool for Embedded {
         let id = claim.post.id;
         let (kept, entry) = {
             let mut index = self.shared.index();
-            let kept = index.held(id, claim.fence).and_then(|held| held.body.clone());
+            let kept = index.claimed(id, claim.fence).and_then(|claimed| claimed.body.clone());
             (kept, index.find(id))
         };
         if let Some(body) = kept {
             return Box::pin(async move { Ok(body) });
         }
-        let shared = Arc::clone(&self.shared);
         let body = claim.post.body;
-        Box::pin(async move {
+        self.off_the_runtime(move |shared| {
             let entry = entry.ok_or_else(|| SpoolError::Failed("the post is over".to_owned()))?;
-            let read = move || match shared.read_body(body, entry.place) {
-                // Its record may just have been moved.
-                Err(SpoolError::Damaged(_)) => {
-                    let place = shared.index().find(id).map_or(entry.place, |entry| entry.place);
-                    shared.read_body(body, place)
-                }
-                read => read,
-            };
-            tokio::task::spawn_blocking(read).await.map_err(|_| SpoolError::Closed)?
+            shared.read_body(id, body, &entry)
         })
     }
 
@@ -335,32 +292,35 @@ impl Spool for Embedded {
         })
     }
 
-    fn order(&self, _which: Query, _order: Order) -> Later<'_, u64> {
-        Box::pin(async { Ok(0) })
+    fn order(&self, which: Query, order: Order) -> Later<'_, u64> {
+        let jobs = self.jobs.clone();
+        self.when_recovered(move |shared| looks::order(shared, &jobs, &which, &order))
     }
 
-    fn page(&self, _which: Query, _before: Option<PostId>, _most: usize) -> Later<'_, Vec<Listed>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>> {
+        self.when_recovered(move |shared| looks::page(shared, &which, before, most))
     }
 
-    fn attempts(&self, _id: PostId) -> Later<'_, Vec<Attempt>> {
-        Box::pin(async { Err(SpoolError::Unknown) })
+    fn attempts(&self, id: PostId) -> Later<'_, Vec<Attempt>> {
+        self.when_recovered(move |shared| looks::attempts(shared, id))
     }
 
-    fn content(&self, _id: PostId) -> Later<'_, Content> {
-        Box::pin(async { Err(SpoolError::Unknown) })
+    fn content(&self, id: PostId) -> Later<'_, Content> {
+        self.when_recovered(move |shared| looks::content(shared, id))
     }
 
     fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>> {
-        Box::pin(async { Ok(Vec::new()) })
+        let counts = self.shared.index().counts();
+        Box::pin(async move { Ok(counts) })
     }
 
-    fn note<'a>(&'a self, _key: &'a str) -> Later<'a, Option<Noted>> {
-        Box::pin(async { Ok(None) })
+    fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>> {
+        Box::pin(async move { Ok(self.notes.note(key)) })
     }
 
-    fn set_note<'a>(&'a self, _key: &'a str, _value: Option<Bytes>, _expect: Option<u64>) -> Later<'a, u64> {
-        Box::pin(async { Ok(1) })
+    fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {
+        let (notes, key) = (Arc::clone(&self.notes), key.to_owned());
+        self.off_the_runtime(move |_| notes.set(&key, value, expect))
     }
 
     fn doorbell(&self) -> Arc<Doorbell> {
@@ -370,6 +330,18 @@ impl Spool for Embedded {
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
     }
+}
+
+/// The claim of a post that was taken; nothing when it cannot be read.
+fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> {
+    let Taken { id, entry, fence, tried, post } = taken;
+    let read = match post {
+        Some(post) => Ok(as_sent(post, &entry.state, None)),
+        None => shared.read_post(id, &entry),
+    };
+    let post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
+    let (ended, ages_from) = (entry.state.ended, entry.state.ages_from);
+    Some(Claim { post, attempt: tried, ended, ages_from, fence })
 }
 
 /// Makes a dead letter of a post that cannot be read any more; one that cannot
@@ -387,39 +359,4 @@ fn put_aside(jobs: &Sender<Job>, shared: &Shared, id: PostId, fence: u64, error:
     let (ack, _) = oneshot::channel();
     // Fails only when the spool is closing; the next start meets it again.
     let _ = jobs.send(Job::Settle { done: vec![(id, fence, settlement)], ack });
-}
-
-/// All segments on the disk; files that never became one are removed.
-fn found_segments(disk: &dyn Disk) -> io::Result<Vec<Segment>> {
-    let mut segments = Vec::new();
-    for name in disk.list()? {
-        let Some(number) = number_in(&name) else { continue };
-        let file = disk.open(&name)?;
-        match Header::read(&*file)? {
-            Some(header) if header.number == number => segments.push(Segment { header, name, file }),
-            // A file renamed to be the next segment, whose header was not
-            // written: what it held before had been given up.
-            Some(_) => disk.remove(&name)?,
-            None => segments.extend(headless(disk, name, number, file)?),
-        }
-    }
-    Ok(segments)
-}
-
-/// A segment whose header is damaged still has records that prove themselves.
-fn headless(
-    disk: &dyn Disk,
-    name: String,
-    number: u64,
-    file: Arc<dyn super::disk::DiskFile>,
-) -> io::Result<Option<Segment>> {
-    debug_assert_eq!(name, name_of(number), "the number is from the name");
-    let header = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
-    let scan = super::segment::scan(&*file, &header, super::segment::Extent::Open)?;
-    if scan.records.is_empty() {
-        disk.remove(&name)?;
-        return Ok(None);
-    }
-    tracing::error!(segment = %name, records = scan.records.len(), "a spool segment lost its header; its records are used");
-    Ok(Some(Segment { header, name, file }))
 }

@@ -3,9 +3,10 @@
 
 use super::catalog::{Noted, Place};
 use super::job::Moved;
-use super::record::{Accepted, HEAD, Record, State, encode, padded};
+use super::record::{Accepted, HEAD, Record, encode, padded};
 use super::replay::share;
 use super::shared::{NOTES, Shared, piece};
+use super::state::State;
 use super::{Committed, SpoolError};
 use crate::post::{Admission, MessageId, Timestamp};
 use crate::tenant::Tenant;
@@ -129,7 +130,7 @@ impl Group {
         let Record::Accepted(accepted) = record else { return };
         if let Some(total) = total {
             self.push_blobs(&moved.blobs, total);
-            let living = accepted.states.iter().filter(|state| state.is_some()).count();
+            let living = accepted.lives.iter().filter(|life| life.is_some()).count();
             let place = Place { segment, offset, share: share(total, living) };
             self.staged.push(Staged::Move { moved: Moved { accepted, ..moved }, place, ack });
         }
@@ -154,7 +155,6 @@ impl Group {
 
     /// The group is durable: posts become due, callers are answered.
     pub fn publish(&mut self, shared: &Shared) {
-        let mut rung = Vec::new();
         let mut index = shared.index();
         for staged in &mut self.staged {
             match staged {
@@ -166,22 +166,19 @@ impl Group {
                     }
                     let blobs = std::mem::take(&mut admission.blobs);
                     for post in std::mem::take(&mut admission.posts) {
-                        let due_at = post.not_before_at.unwrap_or(post.accepted_at);
                         let blob = blobs.get(usize::from(post.body.number));
                         let body = blob.and_then(|blob| piece(blob, post.body)).unwrap_or_default();
-                        let lane = post.destination.clone();
-                        index.admit(post, body, *place, State::fresh(due_at, shared.epoch));
-                        rung.push((lane, due_at.since(*accepted_at)));
+                        let state = State::fresh(&post, shared.epoch);
+                        index.admit(post, body, *place, state);
                     }
                 }
                 Staged::Move { moved, place, .. } => publish_move(&mut index, moved, *place),
                 Staged::Repeat { .. } => {}
             }
         }
+        let rung = index.rung();
         drop(index);
-        for (lane, after) in rung {
-            shared.doorbell.ring(&lane, after);
-        }
+        shared.ring(rung);
         self.answer_all(Ok);
     }
 
@@ -229,9 +226,10 @@ impl Group {
 }
 
 fn publish_move(index: &mut super::index::Index, moved: &Moved, place: Place) {
-    let living = moved.accepted.posts.iter().zip(&moved.accepted.states).filter(|(_, state)| state.is_some());
-    for (post, _) in living {
-        index.relocate(post.id, place);
+    let lives = moved.accepted.lives.iter().zip(&moved.histories);
+    let living = moved.accepted.posts.iter().zip(lives).filter(|(_, (life, _))| life.is_some());
+    for (post, (_, history)) in living {
+        index.relocate(post.id, place, *history);
     }
     if let Some(key) = &moved.accepted.idempotency_key {
         let expires_at = moved.accepted.accepted_at.after(NOTES);

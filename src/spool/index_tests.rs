@@ -1,8 +1,8 @@
 //! What the index makes of posts that are found in the log a second time.
 
-use super::catalog::{Catalog, Place};
+use super::catalog::{Catalog, Entry, Place, Spot};
 use super::index::Index;
-use super::record::State;
+use super::state::State;
 use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
@@ -49,7 +49,7 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
         trust: Trust::Wire,
     });
     let posts: Vec<_> = (0..4).map(|number| post(number, &lane)).collect();
-    let state = State::fresh(Timestamp(1), 0);
+    let state = State::fresh(&posts[0], 0);
     for post in &posts[..3] {
         index.admit(post.clone(), Bytes::new(), PLACE, state);
     }
@@ -60,11 +60,18 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     index.begin_anew(HashSet::from([posts[0].id]));
     index.end(posts[1].id);
     for post in &posts {
-        index.restore(post, PLACE, state);
+        index.restore(post, &lane, PLACE, Spot::default(), state);
     }
     index.end_anew();
     assert!(index.find(posts[0].id).is_none() && index.find(posts[1].id).is_none());
-    assert!(index.held(posts[2].id, claimed[2].fence).is_some(), "still claimed");
+    assert!(index.claimed(posts[2].id, claimed[2].fence).is_some(), "still claimed");
     let again = index.claim(&lane, 4, Timestamp(2), 0);
     assert_eq!(again.iter().map(|taken| taken.id).collect::<Vec<_>>(), [posts[3].id]);
+}
+
+#[test]
+fn a_waiting_post_takes_little_memory() {
+    // Twice, as keys: by id, and within its lane; maps take a third more.
+    let octets = size_of::<(PostId, Entry)>() + size_of::<(u32, super::catalog::Rank)>();
+    assert!(octets * 4 / 3 <= 200, "{octets} octets");
 }

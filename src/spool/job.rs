@@ -1,10 +1,12 @@
 //! What the log's writer can be asked to do.
 
-use super::catalog::Place;
+use super::catalog::{Place, Spot};
 use super::record::Accepted;
-use super::{Committed, Settlement, SpoolError};
-use crate::post::{Admission, PostId};
+use super::state::{Life, State};
+use super::{Committed, Order, Settlement, SpoolError};
+use crate::post::{Admission, Destination, PostId};
 use bytes::Bytes;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The fence of a claim.
@@ -25,6 +27,12 @@ pub(super) enum Job {
         done: Vec<(PostId, Fence, Settlement)>,
         ack: SettleAck,
     },
+    /// Does something to these posts; answers how many it meant.
+    Order {
+        ids: Vec<PostId>,
+        order: Order,
+        ack: oneshot::Sender<Result<u64, SpoolError>>,
+    },
     /// Ended posts wait in `Shared::riding`.
     Ride,
     /// Copies a record's living posts to the end of the log.
@@ -36,7 +44,7 @@ pub(super) enum Job {
     Spare {
         length: u64,
     },
-    /// Dead letters whose time is over.
+    /// Dead letters and held posts whose time is over.
     Forget(Vec<PostId>),
     Close {
         ack: CloseAck,
@@ -48,4 +56,16 @@ pub(super) struct Moved {
     pub accepted: Accepted<'static>,
     pub blobs: Vec<Bytes>,
     pub from: Place,
+    /// Where the chronicles of its posts stood.
+    pub histories: Vec<Spot>,
+}
+
+/// What is to be written of a post.
+pub(super) enum News {
+    /// It is over.
+    Ended,
+    /// It is in another state, and may go elsewhere.
+    Stands(State, Option<Arc<Destination>>),
+    /// More has happened to it.
+    Lives(Box<Life>),
 }

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 const ROUND: Duration = Duration::from_millis(100);
 /// How often it forgets what has expired.
 const TIDY: Duration = Duration::from_secs(30);
-/// Dead letters forgotten in one go.
-const LETTERS: usize = 1000;
+/// Dead letters forgotten in one go, and held posts.
+const STALE: usize = 1000;
 /// Segments beyond twice what lives before stragglers are copied.
 const SLACK: u64 = 4;
 
@@ -31,17 +31,18 @@ const SLACK: u64 = 4;
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
-    tidied: Instant,
+    tidied: Option<Instant>,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, jobs: Sender<Job>) -> Keeper {
-        Keeper { shared, jobs, tidied: Instant::now() }
+        Keeper { shared, jobs, tidied: None }
     }
 
     /// Reads the older segments, then works until `stop` is dropped.
     pub fn run(mut self, older: &[(Segment, Extent)], stop: &Receiver<()>) {
         super::replay::replay(&self.shared, older);
+        self.shared.complete_lines();
         self.shared.recovered.send_replace(true);
         let mut has_failed = false;
         loop {
@@ -57,7 +58,7 @@ impl Keeper {
                 // The writer fills the catalog, and may have nothing to wake up for.
                 self.hand_over(Job::Ride);
             }
-            if self.tidied.elapsed() > TIDY {
+            if self.tidied.is_none_or(|tidied| tidied.elapsed() > TIDY) {
                 self.tidy();
             }
             match stop.recv_timeout(ROUND) {
@@ -166,7 +167,8 @@ impl Keeper {
             match self.shared.read_blobs(&accepted, found.meta, from) {
                 Ok(blobs) => {
                     let (ack, moved) = tokio::sync::oneshot::channel();
-                    self.hand_over(Job::Move { moved: Moved { accepted, blobs, from }, ack });
+                    let moved_record = Moved { accepted, blobs, from, histories: Vec::new() };
+                    self.hand_over(Job::Move { moved: moved_record, ack });
                     if moved.blocking_recv().is_err() {
                         return Ok(false);
                     }
@@ -191,8 +193,12 @@ impl Keeper {
     }
 
     fn tidy(&mut self) {
-        self.tidied = Instant::now();
-        let stale = self.shared.index().stale(self.shared.clock.now(), LETTERS);
+        let now = self.shared.clock.now();
+        let retain = u64::try_from(self.shared.options.retain_held.as_millis()).unwrap_or(u64::MAX);
+        let held_since = crate::post::Timestamp(now.0.saturating_sub(retain));
+        let stale = self.shared.index().stale(now, held_since, STALE);
+        // Where there were so many there may be more.
+        self.tidied = (stale.len() < STALE).then(Instant::now);
         if !stale.is_empty() {
             self.hand_over(Job::Forget(stale));
         }

@@ -7,14 +7,14 @@
 //! [`RIDE`]: losing it means a repeat under the same id, never a loss.
 
 use super::appender::Appender;
-use super::catalog::Entry;
 use super::filling::Filling;
 use super::group::{Group, Staged};
-use super::job::{CloseAck, Fence, Job, Moved, SettleAck};
-use super::record::{Outcome, Record};
+use super::job::{CloseAck, Job, Moved, News, SettleAck};
+use super::outcomes::room_of;
+use super::record::Record;
 use super::shared::Shared;
-use super::{Committed, Health, Settlement, SpoolError};
-use crate::post::{Admission, MessageId, Post, PostId};
+use super::{Committed, Health, SpoolError};
+use crate::post::{Admission, MessageId, PostId};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -33,17 +33,17 @@ const GROUP_OCTETS: u64 = 8 << 20;
 
 /// See the module.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     jobs: Receiver<Job>,
-    tail: Appender,
-    newest: MessageId,
-    /// Outcomes to be written with the next group, and whose they are.
-    settled: Vec<(PostId, Outcome)>,
-    /// Whose outcomes are left of a group that could not be written.
-    unwritten: HashSet<PostId>,
-    acks: Vec<SettleAck>,
+    pub(super) tail: Appender,
+    pub(super) newest: MessageId,
+    /// News to be written with the next group, and whose they are.
+    pub(super) settled: Vec<(PostId, News)>,
+    /// Whose news are left of a group that could not be written.
+    pub(super) unwritten: HashSet<PostId>,
+    pub(super) acks: Vec<SettleAck>,
     rides_until: Option<Instant>,
-    group: Group,
+    pub(super) group: Group,
     filling: Filling,
     closing: Option<CloseAck>,
     /// Nobody is left to ask for anything.
@@ -135,11 +135,11 @@ impl Writer {
             Job::Ride => self.rides_until = self.rides_until.or_else(|| Some(Instant::now() + RIDE)),
             Job::Move { moved, ack } => self.stage_move(moved, ack),
             Job::Spare { length } => self.tail.take_spare(length),
-            Job::Forget(ids) => {
-                for id in ids {
-                    self.shared.index().end(id);
-                    self.settled.push((id, Outcome::Ended));
-                }
+            Job::Forget(ids) => self.stage_forgotten(ids),
+            Job::Order { ids, order, ack } => {
+                let done = self.carry_out(&ids, &order);
+                // Whoever ordered it may have stopped waiting.
+                let _ = ack.send(done);
             }
             Job::Close { ack } => self.closing = Some(ack),
         }
@@ -155,7 +155,7 @@ impl Writer {
             return;
         }
         let Some(segment) =
-            self.room_for(admission.blobs.iter().map(Bytes::len).sum(), admission.posts.len())
+            self.room_for(admission.blobs.iter().map(|blob| blob.len() as u64).sum(), admission.posts.len())
         else {
             // Nobody waits for the answer of a session that has gone.
             let _ = ack.send(Err(self.trouble()));
@@ -187,33 +187,18 @@ impl Writer {
         noted.map(|noted| Committed::Repeated(noted.message))
     }
 
-    fn stage_settlements(&mut self, done: Vec<(PostId, Fence, Settlement)>, ack: SettleAck) {
-        let now = self.shared.clock.now();
-        let retain = self.shared.options.retain_failed;
-        let mut index = self.shared.index();
-        for (id, fence, settlement) in done {
-            // Whoever was told of a failure may say it again.
-            let Some(held) = index.held(id, fence).filter(|_| !self.unwritten.contains(&id)) else {
-                continue;
-            };
-            let (tried, ended) = (held.tried, held.entry.state.ended);
-            self.settled.push((id, Outcome::of(&settlement, tried, ended, self.shared.epoch, now, retain)));
-        }
-        self.acks.push(ack);
-    }
-
     fn stage_move(&mut self, mut moved: Moved, ack: oneshot::Sender<()>) {
-        let octets = moved.blobs.iter().map(Bytes::len).sum();
-        // Before the states are read: making room can change them.
-        let Some(segment) = self.room_for(octets, moved.accepted.posts.len()) else { return };
         let place = (moved.from.segment, moved.from.offset);
-        {
-            let mut index = self.shared.index();
-            let is_here = |entry: &Entry| (entry.place.segment, entry.place.offset) == place;
-            let state = |post: &Post| index.find(post.id).filter(is_here).map(|entry| entry.state);
-            moved.accepted.states = moved.accepted.posts.iter().map(state).collect();
-        }
-        if moved.accepted.idempotency_key.is_none() && moved.accepted.states.iter().all(Option::is_none) {
+        let ids: Vec<PostId> = moved.accepted.posts.iter().map(|post| post.id).collect();
+        // Who cannot be read now is moved later.
+        let Ok((lives, _)) = self.lives(&ids, place) else { return };
+        let chronicles: u64 = lives.iter().flatten().map(|life| life.chronicle.octets()).sum();
+        let octets = moved.blobs.iter().map(Bytes::len).sum::<usize>() as u64 + chronicles;
+        let Some(segment) = self.room_for(octets, ids.len()) else { return };
+        // Once more: making room can change them.
+        let Ok((lives, histories)) = self.lives(&ids, place) else { return };
+        (moved.accepted.lives, moved.histories) = (lives, histories);
+        if moved.accepted.idempotency_key.is_none() && moved.accepted.lives.iter().all(Option::is_none) {
             // It ended meanwhile.
             let _ = ack.send(());
             return;
@@ -223,9 +208,9 @@ impl Writer {
 
     /// The active segment and the offset at which the next record would begin;
     /// makes room for one of about this size first.
-    fn room_for(&mut self, blobs: usize, posts: usize) -> Option<(u64, u64)> {
+    fn room_for(&mut self, blobs: u64, posts: usize) -> Option<(u64, u64)> {
         // Head and metas are small but not fixed: a generous guess rotates early.
-        let needed = blobs as u64 + 4096 + self.group.largest_meta() * 2 + posts as u64 * 8192;
+        let needed = blobs + 4096 + self.group.largest_meta() * 2 + posts as u64 * 8192;
         if !self.tail.has_room(self.group.octets() + needed) {
             self.finish_group();
         }
@@ -238,31 +223,31 @@ impl Writer {
     }
 
     /// Writes, syncs and publishes what is staged, and the outcomes that ride.
-    fn finish_group(&mut self) {
+    pub(super) fn finish_group(&mut self) {
         let is_due = self.rides_until.is_none() || !self.acks.is_empty() || self.closing.is_some();
         if self.group.is_empty() && !is_due {
             return;
         }
         self.rides_until = None;
         let riding = std::mem::take(&mut *self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner));
-        self.settled.extend(riding.into_iter().map(|id| (id, Outcome::Ended)));
-        let room = 4096 + self.settled.len() as u64 * 512;
+        self.settled.extend(riding.into_iter().map(|id| (id, News::Ended)));
+        let room = room_of(&self.settled);
         if !self.group.is_empty() && !self.tail.has_room(self.group.octets() + room) {
-            let written = self.append(&Record::Settled(Vec::new()));
+            let written = self.append(&[]).map(|_| ());
             self.conclude_group(written);
         }
         if self.group.is_empty() && self.settled.is_empty() {
             self.answer_settled(Ok(()));
             return;
         }
-        let record = Record::Settled(std::mem::take(&mut self.settled));
+        let settled = std::mem::take(&mut self.settled);
         // A group that is staged here has its place and room already.
-        let written = self.tail.make_room(room, self.newest).and_then(|()| self.append(&record));
-        let Record::Settled(settled) = record else { return };
-        match &written {
-            Ok(()) => {
+        let written = self.tail.make_room(room, self.newest).and_then(|()| self.append(&settled));
+        let answer = written.as_ref().map(|_| ()).map_err(Clone::clone);
+        match written {
+            Ok(spots) => {
                 self.unwritten.clear();
-                self.publish_settled(settled);
+                self.publish(settled, spots, None);
             }
             Err(_) => {
                 self.unwritten = settled.iter().map(|(id, _)| *id).collect();
@@ -271,50 +256,17 @@ impl Writer {
                 self.rides_until = Some(Instant::now() + PAUSE);
             }
         }
-        self.conclude_group(written.clone());
-        self.answer_settled(written);
+        self.conclude_group(answer.clone());
+        self.answer_settled(answer);
     }
 
-    fn conclude_group(&mut self, written: Result<(), SpoolError>) {
+    pub(super) fn conclude_group(&mut self, written: Result<(), SpoolError>) {
         match written {
             Ok(()) => self.group.publish(&self.shared),
             Err(error) => {
                 self.announce(&error);
                 self.group.refuse(&error);
             }
-        }
-    }
-
-    /// Appends the staged group and a record behind it.
-    fn append(&mut self, record: &Record<'_>) -> Result<(), SpoolError> {
-        let is_empty = matches!(record, Record::Settled(list) if list.is_empty());
-        if let Some((segment, _)) = self.tail.place()
-            && !is_empty
-        {
-            self.group.push_record(record, segment);
-        }
-        self.tail.append(&mut self.group.parts(), self.newest)
-    }
-
-    /// Lets what became durable take effect.
-    fn publish_settled(&self, settled: Vec<(PostId, Outcome)>) {
-        let now = self.shared.clock.now();
-        let mut rung = Vec::new();
-        let mut index = self.shared.index();
-        for (id, outcome) in settled {
-            match outcome {
-                // Already ended in the index; a repeat does no harm.
-                Outcome::Ended => index.end(id),
-                Outcome::Lives { state, .. } => {
-                    index.put_back(id, state);
-                    let lane = index.find(id).and_then(|entry| index.destination(&entry).cloned());
-                    rung.extend(lane.map(|lane| (lane, state.due_at.since(now))));
-                }
-            }
-        }
-        drop(index);
-        for (lane, after) in rung {
-            self.shared.doorbell.ring(&lane, after);
         }
     }
 
@@ -331,12 +283,13 @@ impl Writer {
         {
             let mut index = self.shared.index();
             let riding = self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner);
-            let unwritten = self.settled.iter().filter(|(_, outcome)| *outcome == Outcome::Ended);
+            let unwritten = self.settled.iter().filter(|(_, news)| matches!(news, News::Ended));
             index.begin_anew(riding.iter().chain(unwritten.map(|(id, _)| id)).copied().collect());
         }
         let extents = super::keeper::extents(&self.shared.segments(), self.tail.end());
         super::replay::replay(&self.shared, &extents);
         self.shared.index().end_anew();
+        self.shared.complete_lines();
     }
 
     fn write_closed(&mut self) -> Result<(), SpoolError> {
@@ -347,7 +300,10 @@ impl Writer {
         if !self.settled.is_empty() {
             return Err(self.trouble());
         }
-        self.append(&Record::Closed)
+        if let Some((segment, _)) = self.tail.place() {
+            self.group.push_record(&Record::Closed, segment);
+        }
+        self.tail.append(&mut self.group.parts(), self.newest)
     }
 
     fn announce(&self, error: &SpoolError) {
@@ -357,7 +313,7 @@ impl Writer {
         });
     }
 
-    fn trouble(&self) -> SpoolError {
+    pub(super) fn trouble(&self) -> SpoolError {
         match &*self.shared.health.borrow() {
             Health::Full => SpoolError::Full,
             Health::Failed(reason) => SpoolError::Failed(reason.clone()),

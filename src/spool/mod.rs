@@ -12,6 +12,9 @@
 //! - Attempt numbers of one post rise with every claim, also across crashes;
 //!   they may skip.
 //! - Within a lane, due posts come by priority, then by due time, then by id.
+//! - Posts of a lane with the same ordering key are claimed one at a time and by
+//!   id: none before each one before it was delivered, failed or deleted. While one
+//!   waits or is held, those behind it wait too, and are not part of `next`.
 //! - No point in time crosses the trait, only durations: two machines disagree
 //!   about now.
 //!
@@ -29,12 +32,18 @@ mod index_tests;
 mod job;
 mod keeper;
 mod log;
+mod looks;
+mod notes;
+mod options;
+mod outcomes;
 mod record;
 mod replay;
 mod segment;
 mod shared;
 pub mod spill;
+mod state;
 mod tally;
+mod v1;
 
 use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
@@ -124,8 +133,9 @@ pub struct Claim {
     pub attempt: u32,
     /// How many attempts ended before this one: what `max_attempts` counts.
     pub ended: u32,
-    /// How long it was held so far: that does not count as age.
-    pub held: Duration,
+    /// When its age begins: when it was accepted, might first be sent or began anew,
+    /// whichever was last, and later by the time for which it was held.
+    pub ages_from: Timestamp,
     /// Proof that this claim is the newest of its post.
     pub fence: u64,
 }
@@ -170,7 +180,7 @@ pub struct Query {
 }
 
 /// Where a living post stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PostState {
     /// It waits for its first attempt.
     Queued,
@@ -192,7 +202,8 @@ pub enum Order {
     /// Those that are held wait again, due at once.
     Release,
     /// Those that wait, are held or have failed are due at once. A dead letter
-    /// begins anew: its age and the number of its attempts count from now.
+    /// begins anew: its age and the number of its attempts count from now, and an
+    /// `expires_at` that is over is void.
     Retry,
     /// They end, and leave nothing behind.
     Delete,

@@ -15,14 +15,14 @@
 //! has its own checksum in the meta, so a body is checked without reading its
 //! neighbours. A record is valid whole or not at all; nothing is repaired.
 
-use super::Settlement;
+use super::state::{Life, State};
+use super::v1;
 use crate::post::{Admission, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Octets before the meta.
 pub(super) const HEAD: usize = 24;
@@ -31,22 +31,22 @@ pub(super) const ALIGN: usize = 8;
 /// Begins every record.
 const MAGIC: u32 = 0x7067_7231;
 /// Format of the metas; a newer one is refused by name, not guessed at.
-const VERSION: u8 = 1;
-/// A reason is cut to this many octets before it is kept.
-const REASON: usize = 256;
+const VERSION: u8 = 2;
 
 /// One record without its blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Record<'a> {
     /// All posts of a message, or those of it that were alive when it was moved.
     Accepted(Accepted<'a>),
-    /// How attempts ended.
+    /// Which posts are over, and what changed the state of others.
     Settled(Vec<(PostId, Outcome)>),
     /// The spool was closed in order: nothing was under way.
     Closed,
     /// A process goes on in the segment of an earlier one; what follows was
     /// written in this epoch.
     Opened { epoch: u32 },
+    /// A post that lives on, after an attempt or on another way.
+    Lives(PostId, Cow<'a, Life>),
 }
 
 /// The posts of a message.
@@ -59,7 +59,7 @@ pub(super) struct Accepted<'a> {
     pub blobs: Vec<BlobHead>,
     pub posts: Cow<'a, [Post]>,
     /// Empty for a fresh message; else one for each post, `None` for an ended one.
-    pub states: Vec<Option<State>>,
+    pub lives: Vec<Option<Life>>,
 }
 
 /// Length and CRC32C of one blob.
@@ -69,69 +69,16 @@ pub(super) struct BlobHead {
     pub checksum: u32,
 }
 
-/// Where a living post stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
-    /// Attempts that were settled.
-    pub ended: u32,
-    /// Attempts that may have been made, at least `ended`.
-    pub tried: u32,
-    /// The unclean start it was last written in: each one since may have been
-    /// the end of an attempt nobody could settle.
-    pub epoch: u32,
-    /// Waiting to be sent, or kept as a dead letter.
-    pub phase: Phase,
-    /// When to send it, or when to forget it.
-    pub due_at: Timestamp,
-}
-
-impl State {
-    /// The state of a post that was just accepted.
-    pub fn fresh(due_at: Timestamp, epoch: u32) -> State {
-        State { ended: 0, tried: 0, epoch, phase: Phase::Waiting, due_at }
-    }
-}
-
-/// Whether a living post is still to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Phase {
-    Waiting,
-    DeadLetter,
-}
-
-/// How one attempt ended.
+/// What became of one post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
-    /// The post is over.
+    /// It is over.
     Ended,
-    /// It lives on in this state, for this reason.
-    Lives { state: State, reason: String },
-}
-
-impl Outcome {
-    /// What to write of a settlement at `now`; `tried` counts its attempt.
-    pub fn of(
-        settlement: &Settlement,
-        tried: u32,
-        ended: u32,
-        epoch: u32,
-        now: Timestamp,
-        retain: Duration,
-    ) -> Outcome {
-        let lives = |phase, due_at, reason: &str| {
-            let cut = reason.char_indices().take_while(|(at, char)| at + char.len_utf8() <= REASON);
-            let state = State { ended: ended + 1, tried, epoch, phase, due_at };
-            Outcome::Lives { state, reason: cut.map(|(_, char)| char).collect() }
-        };
-        match settlement {
-            Settlement::Delivered => Outcome::Ended,
-            Settlement::Again { after, last } => lives(Phase::Waiting, now.after(*after), &last.reason),
-            Settlement::Failed { last } | Settlement::Held { last } => {
-                lives(Phase::DeadLetter, now.after(retain), &last.reason)
-            }
-            Settlement::Back => lives(Phase::Waiting, now, ""),
-        }
-    }
+    /// It lives on in this state; nothing else changed.
+    Stands(State),
+    /// It lives on in this state after an attempt that ended for this reason: what
+    /// format 1 said, never written any more.
+    Lived { state: State, reason: String },
 }
 
 impl<'a> Accepted<'a> {
@@ -148,7 +95,7 @@ impl<'a> Accepted<'a> {
             idempotency_key: admission.idempotency_key.clone(),
             blobs: admission.blobs.iter().map(head).collect(),
             posts: Cow::Borrowed(&admission.posts),
-            states: Vec::new(),
+            lives: Vec::new(),
         }
     }
 
@@ -157,12 +104,13 @@ impl<'a> Accepted<'a> {
         self.blobs.iter().map(|blob| blob.length as usize).sum()
     }
 
-    /// The state of post number `at` of this record, had it been read at its start.
-    pub fn state(&self, at: usize, epoch: u32) -> Option<State> {
+    /// Post number `at` of this record, had it been read at its start: its state, and
+    /// its life when the record was moved.
+    pub fn state(&self, at: usize, epoch: u32) -> Option<(State, Option<&Life>)> {
         let post = self.posts.get(at)?;
-        match self.states.get(at) {
-            Some(state) => *state,
-            None => Some(State::fresh(post.not_before_at.unwrap_or(post.accepted_at), epoch)),
+        match self.lives.get(at) {
+            Some(life) => life.as_ref().map(|life| (life.state, Some(life))),
+            None => Some((State::fresh(post, epoch), None)),
         }
     }
 }
@@ -187,6 +135,7 @@ pub(super) fn encode(
         Record::Settled(_) => (2, 0),
         Record::Closed => (3, 0),
         Record::Opened { .. } => (4, 0),
+        Record::Lives(..) => (5, 0),
     };
     let meta = out.len() - start - HEAD;
     let total = HEAD + meta + blobs;
@@ -220,7 +169,15 @@ pub(super) struct Head {
     pub total: usize,
     /// That of its segment, if it is a record.
     pub salt: u32,
+    version: u8,
     checksum: u32,
+}
+
+/// What the octets of a record hold.
+pub(super) enum Read {
+    Whole(Record<'static>),
+    /// A record of a format that is not known yet.
+    Newer(u8),
 }
 
 impl Head {
@@ -228,8 +185,9 @@ impl Head {
     pub fn read(octets: &[u8]) -> Option<Head> {
         let word = |at: usize| Some(u32::from_le_bytes(octets.get(at..at + 4)?.try_into().ok()?));
         let (meta, total) = (word(8)? as usize, word(12)? as usize);
-        let is_whole = word(0)? == MAGIC && octets.get(5) == Some(&VERSION) && HEAD + meta <= total;
-        is_whole.then_some(Head { meta, total, salt: word(20)?, checksum: word(16)? })
+        let version = *octets.get(5)?;
+        let is_whole = word(0)? == MAGIC && version > 0 && HEAD + meta <= total;
+        is_whole.then_some(Head { meta, total, salt: word(20)?, version, checksum: word(16)? })
     }
 
     /// Whether a record could begin with these octets.
@@ -239,13 +197,17 @@ impl Head {
 
     /// The record whose head and meta stand at the start of `octets`, if its
     /// checksum is that of this segment.
-    pub fn decode(&self, segment: u64, octets: &[u8]) -> Option<Record<'static>> {
+    pub fn decode(&self, segment: u64, octets: &[u8]) -> Option<Read> {
         let head = octets.get(..HEAD - 8)?;
         let meta = octets.get(HEAD..HEAD + self.meta)?;
         if checksum(segment, head, meta) != self.checksum {
             return None;
         }
-        postcard::from_bytes(meta).ok()
+        match self.version {
+            1 => v1::decode(meta).map(Read::Whole),
+            VERSION => postcard::from_bytes(meta).ok().map(Read::Whole),
+            newer => Some(Read::Newer(newer)),
+        }
     }
 }
 
@@ -258,40 +220,47 @@ pub(super) fn post_of(accepted: &Accepted<'_>, id: PostId) -> Option<Arc<Post>> 
 mod tests {
     use super::*;
     use crate::spool::Attempt;
+    use crate::spool::state::{Chronicle, Phase};
 
-    fn settled() -> Record<'static> {
+    fn lives() -> Record<'static> {
         let id = PostId { message: MessageId(7), number: 1 };
-        let state = State { ended: 1, tried: 2, epoch: 3, phase: Phase::Waiting, due_at: Timestamp(9) };
-        Record::Settled(vec![(id, Outcome::Lives { state, reason: "503".to_owned() }), (id, Outcome::Ended)])
+        let state = State {
+            ended: 1,
+            tried: 2,
+            epoch: 3,
+            phase: Phase::Held,
+            is_anew: false,
+            is_rerouted: true,
+            due_at: Timestamp(9),
+            ages_from: Timestamp(4),
+        };
+        let chronicle = Chronicle { attempts: vec![Attempt::because("503")], route: None };
+        Record::Lives(id, Cow::Owned(Life { state, chronicle }))
+    }
+
+    fn read(octets: &[u8], segment: u64) -> Option<Record<'static>> {
+        match Head::read(octets)?.decode(segment, octets)? {
+            Read::Whole(record) => Some(record),
+            Read::Newer(version) => panic!("format {version}"),
+        }
     }
 
     #[test]
     fn a_record_is_read_back_only_whole_and_in_its_own_segment() {
         let mut octets = Vec::new();
-        let total = encode(&settled(), (5, 0x5a17), &mut octets).unwrap();
+        let total = encode(&lives(), (5, 0x5a17), &mut octets).unwrap();
         assert_eq!(total, octets.len());
         let head = Head::read(&octets).unwrap();
         assert_eq!((head.total, head.salt), (total, 0x5a17));
-        assert_eq!(head.decode(5, &octets), Some(settled()));
-        assert_eq!(head.decode(6, &octets), None, "a former life");
+        assert_eq!(read(&octets, 5), Some(lives()));
+        assert_eq!(read(&octets, 6), None, "a former life");
         for at in 0..octets.len() {
             if (20..24).contains(&at) {
                 continue;
             }
             let mut broken = octets.clone();
             broken[at] ^= 1;
-            let read = Head::read(&broken).and_then(|head| head.decode(5, &broken));
-            assert_eq!(read, None, "octet {at} flipped");
+            assert_eq!(read(&broken, 5), None, "octet {at} flipped");
         }
-    }
-
-    #[test]
-    fn reasons_are_cut_between_characters() {
-        let reason = "é".repeat(REASON);
-        let again = Settlement::Again { after: Duration::ZERO, last: Attempt::because(reason) };
-        let Outcome::Lives { reason, .. } = Outcome::of(&again, 1, 0, 0, Timestamp(0), Duration::ZERO) else {
-            panic!("ended")
-        };
-        assert_eq!(reason.len(), REASON);
     }
 }

@@ -6,13 +6,17 @@
 //! reached yet. Damaged octets are set aside, counted and announced; what stands
 //! around them is used.
 
-use super::record::{Accepted, HEAD, Outcome, Record, State};
-use super::segment::{self, Extent, Found, Gap, Scan, Segment, UNKNOWN_END};
+use super::disk::{Disk, DiskFile};
+use super::log::{name_of, number_in};
+use super::record::{Accepted, HEAD, Outcome, Record};
+use super::segment::{self, Extent, Found, Gap, Header, Scan, Segment, UNKNOWN_END};
 use super::shared::{NOTES, Shared};
-use super::{catalog::Noted, catalog::Place};
-use crate::post::{MessageId, PostId};
+use super::state::{Chronicle, State, began_at};
+use super::{catalog::Noted, catalog::Place, catalog::Spot};
+use crate::post::{Destination, MessageId, PostId};
 use std::collections::{HashMap, HashSet};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Records after which the catalog may write what it buffers.
@@ -22,7 +26,47 @@ const CATCH_UP: usize = 1000;
 #[derive(Default)]
 struct Later {
     ended: HashSet<PostId>,
-    states: HashMap<PostId, State>,
+    words: HashMap<PostId, Word>,
+}
+
+/// The last that is said of a post: its state, and where more of it stands.
+struct Word {
+    state: State,
+    history: Spot,
+    destination: Option<Arc<Destination>>,
+}
+
+impl Later {
+    /// Takes in what stands before all that was read so far.
+    fn hear(&mut self, id: PostId, earlier: Word) {
+        if self.ended.contains(&id) {
+            return;
+        }
+        match self.words.get_mut(&id) {
+            None => drop(self.words.insert(id, earlier)),
+            Some(word) => word.adopt(earlier),
+        }
+    }
+
+    fn end(&mut self, id: PostId) {
+        if !self.words.contains_key(&id) {
+            self.ended.insert(id);
+        }
+    }
+}
+
+impl Word {
+    fn new(state: State, history: Spot, chronicle: &Chronicle) -> Word {
+        let destination = chronicle.route.as_ref().map(|route| Arc::clone(&route.destination));
+        Word { state, history, destination }
+    }
+
+    /// An order tells a new state alone: the chronicle stands further back.
+    fn adopt(&mut self, earlier: Word) {
+        if self.history.place().is_none() {
+            (self.history, self.destination) = (earlier.history, earlier.destination);
+        }
+    }
 }
 
 /// Restores into the index every living post of these segments, given from the
@@ -63,13 +107,22 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
             Record::Closed | Record::Opened { .. } => {}
             Record::Settled(list) => {
                 for (id, outcome) in list.into_iter().rev() {
-                    if !later.ended.contains(&id) && !later.states.contains_key(&id) {
-                        match outcome {
-                            Outcome::Ended => drop(later.ended.insert(id)),
-                            Outcome::Lives { state, .. } => drop(later.states.insert(id, state)),
+                    let (state, history) = match outcome {
+                        Outcome::Ended => {
+                            later.end(id);
+                            continue;
                         }
-                    }
+                        Outcome::Stands(state) => (state, Spot::default()),
+                        Outcome::Lived { state, .. } => {
+                            (state, Spot::at(segment.header.number, found.offset))
+                        }
+                    };
+                    later.hear(id, Word { state, history, destination: None });
                 }
+            }
+            Record::Lives(id, life) => {
+                let spot = Spot::at(segment.header.number, found.offset);
+                later.hear(id, Word::new(life.state, spot, &life.chronicle));
             }
             Record::Accepted(accepted) => {
                 let share = share(found.total, accepted.posts.len());
@@ -83,20 +136,31 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
 fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, epoch: u32, later: &mut Later) {
     let now = shared.clock.now();
     let mut index = shared.index();
-    let mut rung = Vec::new();
     for (at, post) in accepted.posts.iter().enumerate() {
         if later.ended.contains(&post.id) {
             // The original of a moved record may still stand further back.
-            if accepted.states.is_empty() {
+            if accepted.lives.is_empty() {
                 later.ended.remove(&post.id);
             }
             continue;
         }
-        let Some(own) = accepted.state(at, epoch) else { continue };
-        let state = later.states.remove(&post.id).unwrap_or(own);
-        index.restore(post, place, state);
-        rung.push((&post.destination, state.due_at.since(now)));
-        if !accepted.states.is_empty() {
+        let Some((state, life)) = accepted.state(at, epoch) else { continue };
+        let own = match life.filter(|life| life.chronicle != Chronicle::default()) {
+            Some(life) => Word::new(state, Spot::at(place.segment, place.offset), &life.chronicle),
+            None => Word { state, history: Spot::default(), destination: None },
+        };
+        let mut word = match later.words.remove(&post.id) {
+            Some(mut word) => {
+                word.adopt(own);
+                word
+            }
+            None => own,
+        };
+        // Format 1 did not say.
+        word.state.ages_from = word.state.ages_from.max(began_at(post));
+        let destination = word.destination.as_ref().unwrap_or(&post.destination);
+        index.restore(post, destination, place, word.history, word.state);
+        if !accepted.lives.is_empty() {
             // A moved record: its original may still stand further back.
             later.ended.insert(post.id);
         }
@@ -107,10 +171,9 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, epoch: u32, l
             index.note(&accepted.tenant, key, Noted { message: accepted.message, expires_at, place });
         }
     }
+    let rung = index.rung();
     drop(index);
-    for (lane, after) in rung {
-        shared.doorbell.ring(lane, after);
-    }
+    shared.ring(rung);
 }
 
 /// One post's part of a record.
@@ -123,7 +186,7 @@ fn set_aside(shared: &Shared, segment: &Segment, gap: Gap) {
     shared.damages.fetch_add(1, Ordering::Relaxed);
     let name = format!("damaged-{:016x}-{:08x}", segment.header.number, gap.start);
     let length = gap.end.saturating_sub(gap.start);
-    let copy = || -> std::io::Result<()> {
+    let copy = || -> io::Result<()> {
         let mut octets = vec![0; usize::try_from(length).unwrap_or(0)];
         segment.file.read(&mut octets, gap.start)?;
         let file = shared.disk.create(&name, 0)?;
@@ -163,7 +226,7 @@ pub(super) enum Left {
 
 /// Reads the tail of the last segment, and takes that segment out when it is
 /// unused: a loop of restarts must not leave a segment each.
-pub(super) fn tail(segments: &mut Vec<Segment>) -> std::io::Result<Tail> {
+pub(super) fn tail(segments: &mut Vec<Segment>) -> io::Result<Tail> {
     let Some(last) = segments.last() else {
         return Ok(Tail { sealed: (0, 0), newest: MessageId(0), epoch: 0, salt: None, left: Left::Nothing });
     };
@@ -205,4 +268,39 @@ pub(super) fn blob_place(
     let number = usize::from(number);
     let before: u64 = accepted.blobs.iter().take(number).map(|blob| u64::from(blob.length)).sum();
     Some(((HEAD + meta) as u64 + before, *accepted.blobs.get(number)?))
+}
+
+/// All segments on the disk; files that never became one are removed.
+pub(super) fn found_segments(disk: &dyn Disk) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for name in disk.list()? {
+        let Some(number) = number_in(&name) else { continue };
+        let file = disk.open(&name)?;
+        match Header::read(&*file)? {
+            Some(header) if header.number == number => segments.push(Segment { header, name, file }),
+            // A file renamed to be the next segment, whose header was not
+            // written: what it held before had been given up.
+            Some(_) => disk.remove(&name)?,
+            None => segments.extend(headless(disk, name, number, file)?),
+        }
+    }
+    Ok(segments)
+}
+
+/// A segment whose header is damaged still has records that prove themselves.
+fn headless(
+    disk: &dyn Disk,
+    name: String,
+    number: u64,
+    file: Arc<dyn DiskFile>,
+) -> io::Result<Option<Segment>> {
+    debug_assert_eq!(name, name_of(number), "the number is from the name");
+    let header = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
+    let scan = segment::scan(&*file, &header, Extent::Open)?;
+    if scan.records.is_empty() {
+        disk.remove(&name)?;
+        return Ok(None);
+    }
+    tracing::error!(segment = %name, records = scan.records.len(), "a spool segment lost its header; its records are used");
+    Ok(Some(Segment { header, name, file }))
 }

@@ -9,7 +9,8 @@
 //! records end at the first octets that are none, a torn tail.
 
 use super::disk::DiskFile;
-use super::record::{ALIGN, HEAD, Head, Record, padded};
+use super::record::{ALIGN, HEAD, Head, Read, Record, padded};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -119,6 +120,33 @@ enum Blobs {
     Unread,
 }
 
+/// A newer version has written here; its records are not damage, and not ours.
+#[derive(Debug)]
+pub(super) struct Newer(pub u8);
+
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Newer(version) = self;
+        write!(f, "it has records of format {version}, written by a newer version of Postgate; run that one")
+    }
+}
+
+impl std::error::Error for Newer {}
+
+impl From<Newer> for io::Error {
+    fn from(newer: Newer) -> io::Error {
+        io::Error::new(io::ErrorKind::Unsupported, newer)
+    }
+}
+
+/// Refuses a segment whose first record a newer version wrote.
+pub(super) fn refuse_newer(segment: &Segment) -> io::Result<()> {
+    let (file, salt) = (&*segment.file, segment.header.salt);
+    let limit = file.length()?;
+    let mut window = Window { file, limit, start: 0, octets: Vec::new() };
+    record_at(&mut window, (segment.header.number, salt), FIRST, Blobs::Unread).map(|_| ())
+}
+
 /// Reads all records of the segment with this header. An error is one of reading;
 /// damage is a gap, and the scan goes on behind it. Without the header's salt the
 /// first record tells it.
@@ -164,7 +192,11 @@ fn record_at(
     if salt.is_some_and(|salt| salt != head.salt) || at + head.total as u64 > window.limit {
         return Ok(None);
     }
-    let Some(record) = head.decode(number, window.octets(at, HEAD + head.meta)?) else { return Ok(None) };
+    let record = match head.decode(number, window.octets(at, HEAD + head.meta)?) {
+        Some(Read::Whole(record)) => record,
+        Some(Read::Newer(version)) => return Err(Newer(version).into()),
+        None => return Ok(None),
+    };
     if let (Blobs::Checked, Record::Accepted(accepted)) = (blobs, &record) {
         let mut offset = at + (HEAD + head.meta) as u64;
         for blob in &accepted.blobs {

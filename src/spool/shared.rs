@@ -5,16 +5,17 @@
 //! read. The index lock is held for memory and catalog work, never across a
 //! read or write of the log.
 
-use super::catalog::Place;
+use super::catalog::{Entry, Place, Spot};
 use super::disk::Disk;
 use super::index::Index;
-use super::record::{Accepted, Record, post_of};
+use super::record::{Accepted, Outcome, Record, post_of};
 use super::replay::blob_place;
 use super::segment::{self, Found, Segment};
 use super::spill::filled;
-use super::{Doorbell, Health, SpoolError};
+use super::state::{Chronicle, as_sent};
+use super::{Attempt, Doorbell, Health, SpoolError};
 use crate::clock::Clock;
-use crate::post::{Blob, Post, PostId};
+use crate::post::{Blob, Destination, Post, PostId, Timestamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -24,6 +25,9 @@ use tokio::sync::watch;
 
 /// How long an idempotency key is remembered.
 pub(super) const NOTES: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Lines looked at without letting others to the index.
+const LINES: usize = 256;
 
 /// See the module.
 pub(super) struct Shared {
@@ -39,6 +43,8 @@ pub(super) struct Shared {
     pub recovered: watch::Sender<bool>,
     /// Damaged places met so far.
     pub damages: AtomicU64,
+    /// Dead letters and held posts that were forgotten.
+    pub forgotten: AtomicU64,
     /// The writer has no spare segment.
     pub wants_spare: AtomicBool,
     /// Ended posts on their way to the log, and whether the writer knows.
@@ -65,6 +71,7 @@ impl Shared {
             health: watch::Sender::new(Health::Open),
             recovered: watch::Sender::new(false),
             damages: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             wants_spare: AtomicBool::new(false),
             riding: Mutex::default(),
             segments: RwLock::new(
@@ -76,6 +83,20 @@ impl Shared {
 
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of the log has been read: the first post of each line may be claimed.
+    pub fn complete_lines(&self) {
+        loop {
+            let mut index = self.index();
+            let are_complete = index.complete_lines(LINES);
+            let rung = index.rung();
+            drop(index);
+            self.ring(rung);
+            if are_complete {
+                return;
+            }
+        }
     }
 
     /// All readable segments, the oldest first.
@@ -114,29 +135,99 @@ impl Shared {
         });
     }
 
-    /// The post `id` as it stands in the log.
-    pub fn read_post(&self, id: PostId, place: Place) -> Result<Arc<Post>, SpoolError> {
-        let (_, accepted, _) = self.read_accepted(place)?;
-        post_of(&accepted, id).ok_or_else(|| damaged(place, "another post"))
-    }
-
-    /// The same for a post whose record may be moved meanwhile.
-    pub fn find_post(&self, id: PostId, mut place: Place) -> Result<Arc<Post>, SpoolError> {
-        loop {
-            let read = self.read_post(id, place);
-            let now = self.index().find(id).map_or(place, |entry| entry.place);
-            if !matches!(read, Err(SpoolError::Damaged(_))) || now == place {
-                return read;
-            }
-            place = now;
+    /// Tells the listener which lanes to look at.
+    pub fn ring(&self, rung: Vec<(Arc<Destination>, Timestamp)>) {
+        if rung.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        for (lane, due_at) in rung {
+            self.doorbell.ring(&lane, due_at.since(now));
         }
     }
 
+    /// A living post as it is sent now, read from the log.
+    pub fn read_post(&self, id: PostId, entry: &Entry) -> Result<Arc<Post>, SpoolError> {
+        self.while_it_moves(id, entry, |entry| {
+            let (_, accepted, _) = self.read_accepted(entry.place)?;
+            let post = post_of(&accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+            let route =
+                if entry.state.is_rerouted { self.read_chronicle(id, entry.history)?.route } else { None };
+            Ok(as_sent(post, &entry.state, route))
+        })
+    }
+
+    /// The body of a post and the message it was made from, checked.
+    pub fn read_content(&self, id: PostId, entry: &Entry) -> Result<(Bytes, Bytes), SpoolError> {
+        self.while_it_moves(id, entry, |entry| {
+            let (segment, accepted, meta) = self.read_accepted(entry.place)?;
+            let post = post_of(&accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+            let message = read_blob(&segment, &accepted, meta, 0, entry.place)?;
+            let blob = match post.body.number {
+                0 => message.clone(),
+                number => read_blob(&segment, &accepted, meta, number, entry.place)?,
+            };
+            let body =
+                piece(&blob, post.body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
+            Ok((body, message))
+        })
+    }
+
     /// A body as it stands in the log, checked.
-    pub fn read_body(&self, body: Blob, place: Place) -> Result<Bytes, SpoolError> {
-        let (segment, accepted, meta) = self.read_accepted(place)?;
-        let blob = read_blob(&segment, &accepted, meta, body.number, place)?;
-        piece(&blob, body).ok_or_else(|| damaged(place, "a body beyond its end"))
+    pub fn read_body(&self, id: PostId, body: Blob, entry: &Entry) -> Result<Bytes, SpoolError> {
+        self.while_it_moves(id, entry, |entry| {
+            let (segment, accepted, meta) = self.read_accepted(entry.place)?;
+            let blob = read_blob(&segment, &accepted, meta, body.number, entry.place)?;
+            piece(&blob, body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))
+        })
+    }
+
+    /// What happened to a living post.
+    pub fn chronicle(&self, id: PostId, entry: &Entry) -> Result<Chronicle, SpoolError> {
+        self.while_it_moves(id, entry, |entry| self.read_chronicle(id, entry.history))
+    }
+
+    /// Reads what may be copied to the end of the log meanwhile.
+    fn while_it_moves<T>(
+        &self,
+        id: PostId,
+        entry: &Entry,
+        read: impl Fn(&Entry) -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        let mut entry = *entry;
+        loop {
+            let answer = read(&entry);
+            let now = self.index().find(id).unwrap_or(entry);
+            let is_where_it_was = (now.place, now.history) == (entry.place, entry.history);
+            if !matches!(answer, Err(SpoolError::Damaged(_))) || is_where_it_was {
+                return answer;
+            }
+            (entry.place, entry.history) = (now.place, now.history);
+        }
+    }
+
+    /// The chronicle of a post that stands at this spot.
+    fn read_chronicle(&self, id: PostId, history: Spot) -> Result<Chronicle, SpoolError> {
+        let Some((segment, offset)) = history.place() else { return Ok(Chronicle::default()) };
+        let place = Place { segment, offset, share: 0 };
+        let (_, found) = self.read_record(place)?;
+        let chronicle = match found.record {
+            Record::Lives(own, life) => (own == id).then(|| life.into_owned().chronicle),
+            Record::Accepted(accepted) => {
+                let mut lives = accepted.posts.iter().zip(accepted.lives);
+                lives.find(|(post, _)| post.id == id).and_then(|(_, life)| life).map(|life| life.chronicle)
+            }
+            // Format 1 kept no more than this.
+            Record::Settled(list) => list.into_iter().rev().find_map(|(own, outcome)| match outcome {
+                Outcome::Lived { state, reason } if own == id => {
+                    let attempt = Attempt { number: state.tried, ..Attempt::because(reason) };
+                    Some(Chronicle { attempts: vec![attempt], route: None })
+                }
+                _ => None,
+            }),
+            Record::Closed | Record::Opened { .. } => None,
+        };
+        chronicle.ok_or_else(|| damaged(place, "another post's chronicle"))
     }
 
     /// All blobs of a record, checked.
@@ -152,12 +243,19 @@ impl Shared {
     }
 
     fn read_accepted(&self, place: Place) -> Result<(Segment, Accepted<'static>, usize), SpoolError> {
+        match self.read_record(place)? {
+            (segment, Found { record: Record::Accepted(accepted), meta, .. }) => {
+                Ok((segment, accepted, meta))
+            }
+            _ => Err(damaged(place, "no message")),
+        }
+    }
+
+    fn read_record(&self, place: Place) -> Result<(Segment, Found), SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let read = segment::read_record(&*segment.file, place.segment, place.offset);
-        match read.map_err(|error| SpoolError::Failed(error.to_string()))? {
-            Some(Found { record: Record::Accepted(accepted), meta, .. }) => Ok((segment, accepted, meta)),
-            _ => Err(damaged(place, "no whole record")),
-        }
+        let found = read.map_err(|error| SpoolError::Failed(error.to_string()))?;
+        Ok((segment, found.ok_or_else(|| damaged(place, "no whole record"))?))
     }
 }
 

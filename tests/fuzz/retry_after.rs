@@ -80,8 +80,8 @@ impl Target for RetryAfterTarget {
         let schedule = Schedule::default();
         let most = DAY.as_secs();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        let retry_after = Some(text.clone());
-        let outcome = Outcome::Answered { status, retry_after, text: String::new(), remark: None };
+        let outcome =
+            Outcome::Answered { status, retry_after: Some(text.clone()), text: String::new(), remark: None };
         let standing = Standing { ended: 0, ends_at: NOW.after(schedule.max_age), now: NOW };
         let Judged { verdict, feedback, .. } =
             decide(&schedule, &Verdicts::default(), standing, &outcome, 0.5);

@@ -6,10 +6,10 @@
 
 use bytes::Bytes;
 use postgate::clock;
-use postgate::post::{Admission, Destination, MessageId, Post, PostId};
+use postgate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
     Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
-    Query, Settlement, Spool, SpoolError,
+    PostState, Query, Settlement, Spool, SpoolError,
 };
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 /// How long a message's idempotency key is remembered.
 const KEY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How long dead letters and held posts are said to be kept; they are kept for ever.
+const RETAIN_FAILED: Duration = Duration::from_secs(14 * 24 * 3600);
+const RETAIN_HELD: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The spool; see the module.
 pub struct MemorySpool {
@@ -27,10 +30,13 @@ pub struct MemorySpool {
     doorbell: Arc<Doorbell>,
     health: watch::Sender<Health>,
     changes: watch::Sender<u64>,
+    started: (Instant, Timestamp),
 }
 
 #[derive(Default)]
 struct Kept {
+    notes: BTreeMap<String, Noted>,
+    greatest_version: u64,
     entries: BTreeMap<PostId, Entry>,
     messages: HashMap<MessageId, ()>,
     keys: HashMap<(Tenant, String), (MessageId, Instant)>,
@@ -43,20 +49,28 @@ struct Kept {
 struct Entry {
     post: Arc<Post>,
     body: Bytes,
+    message: Bytes,
+    /// When it is due; of a held one, since when it is; of a dead letter, when it failed.
     due_at: Instant,
     attempt: u32,
     ended: u32,
     fence: u64,
     state: State,
+    is_claimed: bool,
+    /// What is done to it when it is settled.
+    orders: Vec<Order>,
+    ages_from: Timestamp,
+    attempts: Vec<Attempt>,
     settlements: Vec<Settlement>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    Claimed,
-    Delivered,
+    Held,
     Failed,
+    Delivered,
+    Deleted,
 }
 
 impl MemorySpool {
@@ -67,6 +81,7 @@ impl MemorySpool {
             doorbell: Arc::default(),
             health: watch::Sender::new(Health::Open),
             changes: watch::Sender::new(0),
+            started: (Instant::now(), clock::wall()),
         })
     }
 
@@ -159,7 +174,8 @@ impl MemorySpool {
             let body = blob.slice(start..start + post.body.length as usize);
             let after = post.not_before_at.map_or(Duration::ZERO, |at| at.since(clock::wall()));
             self.doorbell.ring(&post.destination, after);
-            kept.entries.insert(post.id, Entry::new(post, body, now + after));
+            let message = admission.blobs[0].clone();
+            kept.entries.insert(post.id, Entry::new(post, body, message, now + after));
         }
         Ok(Committed::Kept)
     }
@@ -167,7 +183,7 @@ impl MemorySpool {
     fn take(&self, lane: &Arc<Destination>, max: usize) -> Result<Claimed, SpoolError> {
         let mut kept = self.usable()?;
         let now = Instant::now();
-        let mut waiting: Vec<_> = kept.entries.values().filter(|entry| entry.waits_in(lane)).collect();
+        let mut waiting: Vec<_> = kept.claimable(lane);
         waiting.sort_by_key(|entry| (entry.due_at > now, entry.post.priority, entry.due_at, entry.post.id));
         let due: Vec<_> = waiting.iter().take_while(|entry| entry.due_at <= now).take(max).collect();
         let ids: Vec<_> = due.iter().map(|entry| entry.post.id).collect();
@@ -183,63 +199,207 @@ impl MemorySpool {
 
     fn end(&self, done: Vec<(Claim, Settlement)>) -> Result<(), SpoolError> {
         let mut kept = self.usable()?;
+        let now = self.wall();
         for (claim, settlement) in done {
-            let Some(entry) = kept.entries.get_mut(&claim.post.id) else { continue };
-            let is_newest = entry.fence == claim.fence && entry.state == State::Claimed;
-            if is_newest || settlement == Settlement::Delivered && entry.state != State::Delivered {
-                entry.end(settlement, &self.doorbell);
+            let Some(entry) = kept.entries.get_mut(&claim.post.id).filter(|entry| entry.is_alive()) else {
+                continue;
+            };
+            let is_newest = entry.fence == claim.fence && entry.is_claimed;
+            if is_newest || settlement == Settlement::Delivered {
+                entry.end(settlement, now);
+                self.ring(&kept, claim.post.id);
             }
         }
         drop(kept);
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
     }
+
+    /// Rings for a post that changed, and for those that it may have blocked.
+    fn ring(&self, kept: &Kept, id: PostId) {
+        let now = Instant::now();
+        let Some(changed) = kept.entries.get(&id) else { return };
+        let key = &changed.post.ordering_key;
+        let blocked = kept.entries.values().filter(|entry| key.is_some() && entry.post.ordering_key == *key);
+        for entry in blocked.chain([changed]) {
+            let waits = entry.due_at.saturating_duration_since(now);
+            if entry.state == State::Waiting && !entry.is_claimed && !kept.is_blocked(entry) {
+                self.doorbell.ring(&entry.post.destination, waits);
+            }
+        }
+    }
+
+    /// The time by tokio's clock.
+    fn wall(&self) -> Timestamp {
+        self.started.1.after(self.started.0.elapsed())
+    }
+
+    fn list(&self, entry: &Entry) -> Listed {
+        let retained = match entry.state {
+            State::Held => RETAIN_HELD,
+            State::Failed => RETAIN_FAILED,
+            _ => Duration::ZERO,
+        };
+        Listed {
+            post: Arc::clone(&entry.post),
+            state: entry.seen().expect("it lives"),
+            ended: entry.ended,
+            due_at: self.started.1.after((entry.due_at + retained).saturating_duration_since(self.started.0)),
+            last: entry.attempts.last().cloned(),
+        }
+    }
+}
+
+impl Kept {
+    fn claimable(&self, lane: &Arc<Destination>) -> Vec<&Entry> {
+        let waits = |entry: &&Entry| {
+            entry.state == State::Waiting
+                && !entry.is_claimed
+                && entry.post.destination == *lane
+                && !self.is_blocked(entry)
+        };
+        self.entries.values().filter(waits).collect()
+    }
+
+    /// Whether another post with its ordering key comes first.
+    fn is_blocked(&self, entry: &Entry) -> bool {
+        let is_before = |other: &Entry| {
+            let is_in_line = matches!(other.state, State::Waiting | State::Held);
+            other.post.destination == entry.post.destination
+                && other.post.ordering_key == entry.post.ordering_key
+                && (is_in_line && other.post.id < entry.post.id || other.is_claimed)
+        };
+        let mut others = self.entries.values().filter(|other| other.post.id != entry.post.id);
+        entry.post.ordering_key.is_some() && others.any(is_before)
+    }
+
+    fn meant(&self, which: &Query) -> Vec<PostId> {
+        let fits = |entry: &&Entry| {
+            let post = &entry.post;
+            let seen = entry.seen();
+            seen.is_some()
+                && which.id.is_none_or(|id| id == post.id)
+                && which.tenant.as_ref().is_none_or(|tenant| *tenant == post.destination.tenant)
+                && which.destination.as_ref().is_none_or(|pattern| pattern.matches(&post.destination))
+                && which.state.is_none_or(|state| seen == Some(state))
+                && which.tag.as_ref().is_none_or(|tag| post.tags.contains(tag))
+        };
+        self.entries.values().rev().filter(fits).map(|entry| entry.post.id).collect()
+    }
 }
 
 impl Entry {
-    fn new(post: Post, body: Bytes, due_at: Instant) -> Entry {
+    fn new(post: Post, body: Bytes, message: Bytes, due_at: Instant) -> Entry {
         Entry {
+            ages_from: post.not_before_at.unwrap_or_default().max(post.accepted_at),
             post: Arc::new(post),
             body,
+            message,
             due_at,
             attempt: 0,
             ended: 0,
             fence: 0,
             state: State::Waiting,
+            is_claimed: false,
+            orders: Vec::new(),
+            attempts: Vec::new(),
             settlements: Vec::new(),
         }
     }
 
-    fn waits_in(&self, lane: &Arc<Destination>) -> bool {
-        self.state == State::Waiting && self.post.destination == *lane
+    fn is_alive(&self) -> bool {
+        self.seen().is_some()
+    }
+
+    fn seen(&self) -> Option<PostState> {
+        Some(match self.state {
+            State::Delivered | State::Deleted => return None,
+            _ if self.is_claimed => PostState::Sending,
+            State::Waiting if self.ended == 0 => PostState::Queued,
+            State::Waiting => PostState::Deferred,
+            State::Held => PostState::Held,
+            State::Failed => PostState::Failed,
+        })
     }
 
     fn claim(&mut self, fence: u64) -> Claim {
-        self.state = State::Claimed;
+        self.is_claimed = true;
         self.attempt += 1;
         self.fence = fence;
         Claim {
             post: Arc::clone(&self.post),
             attempt: self.attempt,
             ended: self.ended,
-            held: Duration::ZERO,
+            ages_from: self.ages_from,
             fence,
         }
     }
 
-    fn end(&mut self, settlement: Settlement, doorbell: &Doorbell) {
-        self.ended += 1;
-        self.state = match &settlement {
-            Settlement::Delivered => State::Delivered,
-            Settlement::Failed { .. } | Settlement::Held { .. } => State::Failed,
-            Settlement::Back => State::Waiting,
-            Settlement::Again { after, .. } => {
-                self.due_at = Instant::now() + *after;
-                doorbell.ring(&self.post.destination, *after);
-                State::Waiting
-            }
+    fn end(&mut self, settlement: Settlement, now: Timestamp) {
+        self.is_claimed = false;
+        let (state, after) = match &settlement {
+            Settlement::Delivered => (State::Delivered, Duration::ZERO),
+            Settlement::Failed { .. } => (State::Failed, Duration::ZERO),
+            Settlement::Held { .. } => (State::Held, Duration::ZERO),
+            Settlement::Back => (State::Waiting, Duration::ZERO),
+            Settlement::Again { after, .. } => (State::Waiting, *after),
         };
+        self.state = state;
+        if let Settlement::Again { last, .. } | Settlement::Failed { last } | Settlement::Held { last } =
+            &settlement
+        {
+            self.ended += 1;
+            self.due_at = Instant::now() + after;
+            self.attempts.push(Attempt { number: self.attempt, ..last.clone() });
+        }
         self.settlements.push(settlement);
+        for order in std::mem::take(&mut self.orders) {
+            self.change(&order, now);
+        }
+    }
+
+    /// Does what is ordered, now or when the attempt has ended; whether it is meant.
+    fn order(&mut self, order: &Order, now: Timestamp) -> bool {
+        if !self.is_claimed || *order == Order::Delete {
+            return self.change(order, now);
+        }
+        let is_held = self.orders.iter().fold(false, |_, order| *order == Order::Hold);
+        let is_meant = match order {
+            Order::Hold => !is_held,
+            Order::Release => is_held,
+            _ => true,
+        };
+        if is_meant {
+            self.orders.push(order.clone());
+        }
+        is_meant
+    }
+
+    fn change(&mut self, order: &Order, now: Timestamp) -> bool {
+        let present = Instant::now();
+        match (order, self.state) {
+            (Order::Delete, _) => (self.state, self.is_claimed) = (State::Deleted, false),
+            (Order::Hold, State::Waiting) => (self.state, self.due_at) = (State::Held, present),
+            (Order::Release | Order::Retry, State::Held) => {
+                self.ages_from = self.ages_from.after(present - self.due_at);
+                (self.state, self.due_at) = (State::Waiting, present);
+            }
+            (Order::Retry, State::Waiting) => self.due_at = self.due_at.min(present),
+            (Order::Retry, State::Failed) => {
+                (self.state, self.due_at) = (State::Waiting, present);
+                (self.ended, self.ages_from) = (0, now);
+                if self.post.expires_at.is_some_and(|end| end <= now) {
+                    Arc::make_mut(&mut self.post).expires_at = None;
+                }
+            }
+            (Order::Reroute { destination, path }, _) => {
+                self.change(&Order::Retry, now);
+                let post = Arc::make_mut(&mut self.post);
+                (post.destination, post.path) = (Arc::clone(destination), path.clone());
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -255,7 +415,10 @@ impl Spool for MemorySpool {
             let kept = self.usable()?;
             let now = Instant::now();
             let mut lanes = HashMap::new();
-            for entry in kept.entries.values().filter(|entry| entry.state == State::Waiting) {
+            let waits = |entry: &&Entry| {
+                entry.state == State::Waiting && !entry.is_claimed && !kept.is_blocked(entry)
+            };
+            for entry in kept.entries.values().filter(waits) {
                 let after = entry.due_at.saturating_duration_since(now);
                 let soonest = lanes.entry(Arc::clone(&entry.post.destination)).or_insert(after);
                 *soonest = after.min(*soonest);
@@ -288,32 +451,84 @@ impl Spool for MemorySpool {
         Box::pin(async move { self.end(done) })
     }
 
-    fn order(&self, _which: Query, _order: Order) -> Later<'_, u64> {
-        Box::pin(async { Ok(0) })
+    fn order(&self, which: Query, order: Order) -> Later<'_, u64> {
+        Box::pin(async move {
+            let mut kept = self.usable()?;
+            let now = self.wall();
+            let mut meant = 0;
+            for id in kept.meant(&which) {
+                meant += u64::from(kept.entries.get_mut(&id).is_some_and(|entry| entry.order(&order, now)));
+                self.ring(&kept, id);
+            }
+            drop(kept);
+            self.changes.send_modify(|changes| *changes += 1);
+            Ok(meant)
+        })
     }
 
-    fn page(&self, _which: Query, _before: Option<PostId>, _most: usize) -> Later<'_, Vec<Listed>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>> {
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let older = |id: &PostId| before.is_none_or(|before| *id < before);
+            let ids = kept.meant(&which).into_iter().filter(older).take(most);
+            Ok(ids.map(|id| self.list(&kept.entries[&id])).collect())
+        })
     }
 
-    fn attempts(&self, _id: PostId) -> Later<'_, Vec<Attempt>> {
-        Box::pin(async { Err(SpoolError::Unknown) })
+    fn attempts(&self, id: PostId) -> Later<'_, Vec<Attempt>> {
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let entry = kept.entries.get(&id).filter(|entry| entry.is_alive()).ok_or(SpoolError::Unknown)?;
+            Ok(entry.attempts.clone())
+        })
     }
 
-    fn content(&self, _id: PostId) -> Later<'_, Content> {
-        Box::pin(async { Err(SpoolError::Unknown) })
+    fn content(&self, id: PostId) -> Later<'_, Content> {
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let entry = kept.entries.get(&id).filter(|entry| entry.is_alive()).ok_or(SpoolError::Unknown)?;
+            Ok(Content { body: entry.body.clone(), message: entry.message.clone() })
+        })
     }
 
     fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let mut lanes: HashMap<Arc<Destination>, Counts> = HashMap::new();
+            for entry in kept.entries.values() {
+                let Some(seen) = entry.seen() else { continue };
+                let counts = lanes.entry(Arc::clone(&entry.post.destination)).or_default();
+                *match seen {
+                    PostState::Queued | PostState::Deferred => &mut counts.waiting,
+                    PostState::Sending => &mut counts.sending,
+                    PostState::Held => &mut counts.held,
+                    PostState::Failed => &mut counts.failed,
+                } += 1;
+            }
+            Ok(lanes.into_iter().collect())
+        })
     }
 
-    fn note<'a>(&'a self, _key: &'a str) -> Later<'a, Option<Noted>> {
-        Box::pin(async { Ok(None) })
+    fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>> {
+        Box::pin(async move { Ok(self.usable()?.notes.get(key).cloned()) })
     }
 
-    fn set_note<'a>(&'a self, _key: &'a str, _value: Option<Bytes>, _expect: Option<u64>) -> Later<'a, u64> {
-        Box::pin(async { Ok(1) })
+    fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {
+        Box::pin(async move {
+            let mut kept = self.usable()?;
+            let known = kept.notes.get(key).map_or(0, |noted| noted.version);
+            if expect.is_some_and(|expect| expect != known) {
+                return Err(SpoolError::Changed);
+            }
+            let Some(value) = value else {
+                kept.notes.remove(key);
+                kept.greatest_version = kept.greatest_version.max(known);
+                return Ok(0);
+            };
+            let version = if known > 0 { known } else { kept.greatest_version } + 1;
+            kept.notes.insert(key.to_owned(), Noted { version, value });
+            Ok(version)
+        })
     }
 
     fn doorbell(&self) -> Arc<Doorbell> {

@@ -9,13 +9,16 @@
 //! ```text
 //! d lane priority due message number   a waiting post       → nothing
 //! x due message number                 a dead letter        → nothing
+//! h since message number               a held post          → nothing
+//! o lane key message number            one of its line      → nothing
+//! l lane state message number          any post, to list it → nothing
 //! p message number                     any post             → Entry
 //! k tenant 0 key                       an idempotency key   → Noted
 //! ```
 
-use super::{Entry, Noted, Rank};
+use super::{Entry, Filter, Line, Noted, Rank, Turn};
 use crate::post::{MessageId, PostId, Timestamp};
-use crate::spool::record::Phase;
+use crate::spool::PostState;
 use crate::tenant::Tenant;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -24,6 +27,9 @@ use std::path::Path;
 
 /// Octets sled may keep in memory.
 const CACHE: u64 = 4 << 20;
+
+/// Lanes that are listed one by one; more are found faster among all posts.
+const FEW: usize = 1000;
 
 /// An open database.
 pub(super) struct OnDisk {
@@ -44,14 +50,16 @@ impl OnDisk {
     pub fn insert(&self, id: PostId, entry: &Entry) -> Result<(), String> {
         let value = postcard::to_stdvec(entry).map_err(|error| error.to_string())?;
         let mut batch = sled::Batch::default();
-        batch.insert(order_key(id, entry), Vec::new());
+        turn_key(id, entry).into_iter().for_each(|key| batch.insert(key, Vec::new()));
+        batch.insert(list_key(entry.lane, entry.state.seen(), id), Vec::new());
         batch.insert(post_key(id), value);
         caught(|| self.tree.apply_batch(batch))
     }
 
     pub fn remove(&self, id: PostId, entry: &Entry) -> Result<(), String> {
         let mut batch = sled::Batch::default();
-        batch.remove(order_key(id, entry));
+        turn_key(id, entry).into_iter().for_each(|key| batch.remove(key));
+        batch.remove(list_key(entry.lane, entry.state.seen(), id));
         batch.remove(post_key(id));
         caught(|| self.tree.apply_batch(batch))
     }
@@ -75,10 +83,60 @@ impl OnDisk {
         Ok(keys.iter().filter_map(|key| Some((priority, time_at(key, 6)?, id_at(key, 14)?))).collect())
     }
 
-    pub fn stale_letters(&self, until: Timestamp, max: usize) -> Result<Vec<PostId>, String> {
-        let end = [b"x".as_slice(), &until.0.saturating_add(1).to_be_bytes()].concat();
-        let keys = self.keys(b"x".to_vec(), end, max)?;
+    pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Result<Vec<PostId>, String> {
+        let behind =
+            |prefix: u8, at: Timestamp| [&[prefix][..], &at.0.saturating_add(1).to_be_bytes()].concat();
+        let mut keys = self.keys(b"x".to_vec(), behind(b'x', until), max)?;
+        keys.extend(self.keys(b"h".to_vec(), behind(b'h', since), max)?);
         Ok(keys.iter().filter_map(|key| id_at(key, 9)).collect())
+    }
+
+    pub fn newest(
+        &self,
+        filter: &Filter,
+        before: PostId,
+        most: usize,
+    ) -> Result<Vec<(PostId, Entry)>, String> {
+        let Some(lanes) = filter.lanes.as_ref().filter(|lanes| lanes.len() <= FEW) else {
+            return caught(|| {
+                let older = self.tree.range(vec![b'p']..post_key(before)).rev();
+                let read = |(key, value): (sled::IVec, sled::IVec)| {
+                    Some((id_at(&key, 1)?, postcard::from_bytes(&value).ok()?))
+                };
+                let fits = |pair: &(PostId, Entry)| filter.fits(&pair.1);
+                let found = older.filter_map(|pair| pair.map(|pair| read(pair).filter(fits)).transpose());
+                found.take(most).collect()
+            });
+        };
+        let mut ids = Vec::new();
+        for (lane, states) in lanes {
+            for state in states {
+                let first = list_key(*lane, *state, super::LEAST);
+                let range = self.tree.range(first..list_key(*lane, *state, before)).keys().rev().take(most);
+                let keys: Vec<_> = caught(|| range.collect())?;
+                ids.extend(keys.iter().filter_map(|key: &sled::IVec| id_at(key, 6)));
+            }
+        }
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+        let entries = ids.into_iter().take(most).map(|id| Ok(self.entry(id)?.map(|entry| (id, entry))));
+        entries.filter_map(Result::transpose).collect()
+    }
+
+    pub fn line_up(&self, line: Line, id: PostId) -> Result<(), String> {
+        caught(|| self.tree.insert(line_key(line, id), Vec::new())).map(|_| ())
+    }
+
+    pub fn step_out(&self, line: Line, id: PostId) -> Result<(), String> {
+        caught(|| self.tree.remove(line_key(line, id))).map(|_| ())
+    }
+
+    pub fn first_from(&self, line: Line, id: PostId) -> Result<Option<(Line, PostId)>, String> {
+        let keys = self.keys(line_key(line, id), vec![b'o' + 1], 1)?;
+        let read = |key: &sled::IVec| {
+            let lane = u32::from_be_bytes(key.get(1..5)?.try_into().ok()?);
+            Some(((lane, time_at(key, 5)?.0), id_at(key, 13)?))
+        };
+        Ok(keys.first().and_then(read))
     }
 
     pub fn note(&self, tenant: &Tenant, key: &str, noted: &Noted) -> Result<(), String> {
@@ -144,17 +202,35 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn order_key(id: PostId, entry: &Entry) -> Vec<u8> {
-    let mut key = match entry.state.phase {
-        Phase::Waiting => {
+fn turn_key(id: PostId, entry: &Entry) -> Option<Vec<u8>> {
+    let (mut key, at) = match entry.turn(id) {
+        Turn::Due(lane, (priority, due_at, _)) => {
             let mut key = vec![b'd'];
-            key.extend_from_slice(&entry.lane.to_be_bytes());
-            key.push(entry.priority);
-            key
+            key.extend_from_slice(&lane.to_be_bytes());
+            key.push(priority);
+            (key, due_at)
         }
-        Phase::DeadLetter => vec![b'x'],
+        Turn::Blocked => return None,
+        Turn::Letter(at, _) => (vec![b'x'], at),
+        Turn::Held(at, _) => (vec![b'h'], at),
     };
-    key.extend_from_slice(&entry.state.due_at.0.to_be_bytes());
+    key.extend_from_slice(&at.0.to_be_bytes());
+    push_id(&mut key, id);
+    Some(key)
+}
+
+fn list_key(lane: u32, state: PostState, id: PostId) -> Vec<u8> {
+    let mut key = vec![b'l'];
+    key.extend_from_slice(&lane.to_be_bytes());
+    key.push(state as u8);
+    push_id(&mut key, id);
+    key
+}
+
+fn line_key((lane, hash): Line, id: PostId) -> Vec<u8> {
+    let mut key = vec![b'o'];
+    key.extend_from_slice(&lane.to_be_bytes());
+    key.extend_from_slice(&hash.to_be_bytes());
     push_id(&mut key, id);
     key
 }

@@ -1,8 +1,7 @@
 //! The part of the catalog that is in memory.
 
-use super::{Entry, GREATEST, LEAST, Noted, Rank};
+use super::{Entry, Filter, GREATEST, LEAST, Line, Noted, Rank, Turn};
 use crate::post::{PostId, Timestamp};
-use crate::spool::record::Phase;
 use crate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,6 +11,8 @@ pub(super) struct InMemory {
     posts: BTreeMap<PostId, Entry>,
     waiting: BTreeSet<(u32, Rank)>,
     letters: BTreeSet<(Timestamp, PostId)>,
+    held: BTreeSet<(Timestamp, PostId)>,
+    lines: BTreeSet<(Line, PostId)>,
     notes: HashMap<(Tenant, String), Noted>,
 }
 
@@ -21,9 +22,11 @@ impl InMemory {
     }
 
     pub fn insert(&mut self, id: PostId, entry: Entry) {
-        match entry.state.phase {
-            Phase::Waiting => self.waiting.insert((entry.lane, entry.rank(id))),
-            Phase::DeadLetter => self.letters.insert((entry.state.due_at, id)),
+        match entry.turn(id) {
+            Turn::Due(lane, rank) => self.waiting.insert((lane, rank)),
+            Turn::Blocked => true,
+            Turn::Letter(at, id) => self.letters.insert((at, id)),
+            Turn::Held(at, id) => self.held.insert((at, id)),
         };
         self.posts.insert(id, entry);
     }
@@ -31,10 +34,13 @@ impl InMemory {
     /// Takes out a post; whether it was there.
     pub fn remove(&mut self, id: PostId) -> bool {
         let Some(entry) = self.posts.remove(&id) else { return false };
-        match entry.state.phase {
-            Phase::Waiting => self.waiting.remove(&(entry.lane, entry.rank(id))),
-            Phase::DeadLetter => self.letters.remove(&(entry.state.due_at, id)),
-        }
+        match entry.turn(id) {
+            Turn::Due(lane, rank) => self.waiting.remove(&(lane, rank)),
+            Turn::Blocked => true,
+            Turn::Letter(at, id) => self.letters.remove(&(at, id)),
+            Turn::Held(at, id) => self.held.remove(&(at, id)),
+        };
+        true
     }
 
     pub fn entry(&self, id: PostId) -> Option<Entry> {
@@ -46,8 +52,29 @@ impl InMemory {
         self.waiting.range((lane, first)..=(lane, last)).take(max).map(|(_, rank)| *rank).collect()
     }
 
-    pub fn stale_letters(&self, until: Timestamp, max: usize) -> Vec<PostId> {
-        self.letters.range(..=(until, GREATEST)).take(max).map(|(_, id)| *id).collect()
+    pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
+        let letters = self.letters.range(..=(until, GREATEST));
+        letters.chain(self.held.range(..=(since, GREATEST))).take(max).map(|(_, id)| *id).collect()
+    }
+
+    /// Looks at every entry if need be: a few milliseconds for as many as there are
+    /// in memory, for which a third order would take a quarter more room.
+    pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> Vec<(PostId, Entry)> {
+        let older = self.posts.range(..before).rev();
+        older.filter(|(_, entry)| filter.fits(entry)).take(most).map(|(id, entry)| (*id, *entry)).collect()
+    }
+
+    pub fn line_up(&mut self, line: Line, id: PostId) {
+        self.lines.insert((line, id));
+    }
+
+    /// Whether it was there.
+    pub fn step_out(&mut self, line: Line, id: PostId) -> bool {
+        self.lines.remove(&(line, id))
+    }
+
+    pub fn first_from(&self, line: Line, id: PostId) -> Option<(Line, PostId)> {
+        self.lines.range((line, id)..).next().copied()
     }
 
     pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted) {

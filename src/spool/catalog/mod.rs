@@ -13,12 +13,15 @@
 mod disk;
 mod memory;
 
-use super::record::State;
+use super::PostState;
+use super::record::ALIGN;
+use super::state::{Phase, State};
 use crate::post::{MessageId, PostId, Timestamp};
 use crate::tenant::Tenant;
 use disk::OnDisk;
 use memory::InMemory;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The catalog has lost entries because its engine failed.
@@ -36,13 +39,49 @@ pub(super) struct Place {
     pub share: u32,
 }
 
+/// Where a post's chronicle stands: segment and offset in one word, because every
+/// waiting post has one in memory. Segments are given up from the oldest on, so what
+/// stands behind a post's own record outlives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Spot(u64);
+
+impl Spot {
+    /// The record at this octet of a segment.
+    pub fn at(segment: u64, offset: u64) -> Spot {
+        Spot((segment << 32) | (offset / ALIGN as u64))
+    }
+
+    /// Segment and offset, unless nothing has happened yet.
+    pub fn place(self) -> Option<(u64, u64)> {
+        let offset = self.0 & u64::from(u32::MAX);
+        (self.0 != 0).then_some((self.0 >> 32, offset * ALIGN as u64))
+    }
+}
+
 /// What is known of a living post without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub place: Place,
+    pub history: Spot,
+    /// Hash of its ordering key; 0 without one.
+    pub key: u64,
     pub lane: u32,
     pub priority: u8,
+    /// An older post with its key comes first.
+    pub is_blocked: bool,
     pub state: State,
+}
+
+/// Where a post stands within one order of the catalog.
+pub(super) enum Turn {
+    /// Among those to be sent.
+    Due(u32, Rank),
+    /// Nowhere: it comes when an older one has ended.
+    Blocked,
+    /// Among the dead letters, by when they are forgotten.
+    Letter(Timestamp, PostId),
+    /// Among the held, by since when they are.
+    Held(Timestamp, PostId),
 }
 
 /// The smallest id, for ranges.
@@ -50,12 +89,37 @@ pub(super) const LEAST: PostId = PostId { message: MessageId(0), number: 0 };
 /// The greatest id, for ranges.
 pub(super) const GREATEST: PostId = PostId { message: MessageId(u64::MAX), number: u16::MAX };
 
+/// Posts of a lane with the same ordering key: the lane and the hash of the key.
+pub(super) type Line = (u32, u64);
+
 /// The order of posts within a lane: priority, due time, id.
 pub(super) type Rank = (u8, Timestamp, PostId);
 
 impl Entry {
     pub fn rank(&self, id: PostId) -> Rank {
         (self.priority, self.state.due_at, id)
+    }
+
+    pub fn turn(&self, id: PostId) -> Turn {
+        match self.state.phase {
+            Phase::Waiting if self.is_blocked => Turn::Blocked,
+            Phase::Waiting => Turn::Due(self.lane, self.rank(id)),
+            Phase::DeadLetter => Turn::Letter(self.state.due_at, id),
+            Phase::Held => Turn::Held(self.state.due_at, id),
+        }
+    }
+}
+
+/// Which entries a listing is about.
+pub(super) struct Filter {
+    /// These lanes, with the states of which they hold posts; nothing means all.
+    pub lanes: Option<HashMap<u32, Vec<PostState>>>,
+}
+
+impl Filter {
+    pub fn fits(&self, entry: &Entry) -> bool {
+        let Some(lanes) = &self.lanes else { return true };
+        lanes.get(&entry.lane).is_some_and(|states| states.contains(&entry.state.seen()))
     }
 }
 
@@ -138,12 +202,60 @@ impl Catalog {
         Ok(ranks)
     }
 
-    /// Up to `max` dead letters whose time is over by `until`.
-    pub fn stale_letters(&mut self, until: Timestamp, max: usize) -> Result<Vec<PostId>, Broken> {
-        let mut letters = self.memory.stale_letters(until, max);
-        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.stale_letters(until, max));
-        letters.extend(self.checked(more)?);
-        Ok(letters)
+    /// Up to `max` dead letters to be forgotten by `until`, and posts that are
+    /// held since `since` or longer.
+    pub fn stale(&mut self, until: Timestamp, since: Timestamp, max: usize) -> Result<Vec<PostId>, Broken> {
+        let mut stale = self.memory.stale(until, since, max);
+        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.stale(until, since, max));
+        stale.extend(self.checked(more)?);
+        Ok(stale)
+    }
+
+    /// The newest `most` posts older than `before` that fit, the newest first.
+    pub fn newest(
+        &mut self,
+        filter: &Filter,
+        before: PostId,
+        most: usize,
+    ) -> Result<Vec<(PostId, Entry)>, Broken> {
+        let mut found = self.memory.newest(filter, before, most);
+        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.newest(filter, before, most));
+        found.extend(self.checked(more)?);
+        found.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Puts a post into the line of those with its ordering key.
+    pub fn line_up(&mut self, line: Line, id: PostId) -> Result<(), Broken> {
+        match self.disk_for_more() {
+            Some(disk) => {
+                let lined_up = disk.line_up(line, id);
+                self.checked(lined_up)
+            }
+            None => {
+                self.memory.line_up(line, id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a post out of its line.
+    pub fn step_out(&mut self, line: Line, id: PostId) -> Result<(), Broken> {
+        if !self.memory.step_out(line, id)
+            && let Some(disk) = &mut self.disk
+        {
+            let stepped_out = disk.step_out(line, id);
+            return self.checked(stepped_out);
+        }
+        Ok(())
+    }
+
+    /// The first of the line at or behind this place, with its line.
+    pub fn first_from(&mut self, line: Line, id: PostId) -> Result<Option<(Line, PostId)>, Broken> {
+        let first = self.memory.first_from(line, id);
+        let other = self.disk.as_ref().map_or(Ok(None), |disk| disk.first_from(line, id));
+        Ok(first.into_iter().chain(self.checked(other)?).min())
     }
 
     /// Remembers what an idempotency key stands for.

@@ -1,0 +1,123 @@
+"""What delivery costs: backlogs that drain, receivers far away, many destinations, a dead one
+among healthy ones; benches/measure.py puts it into the report."""
+
+import time
+from statistics import median
+
+import servers
+from servers import Broken, await_posts, free_port, load, own_time, resident, settle
+
+DRAIN_ROW, CLIENT_ROW, TLS_ROW = "drain of a backlog", "bare hyper client, as many connections", "drain over TLS"
+CONNECTIONS = 20
+# An answer comes so many milliseconds after its request.
+FAR = 50
+# Probes find a receiver that is back within a second; certificates of sinks are nobody's.
+EXTRA = """
+[api]
+address = ""
+[delivery]
+retry = ["1s"]
+max_connections = {connections}
+{delivery}
+[egress]
+allow = ["127.0.0.0/8"]
+"""
+
+
+def extra(connections=CONNECTIONS, delivery=""):
+    return EXTRA.format(connections=connections, delivery=delivery)
+
+
+def drain(bench, found, row, count, octets, sessions, spoken, delivery=""):
+    """A backlog is there before its receiver; from its tenth part on it is measured until the end."""
+    port = free_port()
+    scheme = "https" if spoken == "tls" else "http"
+    with bench.gateway(f"{scheme}://127.0.0.1:{port}/", "full", extra=extra(delivery=delivery)) as gateway:
+        load(gateway.port, count, octets, sessions)
+        settle(gateway.pid)
+        with bench.http_sink(port, 0, spoken) as sink:
+            begin = await_posts(sink.control, count // 10)
+            begun, before = time.monotonic(), own_time(gateway.pid)
+            await_posts(sink.control, count)
+            seconds, spent = time.monotonic() - begun, own_time(gateway.pid) - before
+            found.note(row, count - begin, seconds, spent)
+            if row == DRAIN_ROW:
+                connections = (count // 2) // CONNECTIONS * CONNECTIONS
+                found.note(CLIENT_ROW, connections,
+                           bench.reference("post", sink.url, connections, octets, CONNECTIONS))
+
+
+def drains(bench, found, count, octets, sessions):
+    """The same backlog in the clear and over TLS, beside a bare client."""
+    ways = [(DRAIN_ROW, "plain", ""), (TLS_ROW, "tls", "insecure = true")]
+    for row, spoken, delivery in ways if found.round % 2 else reversed(ways):
+        drain(bench, found, row, count, octets, sessions, spoken, delivery)
+
+
+def far(bench, octets, sessions):
+    """Posts a second to a receiver that is far away, over HTTP/1.1 and over HTTP/2, each as a share of
+    what 20 connections can: the middle of a drain, when connections are open and windows wide."""
+    shares = {}
+    for spoken, count, delivery in (("plain", 4000, ""), ("h2", 24000, 'http2 = "prior-knowledge"')):
+        port = free_port()
+        # Without max_connections HTTP/2 has the streams that its receiver allows.
+        settings = extra(delivery=delivery).replace(f"max_connections = {CONNECTIONS}\n", "")
+        with bench.gateway(f"http://127.0.0.1:{port}/", "full", extra=settings) as gateway:
+            load(gateway.port, count, octets, sessions)
+            settle(gateway.pid)
+            with bench.http_sink(port, FAR, spoken) as sink:
+                begin = await_posts(sink.control, count // 4)
+                begun = time.monotonic()
+                end = await_posts(sink.control, count - count // 10)
+                rate = (end - begin) / (time.monotonic() - begun)
+                shares[f"{spoken} far"] = rate / (CONNECTIONS / (FAR / 1000))
+                print(f"  {FAR} ms away, {spoken:27} {rate:10,.0f}/s", flush=True)
+    return shares
+
+
+def courier(bench, gateway, count, lanes, rate, recipients, octets):
+    """Sends posts to lanes of its own: seconds, p50, p99 in milliseconds, lanes starved."""
+    arguments = (f"127.0.0.1:{gateway.port}", count, lanes, rate, recipients, octets)
+    with bench.running(bench.binaries / "examples/courier", *arguments) as process:
+        words = process.stdout.read().split()
+        if not words:
+            raise Broken(f"the courier failed {servers.last_error(process.errors)}")
+    return [float(word) for word in words]
+
+
+def crowd(bench, lanes, each, octets, few=10):
+    """Posts to many lanes: what they add to memory, lanes that starved, and the processor time of a
+    post beside that of as many posts to few lanes."""
+    spent = {}
+    for number in (few, lanes):
+        with servers.receiver_down() as url, bench.gateway(url, "full", extra=extra()) as gateway:
+            courier(bench, gateway, 1000, few, 0, 10, octets)
+            settle(gateway.pid)
+            before, base = own_time(gateway.pid), resident(gateway.pid)
+            seconds, _, _, starved = courier(bench, gateway, lanes * each, number, 0, 100, octets)
+            settle(gateway.pid)
+            spent[number] = (own_time(gateway.pid) - before) / (lanes * each) * 1e6
+            peak = resident(gateway.pid, "VmHWM") - base
+            print(f"  {number:,} lanes: {lanes * each / seconds:,.0f}/s, {spent[number]:.0f} µs a post, "
+                  f"{peak:.0f} MB more, {starved:.0f} starved", flush=True)
+    return {"crowd memory": peak, "crowd starved": starved, "crowd time": spent[lanes] / spent[few]}
+
+
+def dead(bench, backlog, octets, sessions, count=20000, lanes=100, rate=1000, times=3):
+    """How 100 healthy destinations fare beside a dead one with a backlog: rate at full load and p99 at
+    a steady load, as medians of the ratios to the same without it."""
+    rates, waits = [], []
+    with servers.receiver_down() as url:
+        with bench.gateway(url, "full", extra=extra()) as alone, bench.gateway(url, "full", extra=extra()) as beside:
+            load(beside.port, backlog, octets, sessions)
+            settle(beside.pid)
+            for gateway in (alone, beside):
+                courier(bench, gateway, count // 4, lanes, 0, 10, octets)
+            for turn in range(times):
+                order = (alone, beside) if turn % 2 else (beside, alone)
+                full = {gateway: courier(bench, gateway, count, lanes, 0, 10, octets) for gateway in order}
+                steady = {gateway: courier(bench, gateway, count // 4, lanes, rate, 1, octets) for gateway in order}
+                rates.append(full[alone][0] / full[beside][0])
+                waits.append(steady[beside][2] / steady[alone][2])
+    print(f"  beside a dead destination: {median(rates):.2f} of the rate, p99 {median(waits):.2f} times", flush=True)
+    return {"dead rate": rates, "dead p99": median(waits)}

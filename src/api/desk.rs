@@ -1,0 +1,101 @@
+//! What the calls about posts have in common: finding posts and giving orders.
+
+use super::Options;
+use super::ask::{Action, MOST, Whose, id, state_name};
+use super::problem::{Problem, json};
+use crate::compose::{BadUrl, Endpoint};
+use crate::deliver::control::Control;
+use crate::metrics::Metrics;
+use crate::post::Trust;
+use crate::spool::{Listed, Order, PostState, Query, Spool};
+use crate::tenant::Tenant;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What all handlers use.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub options: Arc<Options>,
+    pub control: Control,
+    pub spool: Arc<dyn Spool>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Desk {
+    /// The living post of this id.
+    pub(super) async fn find(&self, text: &str, Whose(tenant): Whose) -> Result<Listed, Problem> {
+        let query = Query { id: Some(id(text)?), tenant, ..Query::default() };
+        let found = self.spool.page(query, None, 1).await?.pop();
+        found.ok_or_else(|| Problem::not_found("no such post; it was delivered or deleted, or never was"))
+    }
+
+    /// Does something to a post that was found.
+    pub(super) async fn order_one(&self, listed: &Listed, order: Order) -> Result<Response, Problem> {
+        let query = Query { id: Some(listed.post.id), ..Query::default() };
+        match self.control.order(query, order).await? {
+            0 => {
+                let detail = format!("the post is {}: there is nothing to be done", state_name(listed.state));
+                Err(Problem::new(StatusCode::CONFLICT, detail))
+            }
+            count => Ok(json(StatusCode::OK, &json!({ "count": count }))),
+        }
+    }
+
+    /// Sends the posts of each tenant elsewhere, as that tenant's.
+    pub(super) async fn reroute_all(&self, query: Query, url: &Endpoint) -> Result<u64, Problem> {
+        let tenants: BTreeSet<_> = match &query.tenant {
+            Some(tenant) => [tenant.clone()].into(),
+            None => self.spool.counts().await?.into_iter().map(|(lane, _)| lane.tenant.clone()).collect(),
+        };
+        let mut count = 0;
+        for tenant in tenants {
+            let order = order_to(url, &tenant);
+            count += self.control.order(Query { tenant: Some(tenant), ..query.clone() }, order).await?;
+        }
+        Ok(count)
+    }
+
+    /// How many posts an action would concern.
+    pub(super) async fn count(&self, query: Query, action: Action) -> Result<u64, Problem> {
+        let (mut count, mut before) = (0, None);
+        loop {
+            let page = self.spool.page(query.clone(), before, MOST).await?;
+            count += page.iter().filter(|listed| concerns(action, listed.state)).map(|_| 1).sum::<u64>();
+            before = page.last().map(|last| last.post.id);
+            if page.len() < MOST {
+                return Ok(count);
+            }
+        }
+    }
+}
+
+/// Whether an action means posts in a state; those under way when their attempt
+/// has ended.
+fn concerns(action: Action, state: PostState) -> bool {
+    match action {
+        Action::Hold => !matches!(state, PostState::Held | PostState::Failed),
+        Action::Release => state == PostState::Held,
+        Action::Retry | Action::Delete | Action::Reroute => true,
+    }
+}
+
+/// The order that sends posts of a tenant to a URL. It came over the wire.
+pub(super) fn order_to(url: &Endpoint, tenant: &Tenant) -> Order {
+    Order::Reroute { destination: Arc::new(url.destination(tenant, Trust::Wire)), path: url.path.clone() }
+}
+
+/// A URL that posts may be sent to.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, Problem> {
+    let endpoint: Endpoint =
+        text.parse().map_err(|wrong: BadUrl| Problem::bad_field("url", wrong.to_string()))?;
+    match endpoint.authorization {
+        None => Ok(endpoint),
+        Some(_) => Err(Problem::bad_field(
+            "url",
+            "credentials are not kept; configure an auth profile for its origin",
+        )),
+    }
+}

@@ -1,0 +1,92 @@
+//! Calls about destinations: look, pause, resume, flush.
+//!
+//! The origin in a path is percent-encoded, and may be a pattern such as
+//! `https://*.shop.example` or `*`.
+
+use super::ask::{Asked, Given, Nothing, Pause, Whose};
+use super::desk::Desk;
+use super::problem::{Problem, json};
+use super::shapes::DestinationShape;
+use crate::deliver::control::{Status, Which};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+type Answer = Result<Response, Problem>;
+
+/// `GET /destinations`
+pub(super) async fn list(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    let statuses = desk.control.destinations(which("*", whose)?).await?;
+    Ok(shown(&statuses))
+}
+
+/// `GET /destinations/{origin}`: one for each tenant that uses it.
+pub(super) async fn show(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(origin): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    let statuses = desk.control.destinations(which(&origin, whose)?).await?;
+    if statuses.is_empty() {
+        return Err(Problem::not_found("no posts, connections or pauses of this origin"));
+    }
+    Ok(shown(&statuses))
+}
+
+fn shown(statuses: &[Status]) -> Response {
+    let shapes: Vec<_> = statuses.iter().map(DestinationShape::of).collect();
+    json(StatusCode::OK, &json!({ "destinations": shapes }))
+}
+
+fn which(origin: &str, Whose(tenant): Whose) -> Result<Which, Problem> {
+    let origins = origin.parse().map_err(|reason: String| Problem::bad_field("origin", reason))?;
+    Ok(Which { origins, tenant })
+}
+
+/// `POST /destinations/{origin}/pause`
+pub(super) async fn pause(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(origin): Path<String>,
+    Given(Pause { reason }): Given<Pause>,
+) -> Answer {
+    let reason = reason.unwrap_or_default();
+    if reason.len() > LONGEST_REASON || reason.chars().any(char::is_control) {
+        let detail = format!("write one line of at most {LONGEST_REASON} octets");
+        return Err(Problem::bad_field("reason", detail));
+    }
+    counted(desk.control.pause(which(&origin, whose)?, reason).await?)
+}
+
+/// Most octets of the reason for a pause.
+const LONGEST_REASON: usize = 256;
+
+/// `POST /destinations/{origin}/resume`
+pub(super) async fn resume(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(origin): Path<String>,
+    Given(Nothing {}): Given<Nothing>,
+) -> Answer {
+    counted(desk.control.resume(which(&origin, whose)?).await?)
+}
+
+/// `POST /destinations/{origin}/flush`
+pub(super) async fn flush(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(origin): Path<String>,
+    Given(Nothing {}): Given<Nothing>,
+) -> Answer {
+    counted(desk.control.flush(which(&origin, whose)?).await?)
+}
+
+fn counted(count: u64) -> Answer {
+    Ok(json(StatusCode::OK, &json!({ "count": count })))
+}

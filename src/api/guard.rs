@@ -1,0 +1,122 @@
+//! What is refused before a handler sees it, and the marks of every answer.
+//!
+//! Without keys the address is the only protection. A browser on the same machine
+//! can be made to send requests by any site: through a name that resolves to
+//! loopback (the Host is then that name, RFC 9110 section 7.2), or across sites
+//! (Origin, RFC 6454; Sec-Fetch-Site). Neither gets through; nor do requests
+//! that this gateway made itself (CDN-Loop, RFC 8586).
+
+use super::Options;
+use super::problem::Problem;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{self, HeaderName};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Marks of every answer: it is what it says, is for nobody else, and not kept.
+const MARKS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
+/// Refuses what must not reach a handler, and limits the time of the others.
+pub(super) async fn check(State(options): State<Arc<Options>>, request: Request, next: Next) -> Response {
+    let mut response = match judge(&request, &options) {
+        Err(problem) => problem.into_response(),
+        Ok(()) => match tokio::time::timeout(options.request_timeout, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => too_slow().into_response(),
+        },
+    };
+    for (name, value) in MARKS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
+}
+
+fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
+    let headers = request.headers();
+    let host = host(headers, request.uri())?;
+    if !is_loopback(&host) {
+        let detail =
+            "this address answers to localhost, 127.0.0.1 and [::1] only; use one of them as the host";
+        return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
+    }
+    if is_own(headers, &options.instance) {
+        let detail = "this request was made by this gateway itself (CDN-Loop)";
+        return Err(Problem::new(StatusCode::LOOP_DETECTED, detail));
+    }
+    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    if !is_safe && is_from_another_site(headers, &host) {
+        let detail = "a browser sent this request on behalf of another site; that is not allowed";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let has_body = request.body().size_hint().exact() != Some(0);
+    if has_body && !is_json(headers) {
+        let detail = "the body must be JSON, with Content-Type: application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    Ok(())
+}
+
+/// The one host that a request is for (RFC 9112 section 3.2).
+fn host(headers: &HeaderMap, uri: &Uri) -> Result<Authority, Problem> {
+    let wrong = || Problem::bad_request("a request names its host once, in Host");
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(wrong()) };
+    let host: Authority = host.to_str().ok().and_then(|host| host.parse().ok()).ok_or_else(wrong)?;
+    match uri.authority() {
+        Some(target) if *target != host => Err(wrong()),
+        _ => Ok(host),
+    }
+}
+
+fn is_loopback(host: &Authority) -> bool {
+    let name = host.host();
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    match literal.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// Whether this gateway is among those that a request went through.
+fn is_own(headers: &HeaderMap, instance: &str) -> bool {
+    let lists = headers.get_all(CDN_LOOP).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|entry| {
+        let mut parts = entry.split(';').map(str::trim);
+        let is_postgate = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("postgate"));
+        is_postgate && parts.find_map(|part| part.strip_prefix("id=")).unwrap_or_default() == instance
+    })
+}
+
+/// Programs send neither field; a page of our own would send our own origin.
+fn is_from_another_site(headers: &HeaderMap, host: &Authority) -> bool {
+    let is_foreign_fetch = |site: &HeaderValue| site != "same-origin" && site != "none";
+    let is_foreign = |origin: &HeaderValue| {
+        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        authority.is_none_or(|(_, authority)| authority != host.as_str())
+    };
+    headers.get_all(SEC_FETCH_SITE).iter().any(is_foreign_fetch)
+        || headers.get_all(header::ORIGIN).iter().any(is_foreign)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}

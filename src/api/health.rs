@@ -1,0 +1,62 @@
+//! Whether the gateway lives, whether it takes posts, and what it counted.
+
+use super::desk::Desk;
+use super::problem::Problem;
+use super::shapes::status_name;
+use crate::deliver::control::{Status, Which};
+use crate::metrics::{self, LaneScene, Scene};
+use crate::spool::Health;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
+
+/// `GET /healthz`: whoever answers is alive.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: 503 while the spool takes no posts.
+pub(super) async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
+    let health = desk.spool.health().borrow().clone();
+    let unready = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    match health {
+        Health::Open => Ok("ok\n"),
+        Health::Full => Err(unready("the spool's disk is full")),
+        Health::Failed(_) => Err(unready("the spool cannot be written; the operational log says why")),
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(desk): State<Desk>) -> Result<Response, Problem> {
+    let scene = scene(&desk).await?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], desk.metrics.text(&scene)).into_response())
+}
+
+async fn scene(desk: &Desk) -> Result<Scene, Problem> {
+    let all = "*".parse().map_err(|reason: String| Problem::bad_field("origin", reason))?;
+    let statuses = desk.control.destinations(Which { origins: all, tenant: None }).await?;
+    let spool = match *desk.spool.health().borrow() {
+        Health::Open => "open",
+        Health::Full => "full",
+        Health::Failed(_) => "failed",
+    };
+    let (mut waiting, mut sending, mut held, mut failed) = (0, 0, 0, 0);
+    for (_, counts) in desk.spool.counts().await? {
+        waiting += counts.waiting;
+        sending += counts.sending;
+        held += counts.held;
+        failed += counts.failed;
+    }
+    let posts = vec![("waiting", waiting), ("sending", sending), ("held", held), ("failed", failed)];
+    Ok(Scene { spool, posts, lanes: statuses.iter().map(lane).collect() })
+}
+
+fn lane(status: &Status) -> LaneScene {
+    LaneScene {
+        destination: status.destination.clone(),
+        state: status_name(&status.state),
+        waiting: status.counts.waiting,
+        in_flight: u64::try_from(status.in_flight).unwrap_or(u64::MAX),
+        window: u64::try_from(status.window).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,167 @@
+//! The HTTP API: looks at posts and destinations and steers them, health, metrics.
+//!
+//! One listener on loopback. There are no keys yet, so whoever reaches it may do
+//! everything: it answers requests for loopback names only (DNS rebinding), and
+//! changes nothing for a browser that another site sent (`guard`). Answers are
+//! JSON, errors `application/problem+json` (RFC 9457), times RFC 3339 in UTC.
+//!
+//! Handlers are thin: they read what was asked, ask the dispatcher ([`Control`])
+//! or the spool, and write down what these say. Connections, headers, bodies and
+//! the time for all of it are limited.
+
+mod ask;
+mod desk;
+mod destinations;
+mod guard;
+mod health;
+mod posts;
+mod problem;
+mod shapes;
+
+use crate::deliver::control::Control;
+use crate::metrics::Metrics;
+use crate::spool::Spool;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use desk::Desk;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use problem::Problem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// What the API needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
+    /// requests, which come from a loop when they come here.
+    pub instance: String,
+    /// Most connections at a time; further ones wait.
+    pub connections: usize,
+    /// Longest wait for the head of a request, and between two.
+    pub head_timeout: Duration,
+    /// Longest time from the head of a request to its response.
+    pub request_timeout: Duration,
+}
+
+impl Options {
+    /// The usual limits.
+    pub fn of(instance: String) -> Options {
+        Options {
+            instance,
+            connections: 100,
+            head_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Most octets of a request's body.
+const BODY: usize = 64 * 1024;
+
+/// Most octets that a connection holds of what a client sends.
+const BUFFER: usize = 64 * 1024;
+
+/// Time until connections are taken again after the system refused one.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers requests until `stop` turns true and those under way are answered.
+pub async fn serve(
+    listener: TcpListener,
+    options: Options,
+    control: Control,
+    spool: Arc<dyn Spool>,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let options = Arc::new(options);
+    let places = Arc::new(Semaphore::new(options.connections));
+    let router = router(Desk { options: Arc::clone(&options), control, spool, metrics });
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            Some(_) = connections.join_next() => continue,
+            // A stop whose sender is gone is one as well.
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let talk = converse(stream, router.clone(), Arc::clone(&options), stop.clone());
+                connections.spawn(async move {
+                    talk.await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors: others have to end first.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// Serves one connection; on a stop it ends with the request under way.
+async fn converse(stream: TcpStream, router: Router, options: Arc<Options>, mut stop: watch::Receiver<bool>) {
+    // Without it small responses wait for acknowledgements; slower, not wrong.
+    let _ = stream.set_nodelay(true);
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.head_timeout)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    );
+    tokio::select! {
+        // A connection that breaks concerns only its client.
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+fn router(desk: Desk) -> Router {
+    let posts = Router::new()
+        .route("/posts", get(posts::list))
+        .route("/posts/actions", post(posts::act))
+        .route("/posts/{id}", get(posts::show).delete(posts::delete))
+        .route("/posts/{id}/attempts", get(posts::attempts))
+        .route("/posts/{id}/body", get(posts::body))
+        .route("/posts/{id}/message", get(posts::message))
+        .route("/posts/{id}/retry", post(posts::retry))
+        .route("/posts/{id}/hold", post(posts::hold))
+        .route("/posts/{id}/release", post(posts::release))
+        .route("/posts/{id}/reroute", post(posts::reroute));
+    let destinations = Router::new()
+        .route("/destinations", get(destinations::list))
+        .route("/destinations/{origin}", get(destinations::show))
+        .route("/destinations/{origin}/pause", post(destinations::pause))
+        .route("/destinations/{origin}/resume", post(destinations::resume))
+        .route("/destinations/{origin}/flush", post(destinations::flush));
+    Router::new()
+        .nest("/api/v1", posts.merge(destinations))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(async || Problem::not_found("there is nothing here; the API is below /api/v1"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn_with_state(Arc::clone(&desk.options), guard::check))
+        .with_state(desk)
+}

@@ -1,0 +1,178 @@
+//! Calls about posts: look, list, retry, hold, release, reroute, delete.
+//!
+//! Orders go through the dispatcher, which lets attempts under way end first.
+
+use super::ask::{Action, Actions, Asked, Given, Nothing, Page, Reroute, Whose};
+use super::desk::{Desk, endpoint, order_to};
+use super::problem::{Problem, json};
+use super::shapes::{AttemptShape, PostShape};
+use crate::spool::Order;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde_json::json;
+
+type Answer = Result<Response, Problem>;
+
+/// `GET /posts`
+pub(super) async fn list(State(desk): State<Desk>, Whose(tenant): Whose, Asked(page): Asked<Page>) -> Answer {
+    let (query, before, most) = (page.filter().query(tenant)?, page.before()?, page.most()?);
+    let posts = desk.spool.page(query, before, most).await?;
+    // A page that is not full is the last one.
+    let next = posts.last().filter(|_| posts.len() == most).map(|last| last.post.id.to_string());
+    let posts: Vec<_> = posts.iter().map(PostShape::of).collect();
+    Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": next })))
+}
+
+/// `GET /posts/{id}`
+pub(super) async fn show(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(text): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    Ok(json(StatusCode::OK, &PostShape::of(&desk.find(&text, whose).await?)))
+}
+
+/// `GET /posts/{id}/attempts`
+pub(super) async fn attempts(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(text): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    let post = desk.find(&text, whose).await?.post;
+    let attempts = desk.spool.attempts(post.id).await?;
+    let attempts: Vec<_> = attempts.iter().map(AttemptShape::of).collect();
+    Ok(json(StatusCode::OK, &json!({ "attempts": attempts })))
+}
+
+/// `GET /posts/{id}/body`
+pub(super) async fn body(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(text): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    let post = desk.find(&text, whose).await?.post;
+    let content = desk.spool.content(post.id).await?;
+    Ok(download(content.body, &format!("{}.bin", post.id)))
+}
+
+/// `GET /posts/{id}/message`
+pub(super) async fn message(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(text): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    let post = desk.find(&text, whose).await?.post;
+    let content = desk.spool.content(post.id).await?;
+    Ok(download(content.message, &format!("{}.eml", post.id)))
+}
+
+/// Octets of strangers, which no browser is to show.
+fn download(octets: Bytes, name: &str) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let kind = "application/octet-stream".to_owned();
+    ([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, disposition)], octets).into_response()
+}
+
+/// `POST /posts/{id}/retry`
+pub(super) async fn retry(
+    state: State<Desk>,
+    whose: Whose,
+    path: Path<String>,
+    given: Given<Nothing>,
+) -> Answer {
+    one(state, whose, path, given, Order::Retry).await
+}
+
+/// `POST /posts/{id}/hold`
+pub(super) async fn hold(
+    state: State<Desk>,
+    whose: Whose,
+    path: Path<String>,
+    given: Given<Nothing>,
+) -> Answer {
+    one(state, whose, path, given, Order::Hold).await
+}
+
+/// `POST /posts/{id}/release`
+pub(super) async fn release(
+    state: State<Desk>,
+    whose: Whose,
+    path: Path<String>,
+    given: Given<Nothing>,
+) -> Answer {
+    one(state, whose, path, given, Order::Release).await
+}
+
+/// `DELETE /posts/{id}`
+pub(super) async fn delete(
+    state: State<Desk>,
+    whose: Whose,
+    path: Path<String>,
+    given: Given<Nothing>,
+) -> Answer {
+    one(state, whose, path, given, Order::Delete).await
+}
+
+async fn one(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(text): Path<String>,
+    _: Given<Nothing>,
+    order: Order,
+) -> Answer {
+    let listed = desk.find(&text, whose).await?;
+    desk.order_one(&listed, order).await
+}
+
+/// `POST /posts/{id}/reroute`
+pub(super) async fn reroute(
+    State(desk): State<Desk>,
+    whose: Whose,
+    Path(text): Path<String>,
+    Given(Reroute { url }): Given<Reroute>,
+) -> Answer {
+    let endpoint = endpoint(&url)?;
+    let listed = desk.find(&text, whose).await?;
+    let order = order_to(&endpoint, &listed.post.destination.tenant);
+    desk.order_one(&listed, order).await
+}
+
+/// `POST /posts/actions`
+pub(super) async fn act(
+    State(desk): State<Desk>,
+    Whose(tenant): Whose,
+    Given(asked): Given<Actions>,
+) -> Answer {
+    let Actions { action, filter, url, all, dry_run } = asked;
+    if filter.says_something() == all {
+        return Err(Problem::bad_field("filter", "give a filter, or \"all\": true to mean all posts"));
+    }
+    let url = url.as_deref().map(endpoint).transpose()?;
+    if url.is_some() != (action == Action::Reroute) {
+        return Err(Problem::bad_field("url", "a reroute has one, and nothing else"));
+    }
+    let query = filter.query(tenant)?;
+    let count = match url {
+        _ if dry_run => desk.count(query, action).await?,
+        Some(url) => desk.reroute_all(query, &url).await?,
+        None => desk.control.order(query, order(action)?).await?,
+    };
+    Ok(json(StatusCode::OK, &json!({ "count": count })))
+}
+
+/// What an action does; a reroute has an order of its own for each tenant.
+fn order(action: Action) -> Result<Order, Problem> {
+    match action {
+        Action::Retry => Ok(Order::Retry),
+        Action::Hold => Ok(Order::Hold),
+        Action::Release => Ok(Order::Release),
+        Action::Delete => Ok(Order::Delete),
+        Action::Reroute => Err(Problem::bad_field("url", "where to?")),
+    }
+}

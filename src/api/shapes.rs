@@ -1,0 +1,297 @@
+//! Posts, attempts and destinations as the API writes them.
+//!
+//! Field names are in snake case, times RFC 3339 with milliseconds, durations in
+//! seconds. Secrets stay out: userinfo and query parameters that speak of one are
+//! masked, and of header fields only those of [`SHOWN`] have a value.
+
+use super::ask::state_name;
+use crate::clock::rfc3339;
+use crate::deliver::control::{State, Status};
+use crate::deliver::pace::Rate;
+use crate::post::{Field, Post, Timestamp, Trust};
+use crate::protocol_log::secrets::Masked;
+use crate::spool::{Attempt, Listed, PostState};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Header fields whose values are shown; all others might hold a secret.
+const SHOWN: [&str; 9] = [
+    "accept",
+    "accept-language",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "mime-version",
+    "traceparent",
+    "user-agent",
+];
+
+/// A post in a list, or alone.
+#[derive(Debug, Serialize)]
+pub(super) struct PostShape {
+    id: String,
+    state: &'static str,
+    tenant: String,
+    method: String,
+    url: String,
+    destination: String,
+    sender: String,
+    recipient: String,
+    accepted_at: String,
+    /// When it is tried next; of posts that wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+    /// When it is forgotten; of those that are held or have failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_until: Option<String>,
+    attempts: u32,
+    last_attempt: Option<AttemptShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    priority: u8,
+    tags: Vec<String>,
+    body_size: u32,
+    headers: Vec<HeaderShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordering_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_with: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xs_message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xs_mailing_id: Option<String>,
+}
+
+impl PostShape {
+    pub(super) fn of(listed: &Listed) -> PostShape {
+        let post = &*listed.post;
+        let due_at = Some(rfc3339(listed.due_at));
+        let (next_attempt_at, kept_until) = match listed.state {
+            PostState::Queued | PostState::Deferred => (due_at, None),
+            PostState::Held | PostState::Failed => (None, due_at),
+            PostState::Sending => (None, None),
+        };
+        PostShape {
+            id: post.id.to_string(),
+            state: state_name(listed.state),
+            tenant: post.destination.tenant.to_string(),
+            method: post.method.clone(),
+            url: url(post),
+            destination: post.destination.to_string(),
+            sender: post.sender.clone(),
+            recipient: recipient(post),
+            accepted_at: rfc3339(post.accepted_at),
+            next_attempt_at,
+            kept_until,
+            attempts: listed.ended,
+            last_attempt: listed.last.as_ref().map(AttemptShape::of),
+            not_before: post.not_before_at.map(rfc3339),
+            expires: post.expires_at.map(rfc3339),
+            priority: post.priority,
+            tags: post.tags.clone(),
+            body_size: post.body.length,
+            headers: post.headers.iter().map(HeaderShape::of).collect(),
+            idempotency_key: post.idempotency_key.clone(),
+            ordering_key: post.ordering_key.clone(),
+            sign_with: post.sign_with.clone(),
+            auth: post.auth.clone(),
+            xs_message_id: post.xs_message_id.clone(),
+            xs_mailing_id: post.xs_mailing_id.clone(),
+        }
+    }
+}
+
+fn url(post: &Post) -> String {
+    Masked(&format!("{}{}", post.destination, post.path)).to_string()
+}
+
+/// The forward-path. One that holds a URL in a coded form hides its secrets from
+/// [`Masked`], so the URL itself is shown instead.
+fn recipient(post: &Post) -> String {
+    let shown = Masked(&post.recipient).to_string();
+    let has_secret = Masked(&post.path).to_string() != post.path;
+    let is_coded = post.destination.trust == Trust::Wire && !post.recipient.contains("://");
+    if has_secret && is_coded { format!("{}@{}", post.method.to_ascii_lowercase(), url(post)) } else { shown }
+}
+
+/// A header field; without its value when that might be a secret.
+#[derive(Debug, Serialize)]
+struct HeaderShape {
+    name: String,
+    value: Option<String>,
+}
+
+impl HeaderShape {
+    fn of(field: &Field) -> HeaderShape {
+        let name = field.name.to_ascii_lowercase();
+        let is_shown = SHOWN.contains(&name.as_str()) || name.starts_with("postgate-");
+        let value = is_shown.then(|| String::from_utf8_lossy(&field.value).into_owned());
+        HeaderShape { name: field.name.clone(), value }
+    }
+}
+
+/// An attempt that ended.
+#[derive(Debug, Serialize)]
+pub(super) struct AttemptShape {
+    number: u32,
+    started_at: Option<String>,
+    /// In seconds.
+    duration: f64,
+    status: Option<u16>,
+    reason: String,
+    /// The beginning of the response's text.
+    response: String,
+}
+
+impl AttemptShape {
+    pub(super) fn of(attempt: &Attempt) -> AttemptShape {
+        AttemptShape {
+            number: attempt.number,
+            started_at: (attempt.started_at != Timestamp::default()).then(|| rfc3339(attempt.started_at)),
+            duration: seconds(attempt.duration),
+            status: attempt.status,
+            reason: attempt.reason.clone(),
+            response: attempt.excerpt.clone(),
+        }
+    }
+}
+
+/// To the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// A destination: an origin as one tenant uses it.
+#[derive(Debug, Serialize)]
+pub(super) struct DestinationShape {
+    origin: String,
+    tenant: String,
+    state: &'static str,
+    /// Why it is in backoff or paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Since when it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Seconds until something goes out again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<f64>,
+    /// Posts that wait for an attempt.
+    queued: u64,
+    sending: u64,
+    held: u64,
+    failed: u64,
+    in_flight: usize,
+    /// Attempts that may be under way now.
+    concurrency_limit: usize,
+    max_connections: usize,
+    connections: usize,
+    http_version: Option<&'static str>,
+    rates: Vec<RateShape>,
+    last: Option<EventShape>,
+    last_error: Option<EventShape>,
+    /// Its certificate is not checked.
+    insecure: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RateShape {
+    rate: String,
+    used: u32,
+}
+
+impl RateShape {
+    fn of((rate, used): &(Rate, u32)) -> RateShape {
+        RateShape { rate: shown(*rate), used: *used }
+    }
+}
+
+/// As in the configuration: `50/s`, `6000/15m`.
+fn shown(rate: Rate) -> String {
+    let seconds = rate.per.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let unit = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length) && seconds > 0);
+    match unit {
+        Some((length, unit)) if seconds == length => format!("{}/{unit}", rate.count),
+        Some((length, unit)) => format!("{}/{}{unit}", rate.count, seconds / length),
+        None => format!("{}/{}ms", rate.count, rate.per.as_millis()),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct EventShape {
+    at: String,
+    text: String,
+}
+
+impl EventShape {
+    fn of((at, text): &(Timestamp, String)) -> EventShape {
+        EventShape { at: rfc3339(*at), text: text.clone() }
+    }
+}
+
+impl DestinationShape {
+    pub(super) fn of(status: &Status) -> DestinationShape {
+        let (reason, since, wait) = match &status.state {
+            State::Active | State::Recovering => (None, None, None),
+            State::Backoff { next_probe, reason } => (Some(reason.clone()), None, Some(*next_probe)),
+            State::Deferring { left } | State::Throttled { left } => (None, None, Some(*left)),
+            State::Paused { since, reason } => (Some(reason.clone()), Some(rfc3339(*since)), None),
+        };
+        DestinationShape {
+            origin: status.destination.to_string(),
+            tenant: status.destination.tenant.to_string(),
+            state: status_name(&status.state),
+            reason,
+            since,
+            wait: wait.map(seconds),
+            queued: status.counts.waiting,
+            sending: status.counts.sending,
+            held: status.counts.held,
+            failed: status.counts.failed,
+            in_flight: status.in_flight,
+            concurrency_limit: status.window,
+            max_connections: status.max_connections,
+            connections: status.connections,
+            http_version: status.version,
+            rates: status.rates.iter().map(RateShape::of).collect(),
+            last: status.last.as_ref().map(EventShape::of),
+            last_error: status.last_error.as_ref().map(EventShape::of),
+            insecure: status.insecure,
+        }
+    }
+}
+
+/// How the state of a destination is written.
+pub(super) fn status_name(state: &State) -> &'static str {
+    match state {
+        State::Active => "active",
+        State::Recovering => "recovering",
+        State::Backoff { .. } => "backoff",
+        State::Deferring { .. } => "deferring",
+        State::Throttled { .. } => "throttled",
+        State::Paused { .. } => "paused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_written_as_in_the_configuration() {
+        for (count, seconds, text) in
+            [(100, 1, "100/s"), (6000, 900, "6000/15m"), (50_000, 3600, "50000/h"), (1, 86_400, "1/d")]
+        {
+            assert_eq!(shown(Rate { count, per: Duration::from_secs(seconds) }), text);
+        }
+        assert_eq!(shown(Rate { count: 3, per: Duration::from_millis(500) }), "3/500ms");
+    }
+}

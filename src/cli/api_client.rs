@@ -1,0 +1,194 @@
+//! A client of the gateway's HTTP API, for the commands that ask a running
+//! gateway.
+//!
+//! One connection, one request after another. Plain HTTP only: the API listens on
+//! loopback. The key goes into `Authorization` and nowhere else.
+
+use super::{DATA, Failure, NO_PERMISSION, SOFTWARE, TRY_AGAIN, UNAVAILABLE, USAGE};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use url::Url;
+
+/// Which gateway is asked, and how its answers are shown.
+#[derive(Debug, clap::Args)]
+pub(super) struct Place {
+    /// The gateway's API [default: $POSTGATE_API, http://127.0.0.1:8025]
+    #[arg(long, value_name = "URL", global = true)]
+    api: Option<String>,
+    /// Key for it [default: $POSTGATE_KEY]
+    #[arg(long, value_name = "KEY", global = true)]
+    key: Option<Key>,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// A key, which never shows itself.
+#[derive(Clone)]
+struct Key(String);
+
+impl FromStr for Key {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Key, Self::Err> {
+        Ok(Key(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// Where a gateway without a configuration is asked.
+const USUAL: &str = "http://127.0.0.1:8025";
+
+/// Longest wait for a connection, and for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Most octets of an answer that are read.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// What stays as it is in a piece of a path (RFC 3986 section 3.3).
+const PIECE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Text as one piece of a path, or as the value of a parameter.
+pub(super) fn piece(text: &str) -> String {
+    utf8_percent_encode(text, PIECE).to_string()
+}
+
+/// A connection to the gateway.
+pub(super) struct Client {
+    url: Url,
+    authorization: Option<HeaderValue>,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Place {
+    /// Connects; a failure says what to do.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        let said = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let text = self.api.clone().or_else(|| said("POSTGATE_API")).unwrap_or_else(|| USUAL.to_owned());
+        let url = url(&text)?;
+        let key = self.key.as_ref().map(|key| key.0.clone()).or_else(|| said("POSTGATE_KEY"));
+        let authorization = key.as_deref().map(bearer).transpose()?;
+        let unreachable = |reason: String| {
+            let remedy =
+                "start it with `postgate`, or say with --api or $POSTGATE_API where its [api] listens";
+            Failure::new(UNAVAILABLE, format_args!("no gateway answers at {url}: {reason}; {remedy}"))
+        };
+        let addresses = url.socket_addrs(|| None).map_err(|error| unreachable(error.to_string()))?;
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(addresses.as_slice())).await;
+        let stream = match connected {
+            Ok(stream) => stream.map_err(|error| unreachable(error.to_string()))?,
+            Err(_) => return Err(unreachable("it takes too long".to_owned())),
+        };
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
+        // Its end is noticed by whoever waits for an answer.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Client { url, authorization, sender })
+    }
+}
+
+fn url(text: &str) -> Result<Url, Failure> {
+    let wrong = || Failure::new(USAGE, "--api: write a URL such as http://127.0.0.1:8025");
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let is_origin = url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none();
+    // A key in the URL would be shown with it.
+    let is_open = url.username().is_empty() && url.password().is_none();
+    if is_origin && is_open { Ok(url) } else { Err(wrong()) }
+}
+
+/// Marked so that no debug output shows it.
+fn bearer(key: &str) -> Result<HeaderValue, Failure> {
+    let wrong = |_| Failure::new(USAGE, "--key: a key has no blanks and control characters");
+    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(wrong)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Client {
+    /// What stands at a path below `/api/v1`.
+    pub(super) async fn get(&mut self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Does something at a path below `/api/v1`.
+    pub(super) async fn post(&mut self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, body).await
+    }
+
+    /// Deletes what stands at a path below `/api/v1`.
+    pub(super) async fn delete(&mut self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let broken =
+            |reason: String| Failure::new(UNAVAILABLE, format_args!("the gateway did not answer: {reason}"));
+        let request = self.request(method, path, body)?;
+        let answered = async {
+            self.sender.ready().await.map_err(|error| error.to_string())?;
+            let response = self.sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LARGEST).collect().await;
+            Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        };
+        let answer = tokio::time::timeout(PATIENCE, answered).await;
+        let (status, text) =
+            answer.unwrap_or_else(|_| Err("it takes too long".to_owned())).map_err(broken)?;
+        let value = serde_json::from_slice::<Value>(&text);
+        match value {
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(problem) => Err(refused(status, &problem)),
+            Err(_) => Err(Failure::new(UNAVAILABLE, format_args!("{} is no Postgate: {status}", self.url))),
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let inside = |error: http::Error| Failure::new(SOFTWARE, error);
+        let host = self.url.authority();
+        let mut request =
+            Request::builder().method(method).uri(format!("/api/v1{path}")).header(header::HOST, host);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        match body {
+            None => request.body(Full::default()).map_err(inside),
+            Some(body) => {
+                let kind = HeaderValue::from_static("application/json");
+                request.header(header::CONTENT_TYPE, kind).body(Full::from(body.to_string())).map_err(inside)
+            }
+        }
+    }
+}
+
+fn refused(status: StatusCode, problem: &Value) -> Failure {
+    let code = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => NO_PERMISSION,
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::INSUFFICIENT_STORAGE => TRY_AGAIN,
+        status if status.is_server_error() => SOFTWARE,
+        _ => DATA,
+    };
+    let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+    Failure::new(code, super::table::plain(detail))
+}

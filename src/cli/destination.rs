@@ -1,0 +1,114 @@
+//! `postgate destination`: looks at the destinations of a running gateway and
+//! steers them.
+
+use super::api_client::{Place, piece};
+use super::table::{table, text};
+use super::{Failure, block_on, say};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+/// Look at destinations of a running gateway, and steer them
+///
+/// An origin is written like https://shop.example; https://*.shop.example means
+/// all below it, and * means all.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  postgate destination list
+  postgate destination pause https://shop.example --reason 'moving house'
+  postgate destination flush '*'")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List destinations with posts, connections or a pause
+    List {
+        /// Only these origins
+        #[arg(default_value = "*")]
+        origin: String,
+    },
+    /// Begin no attempt any more, also after a restart
+    Pause {
+        /// Which
+        #[arg(required = true, value_name = "ORIGIN")]
+        origins: Vec<String>,
+        /// Why, for whoever wonders
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// End a pause of the same origins
+    Resume {
+        /// Which
+        #[arg(required = true, value_name = "ORIGIN")]
+        origins: Vec<String>,
+    },
+    /// Try all posts at once, forgetting a backoff
+    Flush {
+        /// Which
+        #[arg(required = true, value_name = "ORIGIN")]
+        origins: Vec<String>,
+    },
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { verb, place } = arguments;
+    block_on(async move {
+        match verb {
+            Verb::List { origin } => list(&place, &origin).await,
+            Verb::Pause { origins, reason } => {
+                let body = reason.map(|reason| json!({ "reason": reason }));
+                act(&place, "pause", &origins, body.as_ref()).await
+            }
+            Verb::Resume { origins } => act(&place, "resume", &origins, None).await,
+            Verb::Flush { origins } => act(&place, "flush", &origins, None).await,
+        }
+    })
+}
+
+async fn list(place: &Place, origin: &str) -> Result<(), Failure> {
+    let path =
+        if origin == "*" { "/destinations".to_owned() } else { format!("/destinations/{}", piece(origin)) };
+    let answer = place.connect().await?.get(&path).await?;
+    if place.json {
+        return Ok(say(answer)?);
+    }
+    let rows: Vec<_> =
+        answer.get("destinations").and_then(Value::as_array).into_iter().flatten().map(row).collect();
+    let heads = ["ORIGIN", "TENANT", "STATE", "QUEUED", "HELD", "FAILED", "FLIGHT", "RATE", "LAST"];
+    Ok(say(table(heads, &rows))?)
+}
+
+fn row(destination: &Value) -> [String; 9] {
+    let [origin, tenant, state, queued, held, failed] =
+        ["origin", "tenant", "state", "queued", "held", "failed"].map(|field| text(destination, field));
+    let flight = format!("{}/{}", text(destination, "in_flight"), text(destination, "concurrency_limit"));
+    let rates = destination.get("rates").and_then(Value::as_array).into_iter().flatten();
+    let rate =
+        rates.map(|rate| format!("{} of {}", text(rate, "used"), text(rate, "rate"))).collect::<Vec<_>>();
+    [origin, tenant, state, queued, held, failed, flight, rate.join(", "), remark(destination)]
+}
+
+/// What an operator should know of it, the most important first.
+fn remark(destination: &Value) -> String {
+    let insecure = destination.get("insecure").and_then(Value::as_bool).unwrap_or_default();
+    let last = destination.get("last").map(|last| text(last, "text")).unwrap_or_default();
+    let remarks = [if insecure { "INSECURE" } else { "" }.to_owned(), text(destination, "reason"), last];
+    remarks.into_iter().filter(|remark| !remark.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+async fn act(place: &Place, verb: &str, origins: &[String], body: Option<&Value>) -> Result<(), Failure> {
+    let mut client = place.connect().await?;
+    for origin in origins {
+        let answer = client.post(&format!("/destinations/{}/{verb}", piece(origin)), body).await?;
+        if place.json {
+            say(answer)?;
+        } else {
+            say(format_args!("{origin}: {} destinations with posts", text(&answer, "count")))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Columns of text for a terminal.
+
+use serde_json::Value;
+
+/// Rows under their heads, each column as wide as its widest cell. Nothing in a
+/// cell can move the cursor.
+pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    let mut lines = vec![heads.map(str::to_owned)];
+    lines.extend(rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))));
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |cells: &[String; N]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Text whose control characters are escaped.
+pub(super) fn plain(text: &str) -> String {
+    let escape = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.into() };
+    text.chars().map(escape).collect()
+}
+
+/// A field of an answer as text: empty when it is missing.
+pub(super) fn text(value: &Value, field: &str) -> String {
+    match value.get(field) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_nothing_moves_the_cursor() {
+        let rows = [["1".to_owned(), "long".to_owned()], ["2222".to_owned(), "a\x1b[2J\nb".to_owned()]];
+        assert_eq!(table(["ID", "TEXT"], &rows), "ID    TEXT\n1     long\n2222  a\\u{1b}[2J\\nb");
+    }
+
+    #[test]
+    fn fields_are_shown_as_text() {
+        let value = serde_json::json!({ "a": "x", "b": 2, "c": null });
+        assert_eq!(["a", "b", "c", "d"].map(|field| text(&value, field)), ["x", "2", "", ""]);
+    }
+}

@@ -1,0 +1,309 @@
+//! What is counted and measured, for Prometheus (OpenMetrics 1.0 text).
+//!
+//! One [`Metrics`] value is handed down; there are no globals. Whoever counts keeps
+//! the counters: a post costs a few additions, neither a look-up nor an allocation.
+//! What others know anyway is a [`Scene`], made when somebody looks.
+//!
+//! Labels are bounded: states and outcomes are closed lists, and of destinations
+//! the first [`MOST_DESTINATIONS`] have names, all further ones are `other`
+//! together. A label holds an origin and a tenant, never a path, a query, a secret
+//! or an address of mail.
+
+mod machine;
+mod scene;
+
+pub use scene::{LaneScene, Scene};
+
+use crate::clock;
+use crate::post::Destination;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry, Unit};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Destinations that have names of their own among the labels.
+pub const MOST_DESTINATIONS: usize = 200;
+
+/// What all other destinations are called together.
+const OTHERS: &str = "other";
+
+/// The type of what [`Metrics::text`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper ends of the buckets for attempts, in seconds.
+const ATTEMPT_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// Upper ends of the buckets from acceptance to delivery, in seconds.
+const DELIVERY_SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 21_600.0, 86_400.0];
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    lanes: Mutex<HashMap<Labels, Arc<LaneMetrics>>>,
+    attempts: Family<AttemptLabels, Counter>,
+    attempt_seconds: Family<Labels, Histogram, AttemptBuckets>,
+    /// From acceptance to delivery.
+    delivery_seconds: Histogram,
+    posts_delivered: Counter,
+    posts_deferred: Counter,
+    posts_failed: Counter,
+    posts_held: Counter,
+    /// Posts that were kept.
+    pub posts_accepted: Counter,
+    /// Connections to destinations that are open.
+    pub connections_open: Gauge,
+    /// Connections to destinations that were opened.
+    pub connections_opened: Counter,
+    /// Attempts that were made on a connection that was open already.
+    pub connections_reused: Counter,
+    /// Waits because a rate was used up.
+    pub throttle_waits: Counter,
+    /// Times that a destination went into backoff.
+    pub breaker_openings: Counter,
+    /// Access tokens that were asked for.
+    pub token_refreshes: Counter,
+    /// Attempts that the egress rules forbade.
+    pub egress_denials: Counter,
+    /// Connections of clients that were taken.
+    pub smtp_connections: Counter,
+    /// Messages that were accepted.
+    pub smtp_messages: Counter,
+    /// Messages and recipients that were refused.
+    pub smtp_refusals: Counter,
+}
+
+/// What became of a post after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The receiver took it.
+    Delivered,
+    /// It is tried again.
+    Deferred,
+    /// It was given up.
+    Failed,
+    /// It waits until it is released.
+    Held,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// With a response of this status.
+    Status(u16),
+    /// The egress rules forbade it.
+    Denied,
+    /// The name could not be resolved.
+    Unresolved,
+    /// No connection.
+    Unconnected,
+    /// No trusted TLS session.
+    Tls,
+    /// Something took too long.
+    TimedOut,
+    /// The connection broke, or what came back was not HTTP.
+    Broken,
+    /// Nothing was sent, by a fault of the gateway or of the post.
+    Unsent,
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Status(..=299) => "2xx",
+            Outcome::Status(300..=399) => "3xx",
+            Outcome::Status(400..=499) => "4xx",
+            Outcome::Status(500..) => "5xx",
+            Outcome::Denied => "denied",
+            Outcome::Unresolved => "dns",
+            Outcome::Unconnected => "connect",
+            Outcome::Tls => "tls",
+            Outcome::TimedOut => "timeout",
+            Outcome::Broken => "broken",
+            Outcome::Unsent => "unsent",
+        }
+    }
+}
+
+/// Of which destination something is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    destination: String,
+    tenant: String,
+}
+
+impl Labels {
+    fn of(destination: &Destination) -> Labels {
+        Labels { destination: destination.to_string(), tenant: destination.tenant.to_string() }
+    }
+
+    fn others() -> Labels {
+        Labels { destination: OTHERS.to_owned(), tenant: OTHERS.to_owned() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    destination: String,
+    tenant: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug)]
+struct AttemptBuckets;
+
+impl MetricConstructor<Histogram> for AttemptBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(ATTEMPT_SECONDS)
+    }
+}
+
+/// The counters of one destination, for its lane to keep.
+#[derive(Debug)]
+pub struct LaneMetrics {
+    labels: Labels,
+    attempts: Family<AttemptLabels, Counter>,
+    /// Made when they are needed: few outcomes ever happen at one destination.
+    outcomes: Mutex<Vec<(&'static str, Counter)>>,
+    seconds: Histogram,
+}
+
+impl LaneMetrics {
+    /// Notes how an attempt ended and how long it took.
+    pub fn attempt(&self, outcome: Outcome, duration: Duration) {
+        self.seconds.observe(duration.as_secs_f64());
+        let word = outcome.word();
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = outcomes.iter().find(|(known, _)| *known == word) {
+            counter.inc();
+            return;
+        }
+        let Labels { destination, tenant } = self.labels.clone();
+        let counter =
+            self.attempts.get_or_create_owned(&AttemptLabels { destination, tenant, outcome: word });
+        counter.inc();
+        outcomes.push((word, counter));
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut list = List(Registry::with_prefix("postgate"));
+        let buckets = Family::new_with_constructor(AttemptBuckets);
+        list.add_with(Unit::Seconds, "process_start_time", "Start, since the Unix epoch", start_time());
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        list.0.register("build", "What runs", prometheus_client::metrics::info::Info::new(version));
+        Metrics {
+            lanes: Mutex::default(),
+            posts_accepted: list.add("posts_accepted", "Posts that were kept"),
+            posts_delivered: list.add("posts_delivered", "Posts that were delivered"),
+            posts_deferred: list.add("posts_deferred", "Attempts after which a post waits for another"),
+            posts_failed: list.add("posts_failed", "Posts that were given up"),
+            posts_held: list.add("posts_held", "Posts that an attempt ended held"),
+            attempts: list.add("attempts", "Attempts that ended, by status or trouble"),
+            attempt_seconds: list.add_with(Unit::Seconds, "attempt", "Duration of an attempt", buckets),
+            delivery_seconds: list.add_with(
+                Unit::Seconds,
+                "delivery",
+                "From the acceptance of a post to its delivery",
+                Histogram::new(DELIVERY_SECONDS),
+            ),
+            connections_open: list.add("connections_open", "Open connections to destinations"),
+            connections_opened: list
+                .add("connections_opened", "Connections to destinations that were opened"),
+            connections_reused: list
+                .add("connections_reused", "Attempts on a connection that was open already"),
+            throttle_waits: list.add("throttle_waits", "Waits because a rate was used up"),
+            breaker_openings: list.add("breaker_openings", "Times that a destination went into backoff"),
+            token_refreshes: list.add("oauth_token_refreshes", "OAuth 2.0 tokens that were asked for"),
+            egress_denials: list.add("egress_denials", "Attempts that the egress rules forbade"),
+            smtp_connections: list.add("smtp_connections", "Connections of clients that were taken"),
+            smtp_messages: list.add("smtp_messages", "Messages that were accepted"),
+            smtp_refusals: list.add("smtp_refusals", "Messages and recipients that were refused"),
+            registry: list.0,
+        }
+    }
+}
+
+fn start_time() -> Gauge<f64, AtomicU64> {
+    let start = Gauge::default();
+    start.set(clock::wall().0 as f64 / 1000.0);
+    start
+}
+
+/// What is shown, in the order in which it was added.
+struct List(Registry);
+
+impl List {
+    fn add<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// The unit is the last word of the name.
+    fn add_with<M: Metric + Clone>(&mut self, unit: Unit, name: &str, help: &str, metric: M) -> M {
+        self.0.register_with_unit(name, help, unit, metric.clone());
+        metric
+    }
+}
+
+impl Metrics {
+    /// The counters of a destination; those without a name of their own share
+    /// theirs.
+    pub fn lane(&self, destination: &Destination) -> Arc<LaneMetrics> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = Labels::of(destination);
+        let has_name = lanes.contains_key(&named) || lanes.len() < MOST_DESTINATIONS;
+        let labels = if has_name { named } else { Labels::others() };
+        let lane = lanes.entry(labels).or_insert_with_key(|labels| {
+            Arc::new(LaneMetrics {
+                labels: labels.clone(),
+                attempts: self.attempts.clone(),
+                outcomes: Mutex::default(),
+                seconds: self.attempt_seconds.get_or_create_owned(labels),
+            })
+        });
+        Arc::clone(lane)
+    }
+
+    /// How a destination is labelled, without giving it a name.
+    fn labels(&self, destination: &Destination) -> Labels {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = Labels::of(destination);
+        if lanes.contains_key(&named) { named } else { Labels::others() }
+    }
+
+    /// Notes what became of a post, so long after it was accepted.
+    pub fn settle(&self, verdict: Verdict, age: Duration) {
+        match verdict {
+            Verdict::Delivered => {
+                self.delivery_seconds.observe(age.as_secs_f64());
+                self.posts_delivered.inc();
+            }
+            Verdict::Deferred => drop(self.posts_deferred.inc()),
+            Verdict::Failed => drop(self.posts_failed.inc()),
+            Verdict::Held => drop(self.posts_held.inc()),
+        }
+    }
+
+    /// Everything as text, with how things stand now.
+    pub fn text(&self, scene: &Scene) -> String {
+        let mut out = String::new();
+        let mut now = List(Registry::with_prefix("postgate"));
+        scene.register(&mut now, self);
+        machine::register(&mut now);
+        // Writing to a String cannot fail.
+        let _ = text::encode_registry(&mut out, &self.registry);
+        let _ = text::encode_registry(&mut out, &now.0);
+        let _ = text::encode_eof(&mut out);
+        out
+    }
+}

@@ -1,0 +1,85 @@
+//! How things stand when somebody looks: what the spool and the dispatcher know
+//! anyway and nobody counts.
+
+use super::{Labels, List, Metrics};
+use crate::post::Destination;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use std::sync::Arc;
+
+/// How things stand.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    /// What the spool does with new posts, of a closed list.
+    pub spool: &'static str,
+    /// Posts in each state, of a closed list.
+    pub posts: Vec<(&'static str, u64)>,
+    /// Destinations with posts, connections or a grudge.
+    pub lanes: Vec<LaneScene>,
+}
+
+/// How one destination stands.
+#[derive(Clone, Debug)]
+pub struct LaneScene {
+    /// Which.
+    pub destination: Arc<Destination>,
+    /// What it does, of a closed list.
+    pub state: &'static str,
+    /// Posts that wait.
+    pub waiting: u64,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Attempts that may be under way now.
+    pub window: u64,
+}
+
+/// What a destination can do, so that those are shown which none does.
+const LANE_STATES: [&str; 6] = ["active", "recovering", "backoff", "deferring", "throttled", "paused"];
+
+/// What a spool can do with new posts.
+const SPOOL_STATES: [&str; 3] = ["open", "full", "failed"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+impl Scene {
+    pub(super) fn register(&self, list: &mut List, metrics: &Metrics) {
+        let spool: Family<StateLabel, Gauge> = list.add("spool_state", "1 for what the spool does");
+        for state in SPOOL_STATES {
+            spool.get_or_create(&StateLabel { state }).set(i64::from(state == self.spool));
+        }
+        let posts: Family<StateLabel, Gauge> = list.add("queue_posts", "Posts in the spool");
+        for (state, number) in &self.posts {
+            posts.get_or_create(&StateLabel { state }).set(gauge(*number));
+        }
+        list.add::<Gauge>("lanes", "Destinations with posts or connections").set(gauge(self.lanes.len()));
+        let in_flight: u64 = self.lanes.iter().map(|lane| lane.in_flight).sum();
+        list.add::<Gauge>("attempts_in_flight", "Attempts under way").set(gauge(in_flight));
+        let states: Family<StateLabel, Gauge> = list.add("destinations", "Destinations in each state");
+        for state in LANE_STATES {
+            let number = self.lanes.iter().filter(|lane| lane.state == state).count();
+            states.get_or_create(&StateLabel { state }).set(gauge(number));
+        }
+        self.register_lanes(list, metrics);
+    }
+
+    /// Destinations without a name of their own are added up.
+    fn register_lanes(&self, list: &mut List, metrics: &Metrics) {
+        let waiting: Family<Labels, Gauge> = list.add("destination_waiting_posts", "Posts that wait");
+        let window: Family<Labels, Gauge> =
+            list.add("destination_window_attempts", "Attempts that may be under way at a time");
+        for lane in &self.lanes {
+            let labels = metrics.labels(&lane.destination);
+            waiting.get_or_create(&labels).inc_by(gauge(lane.waiting));
+            window.get_or_create(&labels).inc_by(gauge(lane.window));
+        }
+    }
+}
+
+/// As gauges count, saturating.
+fn gauge(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}

@@ -1,0 +1,368 @@
+//! Which posts live, where they wait and who has them: the state of a spool
+//! between its log and its callers.
+//!
+//! A post is in exactly one of three places: *fresh* in memory, in the
+//! [`Catalog`], or *in flight*. Fresh are posts just accepted, up to a fixed
+//! number; they usually leave without having touched the catalog. Everything
+//! that waits longer, or finds no room, goes to the catalog, so memory does not
+//! grow with the backlog. The index knows no files and no clock: positions and
+//! times are arguments, and it is changed only by what the log has made durable.
+
+mod anew;
+mod claims;
+mod lines;
+mod looks;
+mod shelf;
+
+pub(super) use looks::Seen;
+
+use super::Order;
+use super::catalog::{Catalog, Entry, Line, Noted, Place, Rank, Spot};
+use super::state::{Phase, State};
+use super::tally::Tallies;
+use crate::post::{Destination, Post, PostId, Timestamp};
+use crate::tenant::Tenant;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Posts kept in memory while they wait to be claimed for the first time.
+const FRESH: usize = 4096;
+/// Octets of their bodies that are kept with them.
+const FRESH_OCTETS: usize = 6 << 20;
+/// Priorities of a lane, 0 to 9.
+const PRIORITIES: u8 = 10;
+
+/// A post that waits in memory.
+struct Fresh {
+    post: Arc<Post>,
+    body: Option<Bytes>,
+    entry: Entry,
+}
+
+/// The posts of a destination.
+#[derive(Default)]
+struct Lane {
+    fresh: BTreeMap<Rank, Fresh>,
+    /// Waiting posts in the catalog that can be claimed when they are due.
+    cataloged: usize,
+    /// Waiting posts behind others with their ordering key.
+    blocked: usize,
+    in_flight: usize,
+    held: usize,
+    letters: usize,
+}
+
+impl Lane {
+    fn is_idle(&self) -> bool {
+        let others = self.cataloged + self.blocked + self.in_flight + self.held + self.letters;
+        self.fresh.is_empty() && others == 0
+    }
+
+    /// The number of those that an entry in the catalog counts among.
+    fn number_of(&mut self, entry: &Entry) -> &mut usize {
+        match entry.state.phase {
+            Phase::Waiting if entry.is_blocked => &mut self.blocked,
+            Phase::Waiting => &mut self.cataloged,
+            Phase::Held => &mut self.held,
+            Phase::DeadLetter => &mut self.letters,
+        }
+    }
+}
+
+/// A claimed post.
+pub(super) struct InFlight {
+    pub entry: Entry,
+    pub fence: u64,
+    /// Attempts made, this one included.
+    pub tried: u32,
+    pub body: Option<Bytes>,
+    /// What is to be done to it when its attempt has ended.
+    pub orders: Vec<Order>,
+}
+
+/// What became of a post.
+pub(super) struct Change {
+    pub state: State,
+    /// Where its chronicle stands, if that is new.
+    pub history: Option<Spot>,
+    /// Where it goes, if elsewhere.
+    pub destination: Option<Arc<Destination>>,
+}
+
+/// What a claim took out.
+pub(super) struct Taken {
+    pub id: PostId,
+    pub entry: Entry,
+    pub fence: u64,
+    pub tried: u32,
+    /// Absent for a post that must be read from the log.
+    pub post: Option<Arc<Post>>,
+}
+
+/// See the module.
+pub(super) struct Index {
+    catalog: Catalog,
+    /// The catalog was lost and must be filled from the log again.
+    pub broken: bool,
+    numbers: HashMap<Arc<Destination>, u32>,
+    lanes: BTreeMap<u32, (Arc<Destination>, Lane)>,
+    next_lane: u32,
+    /// Where each fresh post is.
+    fresh: HashMap<PostId, (u32, Rank)>,
+    fresh_octets: usize,
+    in_flight: HashMap<PostId, InFlight>,
+    /// The lines of which a post is in flight.
+    busy: HashMap<Line, PostId>,
+    /// Lines up to this one are complete: the first of each may be claimed. While
+    /// the log is read an older post may still turn up.
+    complete: Option<Line>,
+    /// Lanes that have a post to be sent because another one ended.
+    rung: Vec<(Arc<Destination>, Timestamp)>,
+    next_fence: u64,
+    /// Posts that ended and may still be found in the log, while it is read anew.
+    ended: Option<HashSet<PostId>>,
+    /// What each segment keeps alive.
+    pub tallies: Tallies,
+}
+
+impl Index {
+    pub fn new(catalog: Catalog) -> Index {
+        Index {
+            catalog,
+            broken: false,
+            numbers: HashMap::new(),
+            lanes: BTreeMap::new(),
+            next_lane: 0,
+            fresh: HashMap::new(),
+            fresh_octets: 0,
+            in_flight: HashMap::new(),
+            busy: HashMap::new(),
+            complete: None,
+            rung: Vec::new(),
+            next_fence: 0,
+            ended: None,
+            tallies: Tallies::default(),
+        }
+    }
+
+    /// Takes in a post whose record has just become durable.
+    pub fn admit(&mut self, post: Post, body: Bytes, place: Place, state: State) {
+        let (id, destination) = (post.id, Arc::clone(&post.destination));
+        let lane = self.lane_number(&destination);
+        let entry = entry_of(&post, lane, place, Spot::default(), state);
+        self.tallies.add(&entry);
+        if entry.key != 0 {
+            self.file(id, entry);
+            return;
+        }
+        self.rung.push((destination, state.due_at));
+        if self.fresh.len() >= FRESH || state.due_at > post.accepted_at {
+            self.file(id, entry);
+            return;
+        }
+        let body = (self.fresh_octets + body.len() <= FRESH_OCTETS).then_some(body);
+        self.fresh_octets += body.as_ref().map_or(0, Bytes::len);
+        let rank = entry.rank(id);
+        self.fresh.insert(id, (lane, rank));
+        if let Some((_, lane)) = self.lanes.get_mut(&lane) {
+            lane.fresh.insert(rank, Fresh { post: Arc::new(post), body, entry });
+        }
+    }
+
+    /// Takes in a post found in the log that goes to `destination`, unless it is known.
+    pub fn restore(
+        &mut self,
+        post: &Post,
+        destination: &Arc<Destination>,
+        place: Place,
+        history: Spot,
+        state: State,
+    ) {
+        let has_ended = self.ended.as_ref().is_some_and(|ended| ended.contains(&post.id));
+        if !has_ended && !self.fresh.contains_key(&post.id) && !self.in_flight.contains_key(&post.id) {
+            let lane = self.lane_number(destination);
+            let entry = entry_of(post, lane, place, history, state);
+            self.tallies.add(&entry);
+            self.file(post.id, entry);
+            if entry.key == 0 && state.phase == Phase::Waiting {
+                self.rung.push((Arc::clone(destination), state.due_at));
+            }
+        }
+    }
+
+    /// The lanes that hold posts.
+    pub fn lanes(&self) -> Vec<Arc<Destination>> {
+        self.numbers.keys().cloned().collect()
+    }
+
+    /// The claim with this fence, if it is the newest of its post.
+    pub fn claimed(&self, id: PostId, fence: u64) -> Option<&InFlight> {
+        self.in_flight.get(&id).filter(|claimed| claimed.fence == fence)
+    }
+
+    /// A living post's entry, in the state in which it would be found if its attempt
+    /// never ended.
+    pub fn standing(&mut self, id: PostId, now: Timestamp) -> Option<Entry> {
+        let mut entry = self.find(id)?;
+        if let Some(claimed) = self.in_flight.get(&id) {
+            entry.state = ordered(entry.state, &claimed.orders, now);
+        }
+        Some(entry)
+    }
+
+    /// An order has become durable: the post is changed now, or when its attempt
+    /// has ended.
+    pub fn enact(&mut self, id: PostId, order: &Order, change: Change) {
+        let Some(claimed) = self.in_flight.get_mut(&id) else { return self.put_back(id, change) };
+        claimed.entry.history = change.history.unwrap_or(claimed.entry.history);
+        // The newest counts, but where it goes stands until it goes elsewhere.
+        let is_route = |order: &Order| matches!(order, Order::Reroute { .. });
+        claimed.orders.retain(|earlier| is_route(earlier) && !is_route(order));
+        claimed.orders.push(order.clone());
+    }
+
+    /// All claims, by post and fence.
+    pub fn claims(&self) -> Vec<(PostId, u64)> {
+        self.in_flight.iter().map(|(id, claimed)| (*id, claimed.fence)).collect()
+    }
+
+    /// A living post's entry, wherever it is.
+    pub fn find(&mut self, id: PostId) -> Option<Entry> {
+        if let Some(claimed) = self.in_flight.get(&id) {
+            return Some(claimed.entry);
+        }
+        if let Some((lane, rank)) = self.fresh.get(&id) {
+            return self.lanes.get(lane)?.1.fresh.get(rank).map(|fresh| fresh.entry);
+        }
+        self.cataloged(id)
+    }
+
+    /// Ends a post for good.
+    pub fn end(&mut self, id: PostId) {
+        self.ended.iter_mut().for_each(|ended| ended.extend([id]));
+        if let Some(entry) = self.take(id) {
+            self.tallies.remove(&entry);
+            self.leave_line(id, &entry);
+            self.drop_idle(entry.lane);
+        }
+    }
+
+    /// Puts a post back, or elsewhere, in a new state.
+    pub fn put_back(&mut self, id: PostId, change: Change) {
+        let Some(mut entry) = self.take(id) else { return };
+        let old = entry;
+        entry.state = change.state;
+        entry.history = change.history.unwrap_or(entry.history);
+        if let Some(destination) = change.destination {
+            entry.lane = self.lane_number(&destination);
+        }
+        if entry.lane != old.lane || entry.state.phase == Phase::DeadLetter {
+            self.leave_line(id, &old);
+        }
+        self.file(id, entry);
+        if entry.key == 0 && entry.state.phase == Phase::Waiting {
+            self.ring(entry.lane, entry.state.due_at);
+        }
+        self.drop_idle(old.lane);
+    }
+
+    /// Notes that a post's record has been moved, with the chronicle it has now.
+    pub fn relocate(&mut self, id: PostId, place: Place, history: Spot) {
+        let Some(mut entry) = self.find(id) else { return };
+        self.tallies.remove(&entry);
+        let old = entry;
+        entry.place = place;
+        // Another attempt may have ended meanwhile.
+        if entry.history == history && history.place().is_some() {
+            entry.history = Spot::at(place.segment, place.offset);
+        }
+        self.tallies.add(&entry);
+        if let Some(claimed) = self.in_flight.get_mut(&id) {
+            claimed.entry = entry;
+        } else if let Some((lane, rank)) = self.fresh.get(&id) {
+            if let Some(fresh) = self.lanes.get_mut(lane).and_then(|(_, lane)| lane.fresh.get_mut(rank)) {
+                fresh.entry = entry;
+            }
+        } else {
+            self.uncatalog(id, &old);
+            self.catalog(id, &entry);
+        }
+    }
+
+    /// Remembers an idempotency key.
+    pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted) {
+        self.tallies.note(noted.place.segment, noted.expires_at);
+        let kept = self.catalog.note(tenant, key, noted);
+        self.intact(kept);
+    }
+
+    /// What an idempotency key stands for at `now`.
+    pub fn noted(&mut self, tenant: &Tenant, key: &str, now: Timestamp) -> Option<Noted> {
+        let noted = self.catalog.noted(tenant, key);
+        self.intact(noted).flatten().filter(|noted| noted.expires_at > now)
+    }
+
+    /// Dead letters whose time is over and posts held since `since` or longer, up to
+    /// `max` of each; forgets expired keys too.
+    pub fn stale(&mut self, now: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
+        let dropped = self.catalog.drop_stale_notes(now);
+        self.intact(dropped);
+        let stale = self.catalog.stale(now, since, max);
+        self.intact(stale).unwrap_or_default()
+    }
+
+    /// Waits until the catalog has written what it buffers.
+    pub fn catch_up(&mut self) {
+        let written = self.catalog.catch_up();
+        self.intact(written);
+    }
+
+    fn lane_number(&mut self, destination: &Arc<Destination>) -> u32 {
+        if let Some(number) = self.numbers.get(destination) {
+            return *number;
+        }
+        self.next_lane = self.next_lane.wrapping_add(1);
+        self.numbers.insert(Arc::clone(destination), self.next_lane);
+        self.lanes.insert(self.next_lane, (Arc::clone(destination), Lane::default()));
+        self.next_lane
+    }
+
+    fn drop_idle(&mut self, number: u32) {
+        if self.lanes.get(&number).is_some_and(|(_, lane)| lane.is_idle())
+            && let Some((destination, _)) = self.lanes.remove(&number)
+        {
+            self.numbers.remove(&destination);
+        }
+    }
+
+    /// Lanes to look at, each with when something in it is due, since the last time.
+    pub fn rung(&mut self) -> Vec<(Arc<Destination>, Timestamp)> {
+        std::mem::take(&mut self.rung)
+    }
+
+    fn ring(&mut self, lane: u32, due_at: Timestamp) {
+        let lane = self.lanes.get(&lane).map(|(destination, _)| (Arc::clone(destination), due_at));
+        self.rung.extend(lane);
+    }
+
+    /// The answer of the catalog, or the note that it has to be filled anew.
+    fn intact<T>(&mut self, answer: Result<T, super::catalog::Broken>) -> Option<T> {
+        if answer.is_err() {
+            self.broken = true;
+            // Its lines are lost with it.
+            self.complete = None;
+        }
+        answer.ok()
+    }
+}
+
+/// What orders make of a state, one after another.
+pub(super) fn ordered(state: State, orders: &[Order], now: Timestamp) -> State {
+    orders.iter().fold(state, |state, order| state.ordered(order, now).unwrap_or(state))
+}
+
+fn entry_of(post: &Post, lane: u32, place: Place, history: Spot, state: State) -> Entry {
+    let key = post.ordering_key.as_deref().map_or(0, lines::hash);
+    Entry { place, history, key, lane, priority: post.priority, is_blocked: false, state }
+}

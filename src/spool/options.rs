@@ -1,0 +1,72 @@
+//! What an embedded spool is told when it is opened, and why it may refuse.
+
+use super::SpoolError;
+use super::disk::Reserve;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where and how to keep posts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The spool's directory, made with mode 0700 when missing.
+    pub directory: PathBuf,
+    /// Octets of a segment file.
+    pub segment: u64,
+    /// Longest wait of a group for company, while many clients are at work.
+    pub flush_interval: Duration,
+    /// With less free room than this no mail is taken.
+    pub reserve: Reserve,
+    /// Waiting posts that are indexed in memory, at 200 octets each; the backlog
+    /// beyond is indexed on disk.
+    pub indexed_in_memory: usize,
+    /// How long dead letters are kept.
+    pub retain_failed: Duration,
+    /// How long held posts are kept.
+    pub retain_held: Duration,
+}
+
+impl Options {
+    /// The defaults for a spool in `directory`.
+    pub fn at(directory: PathBuf) -> Options {
+        Options {
+            directory,
+            segment: 64 << 20,
+            flush_interval: Duration::from_millis(2),
+            reserve: Reserve { octets: 40 << 20, percent: 5 },
+            indexed_in_memory: 150_000,
+            retain_failed: Duration::from_secs(14 * 24 * 60 * 60),
+            retain_held: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// Why a spool could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    InUse(PathBuf),
+    /// The operating system refused something.
+    Io(PathBuf, io::Error),
+    /// The first segment could not be written.
+    Spool(SpoolError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::InUse(path) => {
+                write!(
+                    f,
+                    "the spool {} is in use by another process; stop it or choose another data_dir",
+                    path.display()
+                )
+            }
+            OpenError::Io(path, error) => write!(f, "cannot open the spool {}: {error}", path.display()),
+            OpenError::Spool(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
