@@ -289,6 +289,7 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         flush_interval: config.spool.flush_interval,
         reserve,
         retain_failed: config.retention.failed,
+        retain_held: config.retention.held,
         ..defaults
     }
 }
