@@ -5,16 +5,17 @@
 //! much happened, never on how many lanes there are.
 
 use super::Options;
-use super::attempt::{self, Ended, Order, Report, Shop};
+use super::attempt;
 use super::berth::Berth;
-use super::lane::{self, Catch};
+use super::lane::{Catch, Plan};
 use super::notes::Notary;
+use super::order::{Order, Report};
 use super::pauses::Pauses;
-use super::retry::Verdict;
+use super::shop::Shop;
 use super::terms::Book;
-use super::turns::{Turn, Turns};
+use super::turns::{Stake, Turn, Turns};
 use crate::post::Destination;
-use crate::spool::{Attempt, Claim, Claimed, Settlement, SpoolError};
+use crate::spool::{Claim, Claimed, Settlement, SpoolError};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub(super) struct Dispatcher {
     reports: mpsc::UnboundedSender<Report>,
     pub lanes: HashMap<Arc<Destination>, Berth>,
     pub turns: Turns<Arc<Destination>>,
-    pub timers: BTreeSet<(Instant, Arc<Destination>)>,
+    timers: BTreeSet<(Instant, Arc<Destination>)>,
     /// Claims, settlements and orders that did not answer at once.
     pub tasks: JoinSet<Done>,
     pub notary: Notary,
@@ -69,7 +70,7 @@ pub(super) struct Dispatcher {
     /// What is to be told, see `announce`.
     pub news: Vec<super::announce::News>,
     pub is_announcing: bool,
-    in_flight: usize,
+    pub in_flight: usize,
     pub is_stopping: bool,
 }
 
@@ -140,70 +141,7 @@ impl Dispatcher {
         }
     }
 
-    /// Notes how attempts ended, and settles them in one call.
-    pub(super) fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut Touched) {
-        let mut settled = Vec::with_capacity(reports.len());
-        for report in reports {
-            match report {
-                Report::Left(lane) => {
-                    if let Some(berth) = self.lanes.get_mut(&lane) {
-                        berth.leave(&mut self.turns);
-                    }
-                    touched.insert(lane);
-                }
-                Report::Ended(ended) => {
-                    touched.insert(Arc::clone(&ended.lane));
-                    settled.push(self.end_attempt(*ended, now));
-                }
-            }
-        }
-        if !settled.is_empty() {
-            self.settle(settled, now);
-        }
-    }
-
-    fn end_attempt(&mut self, ended: Ended, now: Instant) -> (Claim, Settlement) {
-        self.in_flight -= 1;
-        let Ended { lane, claim, verdict, feedback, measure, attempt, took, version, permit, next } = ended;
-        let keeps_workers = !self.is_stopping;
-        let berth = self.berth(&lane);
-        if let Some(version) = version {
-            berth.speak(version);
-        }
-        let change = berth.lane.end_attempt(
-            lane::Ended { feedback, took },
-            &berth.terms.schedule,
-            now.into_std(),
-            fastrand::f64(),
-        );
-        let keeps_this = keeps_workers && berth.permit == permit;
-        if let Some(worker) = next.filter(|_| keeps_this) {
-            let rest = self.turns.rest(&lane);
-            self.berth(&lane).rest(rest, worker);
-        }
-        self.learn(&lane, &attempt, &verdict, change, measure);
-        (claim, settlement(verdict, attempt))
-    }
-
-    /// Tells the spool, again and again if it fails: what it does not note it
-    /// would keep claimed for ever.
-    fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
-        let spool = Arc::clone(&self.shop.spool);
-        self.start(
-            Box::pin(async move {
-                loop {
-                    match spool.settle(settled.clone()).await {
-                        Ok(()) | Err(SpoolError::Closed) => return Done::Nothing,
-                        Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
-                    }
-                    tokio::time::sleep(SPOOL_PAUSE).await;
-                }
-            }),
-            now,
-        );
-    }
-
-    pub(super) fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
+    fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
         let spool = Arc::clone(&self.shop.spool);
         self.start(
             Box::pin(async move {
@@ -303,6 +241,22 @@ impl Dispatcher {
         }
     }
 
+    /// Lanes whose time has come.
+    pub(super) fn take_timers(&mut self, now: Instant, touched: &mut Touched) {
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+        {
+            let Some((_, lane)) = self.timers.pop_first() else { break };
+            if let Some(berth) = self.lanes.get_mut(&lane) {
+                berth.timer = None;
+            }
+            touched.insert(lane);
+        }
+        if self.notary.save_at().is_some_and(|at| at <= now) {
+            self.save_rates(now);
+        }
+    }
+
     /// Lets resting workers go; those that work leave when they have ended.
     pub(super) fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
@@ -311,13 +265,90 @@ impl Dispatcher {
         }
         self.save_rates(now);
     }
-}
 
-fn settlement(verdict: Verdict, last: Attempt) -> Settlement {
-    match verdict {
-        Verdict::Delivered => Settlement::Delivered,
-        Verdict::Deferred { after, .. } => Settlement::Again { after, last },
-        Verdict::Held { .. } => Settlement::Held { last },
-        Verdict::Failed { .. } => Settlement::Failed { last },
+    /// Does what a lane wants now.
+    fn pursue(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
+        while !self.is_stopping {
+            let Some(berth) = self.lanes.get_mut(lane) else { return };
+            let plan = berth.lane.plan(now.into_std());
+            let (most, purpose) = match plan {
+                Plan::Send(wanted) => {
+                    let (resting, busy) = (berth.resting(), berth.busy());
+                    let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
+                    self.turns.reserve(granted, &mut berth.stake);
+                    berth.claiming = granted;
+                    (granted, Purpose::Send)
+                }
+                Plan::Look(posts) => (posts, Purpose::Look),
+                Plan::WaitUntil(at) => {
+                    self.set_timer(lane, at.into());
+                    break;
+                }
+                Plan::Idle => {
+                    self.forget_if_spent(lane, now);
+                    break;
+                }
+            };
+            if most == 0 {
+                let busy = berth.busy();
+                self.turns.queue(lane, &mut berth.stake, busy);
+                break;
+            }
+            berth.lane.begin_claim();
+            self.claim(Arc::clone(lane), most, purpose, now);
+        }
+        if let Some(berth) = self.lanes.get_mut(lane) {
+            let busy = berth.busy();
+            self.turns.count(&mut berth.stake, busy);
+        }
+    }
+
+    /// Gives the lanes that wait their turns, as long as there are places.
+    fn serve_ring(&mut self, now: Instant) {
+        while let Some(lane) = self.turns.first().cloned() {
+            let berth = self.lanes.get_mut(&lane);
+            if !self.turns.has_place(berth.as_ref().map_or(0, |berth| berth.resting())) {
+                return self.make_room();
+            }
+            match berth {
+                Some(berth) => self.turns.begin_turn(&mut berth.stake),
+                None => self.turns.begin_turn(&mut Stake::default()),
+            }
+            self.pursue(&lane, Turn::Own, now);
+        }
+    }
+
+    /// Closes the connection that is idle longest; when it is, somebody else's turn
+    /// begins.
+    fn make_room(&mut self) {
+        if let Some((rest, lane)) = self.turns.evict()
+            && let Some(berth) = self.lanes.get_mut(&lane)
+        {
+            berth.dismiss(rest);
+        }
+    }
+
+    /// Sees to it that the lane is asked again at `at`, or before.
+    fn set_timer(&mut self, lane: &Arc<Destination>, at: Instant) {
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        if berth.timer.is_some_and(|set| set <= at) {
+            return;
+        }
+        if let Some(set) = berth.timer.replace(at) {
+            self.timers.remove(&(set, Arc::clone(lane)));
+        }
+        self.timers.insert((at, Arc::clone(lane)));
+    }
+
+    fn forget_if_spent(&mut self, lane: &Arc<Destination>, now: Instant) {
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        if berth.workers == 0 && berth.lane.is_spent(now.into_std()) {
+            if let Some(set) = berth.timer {
+                self.timers.remove(&(set, Arc::clone(lane)));
+            }
+            berth.stake.is_queued = false;
+            self.turns.count(&mut berth.stake, 0);
+            self.lanes.remove(lane);
+        }
     }
 }
