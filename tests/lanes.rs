@@ -11,6 +11,7 @@ use postgate::deliver::control::{Control, State, Status, Which};
 use postgate::deliver::lane::{Adaptive, Limits};
 use postgate::deliver::pace::Rate;
 use postgate::deliver::retry::Schedule;
+use postgate::deliver::ruling::{On, Ruling, Verdicts};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
@@ -302,4 +303,22 @@ async fn no_idle_connection_outlives_the_rules_it_was_opened_under() {
     engine.commit(refused).await;
     let settlement = engine.spool.settled(id, 1).await.remove(0);
     assert!(matches!(&settlement, Settlement::Failed { last } if last.reason.contains("egress-denied")));
+}
+
+#[tokio::test]
+async fn a_result_that_is_ruled_to_pause_pauses_its_destination_alone() {
+    let broken = Receiver::start(|_| answer(404)).await;
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(broken.address);
+    let on = vec![(On::Status(404), Ruling::Pause)];
+    let verdicts = Arc::new(Verdicts { on, ..Verdicts::default() });
+    let engine = Engine::start(MemorySpool::new(), options(Terms { verdicts, ..with(connections(1)) }));
+    engine.send(0..5, &to).await;
+    engine.send(10..15, &destination(receiver.address)).await;
+    engine.spool.delivered(5).await;
+    let paused = |status: &Status| matches!(status.state, State::Paused { .. }) && status.in_flight == 0;
+    let status = engine.until("paused", &to, paused).await;
+    let State::Paused { reason, .. } = &status.state else { panic!("{status:?}") };
+    assert!(reason.starts_with("404 Not Found"), "{reason}");
+    assert_eq!((status.counts.waiting, broken.requests().len()), (5, 1));
 }

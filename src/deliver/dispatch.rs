@@ -28,6 +28,9 @@ use tokio::time::Instant;
 /// Time until a spool that failed is asked again.
 pub(super) const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 
+/// Lanes of the ring that are passed over in one look at most.
+const PASSES: usize = 64;
+
 /// Lanes to be asked what they want.
 pub(super) type Touched = HashSet<Arc<Destination>>;
 
@@ -305,10 +308,18 @@ impl Dispatcher {
 
     /// Gives the lanes that wait their turns, as long as there are places.
     fn serve_ring(&mut self, now: Instant) {
+        // What is kept for lanes that have nothing must not wait behind those that have.
+        let mut passes = self.turns.waiting().min(PASSES);
         while let Some(lane) = self.turns.first().cloned() {
             let berth = self.lanes.get_mut(&lane);
-            if !self.turns.has_place(berth.as_ref().map_or(0, |berth| berth.resting())) {
-                return self.make_room();
+            let (resting, busy) = berth.as_ref().map_or((0, 0), |berth| (berth.resting(), berth.busy()));
+            if !self.turns.has_place(resting, busy) {
+                if busy == 0 || passes == 0 {
+                    return self.make_room();
+                }
+                passes -= 1;
+                self.turns.pass();
+                continue;
             }
             match berth {
                 Some(berth) => self.turns.begin_turn(&mut berth.stake),

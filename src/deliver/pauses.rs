@@ -64,3 +64,46 @@ impl Pauses {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::post::{Scheme, Trust};
+
+    #[test]
+    fn pauses_are_kept_and_end_with_what_covers_them() {
+        let pause = |origins: &str, tenant: Option<&str>| Pause {
+            origins: origins.parse().unwrap(),
+            tenant: tenant.map(Tenant::new),
+            since: Timestamp(7),
+            reason: "x".to_owned(),
+        };
+        let (shop, erp) = (Tenant::new("shop"), Tenant::new("erp"));
+        for (paused, ended, tenant, ends) in [
+            (pause("https://a.example", None), "https://a.example", None, true),
+            (pause("https://a.example", None), "*", None, true),
+            (pause("https://a.example", None), "https://*.example", None, true),
+            (pause("https://*.example", None), "https://a.example", None, false),
+            (pause("https://a.example", None), "https://b.example", None, false),
+            (pause("*", Some("shop")), "*", Some(&shop), true),
+            (pause("*", Some("shop")), "*", Some(&erp), false),
+            (pause("*", None), "*", Some(&shop), false),
+        ] {
+            let mut pauses = Pauses::default();
+            pauses.add(paused.clone());
+            assert_eq!(Pauses::read(&pauses.write().unwrap()), Ok(pauses.clone()));
+            assert_eq!(pauses.end(&ended.parse().unwrap(), tenant), ends, "{paused:?} {ended} {tenant:?}");
+            assert_eq!(pauses.write().is_none(), ends);
+        }
+        let mut pauses = Pauses::default();
+        pauses.add(pause("https://*.example", Some("shop")));
+        let to = |tenant: &Tenant| Destination {
+            tenant: tenant.clone(),
+            scheme: Scheme::Https,
+            host: "a.example".to_owned(),
+            port: 443,
+            trust: Trust::Wire,
+        };
+        assert!(pauses.of(&to(&shop)).is_some() && pauses.of(&to(&erp)).is_none());
+    }
+}

@@ -6,11 +6,16 @@
 //! round robin), to be sent over as few places as its *share* of all is: a lane with
 //! a million posts, or one whose attempts all hang, keeps nobody waiting longer than
 //! one with a single post. Idle connections make room, the one idle longest first.
+//! An eighth of the places is for lanes that have none: attempts that hang cannot
+//! take them all before somebody else has come.
 
 use std::collections::{BTreeMap, VecDeque};
 
 /// Posts that a lane may send before others that wait have their turn.
 pub const CREDIT: usize = 16;
+
+/// Which part of the places is kept for lanes that have none.
+const KEPT: usize = 8;
 
 /// The places of all lanes, which `L` names.
 #[derive(Debug)]
@@ -61,8 +66,12 @@ impl<L: Clone> Turns<L> {
         self.most = most.max(1);
     }
 
-    fn free(&self) -> usize {
-        self.most.saturating_sub(self.workers + self.reserved)
+    /// Free places for a lane with so many attempts under way.
+    fn free(&self, in_flight: usize) -> usize {
+        let free = self.most.saturating_sub(self.workers + self.reserved);
+        let kept = if self.most > 1 { self.most.div_ceil(KEPT) } else { 0 };
+        let first = if in_flight == 0 { free.min(1) } else { 0 };
+        free.saturating_sub(kept).max(first)
     }
 
     /// The places of a lane when all that want have as many.
@@ -75,11 +84,11 @@ impl<L: Clone> Turns<L> {
     /// others wait, only what it has already.
     pub fn grant(&self, wanted: usize, stake: &Stake, turn: Turn, resting: usize, in_flight: usize) -> usize {
         if turn == Turn::Other && self.ring.is_empty() {
-            return wanted.min(resting + self.free());
+            return wanted.min(resting + self.free(in_flight));
         }
         let fair = wanted.min(stake.credit).min(self.share().saturating_sub(in_flight));
         match turn {
-            Turn::Own => fair.min(resting + self.free()),
+            Turn::Own => fair.min(resting + self.free(in_flight)),
             Turn::Other => fair.min(resting),
         }
     }
@@ -125,10 +134,20 @@ impl<L: Clone> Turns<L> {
         stake.credit = CREDIT;
     }
 
-    /// Whether there is a place for the first lane of the ring, which has `resting`
-    /// workers of its own.
-    pub fn has_place(&self, resting: usize) -> bool {
-        resting + self.free() > 0
+    /// Whether there is a place for a lane with `resting` workers and `in_flight`
+    /// attempts.
+    pub fn has_place(&self, resting: usize, in_flight: usize) -> bool {
+        resting + self.free(in_flight) > 0
+    }
+
+    /// Lets the next lane of the ring be the first.
+    pub fn pass(&mut self) {
+        self.ring.rotate_left(usize::from(!self.ring.is_empty()));
+    }
+
+    /// How many lanes wait in the ring.
+    pub fn waiting(&self) -> usize {
+        self.ring.len()
     }
 
     /// The lane whose worker rests longest, and when it began to, if one must leave
@@ -175,3 +194,7 @@ pub enum Turn {
     /// That of others, if any wait.
     Other,
 }
+
+#[cfg(test)]
+#[path = "turns_tests.rs"]
+mod tests;
