@@ -1,4 +1,4 @@
-//! `security.md` sections 2.1 to 2.5: which test proves which row, and those
+//! `security.md` sections 2.1 to 2.9: which test proves which row, and those
 //! tests that have no better place.
 //!
 //! A test stands at its row as `file::function`, a dialogue of `dialogs.rs` as the
@@ -19,12 +19,20 @@ mod authority;
 mod commands;
 #[path = "attacks/content.rs"]
 mod content;
+#[path = "attacks/egress.rs"]
+mod egress;
 #[path = "attacks/encryption.rs"]
 mod encryption;
 #[path = "attacks/framing.rs"]
 mod framing;
 #[path = "support/front.rs"]
 mod front;
+#[path = "attacks/loops.rs"]
+mod loops;
+#[path = "attacks/receivers.rs"]
+mod receivers;
+#[path = "attacks/requests.rs"]
+mod requests;
 #[path = "attacks/resources.rs"]
 mod resources;
 mod support;

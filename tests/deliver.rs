@@ -57,7 +57,7 @@ impl Engine {
     fn start(delivery: Terms) -> Engine {
         Engine::on(
             MemorySpool::new(),
-            Options { book: Book::new(delivery, Vec::new()), egress: loopback(), bounce: None },
+            Options { book: Book::new(delivery, Vec::new()), egress: loopback(), ..Options::default() },
         )
     }
 
@@ -142,9 +142,9 @@ async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
     let request = &receiver.requests()[0];
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        "POST /a%20b/?x={{y}}&api_key=canary HTTP/1.1\r\nHost: {}\r\nContent-Length: 4\r\n\
-         User-Agent: Postgate/{version}\r\nPostgate-Id: 52a0000000000002\r\nPostgate-Attempt: 1\r\n\
-         Idempotency-Key: 52a0000000000002\r\nCdn-Loop: postgate\r\nContent-Type: text/plain\r\nX-Twice: 1\r\n\
+        "POST /a%20b/?x={{y}}&api_key=canary HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n\
+         Content-Length: 4\r\nUser-Agent: Postgate/{version}\r\nPostgate-Id: 52a0000000000002\r\n\
+         Postgate-Attempt: 1\r\nIdempotency-Key: 52a0000000000002\r\nCdn-Loop: postgate\r\nX-Twice: 1\r\n\
          X-Twice: 2\r\nAuthorization: canary\r\nAccept-Encoding: identity\r\n\r\n",
         receiver.address
     );
@@ -266,7 +266,7 @@ async fn what_waited_before_the_start_goes_first_by_priority() {
     }
     let engine = Engine::on(
         spool,
-        Options { book: Book::new(single(quick()), Vec::new()), egress: loopback(), bounce: None },
+        Options { book: Book::new(single(quick()), Vec::new()), egress: loopback(), ..Options::default() },
     );
     engine.spool.delivered(4).await;
     let order: Vec<_> = receiver
@@ -547,7 +547,7 @@ async fn untrusted_urls_stay_outside_unless_allowed() {
         let before = receiver.connections();
         let engine = Engine::on(
             MemorySpool::new(),
-            Options { book: Book::new(quick(), Vec::new()), egress, bounce: None },
+            Options { book: Book::new(quick(), Vec::new()), egress, ..Options::default() },
         );
         let id = engine.send(post(1, &named(host, trust))).await;
         let settlement = &engine.settled(id, 1).await[0];
@@ -610,8 +610,10 @@ async fn a_spool_that_fails_for_a_while_is_asked_again() {
     let spool = MemorySpool::new();
     let id = commit(&spool, post(1, &destination(receiver.address))).await;
     spool.break_with(Some(SpoolError::Failed("disk".to_owned())));
-    let engine =
-        Engine::on(spool, Options { book: Book::new(quick(), Vec::new()), egress: loopback(), bounce: None });
+    let engine = Engine::on(
+        spool,
+        Options { book: Book::new(quick(), Vec::new()), egress: loopback(), ..Options::default() },
+    );
     tokio::task::yield_now().await;
     engine.spool.break_with(None);
     assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "spool/steering.rs"]
+mod steering;
+
 use bytes::Bytes;
 use postgate::post::{
     Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
@@ -18,6 +21,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use steering::*;
 use support::DEADLINE;
 use support::sim_disk::{Fault, SimDisk, Sync};
 
@@ -125,6 +129,21 @@ conformance!(
     an_idempotency_key_makes_one_message,
     the_doorbell_names_the_lane,
     dropping_a_commit_does_not_undo_it,
+    a_held_post_waits_until_it_is_released_and_does_not_age,
+    what_was_never_tried_comes_back_as_it_was,
+    every_attempt_can_be_read_back,
+    orders_mean_those_in_the_right_state,
+    a_retried_post_is_due_at_once_and_rings,
+    a_dead_letter_begins_anew,
+    an_order_waits_for_an_attempt_under_way,
+    a_deleted_post_is_over_also_while_it_is_sent,
+    a_rerouted_post_goes_elsewhere,
+    pages_list_the_newest_first,
+    counts_are_those_of_each_lane,
+    the_message_of_a_post_can_be_read,
+    notes_are_compared_and_set,
+    posts_of_a_line_go_one_by_one,
+    a_rerouted_post_changes_its_line,
 );
 
 fn options(directory: &Path) -> Options {

@@ -49,6 +49,9 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         book: book(config, keyring),
         egress: egress(config, &common.own),
         bounce: bounce(config),
+        signing_keys: keyring.signing_keys.clone(),
+        profiles: keyring.profiles.clone(),
+        instance: config.server.hostname.clone(),
     }
 }
 

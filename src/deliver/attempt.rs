@@ -10,19 +10,23 @@
 
 use super::connection::Response;
 use super::courier::{Courier, Errand};
+use super::credentials::Credentials;
 use super::egress::Connector;
-use super::retry::{self, Feedback, Outcome, Trouble, Verdict};
+use super::profile::Profile;
+use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
 use super::room::Room;
+use super::sign::SigningKey;
 use super::terms::{Book, Terms};
-use super::{dialogue, request};
+use super::{Options, dialogue, record, request};
 use crate::clock;
 use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
-use crate::spool::{Claim, Spool, SpoolError};
+use crate::spool::{Attempt, Claim, Spool, SpoolError};
 use bytes::Bytes;
-use http::Request;
 use http::header::{HeaderValue, RETRY_AFTER};
+use http::{Request, StatusCode};
 use http_body_util::Full;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -34,15 +38,30 @@ pub(super) struct Shop {
     pub book: Book,
     pub connector: Connector,
     pub log: ProtocolLog,
+    pub signing_keys: HashMap<String, Arc<SigningKey>>,
+    pub profiles: HashMap<String, Arc<Profile>>,
+    pub credentials: Credentials,
+    pub cdn_loop: HeaderValue,
     room: Room,
     started_at: Timestamp,
     started: Instant,
 }
 
 impl Shop {
-    pub(super) fn new(spool: Arc<dyn Spool>, book: Book, connector: Connector, log: ProtocolLog) -> Shop {
-        let (started_at, started) = (clock::wall(), Instant::now());
-        Shop { spool, book, connector, log, room: Room::new(), started_at, started }
+    pub(super) fn new(spool: Arc<dyn Spool>, options: Options, log: ProtocolLog) -> Shop {
+        Shop {
+            spool,
+            book: options.book,
+            connector: Connector::new(options.egress),
+            log,
+            signing_keys: options.signing_keys,
+            profiles: options.profiles,
+            credentials: Credentials::default(),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Room::new(),
+            started_at: clock::wall(),
+            started: Instant::now(),
+        }
     }
 
     /// The time by a clock that does not jump.
@@ -59,6 +78,9 @@ pub(super) enum Report {
         claim: Claim,
         verdict: Verdict,
         feedback: Feedback,
+        measure: Measure,
+        /// What it was, for those who ask.
+        attempt: Attempt,
         /// Where the worker waits for its next order, if it does.
         next: Option<oneshot::Sender<Order>>,
     },
@@ -70,6 +92,7 @@ pub(super) enum Report {
 pub(super) struct Order {
     lane: Arc<Destination>,
     claim: Option<Claim>,
+    began: (Timestamp, Instant),
     reports: mpsc::UnboundedSender<Report>,
     shop: Arc<Shop>,
 }
@@ -82,7 +105,7 @@ impl Order {
         shop: &Arc<Shop>,
     ) -> Order {
         let (lane, reports, shop) = (Arc::clone(lane), reports.clone(), Arc::clone(shop));
-        Order { lane, claim: Some(claim), reports, shop }
+        Order { lane, claim: Some(claim), began: (clock::wall(), Instant::now()), reports, shop }
     }
 
     /// Judges the outcome and reports it. The verdict goes to the log as well.
@@ -100,9 +123,12 @@ impl Order {
         next: Option<oneshot::Sender<Order>>,
     ) {
         let now = self.shop.now();
-        let schedule = &self.shop.book.terms(&self.lane).schedule;
-        let (verdict, feedback) =
-            retry::decide(schedule, &claim.post, claim.ended, outcome, now, fastrand::f64());
+        let Terms { schedule, verdicts, .. } = &self.shop.book.terms(&self.lane);
+        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
+        let standing = Standing { ended: claim.ended, ends_at, now };
+        let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
+        let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
+        let Judged { verdict, feedback, measure } = judged;
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
             if verdict != Verdict::Delivered {
@@ -110,7 +136,8 @@ impl Order {
                 log.flush();
             }
         }
-        let report = Report::Ended { lane: Arc::clone(&self.lane), claim, verdict, feedback, next };
+        let lane = Arc::clone(&self.lane);
+        let report = Report::Ended { lane, claim, verdict, feedback, measure, attempt, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(report);
     }
@@ -184,14 +211,29 @@ impl Worker {
     }
 
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post) {
+        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post, claim.ages_from) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
+        let proof = shop.proof(&claim.post, &self.terms).await?;
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
-        let request = request::build(claim, &self.host()?, body)?;
-        self.deliver(claim, &request, Instant::now() + self.terms.total_timeout).await
+        let host = self.host()?;
+        let mut request = shop.shape(claim, &self.terms, host, body).await?;
+        if let Some((_, (name, value))) = &proof {
+            request.headers_mut().insert(name, value.clone());
+        }
+        let deadline = Instant::now() + self.terms.total_timeout;
+        let response = self.deliver(claim, &request, deadline).await?;
+        let is_refused = matches!(response.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+        if let Some((profile, (_, used))) = proof.filter(|_| is_refused)
+            && let Some((name, value)) = shop.credentials.other(&profile, shop.ways(), &used).await?
+        {
+            self.log.note(format_args!("{}, once more with a new token", response.status));
+            request.headers_mut().insert(name, value);
+            return self.deliver(claim, &request, deadline).await;
+        }
+        Ok(response)
     }
 
     /// Sends a request and brings the answer.

@@ -78,6 +78,7 @@ pub(super) fn note_verdict(
         Verdict::Deferred { after, reason } => {
             log.note(format_args!("{post} deferred for {}: {reason}", Span(*after)));
         }
+        Verdict::Held { reason } => log.note(format_args!("{post} held: {reason}")),
         Verdict::Failed { reason } => log.note(format_args!("{post} failed: {reason}")),
     }
 }
@@ -96,7 +97,7 @@ impl fmt::Display for Line<'_> {
         }
         spelled.push_str(": ");
         f.write_str(&spelled)?;
-        if is_secret(name.as_str()) || value.is_sensitive() {
+        if value.is_sensitive() || is_secret(name.as_str()) {
             return f.write_str("***");
         }
         f.write_str(&String::from_utf8_lossy(value.as_bytes()))

@@ -11,10 +11,12 @@
 //! posts, attempts, connections or a grudge is forgotten.
 
 mod attempt;
+mod compress;
 mod connection;
 #[allow(dead_code, reason = "the dispatcher is to answer")]
 pub mod control;
 mod courier;
+mod credentials;
 mod dialogue;
 mod egress;
 mod frames;
@@ -24,13 +26,19 @@ pub mod lane;
 pub mod pace;
 pub mod profile;
 mod proxy;
+mod record;
 mod redirect;
 mod request;
+#[cfg(test)]
+mod request_tests;
 mod resolver;
 pub mod retry;
+#[cfg(test)]
+mod retry_tests;
 mod road;
 mod room;
 pub mod ruling;
+mod shape;
 pub mod sign;
 pub mod target;
 pub mod terms;
@@ -44,8 +52,9 @@ use crate::spool::{Attempt, Claim, Claimed, Settlement, Spool, SpoolError};
 use attempt::{Order, Report, Shop};
 use control::Requests;
 use lane::{Lane, Plan};
-use profile::Bounce;
-use retry::Verdict;
+use profile::{Bounce, Profile};
+use retry::{Measure, Verdict};
+use sign::SigningKey;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -66,6 +75,13 @@ pub struct Options {
     pub egress: Egress,
     /// Who reports to senders what was given up, if somebody does.
     pub bounce: Option<Arc<Bounce>>,
+    /// The keys that routes may name.
+    pub signing_keys: HashMap<String, Arc<SigningKey>>,
+    /// The auth profiles that routes may name.
+    pub profiles: HashMap<String, Arc<Profile>>,
+    /// What this gateway calls itself in `CDN-Loop`: the same after a restart, and
+    /// another than any other gateway's.
+    pub instance: String,
 }
 
 /// Time until a spool that failed is asked again.
@@ -85,8 +101,7 @@ pub async fn run(
 ) {
     let options = Options::clone(&options.borrow());
     let (reports, mut news) = mpsc::unbounded_channel();
-    let connector = egress::Connector::new(options.egress);
-    let shop = Arc::new(Shop::new(spool, options.book, connector, log));
+    let shop = Arc::new(Shop::new(spool, options, log));
     let doorbell = shop.spool.doorbell();
     let mut dispatcher = Dispatcher::new(shop, reports);
     let waiting = tokio::select! {
@@ -215,7 +230,7 @@ impl Dispatcher {
                 Report::Left(lane) => {
                     touched.insert(lane);
                 }
-                Report::Ended { lane, claim, verdict, feedback, next } => {
+                Report::Ended { lane, claim, verdict, feedback, measure, attempt, next } => {
                     self.in_flight -= 1;
                     let shop = Arc::clone(&self.shop);
                     let is_stopping = self.is_stopping;
@@ -223,7 +238,10 @@ impl Dispatcher {
                     let schedule = &shop.book.terms(&lane).schedule;
                     berth.lane.end_attempt(feedback, schedule, now.into_std(), fastrand::f64());
                     berth.resting.extend(next.filter(|_| !is_stopping));
-                    settled.push((claim, settlement(verdict)));
+                    if measure != Measure::Nothing {
+                        tracing::warn!("{lane}: {}", attempt.reason);
+                    }
+                    settled.push((claim, settlement(verdict, attempt)));
                     touched.insert(lane);
                 }
             }
@@ -373,11 +391,12 @@ impl Dispatcher {
     }
 }
 
-fn settlement(verdict: Verdict) -> Settlement {
+fn settlement(verdict: Verdict, last: Attempt) -> Settlement {
     match verdict {
         Verdict::Delivered => Settlement::Delivered,
-        Verdict::Deferred { after, reason } => Settlement::Again { after, last: Attempt::because(reason) },
-        Verdict::Failed { reason } => Settlement::Failed { last: Attempt::because(reason) },
+        Verdict::Deferred { after, .. } => Settlement::Again { after, last },
+        Verdict::Held { .. } => Settlement::Held { last },
+        Verdict::Failed { .. } => Settlement::Failed { last },
     }
 }
 

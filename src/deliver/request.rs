@@ -1,31 +1,48 @@
 //! A post as an HTTP request.
 //!
-//! The same bytes on every attempt, but for `Postgate-Attempt`. Framing and
-//! identity headers are set here and never taken from a post, so there are
-//! never two copies of one.
+//! The same bytes on every attempt, but for `Postgate-Attempt`, signatures and
+//! tokens. Framing and identity headers are set here and never taken from a post,
+//! what the destination's terms fix stands before what a message says, and a
+//! signature replaces what has its name: so there are never two copies of one.
+//!
+//! The body is amended, then compressed, then signed: a signature is about the
+//! octets that are sent.
 
 use super::retry::Trouble;
+use super::sign::{SigningKey, Unsigned};
+use super::terms::Compress;
+use crate::post::{Field, Post, Timestamp, Trace};
 use crate::spool::Claim;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-    USER_AGENT,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap,
+    HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{Method, Request, Uri};
 use http_body_util::Full;
+use std::sync::Arc;
 
 const POSTGATE_ID: HeaderName = HeaderName::from_static("postgate-id");
 const POSTGATE_ATTEMPT: HeaderName = HeaderName::from_static("postgate-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// RFC 8586: lets a gateway behind a receiver see that a request went in circles.
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Headers that are the engine's alone.
-static OWN: [HeaderName; 8] = [
+/// Headers that are the engine's alone, or the connection's (RFC 9110 section 7.6.1).
+static OWN: [HeaderName; 14] = [
     HOST,
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
     CONNECTION,
+    TE,
+    TRAILER,
+    UPGRADE,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     POSTGATE_ID,
     POSTGATE_ATTEMPT,
     IDEMPOTENCY_KEY,
@@ -34,44 +51,154 @@ static OWN: [HeaderName; 8] = [
 
 const PRODUCT: &str = concat!("Postgate/", env!("CARGO_PKG_VERSION"));
 
+/// Bodies from so many octets on are not compressed and signed on the runtime's
+/// threads.
+pub(super) const LARGE: usize = 64 * 1024;
+
+/// What a request is made with besides its post; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Dress {
+    /// `Host`.
+    pub host: HeaderValue,
+    /// `CDN-Loop`.
+    pub cdn_loop: HeaderValue,
+    /// Fixed headers of the destination.
+    pub fixed: Arc<[Field]>,
+    /// How the body is compressed.
+    pub compress: Compress,
+    /// What signs it.
+    pub key: Option<Arc<SigningKey>>,
+    /// The time by the wall clock.
+    pub at: Timestamp,
+    /// Not used before.
+    pub nonce: [u8; 16],
+}
+
+impl Dress {
+    /// Whether the body has to be looked at.
+    pub(super) fn is_costly(&self) -> bool {
+        self.key.is_some() || self.compress != Compress::No
+    }
+}
+
+/// `CDN-Loop` of a gateway with this name (RFC 8586 section 2).
+pub(super) fn cdn_loop(instance: &str) -> HeaderValue {
+    let is_token = |char: &char| char.is_ascii_alphanumeric() || "-._~".contains(*char);
+    let token: String = instance.chars().filter(is_token).collect();
+    let value = HeaderValue::try_from(format!("postgate; id={token}"));
+    value.ok().filter(|_| !token.is_empty()).unwrap_or(HeaderValue::from_static("postgate"))
+}
+
 /// The request of a claimed post. Fails when the post holds something that
 /// cannot stand in one.
-pub(super) fn build(claim: &Claim, host: &HeaderValue, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {
+pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {
     let post = &claim.post;
-    let unsendable = |what: &str| Trouble::Unsendable(format!("{what} is not valid in HTTP"));
-    let id = value(&post.id.to_string()).ok_or_else(|| unsendable("the id"))?;
-    // Several posts of one message are several requests, also to one receiver.
-    let key = match (&post.idempotency_key, post.id.number) {
-        (None, _) => Some(id.clone()),
-        (Some(key), 0) => value(key),
-        (Some(key), number) => value(&format!("{key}-{number}")),
-    };
-    let key = key.ok_or_else(|| unsendable("the idempotency key"))?;
-    let mut headers = HeaderMap::with_capacity(OWN.len() + 2 + post.headers.len());
-    headers.insert(HOST, host.clone());
+    let mut headers = headers(claim, dress)?;
+    let body = shape(&mut headers, dress, body)?;
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if !post.headers.iter().any(|field| field.name.eq_ignore_ascii_case(USER_AGENT.as_str())) {
-        headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
-    }
-    headers.insert(POSTGATE_ID, id);
-    headers.insert(POSTGATE_ATTEMPT, HeaderValue::from(claim.attempt));
-    headers.insert(IDEMPOTENCY_KEY, key);
-    headers.insert(CDN_LOOP, HeaderValue::from_static("postgate"));
-    for field in &post.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| unsendable("a header name"))?;
-        let value = HeaderValue::from_bytes(&field.value).map_err(|_| unsendable(&field.name))?;
-        if !OWN.contains(&name) {
-            headers.append(name, value);
+    if let Some(key) = &dress.key {
+        let id = post.id.to_string();
+        let unsigned = Unsigned {
+            id: &id,
+            at: dress.at,
+            nonce: dress.nonce,
+            method: &post.method,
+            target: &post.path,
+            headers: &headers,
+            body: &body,
+        };
+        for (name, value) in key.sign(&unsigned).map_err(Trouble::Credentials)? {
+            headers.insert(name, value);
         }
     }
-    // Responses are never decompressed: a small one could become a large one.
-    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     let mut request = Request::new(Full::new(body));
     *request.method_mut() =
         Method::from_bytes(post.method.as_bytes()).map_err(|_| unsendable("the method"))?;
     *request.uri_mut() = path(&post.path).ok_or_else(|| unsendable("the path"))?;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// All headers but those that need the body.
+fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
+    let post = &claim.post;
+    let fixed = fields(&dress.fixed)?;
+    let own = fields(&post.headers)?;
+    let is_fixed = |name: &HeaderName| fixed.iter().any(|(fixed, _)| fixed == name);
+    // What the terms fix, then what the post says of other things.
+    let said: Vec<_> = own.into_iter().filter(|(name, _)| !is_fixed(name)).collect();
+    let first = |name: HeaderName| {
+        fixed.iter().chain(&said).find(|(field, _)| *field == name).map(|(_, value)| value.clone())
+    };
+    let id = value(&post.id.to_string()).ok_or_else(|| unsendable("the id"))?;
+    let mut headers = HeaderMap::with_capacity(OWN.len() + 8 + fixed.len() + said.len());
+    headers.insert(HOST, dress.host.clone());
+    if let Some(content_type) = first(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    // Its place; the value is known later.
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    headers.insert(USER_AGENT, first(USER_AGENT).unwrap_or(HeaderValue::from_static(PRODUCT)));
+    headers.insert(POSTGATE_ID, id.clone());
+    headers.insert(POSTGATE_ATTEMPT, HeaderValue::from(claim.attempt));
+    headers.insert(IDEMPOTENCY_KEY, idempotency_key(post, id)?);
+    headers.insert(CDN_LOOP, dress.cdn_loop.clone());
+    if let Some(traceparent) = post.trace.and_then(traceparent) {
+        headers.insert(TRACEPARENT, traceparent);
+    }
+    let is_set = |name: &HeaderName| {
+        OWN.contains(name)
+            || [CONTENT_TYPE, USER_AGENT].contains(name)
+            || *name == TRACEPARENT && post.trace.is_some()
+    };
+    for (name, value) in fixed.iter().chain(&said).filter(|(name, _)| !is_set(name)) {
+        headers.append(name, value.clone());
+    }
+    // Responses are never decompressed: a small one could become a large one.
+    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+    Ok(headers)
+}
+
+/// The body as it is sent, and the header that says how.
+fn shape(headers: &mut HeaderMap, dress: &Dress, body: Bytes) -> Result<Bytes, Trouble> {
+    let body = match &dress.key {
+        Some(key) => key.amend(headers, body).map_err(Trouble::Unsendable)?,
+        None => body,
+    };
+    match dress.compress.coding() {
+        Some(coding) if !body.is_empty() && !headers.contains_key(CONTENT_ENCODING) => {
+            headers.insert(CONTENT_ENCODING, coding);
+            dress.compress.encode(body).map_err(|error| Trouble::Unsendable(error.to_string()))
+        }
+        _ => Ok(body),
+    }
+}
+
+fn fields(fields: &[Field]) -> Result<Vec<(HeaderName, HeaderValue)>, Trouble> {
+    let read = |field: &Field| {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| unsendable("a header name"))?;
+        let value = HeaderValue::from_bytes(&field.value).map_err(|_| unsendable(&field.name))?;
+        Ok((name, value))
+    };
+    fields.iter().map(read).collect()
+}
+
+/// Several posts of one message are several requests, also to one receiver.
+fn idempotency_key(post: &Post, id: HeaderValue) -> Result<HeaderValue, Trouble> {
+    let key = match (&post.idempotency_key, post.id.number) {
+        (None, _) => Some(id),
+        (Some(key), 0) => value(key),
+        (Some(key), number) => value(&format!("{key}-{number}")),
+    };
+    key.ok_or_else(|| unsendable("the idempotency key"))
+}
+
+fn traceparent(trace: Trace) -> Option<HeaderValue> {
+    value(&format!("00-{}-{}-01", HEXLOWER.encode(&trace.trace), HEXLOWER.encode(&trace.span)))
+}
+
+fn unsendable(what: &str) -> Trouble {
+    Trouble::Unsendable(format!("{what} is not valid in HTTP"))
 }
 
 fn value(text: &str) -> Option<HeaderValue> {

@@ -1,13 +1,15 @@
 //! What the result of an attempt means: the verdict on the post, and what it
 //! teaches about the destination.
 //!
-//! [`judge`] is total over statuses and troubles; [`decide`] adds the schedule:
-//! when the next attempt is, and when there is none. Only trouble on the way to
+//! [`judge`] is total over statuses, troubles and what the operator rules about
+//! them; [`decide`] adds the schedule: when the next attempt is, and when there is
+//! none. Only trouble on the way to
 //! an answer, 429 and 503 are verdicts on the destination; every other answer is
 //! one on the post alone, so that a broken path never slows its neighbours.
 //!
 //! Time and dice are arguments. `Retry-After` is RFC 9110 section 10.2.3.
 
+use super::ruling::{Ruling, Verdicts};
 use crate::post::{Post, Timestamp};
 use http::StatusCode;
 use std::fmt;
@@ -49,10 +51,9 @@ impl Schedule {
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * dice.clamp(0.0, 1.0))
     }
 
-    /// When `post` is given up. One that waits for its time does not age.
-    pub fn ends_at(&self, post: &Post) -> Timestamp {
-        let begins_at = post.not_before_at.map_or(post.accepted_at, |at| at.max(post.accepted_at));
-        let by_age = begins_at.after(self.max_age);
+    /// When `post` is given up, whose age begins at `ages_from`.
+    pub fn ends_at(&self, post: &Post, ages_from: Timestamp) -> Timestamp {
+        let by_age = ages_from.after(self.max_age);
         post.expires_at.map_or(by_age, |expires_at| expires_at.min(by_age))
     }
 }
@@ -62,7 +63,7 @@ impl Schedule {
 pub enum Outcome {
     /// The receiver answered.
     Answered {
-        /// Its status; the rest of the response cannot change what it means.
+        /// Its status.
         status: StatusCode,
         /// `Retry-After` as it stood in the response.
         retry_after: Option<String>,
@@ -86,8 +87,10 @@ pub enum Trouble {
     Connect(String),
     /// No trusted TLS session.
     Tls(String),
-    /// The proxy on the way did not do its part; the destination was not asked.
+    /// The proxy on the way did not do its part.
     Proxy(String),
+    /// What proves who we are could not be had: a token, a profile, a signing key.
+    Credentials(String),
     /// The named thing took longer than it may.
     TimedOut(&'static str, Duration),
     /// The connection broke before the response head was complete.
@@ -112,8 +115,9 @@ impl fmt::Display for Trouble {
             Trouble::Resolve(text)
             | Trouble::Denied(text)
             | Trouble::Connect(text)
-            | Trouble::Broken(text)
             | Trouble::Proxy(text)
+            | Trouble::Credentials(text)
+            | Trouble::Broken(text)
             | Trouble::Unreadable(text) => f.write_str(text),
             Trouble::Tls(text) => write!(f, "TLS: {text}"),
             Trouble::TimedOut(what, after) => {
@@ -167,6 +171,11 @@ pub enum Verdict {
         /// Why, in one line.
         reason: String,
     },
+    /// It waits, without ageing, until it is released.
+    Held {
+        /// Why, in one line.
+        reason: String,
+    },
     /// It is given up.
     Failed {
         /// Why, in one line.
@@ -174,20 +183,55 @@ pub enum Verdict {
     },
 }
 
-/// The three ways an attempt can end for its post.
+/// What the operator is owed about the destination besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Nothing.
+    Nothing,
+    /// The reason is announced once: a secret is probably to be mended.
+    Announce,
+    /// The destination is paused.
+    Pause,
+}
+
+/// All that an attempt led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// For its post.
+    pub verdict: Verdict,
+    /// For its destination.
+    pub feedback: Feedback,
+    /// For the operator.
+    pub measure: Measure,
+}
+
+/// Where a post stands when it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Attempts that ended before this one.
+    pub ended: u32,
+    /// When it is given up.
+    pub ends_at: Timestamp,
+    /// The time now.
+    pub now: Timestamp,
+}
+
+/// The four ways an attempt can end for its post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Done.
     Deliver,
     /// Later again.
     Defer,
+    /// Not before it is released.
+    Hold,
     /// Never again.
     Fail,
 }
 
-/// What an outcome means for the post, and whether it speaks of the destination.
-/// Knows no schedule; `Retry-After` is not looked at.
-pub fn judge(outcome: &Outcome) -> (Fate, Feedback) {
+/// What an outcome usually means for the post, and whether it speaks of the
+/// destination. Knows no schedule; `Retry-After` is not looked at.
+fn usual(outcome: &Outcome) -> (Fate, Feedback) {
     let trouble = Feedback::Trouble { retry_after: None };
     match outcome {
         Outcome::Answered { status, .. } => match status.as_u16() {
@@ -207,61 +251,109 @@ pub fn judge(outcome: &Outcome) -> (Fate, Feedback) {
             | Trouble::TimedOut(..)
             | Trouble::Broken(_) => (Fate::Defer, trouble),
             Trouble::Malformed(_) => (Fate::Defer, Feedback::Answered),
-            Trouble::Proxy(_) | Trouble::Unreadable(_) | Trouble::Crashed => (Fate::Defer, Feedback::Nothing),
+            Trouble::Proxy(_) | Trouble::Credentials(_) | Trouble::Unreadable(_) | Trouble::Crashed => {
+                (Fate::Defer, Feedback::Nothing)
+            }
         },
     }
 }
 
-/// The verdict on `post` after an attempt, of which `ended` came before it.
+/// What an outcome means: `ruled` is what the operator says about it, which
+/// changes what becomes of the post, never what it says of the destination.
+pub fn judge(outcome: &Outcome, ruled: Option<Ruling>) -> (Fate, Feedback, Measure) {
+    let (usual, feedback) = usual(outcome);
+    let (fate, measure) = match ruled {
+        None => (usual, Measure::Nothing),
+        Some(Ruling::Retry) => (Fate::Defer, Measure::Nothing),
+        Some(Ruling::Fail) => (Fate::Fail, Measure::Nothing),
+        Some(Ruling::Hold) => (Fate::Hold, Measure::Nothing),
+        Some(Ruling::Pause) => (Fate::Defer, Measure::Pause),
+        Some(Ruling::Done) => (Fate::Deliver, Measure::Nothing),
+    };
+    let feedback = match (feedback, fate) {
+        (Feedback::Answered | Feedback::Taken, Fate::Deliver) => Feedback::Taken,
+        (Feedback::Taken, _) => Feedback::Answered,
+        (feedback, _) => feedback,
+    };
+    let measure = match (outcome, fate, measure) {
+        (Outcome::Answered { status, .. }, Fate::Defer, Measure::Nothing)
+            if matches!(status.as_u16(), 401 | 403 | 407) =>
+        {
+            Measure::Announce
+        }
+        _ => measure,
+    };
+    (fate, feedback, measure)
+}
+
+/// The longest that a receiver can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// What becomes of a post after an attempt.
 pub fn decide(
     schedule: &Schedule,
-    post: &Post,
-    ended: u32,
+    verdicts: &Verdicts,
+    standing: Standing,
     outcome: &Outcome,
-    now: Timestamp,
     dice: f64,
-) -> (Verdict, Feedback) {
-    let (fate, mut feedback) = judge(outcome);
-    let mut wait = schedule.interval(ended as usize, dice);
+) -> Judged {
+    let ruled = verdicts.ruling(outcome);
+    let (fate, mut feedback, measure) = judge(outcome, ruled.map(|(ruling, _)| ruling));
+    let mut wait = schedule.interval(standing.ended as usize, dice);
     if let (Feedback::Trouble { retry_after }, Outcome::Answered { retry_after: Some(text), .. }) =
         (&mut feedback, outcome)
     {
-        *retry_after = parse_retry_after(text, now).map(|after| after.min(schedule.max_age));
+        let cap = schedule.max_age.min(LONGEST_PAUSE);
+        *retry_after = parse_retry_after(text, standing.now).map(|after| after.min(cap));
         wait = retry_after.unwrap_or(wait);
     }
+    let reason = || match ruled {
+        Some((ruling, place)) => format!("{} ({place}: {ruling})", reason(outcome)),
+        None => reason(outcome),
+    };
     let verdict = match fate {
         Fate::Deliver => Verdict::Delivered,
-        Fate::Fail => Verdict::Failed { reason: reason(outcome) },
-        Fate::Defer => defer(schedule, post, ended, wait, reason(outcome), now),
+        Fate::Fail => Verdict::Failed { reason: reason() },
+        Fate::Hold => Verdict::Held { reason: reason() },
+        Fate::Defer => defer(schedule, standing, wait, reason()),
     };
-    (verdict, feedback)
+    Judged { verdict, feedback, measure }
 }
 
-fn defer(
-    schedule: &Schedule,
-    post: &Post,
-    ended: u32,
-    wait: Duration,
-    reason: String,
-    now: Timestamp,
-) -> Verdict {
-    let attempts = ended.saturating_add(1);
+fn defer(schedule: &Schedule, standing: Standing, wait: Duration, reason: String) -> Verdict {
+    let attempts = standing.ended.saturating_add(1);
     if schedule.max_attempts.is_some_and(|max| attempts >= max) {
         return Verdict::Failed { reason: format!("given up after {attempts} attempts: {reason}") };
     }
-    let left = schedule.ends_at(post).since(now).saturating_sub(LAST_CHANCE);
+    let left = standing.ends_at.since(standing.now).saturating_sub(LAST_CHANCE);
     if left.is_zero() {
         return Verdict::Failed { reason: format!("expired: {reason}") };
     }
     Verdict::Deferred { after: wait.min(left), reason }
 }
 
-fn reason(outcome: &Outcome) -> String {
+/// Status line or trouble, in one line.
+pub fn reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered { status, remark: None, .. } => status.to_string(),
         Outcome::Answered { status, remark: Some(remark), .. } => format!("{status} to {remark}"),
         Outcome::Broken(trouble) => trouble.to_string(),
     }
+}
+
+/// A text of somebody else in one line of at most `most` octets, cut between
+/// characters: what controls a terminal becomes a blank.
+pub fn line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    for char in text.chars() {
+        let char = if char.is_control() { ' ' } else { char };
+        if line.len() + char.len_utf8() > most {
+            break;
+        }
+        line.push(char);
+    }
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// Seconds or an HTTP date as the time from `now`; nothing when it is neither,
@@ -277,134 +369,4 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let since_epoch = at.duration_since(UNIX_EPOCH).ok()?;
     let after = since_epoch.checked_sub(Duration::from_millis(now.0))?;
     Some(after).filter(|after| !after.is_zero())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_769_860_800_000);
-
-    fn post() -> Post {
-        let text = r#"{"id":{"message":1,"number":0},"accepted_at":1769860800000,"destination":{"tenant":"default",
-            "scheme":"Http","host":"a.example","port":80,"trust":"Wire"},"method":"POST","path":"/","headers":[],
-            "body":{"number":0,"start":0,"length":0},"sender":"","recipient":"","priority":0,"tags":[]}"#;
-        serde_json::from_str(text).unwrap()
-    }
-
-    fn answered(status: u16, retry_after: Option<&str>) -> Outcome {
-        let status = StatusCode::from_u16(status).unwrap();
-        let retry_after = retry_after.map(str::to_owned);
-        Outcome::Answered { status, retry_after, text: String::new(), remark: None }
-    }
-
-    #[test]
-    fn every_status_has_the_fate_of_the_table() {
-        let failed = [400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431, 451];
-        for status in 100..=599 {
-            let expected = match status {
-                200..=299 => Fate::Deliver,
-                300..=399 => Fate::Fail,
-                _ if failed.contains(&status) => Fate::Fail,
-                _ => Fate::Defer,
-            };
-            let (fate, feedback) = judge(&answered(status, None));
-            assert_eq!(fate, expected, "{status}");
-            let blamed = matches!(feedback, Feedback::Trouble { .. });
-            assert_eq!(blamed, [429, 503].contains(&status), "{status}");
-            assert_eq!(feedback == Feedback::Taken, fate == Fate::Deliver, "{status}");
-        }
-    }
-
-    #[test]
-    fn every_trouble_has_its_fate_and_its_culprit() {
-        let text = || "x".to_owned();
-        let second = Duration::from_secs(1);
-        for (trouble, fate, blamed, reason) in [
-            (Trouble::Denied(text()), Fate::Fail, false, "x"),
-            (Trouble::Resolve(text()), Fate::Defer, true, "x"),
-            (Trouble::Connect(text()), Fate::Defer, true, "x"),
-            (Trouble::Tls(text()), Fate::Defer, true, "TLS: x"),
-            (Trouble::Proxy(text()), Fate::Defer, false, "x"),
-            (Trouble::TimedOut("connecting", second), Fate::Defer, true, "timed out connecting after 1 s"),
-            (Trouble::Broken(text()), Fate::Defer, true, "x"),
-            (Trouble::Malformed(text()), Fate::Defer, false, "the response is not HTTP: x"),
-            (Trouble::Unsendable(text()), Fate::Fail, false, "cannot be sent: x"),
-            (Trouble::Damaged(text()), Fate::Fail, false, "damaged: x"),
-            (Trouble::Unreadable(text()), Fate::Defer, false, "x"),
-            (Trouble::Expired, Fate::Fail, false, "expired before it could be sent"),
-            (Trouble::Crashed, Fate::Defer, false, "the attempt ended by an internal fault"),
-        ] {
-            let outcome = Outcome::Broken(trouble);
-            let (judged, feedback) = judge(&outcome);
-            assert_eq!((judged, matches!(feedback, Feedback::Trouble { .. })), (fate, blamed), "{outcome:?}");
-            assert_eq!(super::reason(&outcome), reason);
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_never_trusted_beyond_max_age() {
-        let cap = Schedule::default().max_age.as_secs();
-        for (text, expected) in [
-            ("120", Some(120)),
-            (" 7 ", Some(7)),
-            ("Sat, 31 Jan 2026 12:02:00 GMT", Some(120)),
-            ("Sat, 31 Jan 2026 11:59:00 GMT", None),
-            ("1000000000000", Some(cap)),
-            ("99999999999999999999999999", Some(cap)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(cap)),
-            ("0", None),
-            ("-5", None),
-            ("+5", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            for status in [429, 503] {
-                let outcome = answered(status, Some(text));
-                let (verdict, feedback) = decide(&Schedule::default(), &post(), 0, &outcome, NOW, 0.5);
-                let retry_after = expected.map(Duration::from_secs);
-                assert_eq!(feedback, Feedback::Trouble { retry_after }, "{text:?}");
-                let Verdict::Deferred { after, .. } = verdict else { panic!("{text:?}: {verdict:?}") };
-                assert_eq!(after.as_secs(), expected.unwrap_or(5).min(cap - 1), "{text:?}");
-            }
-        }
-        let (verdict, feedback) =
-            decide(&Schedule::default(), &post(), 0, &answered(500, Some("60")), NOW, 0.5);
-        assert_eq!(feedback, Feedback::Answered);
-        let reason = "500 Internal Server Error".to_owned();
-        assert_eq!(verdict, Verdict::Deferred { after: Duration::from_secs(5), reason });
-    }
-
-    #[test]
-    fn intervals_follow_the_schedule_with_a_tenth_of_jitter() {
-        let schedule = Schedule::default();
-        let seconds = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800, 28_800];
-        for (earlier, seconds) in seconds.into_iter().enumerate() {
-            for (dice, tenths) in [(0.0, 9), (0.5, 10), (1.0, 11), (7.0, 11)] {
-                let millis = schedule.interval(earlier, dice).as_secs_f64() * 1000.0;
-                assert!((millis - f64::from(seconds * tenths * 100)).abs() < 1.0, "{earlier} {dice}");
-            }
-        }
-    }
-
-    #[test]
-    fn posts_end_by_age_by_their_own_date_and_by_number() {
-        let schedule = Schedule { max_attempts: Some(3), ..Schedule::default() };
-        let decide =
-            |post: &Post, ended, now| decide(&schedule, post, ended, &answered(500, None), now, 0.5).0;
-        let failed = |reason: &str| Verdict::Failed { reason: reason.to_owned() };
-        let error = "500 Internal Server Error";
-        assert!(matches!(decide(&post(), 1, NOW), Verdict::Deferred { .. }));
-        assert_eq!(decide(&post(), 2, NOW), failed(&format!("given up after 3 attempts: {error}")));
-        let old = NOW.after(schedule.max_age);
-        assert_eq!(decide(&post(), 0, old), failed(&format!("expired: {error}")));
-        let late = Post { not_before_at: Some(old), ..post() };
-        assert!(schedule.ends_at(&late) > old, "it has its time from when it may be sent");
-        let short = Post { expires_at: Some(NOW.after(Duration::from_secs(4))), ..post() };
-        let Verdict::Deferred { after, .. } = decide(&short, 0, NOW) else { panic!("one more chance") };
-        assert_eq!(after, Duration::from_secs(3), "the last attempt is made before the end");
-        let last = NOW.after(Duration::from_secs(3));
-        assert_eq!(decide(&short, 1, last), failed(&format!("expired: {error}")));
-    }
 }

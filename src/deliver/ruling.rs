@@ -1,8 +1,12 @@
 //! What an operator says that results mean: `on` and `body_matches`.
 //!
-//! They stand before the usual table of `retry`.
+//! They stand before the usual table of `retry`: the response's text first, then
+//! its single status, then the class of that. They speak of posts alone: what a
+//! result says of its destination stays what it is.
 
+use super::retry::{Outcome, Trouble};
 use regex::Regex;
+use std::fmt;
 
 /// What results mean to one destination, where it is not what they usually mean.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +15,28 @@ pub struct Verdicts {
     pub on: Vec<(On, Ruling)>,
     /// `body_matches`: the first that fits the response's text wins, before `on`.
     pub body_matches: Vec<(Regex, Ruling)>,
+}
+
+impl Verdicts {
+    /// What is said about an outcome, and the key that says it.
+    pub fn ruling(&self, outcome: &Outcome) -> Option<(Ruling, &'static str)> {
+        let (single, class) = match outcome {
+            Outcome::Answered { status, text, .. } => {
+                if let Some((_, ruling)) = self.body_matches.iter().find(|(regex, _)| regex.is_match(text)) {
+                    return Some((*ruling, "body_matches"));
+                }
+                (On::Status(status.as_u16()), Some(On::Class(status.as_u16() / 100)))
+            }
+            Outcome::Broken(trouble) => (On::trouble(trouble)?, None),
+        };
+        let said = |about: On| self.on.iter().find(|(on, _)| *on == about).map(|(_, ruling)| *ruling);
+        said(single).or_else(|| class.and_then(said)).map(|ruling| (ruling, "on"))
+    }
+
+    /// Whether a response's text must be read to judge it.
+    pub fn wants_text(&self) -> bool {
+        !self.body_matches.is_empty()
+    }
 }
 
 impl PartialEq for Verdicts {
@@ -31,7 +57,7 @@ pub enum On {
     Status(u16),
     /// All statuses of this class: 2 to 5.
     Class(u16),
-    /// No connection.
+    /// No connection, or one that broke before an answer.
     Connect,
     /// A name that could not be resolved.
     Dns,
@@ -39,6 +65,28 @@ pub enum On {
     Tls,
     /// Something took too long.
     Timeout,
+}
+
+impl On {
+    /// What a trouble is in the words of `on`. Those that are not about the
+    /// destination are not: nothing can be ruled about them.
+    fn trouble(trouble: &Trouble) -> Option<On> {
+        match trouble {
+            Trouble::Connect(_) | Trouble::Broken(_) => Some(On::Connect),
+            Trouble::Resolve(_) => Some(On::Dns),
+            Trouble::Tls(_) => Some(On::Tls),
+            Trouble::TimedOut(..) => Some(On::Timeout),
+            Trouble::Denied(_)
+            | Trouble::Malformed(_)
+            | Trouble::Proxy(_)
+            | Trouble::Credentials(_)
+            | Trouble::Unsendable(_)
+            | Trouble::Damaged(_)
+            | Trouble::Unreadable(_)
+            | Trouble::Expired
+            | Trouble::Crashed => None,
+        }
+    }
 }
 
 /// What a result is to mean.
@@ -54,4 +102,17 @@ pub enum Ruling {
     Pause,
     /// It is delivered.
     Done,
+}
+
+impl fmt::Display for Ruling {
+    /// As in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ruling::Retry => "retry",
+            Ruling::Fail => "fail",
+            Ruling::Hold => "hold",
+            Ruling::Pause => "pause",
+            Ruling::Done => "done",
+        })
+    }
 }

@@ -2,13 +2,15 @@
 
 use super::engine::Target;
 use http::StatusCode;
-use postgate::deliver::retry::{Feedback, Outcome, Schedule, Verdict, decide};
-use postgate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
-use postgate::tenant::Tenant;
-use std::sync::Arc;
+use postgate::deliver::retry::{Feedback, Judged, Outcome, Schedule, Standing, Verdict, decide};
+use postgate::deliver::ruling::Verdicts;
+use postgate::post::Timestamp;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp(1_769_860_800_000);
+
+/// The longest that a receiver can ask for.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// `Retry-After`; `reading` is what a control breaks.
 pub struct RetryAfterTarget {
@@ -31,39 +33,6 @@ fn date(text: &str) -> Option<Option<Duration>> {
     }
     let until = at.timestamp().as_millisecond() - i64::try_from(NOW.0).unwrap();
     Some(u64::try_from(until).ok().filter(|until| *until > 0).map(Duration::from_millis))
-}
-
-fn post() -> Post {
-    let destination = Destination {
-        tenant: Tenant::default(),
-        scheme: Scheme::Http,
-        host: "a.example".to_owned(),
-        port: 80,
-        trust: Trust::Wire,
-    };
-    Post {
-        id: PostId { message: MessageId(1), number: 0 },
-        accepted_at: NOW,
-        destination: Arc::new(destination),
-        method: "POST".to_owned(),
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        body: Blob { number: 0, start: 0, length: 0 },
-        idempotency_key: None,
-        sender: String::new(),
-        recipient: "post@x".to_owned(),
-        not_before_at: None,
-        expires_at: None,
-        priority: 5,
-        tags: Vec::new(),
-        xs_message_id: None,
-        xs_mailing_id: None,
-        ordering_key: None,
-        sign_with: None,
-        auth: None,
-        trace: None,
-        notice: Notice::default(),
-    }
 }
 
 impl Target for RetryAfterTarget {
@@ -109,15 +78,17 @@ impl Target for RetryAfterTarget {
     fn check(&self, input: &[u8]) -> u64 {
         let text = String::from_utf8_lossy(input).into_owned();
         let schedule = Schedule::default();
-        let most = schedule.max_age.as_secs();
+        let most = DAY.as_secs();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        let retry_after = Some(text.clone());
-        let outcome = Outcome::Answered { status, retry_after, text: String::new(), remark: None };
-        let (verdict, feedback) = decide(&schedule, &post(), 0, &outcome, NOW, 0.5);
+        let outcome =
+            Outcome::Answered { status, retry_after: Some(text.clone()), text: String::new(), remark: None };
+        let standing = Standing { ended: 0, ends_at: NOW.after(schedule.max_age), now: NOW };
+        let Judged { verdict, feedback, .. } =
+            decide(&schedule, &Verdicts::default(), standing, &outcome, 0.5);
         let Feedback::Trouble { retry_after } = feedback else { panic!("503 is no trouble: {feedback:?}") };
         let Verdict::Deferred { after, .. } = verdict else { panic!("503 is final: {verdict:?}") };
         assert!(after < schedule.max_age, "put off beyond its end: {after:?}");
-        assert!(retry_after.is_none_or(|after| !after.is_zero() && after <= schedule.max_age));
+        assert!(retry_after.is_none_or(|after| !after.is_zero() && after <= DAY));
         assert!(retry_after.is_some() || after == schedule.interval(0, 0.5), "neither schedule nor header");
         let plain = (self.reading)(text.trim(), most).map(Duration::from_secs);
         match plain {
@@ -126,7 +97,7 @@ impl Target for RetryAfterTarget {
                 let looks_like_a_date = text.is_ascii() && text.matches(':').count() >= 2;
                 assert!(retry_after.is_none() || looks_like_a_date, "{text:?} is neither number nor date");
                 if let Some(until) = date(text.trim()) {
-                    let expected = until.map(|until| until.min(schedule.max_age));
+                    let expected = until.map(|until| until.min(DAY));
                     assert_eq!(retry_after, expected, "{text:?} by another reader of dates");
                 }
             }

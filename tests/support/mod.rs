@@ -6,9 +6,11 @@
 
 pub mod api;
 pub mod collector;
+pub mod hostile;
 pub mod ledger;
 pub mod load;
 pub mod memory;
+pub mod name_server;
 pub mod program;
 pub mod receiver;
 pub mod sim_disk;

@@ -1,0 +1,313 @@
+//! How the gateway proves to a receiver who it is: auth profiles at work.
+//!
+//! Tokens for client credentials (RFC 6749 section 4.4) are had when the first
+//! post needs one, kept in memory alone and renewed before they end. All who wait
+//! for one wait for the same request, and when it fails nobody asks again for a
+//! while: a thousand posts do not ask a thousand times. A receiver that does not
+//! take a token gets one more try with a new one, also not more often than that.
+//!
+//! The URL for tokens is the operator's own, its certificate must be good for the
+//! machine's roots, and what it answers is never logged: nothing but an error code.
+
+use super::egress::Connector;
+use super::profile::{Place, Profile, Proof};
+use super::retry::{Span, Trouble};
+use super::terms::{Book, Http2, Terms};
+use crate::compose::Endpoint;
+use crate::post::Trust;
+use crate::tenant::Tenant;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use url::form_urlencoded;
+
+/// Longest time that a request for a token may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Time until a token is asked for again after that failed, or after a new one
+/// was asked for because a receiver did not take the old one.
+const PAUSE: Duration = Duration::from_secs(10);
+/// A token is renewed so long before it ends, or earlier.
+const MARGIN: Duration = Duration::from_secs(30);
+/// How long a token is used that does not say when it ends.
+const USUAL_LIFE: Duration = Duration::from_secs(3600);
+/// Octets of an answer that are read.
+const ANSWER: usize = 64 * 1024;
+
+/// How tokens are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Ways<'a> {
+    /// Opens connections.
+    pub connector: &'a Connector,
+    /// Says on which terms.
+    pub book: &'a Book,
+}
+
+/// The tokens of all profiles; see the module.
+#[derive(Default)]
+pub(super) struct Credentials {
+    purses: Mutex<HashMap<String, Arc<Purse>>>,
+}
+
+/// The token of one profile. Whoever holds the lock may ask for one.
+struct Purse {
+    profile: Arc<Profile>,
+    kept: tokio::sync::Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    token: Option<Token>,
+    failed: Option<(Instant, String)>,
+    replaced_at: Option<Instant>,
+}
+
+struct Token {
+    value: HeaderValue,
+    renew_at: Instant,
+    ends_at: Instant,
+}
+
+impl Credentials {
+    /// The header that proves who we are.
+    pub(super) async fn header(
+        &self,
+        profile: &Arc<Profile>,
+        ways: Ways<'_>,
+    ) -> Result<(HeaderName, HeaderValue), Trouble> {
+        match &profile.proof {
+            Proof::Basic { user, password } => Ok((AUTHORIZATION, basic(user, password))),
+            Proof::Bearer { token } => Ok((AUTHORIZATION, secret(profile, &format!("Bearer {token}"))?)),
+            Proof::Header { name, value } => {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                let name = name.map_err(|_| unusable(profile, "its header has no valid name"))?;
+                Ok((name, secret(profile, value)?))
+            }
+            Proof::OAuth2 { .. } => {
+                let purse = self.purse(profile);
+                let mut kept = purse.kept.lock().await;
+                Ok((AUTHORIZATION, kept.token(profile, ways).await?))
+            }
+        }
+    }
+
+    /// A header for one more try, when a receiver did not take the one that was
+    /// `used`; nothing when there is no other.
+    pub(super) async fn other(
+        &self,
+        profile: &Arc<Profile>,
+        ways: Ways<'_>,
+        used: &HeaderValue,
+    ) -> Result<Option<(HeaderName, HeaderValue)>, Trouble> {
+        if !matches!(profile.proof, Proof::OAuth2 { .. }) {
+            return Ok(None);
+        }
+        let purse = self.purse(profile);
+        let mut kept = purse.kept.lock().await;
+        // Another attempt may have got a new one meanwhile.
+        if kept.token.as_ref().is_none_or(|token| token.value == used) {
+            let now = Instant::now();
+            if kept.replaced_at.is_some_and(|at| now.duration_since(at) < PAUSE) {
+                return Ok(None);
+            }
+            kept.replaced_at = Some(now);
+            kept.token = None;
+        }
+        Ok(Some((AUTHORIZATION, kept.token(profile, ways).await?)))
+    }
+
+    /// The purse of a profile; a new one when the profile changed.
+    fn purse(&self, profile: &Arc<Profile>) -> Arc<Purse> {
+        let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+        match purses.get(&profile.name) {
+            Some(purse) if purse.profile == *profile => Arc::clone(purse),
+            _ => {
+                let purse = Arc::new(Purse { profile: Arc::clone(profile), kept: Default::default() });
+                purses.insert(profile.name.clone(), Arc::clone(&purse));
+                purse
+            }
+        }
+    }
+}
+
+impl Kept {
+    /// The token that is there, or a new one.
+    async fn token(&mut self, profile: &Profile, ways: Ways<'_>) -> Result<HeaderValue, Trouble> {
+        let now = Instant::now();
+        if let Some(token) = self.token.as_ref().filter(|token| now < token.renew_at) {
+            return Ok(token.value.clone());
+        }
+        if let Some((_, reason)) = self.failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
+            return self.old(now).ok_or_else(|| Trouble::Credentials(reason.clone()));
+        }
+        match fetch(profile, ways).await {
+            Ok(token) => {
+                let value = token.value.clone();
+                *self = Kept { token: Some(token), failed: None, replaced_at: self.replaced_at };
+                Ok(value)
+            }
+            Err(reason) => {
+                let reason = format!("no token for {:?}: {reason}", profile.name);
+                tracing::warn!("{reason}; asking again in {} at the earliest", Span(PAUSE));
+                self.failed = Some((Instant::now(), reason.clone()));
+                self.old(now).ok_or(Trouble::Credentials(reason))
+            }
+        }
+    }
+
+    /// The token that should have been renewed, while it is still good.
+    fn old(&self, now: Instant) -> Option<HeaderValue> {
+        self.token.as_ref().filter(|token| now < token.ends_at).map(|token| token.value.clone())
+    }
+}
+
+/// What a server for tokens answers (RFC 6749 sections 5.1 and 5.2).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    access_token: Option<String>,
+    token_type: Option<String>,
+    expires_in: Option<Seconds>,
+    error: Option<String>,
+}
+
+/// A number, or what some servers write for one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+impl Seconds {
+    fn duration(&self) -> Option<Duration> {
+        let seconds = match self {
+            Seconds::Number(number) => *number,
+            Seconds::Text(text) => text.trim().parse().ok()?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+async fn fetch(profile: &Profile, ways: Ways<'_>) -> Result<Token, String> {
+    let asked_at = Instant::now();
+    let (status, body) = timeout(LIMIT, ask(profile, ways))
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {}", Span(LIMIT))))?;
+    let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
+    if !status.is_success() {
+        return Err(refusal(status, answer.error.as_deref()));
+    }
+    if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err("the token is of another kind than Bearer".to_owned());
+    }
+    let token = answer.access_token.ok_or("the answer holds no access_token")?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| "the token holds characters that no header can".to_owned())?;
+    value.set_sensitive(true);
+    let life = answer.expires_in.and_then(|seconds| seconds.duration()).unwrap_or(USUAL_LIFE).min(MONTH);
+    // Short lives keep at least half of theirs.
+    let use_for = life.mul_f64(0.9).min(life.saturating_sub(MARGIN)).max(life / 2);
+    Ok(Token { value, renew_at: asked_at + use_for, ends_at: asked_at + life })
+}
+
+/// No token is used for longer.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The status, and the error code if it is one: descriptions could quote secrets.
+fn refusal(status: StatusCode, error: Option<&str>) -> String {
+    let is_code = |error: &&str| {
+        error.len() <= 64 && error.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    };
+    match error.filter(is_code) {
+        Some(error) => format!("{status} ({error})"),
+        None => status.to_string(),
+    }
+}
+
+/// Asks on a connection of its own.
+async fn ask(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode, Bytes), String> {
+    let Proof::OAuth2 { token_url, .. } = &profile.proof else { return Err("it has none".to_owned()) };
+    let endpoint: Endpoint = token_url.parse().map_err(|error| format!("token_url: {error}"))?;
+    let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
+    let request = token_request(profile, &endpoint.path, &destination.authority())?;
+    // The server of tokens may need a certificate authority or a proxy of its own.
+    let terms = Terms { http2: Http2::Off, ..ways.book.terms(&destination) };
+    let connected =
+        ways.connector.connect(&destination, &terms, LIMIT).await.map_err(|trouble| trouble.to_string())?;
+    let broken = |error: hyper::Error| format!("{destination} broke off: {error}");
+    let (mut sender, connection) =
+        http1::Builder::new().handshake(TokioIo::new(connected.stream)).await.map_err(broken)?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER).collect().await;
+        body.map(|body| (status, body.to_bytes())).map_err(|error| format!("{destination}: {error}"))
+    };
+    let (answer, ()) = tokio::join!(exchange, async {
+        // How the connection ends does not matter once there is an answer.
+        let _ = connection.await;
+    });
+    answer
+}
+
+fn token_request(profile: &Profile, path: &str, authority: &str) -> Result<Request<Full<Bytes>>, String> {
+    let Proof::OAuth2 { client_id, client_secret, scope, audience, place, .. } = &profile.proof else {
+        return Err("it has none".to_owned());
+    };
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    for (name, value) in [("scope", scope), ("audience", audience)] {
+        if let Some(value) = value {
+            form.append_pair(name, value);
+        }
+    }
+    if *place == Place::Body {
+        form.append_pair("client_id", client_id).append_pair("client_secret", client_secret);
+    }
+    let body = Bytes::from(form.finish());
+    let request = Request::post(path)
+        .header(HOST, authority)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(CONTENT_LENGTH, body.len())
+        .header(ACCEPT, "application/json")
+        // One answer is all that is wanted, and the connection ends by itself.
+        .header(http::header::CONNECTION, "close");
+    let request = match place {
+        // RFC 6749 section 2.3.1: encoded like a form first.
+        Place::Header => request.header(AUTHORIZATION, basic(&encoded(client_id), &encoded(client_secret))),
+        Place::Body => request,
+    };
+    request.body(Full::new(body)).map_err(|error| error.to_string())
+}
+
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// RFC 7617, in UTF-8.
+fn basic(user: &str, password: &str) -> HeaderValue {
+    let text = format!("Basic {}", BASE64.encode(format!("{user}:{password}").as_bytes()));
+    let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
+}
+
+fn secret(profile: &Profile, text: &str) -> Result<HeaderValue, Trouble> {
+    let value = HeaderValue::from_str(text);
+    let mut value = value.map_err(|_| unusable(profile, "its secret holds characters that no header can"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn unusable(profile: &Profile, why: &str) -> Trouble {
+    Trouble::Credentials(format!("auth profile {:?} cannot be used: {why}", profile.name))
+}

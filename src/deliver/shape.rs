@@ -1,0 +1,77 @@
+//! What a post is sent with: who signs it, who we are to its receiver, and the
+//! request that comes of it.
+//!
+//! What a route names stands before what the destination's terms say. A name that
+//! is gone is a fault of the configuration, which is mended: the post waits, and
+//! is never sent without.
+
+use super::attempt::Shop;
+use super::credentials::Ways;
+use super::profile::Profile;
+use super::request::{self, Dress};
+use super::retry::Trouble;
+use super::sign::SigningKey;
+use super::terms::Terms;
+use crate::clock;
+use crate::post::Post;
+use crate::spool::Claim;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request};
+use http_body_util::Full;
+use std::sync::Arc;
+
+/// Who we are to a receiver, and the header that proves it.
+pub(super) type Proof = (Arc<Profile>, (HeaderName, HeaderValue));
+
+impl Shop {
+    /// How tokens are asked for.
+    pub(super) fn ways(&self) -> Ways<'_> {
+        Ways { connector: &self.connector, book: &self.book }
+    }
+
+    /// What signs a post.
+    fn key(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<SigningKey>>, Trouble> {
+        let Some(name) = &post.sign_with else { return Ok(terms.sign_with.clone()) };
+        let key = self.signing_keys.get(name).map(Arc::clone);
+        key.map(Some).ok_or_else(|| Trouble::Credentials(format!("no signing key {name:?}")))
+    }
+
+    fn profile(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<Profile>>, Trouble> {
+        let Some(name) = &post.auth else { return Ok(terms.auth.clone()) };
+        let profile = self.profiles.get(name).map(Arc::clone);
+        profile.map(Some).ok_or_else(|| Trouble::Credentials(format!("no auth profile {name:?}")))
+    }
+
+    /// Who we are to the receiver of a post, if it is to know.
+    pub(super) async fn proof(&self, post: &Post, terms: &Terms) -> Result<Option<Proof>, Trouble> {
+        let Some(profile) = self.profile(post, terms)? else { return Ok(None) };
+        let header = self.credentials.header(&profile, self.ways()).await?;
+        Ok(Some((profile, header)))
+    }
+
+    /// The request of a post, but for what proves who we are. Large bodies are
+    /// compressed and signed off the runtime's threads.
+    pub(super) async fn shape(
+        &self,
+        claim: &Claim,
+        terms: &Terms,
+        host: HeaderValue,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Trouble> {
+        let dress = Dress {
+            host,
+            cdn_loop: self.cdn_loop.clone(),
+            fixed: Arc::clone(&terms.headers),
+            compress: terms.compress,
+            key: self.key(&claim.post, terms)?,
+            at: clock::wall(),
+            nonce: fastrand::u128(..).to_be_bytes(),
+        };
+        if body.len() < request::LARGE || !dress.is_costly() {
+            return request::build(claim, &dress, body);
+        }
+        let claim = claim.clone();
+        let built = tokio::task::spawn_blocking(move || request::build(&claim, &dress, body)).await;
+        built.unwrap_or(Err(Trouble::Crashed))
+    }
+}

@@ -1,0 +1,98 @@
+//! Signatures over parts of an HTTP message.
+//!
+//! RSA keys sign as SMTPeter does (draft-cavage-http-signatures-12, `Digest` of
+//! RFC 3230), Ed25519 keys as RFC 9421 with `Content-Digest` (RFC 9530). Both
+//! cover method, path, query, host and body, so that a signed request cannot be
+//! sent elsewhere, and what names this one, so that it is known when it comes
+//! again.
+
+use super::secret::{Private, sha256};
+use super::{Signature, Unsigned, value};
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ring::signature::{Ed25519KeyPair, RsaKeyPair};
+use std::time::{Duration, UNIX_EPOCH};
+
+const DATE: HeaderName = http::header::DATE;
+const DIGEST: HeaderName = HeaderName::from_static("digest");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const NONCE: HeaderName = HeaderName::from_static("x-nonce");
+const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+
+/// What SMTPeter signs, in its order. `x-copernica-id` is there when it is a fixed
+/// header of the destination.
+const SIGNED: [&str; 7] =
+    ["host", "date", "content-length", "content-type", "x-copernica-id", "digest", "x-nonce"];
+
+/// The headers of a signature with private keys.
+pub(super) fn sign(keys: &Private, key_id: &str, request: &Unsigned<'_>) -> Option<Signature> {
+    match keys {
+        Private::Rsa(pair) => cavage(pair, key_id, request),
+        Private::Ed25519(pairs) => rfc9421(pairs, key_id, request),
+    }
+}
+
+fn cavage(pair: &RsaKeyPair, key_id: &str, request: &Unsigned<'_>) -> Option<Signature> {
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(request.at.0));
+    let mut signature = vec![
+        (DATE, value(&date)?),
+        (DIGEST, value(&format!("SHA-256={}", sha256(request.body)))?),
+        (NONCE, value(&HEXLOWER.encode(&request.nonce))?),
+    ];
+    let mut names = "(request-target)".to_owned();
+    let mut text =
+        format!("(request-target): {} {}", request.method.to_lowercase(), request.target).into_bytes();
+    for name in SIGNED {
+        let Some(octets) = field(request.headers, &signature, name) else { continue };
+        names.extend([" ", name]);
+        text.extend_from_slice(format!("\n{name}: ").as_bytes());
+        text.extend_from_slice(&octets);
+    }
+    let signed = Private::rsa(pair, &text)?;
+    let parameters =
+        format!("keyId=\"{key_id}\",algorithm=\"rsa-sha256\",headers=\"{names}\",signature=\"{signed}\"");
+    signature.push((SIGNATURE, value(&parameters)?));
+    Some(signature)
+}
+
+fn rfc9421(pairs: &[Ed25519KeyPair], key_id: &str, request: &Unsigned<'_>) -> Option<Signature> {
+    let digest = (CONTENT_DIGEST, value(&format!("sha-256=:{}:", sha256(request.body)))?);
+    let signature = vec![digest];
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let host = field(request.headers, &signature, "host")?;
+    let mut names = vec!["@method", "@authority", "@path", "@query"];
+    let mut text = format!("\"@method\": {}\n\"@authority\": ", request.method).into_bytes();
+    text.extend_from_slice(&host);
+    text.extend_from_slice(format!("\n\"@path\": {path}\n\"@query\": ?{query}\n").as_bytes());
+    for name in ["content-digest", "content-type", "content-encoding", "postgate-id"] {
+        let Some(octets) = field(request.headers, &signature, name) else { continue };
+        names.push(name);
+        text.extend_from_slice(format!("\"{name}\": ").as_bytes());
+        text.extend_from_slice(&octets);
+        text.push(b'\n');
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let created = request.at.0 / 1000;
+    let parameters = format!("({});created={created};keyid=\"{key_id}\";alg=\"ed25519\"", names.join(" "));
+    text.extend_from_slice(format!("\"@signature-params\": {parameters}").as_bytes());
+    let labelled = |label: usize, text: &str| format!("sig{}={text}", label + 1);
+    let inputs: Vec<_> = (0..pairs.len()).map(|label| labelled(label, &parameters)).collect();
+    let signed = pairs.iter().enumerate();
+    let signed: Vec<_> = signed
+        .map(|(label, pair)| labelled(label, &format!(":{}:", Private::ed25519(pair, &text))))
+        .collect();
+    let mut signature = signature;
+    signature.push((SIGNATURE_INPUT, value(&inputs.join(", "))?));
+    signature.push((SIGNATURE, value(&signed.join(", "))?));
+    Some(signature)
+}
+
+/// The values of a field as they are signed: without blanks around, joined by a
+/// comma. Those that the signature sets stand before the request's own.
+fn field(headers: &HeaderMap, set: &Signature, name: &str) -> Option<Vec<u8>> {
+    let set: Vec<_> = set.iter().filter(|(field, _)| field == name).map(|(_, value)| value).collect();
+    let values: Vec<&HeaderValue> = if set.is_empty() { headers.get_all(name).iter().collect() } else { set };
+    let trimmed: Vec<_> = values.iter().map(|value| value.as_bytes().trim_ascii()).collect();
+    (!trimmed.is_empty()).then(|| trimmed.join(b", ".as_slice()))
+}

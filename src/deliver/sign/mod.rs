@@ -1,0 +1,252 @@
+//! Signatures: what a receiver can check a request by.
+//!
+//! A rule: the request as it is about to be sent, its time and a nonce go in,
+//! headers come out. Each attempt is signed anew; the id stays, the time does not.
+//! What is signed are the octets that are sent: a body is compressed before.
+//!
+//! While keys are exchanged, every secret of a key signs, as far as receivers of
+//! the scheme can stand it: Standard Webhooks and RFC 9421 have room for several
+//! signatures in one header. Receivers of `hmac-hex` compare the whole header, so
+//! further signatures go into headers of their own, `<header>-2` and so on.
+//! draft-cavage and the secret parameter have room for one; there a receiver is
+//! told of the next key by another `key_id`, or changes at the same time.
+//!
+//! Standard Webhooks 1.0.0, draft-cavage-http-signatures-12, RFC 9421, RFC 9530.
+
+mod form;
+mod message;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use crate::post::Timestamp;
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ring::hmac;
+use secret::{Private, Webhook};
+use std::fmt;
+use std::sync::Arc;
+
+/// A key that signs requests, by its name in the configuration; cheap to clone.
+#[derive(Clone)]
+pub struct SigningKey {
+    /// What routes and destinations call it.
+    pub name: String,
+    settings: Arc<KeySettings>,
+    signer: Arc<Signer>,
+}
+
+/// A signing key as configured.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeySettings {
+    /// What routes and destinations call it.
+    pub name: String,
+    /// How it signs.
+    pub scheme: Scheme,
+    /// The first signs, further ones too while they are exchanged: `whsec_…` and
+    /// `whsk_…`, plain text, or a private key in PEM, as the scheme wants.
+    pub secrets: Vec<String>,
+    /// Name of the header (`hmac-hex`), by default `X-Postgate-Signature`.
+    pub header: Option<String>,
+    /// What stands before the signature in it, such as `sha256=` (`hmac-hex`).
+    pub prefix: Option<String>,
+    /// What a receiver finds the public key by (`http-signature`).
+    pub key_id: Option<String>,
+    /// Name of the parameter, by default `SecretKey` (`secret-parameter`).
+    pub parameter: Option<String>,
+}
+
+/// How a key signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Standard Webhooks 1.0: HMAC-SHA256 or Ed25519.
+    #[default]
+    StandardWebhooks,
+    /// One header with the hexadecimal HMAC-SHA256 of the body.
+    HmacHex,
+    /// An RSA key: draft-cavage-http-signatures; an Ed25519 key: RFC 9421.
+    HttpSignature,
+    /// A fixed parameter in a form body.
+    SecretParameter,
+}
+
+/// A request as it is about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsigned<'a> {
+    /// The id of the post. Never holds a dot, which would blur what is signed.
+    pub id: &'a str,
+    /// The time of the attempt.
+    pub at: Timestamp,
+    /// Not used before.
+    pub nonce: [u8; 16],
+    /// In capitals.
+    pub method: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// All headers but those of the signature, `Host` among them.
+    pub headers: &'a HeaderMap,
+    /// The octets that are sent.
+    pub body: &'a [u8],
+}
+
+/// The headers that a signature adds; each replaces all of its name.
+pub type Signature = Vec<(HeaderName, HeaderValue)>;
+
+/// What a key is made of.
+enum Signer {
+    Webhook(Vec<Webhook>),
+    Hex { keys: Vec<(HeaderName, hmac::Key)>, prefix: String },
+    Message { keys: Private, key_id: String },
+    Parameter { name: String, value: String },
+}
+
+/// Headers that no signature may stand in: they frame a request or name it.
+const TAKEN: [&str; 7] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+    "idempotency-key",
+    "cdn-loop",
+];
+
+impl SigningKey {
+    /// Reads the secrets; the error names what is wrong with one, and the remedy,
+    /// without showing it.
+    pub fn new(settings: KeySettings) -> Result<SigningKey, String> {
+        if settings.secrets.is_empty() {
+            return Err("a signing key needs at least one secret".to_owned());
+        }
+        let signer = match settings.scheme {
+            Scheme::StandardWebhooks => Signer::Webhook(secret::webhook(&settings.secrets)?),
+            Scheme::HmacHex => Signer::Hex {
+                keys: hex_keys(&settings)?,
+                prefix: visible("prefix", settings.prefix.as_deref().unwrap_or_default())?.to_owned(),
+            },
+            Scheme::HttpSignature => Signer::Message {
+                keys: secret::private(&settings.secrets)?,
+                key_id: key_id(settings.key_id.as_deref())?.to_owned(),
+            },
+            Scheme::SecretParameter => parameter(&settings)?,
+        };
+        Ok(SigningKey { name: settings.name.clone(), settings: Arc::new(settings), signer: Arc::new(signer) })
+    }
+
+    /// The body with what the key adds to it, for a post of this `Content-Type`;
+    /// most keys add nothing. The error says why this body cannot take it.
+    pub fn amend(&self, headers: &HeaderMap, body: Bytes) -> Result<Bytes, String> {
+        match &*self.signer {
+            Signer::Parameter { name, value } => form::append(headers, &body, name, value)
+                .map_err(|why| format!("signing key {:?} adds a parameter to forms, and {why}", self.name)),
+            _ => Ok(body),
+        }
+    }
+
+    /// The headers that prove who sent a request. The error is a fault of the key.
+    pub fn sign(&self, request: &Unsigned<'_>) -> Result<Signature, String> {
+        let signed = match &*self.signer {
+            Signer::Webhook(secrets) => webhook(secrets, request),
+            Signer::Hex { keys, prefix } => {
+                keys.iter().map(|(name, key)| hex(name, prefix, key, request)).collect()
+            }
+            Signer::Message { keys, key_id } => message::sign(keys, key_id, request),
+            Signer::Parameter { .. } => Some(Signature::new()),
+        };
+        signed.ok_or_else(|| format!("signing key {:?} cannot sign this request", self.name))
+    }
+}
+
+/// Standard Webhooks: all signatures in one header, a space between.
+fn webhook(secrets: &[Webhook], request: &Unsigned<'_>) -> Option<Signature> {
+    let at = (request.at.0 / 1000).to_string();
+    let head = format!("{}.{at}.", request.id);
+    let signatures: Vec<_> =
+        secrets.iter().map(|secret| secret.sign(head.as_bytes(), request.body)).collect();
+    Some(vec![
+        (HeaderName::from_static("webhook-id"), value(request.id)?),
+        (HeaderName::from_static("webhook-timestamp"), value(&at)?),
+        (HeaderName::from_static("webhook-signature"), value(&signatures.join(" "))?),
+    ])
+}
+
+fn hex(
+    name: &HeaderName,
+    prefix: &str,
+    key: &hmac::Key,
+    request: &Unsigned<'_>,
+) -> Option<(HeaderName, HeaderValue)> {
+    let signature = HEXLOWER.encode(hmac::sign(key, request.body).as_ref());
+    let mut value = value(&format!("{prefix}{signature}"))?;
+    // Its name need not speak of a signature, so the protocol log would show it.
+    value.set_sensitive(true);
+    Some((name.clone(), value))
+}
+
+/// The keys with the header that each signs in.
+fn hex_keys(settings: &KeySettings) -> Result<Vec<(HeaderName, hmac::Key)>, String> {
+    let first = settings.header.as_deref().unwrap_or("X-Postgate-Signature");
+    let mut keys = Vec::with_capacity(settings.secrets.len());
+    for (index, secret) in settings.secrets.iter().enumerate() {
+        let name = if index == 0 { first.to_owned() } else { format!("{first}-{}", index + 1) };
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .ok()
+            .filter(|name| !TAKEN.contains(&name.as_str()) && !name.as_str().starts_with("postgate-"))
+            .ok_or("header cannot carry a signature; use one such as \"X-Postgate-Signature\"")?;
+        if secret.is_empty() {
+            return Err("a secret is empty".to_owned());
+        }
+        keys.push((name, hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())));
+    }
+    Ok(keys)
+}
+
+fn key_id(key_id: Option<&str>) -> Result<&str, String> {
+    let key_id = key_id.ok_or("http-signature needs a key_id, by which receivers find the public key")?;
+    if key_id.is_empty() || key_id.contains(['"', '\\']) {
+        return Err("key_id cannot be empty or hold quotes or backslashes".to_owned());
+    }
+    visible("key_id", key_id)
+}
+
+fn parameter(settings: &KeySettings) -> Result<Signer, String> {
+    let [secret] = settings.secrets.as_slice() else {
+        return Err("secret-parameter has room for one secret; receivers change to the next one at the \
+                    same time"
+            .to_owned());
+    };
+    let name = settings.parameter.as_deref().unwrap_or("SecretKey");
+    if name.is_empty() || secret.is_empty() {
+        return Err("neither the parameter nor its secret can be empty".to_owned());
+    }
+    Ok(Signer::Parameter { name: name.to_owned(), value: secret.clone() })
+}
+
+/// A text that can stand in a header as it is.
+fn visible<'a>(key: &str, text: &'a str) -> Result<&'a str, String> {
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => Ok(text),
+        false => Err(format!("{key} can hold visible ASCII characters only")),
+    }
+}
+
+fn value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}
+
+impl PartialEq for SigningKey {
+    /// Keys are equal when they were configured alike.
+    fn eq(&self, other: &SigningKey) -> bool {
+        self.settings == other.settings
+    }
+}
+
+impl Eq for SigningKey {}
+
+impl fmt::Debug for SigningKey {
+    /// Without its secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.name)
+    }
+}

@@ -1,0 +1,385 @@
+//! The rules of steering, for every backend: orders, looks, notes, lines.
+
+use super::*;
+use postgate::post::PostId;
+use postgate::spool::{Counts, Listed, Order, PostState, Query};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn id(message: u64) -> PostId {
+    PostId { message: MessageId(message), number: 0 }
+}
+
+/// A message of one post of a line.
+pub fn keyed(message: u64, host: &str, key: &str) -> Admission {
+    let mut admission = super::message(message, &[host], b"x");
+    admission.posts[0].ordering_key = Some(key.to_owned());
+    admission
+}
+
+pub fn one(message: u64) -> Query {
+    Query { id: Some(id(message)), ..Query::default() }
+}
+
+pub fn failed(reason: &str) -> Settlement {
+    Settlement::Failed { last: Attempt::because(reason) }
+}
+
+pub fn held(reason: &str) -> Settlement {
+    Settlement::Held { last: Attempt::because(reason) }
+}
+
+pub fn reroute(host: &str) -> Order {
+    Order::Reroute { destination: lane(host), path: "/elsewhere?x=1".to_owned() }
+}
+
+async fn look(spool: &dyn Spool, message: u64) -> Listed {
+    let mut page = spool.page(one(message), None, 10).await.unwrap();
+    assert_eq!(page.len(), 1, "{message} is not listed once");
+    page.remove(0)
+}
+
+async fn counts(spool: &dyn Spool, host: &str) -> Counts {
+    let counts = spool.counts().await.unwrap();
+    counts.into_iter().find(|(lane, _)| lane.host == host).map(|(_, counts)| counts).unwrap_or_default()
+}
+
+async fn claimed_ids(spool: &dyn Spool, host: &str) -> Vec<u64> {
+    claim_all(spool, host).await.iter().map(|claim| claim.post.id.message.0).collect()
+}
+
+pub async fn a_held_post_waits_until_it_is_released_and_does_not_age(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let claims = claim_all(spool, "a").await;
+    let before = claims[0].ages_from;
+    assert_eq!(before, Timestamp(1));
+    settle_all(spool, claims, &held("451 later")).await;
+    assert!(spool.lanes().await.unwrap().is_empty());
+    assert!(spool.claim(&lane("a"), 9).await.unwrap().next.is_none());
+    let listed = look(spool, 1).await;
+    assert_eq!((listed.state, listed.ended), (PostState::Held, 1));
+    assert!(listed.due_at > postgate::clock::wall().after(29 * 24 * HOUR), "{listed:?}");
+    assert_eq!(counts(spool, "a").await, Counts { held: 1, ..Counts::default() });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    for (order, meant) in [(Order::Hold, 0), (Order::Release, 1), (Order::Release, 0)] {
+        assert_eq!(spool.order(Query::default(), order).await, Ok(meant));
+    }
+    let claims = claim_all(spool, "a").await;
+    assert_eq!((claims[0].attempt, claims[0].ended), (2, 1));
+    assert!(claims[0].ages_from > before, "it aged while it was held");
+}
+
+pub async fn what_was_never_tried_comes_back_as_it_was(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let mut attempts = Vec::new();
+    for _ in 0..3 {
+        let claims = claim_all(spool, "a").await;
+        attempts.push(claims[0].attempt);
+        assert_eq!(claims[0].ended, 0);
+        settle_all(spool, claims, &Settlement::Back).await;
+    }
+    assert!(attempts.is_sorted_by(|a, b| a < b), "{attempts:?}");
+    assert_eq!(look(spool, 1).await.state, PostState::Queued);
+    assert_eq!(spool.attempts(id(1)).await, Ok(Vec::new()));
+}
+
+pub async fn every_attempt_can_be_read_back(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    assert_eq!(spool.attempts(id(2)).await, Err(SpoolError::Unknown));
+    let attempt = |number: u32| Attempt {
+        number,
+        started_at: Timestamp(u64::from(number)),
+        duration: Duration::from_millis(7),
+        status: Some(503),
+        reason: format!("reason {number}"),
+        excerpt: format!("excerpt {number}"),
+    };
+    for number in 1..=3 {
+        let claims = claim_all(spool, "a").await;
+        let last = Attempt { number: 99, ..attempt(number) };
+        settle_all(spool, claims, &Settlement::Again { after: Duration::ZERO, last }).await;
+    }
+    let claims = claim_all(spool, "a").await;
+    settle_all(spool, claims, &Settlement::Failed { last: attempt(4) }).await;
+    assert_eq!(spool.attempts(id(1)).await.unwrap(), (1..=4).map(attempt).collect::<Vec<_>>());
+    assert_eq!(look(spool, 1).await.last, Some(attempt(4)));
+    // A dead letter that begins anew keeps them.
+    assert_eq!(spool.order(one(1), Order::Retry).await, Ok(1));
+    assert_eq!(spool.attempts(id(1)).await.unwrap().len(), 4);
+    let claims = claim_all(spool, "a").await;
+    assert_eq!((claims[0].attempt, claims[0].ended), (5, 0));
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    assert_eq!(spool.attempts(id(1)).await, Err(SpoolError::Unknown));
+}
+
+pub async fn orders_mean_those_in_the_right_state(spool: &dyn Spool) {
+    for id in 1..=5 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    let mut claims = claim_all(spool, "a").await;
+    claims.sort_by_key(|claim| claim.post.id);
+    let settlements = [again(HOUR), held("451"), failed("404"), again(Duration::ZERO)];
+    for (claim, settlement) in claims.into_iter().zip(settlements) {
+        settle_all(spool, vec![claim], &settlement).await;
+    }
+    // 1 is deferred, 2 held, 3 dead, 4 due, 5 in flight.
+    let states = |spool| async move {
+        let page: Vec<Listed> = Spool::page(spool, Query::default(), None, 9).await.unwrap();
+        page.into_iter().rev().map(|listed| listed.state).collect::<Vec<_>>()
+    };
+    use PostState::{Deferred, Failed, Held, Sending};
+    assert_eq!(states(spool).await, [Deferred, Held, Failed, Deferred, Sending]);
+    assert_eq!(spool.order(Query { state: Some(Sending), ..Query::default() }, Order::Release).await, Ok(0));
+    assert_eq!(spool.order(Query { state: Some(Deferred), ..Query::default() }, Order::Hold).await, Ok(2));
+    assert_eq!(states(spool).await, [Held, Held, Failed, Held, Sending]);
+    assert_eq!(spool.order(Query { state: Some(Held), ..Query::default() }, Order::Release).await, Ok(3));
+    assert_eq!(states(spool).await, [Deferred, Deferred, Failed, Deferred, Sending]);
+    assert_eq!(spool.order(Query::default(), Order::Retry).await, Ok(5));
+    assert_eq!(claimed_ids(spool, "a").await.into_iter().collect::<BTreeSet<_>>(), (1..=4).collect());
+    assert_eq!(spool.order(Query { state: Some(Sending), ..Query::default() }, Order::Delete).await, Ok(5));
+    assert_eq!(states(spool).await, []);
+    assert_eq!(counts(spool, "a").await, Counts::default());
+    assert_eq!(spool.order(Query::default(), Order::Delete).await, Ok(0));
+}
+
+pub async fn a_retried_post_is_due_at_once_and_rings(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let claims = claim_all(spool, "a").await;
+    settle_all(spool, claims, &again(HOUR)).await;
+    let doorbell = spool.doorbell();
+    tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+    assert_eq!(spool.order(one(1), Order::Retry).await, Ok(1));
+    let rung = tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+    assert_eq!(rung, [(lane("a"), Duration::ZERO)]);
+    assert_eq!(claim_all(spool, "a").await.len(), 1);
+}
+
+pub async fn a_dead_letter_begins_anew(spool: &dyn Spool) {
+    for (id, expires_at) in [(1, 5_000), (2, u64::MAX)] {
+        let mut admission = message(id, &["a"], b"x");
+        admission.posts[0].expires_at = Some(Timestamp(expires_at));
+        spool.commit(admission).await.unwrap();
+    }
+    let mut claims = claim_all(spool, "a").await;
+    settle_all(spool, vec![claims[0].clone()], &again(Duration::ZERO)).await;
+    let second = claims.remove(1);
+    settle_all(spool, claim_all(spool, "a").await, &failed("expired")).await;
+    settle_all(spool, vec![second], &failed("404")).await;
+    // Two clocks that were started at different moments are not quite the same.
+    let before = Timestamp(postgate::clock::wall().0 - 50);
+    assert_eq!(spool.order(Query::default(), Order::Retry).await, Ok(2));
+    let mut claims = claim_all(spool, "a").await;
+    claims.sort_by_key(|claim| claim.post.id);
+    assert_eq!((claims[0].attempt, claims[0].ended), (3, 0));
+    assert_eq!((claims[0].post.expires_at, claims[1].post.expires_at), (None, Some(Timestamp(u64::MAX))));
+    assert!(claims.iter().all(|claim| claim.ages_from >= before), "{claims:?}");
+}
+
+pub async fn an_order_waits_for_an_attempt_under_way(spool: &dyn Spool) {
+    let rows = [
+        (Order::Hold, again(Duration::ZERO), Some((PostState::Held, 1))),
+        (Order::Hold, failed("404"), Some((PostState::Failed, 1))),
+        (Order::Hold, Settlement::Back, Some((PostState::Held, 0))),
+        (Order::Retry, again(HOUR), Some((PostState::Deferred, 1))),
+        (Order::Retry, failed("404"), Some((PostState::Queued, 0))),
+        (Order::Hold, Settlement::Delivered, None),
+        (reroute("b"), Settlement::Delivered, None),
+    ];
+    for (number, (order, settlement, expected)) in (1..).zip(rows) {
+        spool.commit(message(number, &["a"], b"x")).await.unwrap();
+        let claims = claim_all(spool, "a").await;
+        assert_eq!(spool.order(one(number), order.clone()).await, Ok(1), "{order:?}");
+        assert_eq!(look(spool, number).await.state, PostState::Sending);
+        assert!(claim_all(spool, "a").await.is_empty());
+        assert_eq!(spool.body(&claims[0]).await.unwrap(), "x");
+        settle_all(spool, claims, &settlement).await;
+        let page = spool.page(one(number), None, 1).await.unwrap();
+        let found = page.first().map(|listed| (listed.state, listed.ended));
+        assert_eq!(found, expected, "{order:?}, then {settlement:?}");
+        let is_due = matches!(expected, Some((PostState::Deferred | PostState::Queued, _)));
+        assert_eq!(!claim_all(spool, "a").await.is_empty(), is_due, "{order:?}, then {settlement:?}");
+        spool.order(Query::default(), Order::Delete).await.unwrap();
+    }
+}
+
+pub async fn a_deleted_post_is_over_also_while_it_is_sent(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let claims = claim_all(spool, "a").await;
+    assert_eq!(spool.order(one(1), Order::Delete).await, Ok(1));
+    assert!(spool.lanes().await.unwrap().is_empty());
+    settle_all(spool, claims.clone(), &again(Duration::ZERO)).await;
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    assert!(claim_all(spool, "a").await.is_empty());
+    assert_eq!(spool.page(Query::default(), None, 9).await, Ok(Vec::new()));
+    assert_eq!(spool.content(id(1)).await, Err(SpoolError::Unknown));
+}
+
+pub async fn a_rerouted_post_goes_elsewhere(spool: &dyn Spool) {
+    for id in 1..=4 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    let mut claims = claim_all(spool, "a").await;
+    claims.sort_by_key(|claim| claim.post.id);
+    let settlements = [again(HOUR), failed("404"), held("451")];
+    let flying = claims.pop().unwrap();
+    for (claim, settlement) in claims.into_iter().zip(settlements) {
+        settle_all(spool, vec![claim], &settlement).await;
+    }
+    let query = Query { destination: Some("http://a".parse().unwrap()), ..Query::default() };
+    assert_eq!(spool.order(query.clone(), reroute("b")).await, Ok(4));
+    assert_eq!((counts(spool, "a").await.sending, counts(spool, "b").await.waiting), (1, 3));
+    settle_all(spool, vec![flying], &failed("404")).await;
+    assert!(claim_all(spool, "a").await.is_empty());
+    assert_eq!(spool.order(query, reroute("c")).await, Ok(0));
+    let mut claims = claim_all(spool, "b").await;
+    claims.sort_by_key(|claim| claim.post.id);
+    let found: Vec<_> = claims
+        .iter()
+        .map(|claim| {
+            (claim.post.id.message.0, claim.ended, claim.post.path.as_str(), &claim.post.destination)
+        })
+        .collect();
+    let (path, to) = ("/elsewhere?x=1", &lane("b"));
+    assert_eq!(found, [(1, 1, path, to), (2, 0, path, to), (3, 1, path, to), (4, 0, path, to)]);
+    assert_eq!(spool.body(&claims[0]).await.unwrap(), "x");
+    settle_all(spool, claims, &again(Duration::ZERO)).await;
+    assert_eq!(claim_all(spool, "b").await[0].post.path, path);
+    assert_eq!(look(spool, 1).await.post.path, path);
+}
+
+pub async fn pages_list_the_newest_first(spool: &dyn Spool) {
+    for id in 1..=9 {
+        let mut admission = message(id, &[if id % 3 == 0 { "b" } else { "a" }], b"x");
+        admission.posts[0].tags = vec![format!("tag {}", id % 2)];
+        if id == 9 {
+            let destination = Destination { tenant: Tenant::new("t"), ..(*lane("b")).clone() };
+            admission.posts[0].destination = Arc::new(destination);
+        }
+        spool.commit(admission).await.unwrap();
+    }
+    settle_all(spool, claim_all(spool, "b").await, &failed("404")).await;
+    let listed = |query: Query, before: Option<u64>, most| async move {
+        let page = spool.page(query, before.map(id), most).await.unwrap();
+        page.into_iter().map(|listed| listed.post.id.message.0).collect::<Vec<_>>()
+    };
+    let all = Query::default;
+    assert_eq!(listed(all(), None, 4).await, [9, 8, 7, 6]);
+    assert_eq!(listed(all(), Some(6), 4).await, [5, 4, 3, 2]);
+    assert_eq!(listed(all(), Some(2), 4).await, [1]);
+    let b = || Query { destination: Some("http://b".parse().unwrap()), ..all() };
+    assert_eq!(listed(b(), None, 9).await, [9, 6, 3]);
+    assert_eq!(listed(Query { state: Some(PostState::Failed), ..all() }, None, 9).await, [6, 3]);
+    assert_eq!(listed(Query { state: Some(PostState::Queued), ..b() }, None, 9).await, [9]);
+    assert_eq!(listed(Query { tenant: Some(Tenant::new("t")), ..all() }, None, 9).await, [9]);
+    assert_eq!(listed(Query { tag: Some("tag 0".to_owned()), ..all() }, None, 3).await, [8, 6, 4]);
+    assert_eq!(listed(Query { tag: Some("tag 1".to_owned()), ..b() }, Some(9), 3).await, [3]);
+    assert_eq!(listed(Query { state: Some(PostState::Failed), ..one(6) }, None, 3).await, [6]);
+    assert_eq!(listed(Query { state: Some(PostState::Held), ..one(6) }, None, 3).await, [0_u64; 0]);
+    let wrong = Query { tenant: Some(Tenant::new("other")), ..one(6) };
+    assert_eq!(listed(wrong, None, 3).await, [0_u64; 0]);
+}
+
+pub async fn counts_are_those_of_each_lane(spool: &dyn Spool) {
+    for id in 1..=6 {
+        spool.commit(message(id, &[if id == 6 { "b" } else { "a" }], b"x")).await.unwrap();
+    }
+    let mut claims = spool.claim(&lane("a"), 4).await.unwrap().claims;
+    for settlement in [again(HOUR), held("451"), failed("404")] {
+        settle_all(spool, vec![claims.pop().unwrap()], &settlement).await;
+    }
+    assert_eq!(counts(spool, "a").await, Counts { waiting: 2, sending: 1, held: 1, failed: 1 });
+    assert_eq!(counts(spool, "b").await, Counts { waiting: 1, ..Counts::default() });
+}
+
+pub async fn the_message_of_a_post_can_be_read(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"hello")).await.unwrap();
+    let content = spool.content(id(1)).await.unwrap();
+    assert_eq!((&content.body[..], &content.message[..]), (&b"hello"[..], &b"Subject: x\r\n\r\nhello"[..]));
+    settle_all(spool, claim_all(spool, "a").await, &failed("404")).await;
+    assert_eq!(spool.content(id(1)).await.unwrap().body, "hello");
+}
+
+pub async fn notes_are_compared_and_set(spool: &dyn Spool) {
+    let note = |key| async move { spool.note(key).await.unwrap() };
+    let set = |key, value: Option<&'static str>, expect| async move {
+        spool.set_note(key, value.map(Bytes::from), expect).await
+    };
+    assert_eq!(note("a").await, None);
+    assert_eq!(set("a", Some("1"), Some(1)).await, Err(SpoolError::Changed));
+    assert_eq!(set("a", Some("1"), Some(0)).await, Ok(1));
+    assert_eq!(set("b", Some("2"), None).await, Ok(1));
+    assert_eq!(set("a", Some("3"), None).await, Ok(2));
+    assert_eq!(set("a", Some("4"), Some(1)).await, Err(SpoolError::Changed));
+    let noted = note("a").await.unwrap();
+    assert_eq!((noted.version, &noted.value[..]), (2, &b"3"[..]));
+    assert_eq!(set("a", None, Some(2)).await, Ok(0));
+    assert_eq!(note("a").await, None);
+    assert_eq!(set("a", Some("5"), Some(0)).await, Ok(3), "no version comes twice");
+    let many = (0..20).map(|_| spool.set_note("b", Some(Bytes::from("x")), Some(1)));
+    let mut won = 0;
+    for set in many.collect::<Vec<_>>() {
+        won += u64::from(set.await.is_ok());
+    }
+    assert_eq!(won, 1);
+}
+
+pub async fn posts_of_a_line_go_one_by_one(spool: &dyn Spool) {
+    let mut first = keyed(1, "a", "k");
+    first.posts[0].priority = 9;
+    spool.commit(first).await.unwrap();
+    for id in 2..=3 {
+        spool.commit(keyed(id, "a", "k")).await.unwrap();
+    }
+    spool.commit(keyed(4, "a", "other")).await.unwrap();
+    spool.commit(keyed(5, "b", "k")).await.unwrap();
+    spool.commit(message(6, &["a"], b"x")).await.unwrap();
+    assert_eq!(claimed_ids(spool, "b").await, [5]);
+    let mut claims = claim_all(spool, "a").await;
+    claims.sort_by_key(|claim| claim.post.id);
+    let ids: Vec<_> = claims.iter().map(|claim| claim.post.id.message.0).collect();
+    assert_eq!(ids, [1, 4, 6], "no post of a line comes before its first");
+    assert_eq!(counts(spool, "a").await, Counts { waiting: 2, sending: 3, ..Counts::default() });
+    assert_eq!(look(spool, 2).await.state, PostState::Queued);
+    assert_eq!(spool.claim(&lane("a"), 9).await.unwrap().next, None, "a blocked post is nobody's next");
+    settle_all(spool, claims.split_off(1), &Settlement::Delivered).await;
+    // Deferred, the first still comes first.
+    settle_all(spool, claims, &again(HOUR)).await;
+    let claimed = spool.claim(&lane("a"), 9).await.unwrap();
+    assert!(claimed.claims.is_empty() && claimed.next > Some(HOUR / 2));
+    assert_eq!(spool.order(one(1), Order::Hold).await, Ok(1));
+    let claimed = spool.claim(&lane("a"), 9).await.unwrap();
+    assert!(claimed.claims.is_empty() && claimed.next.is_none());
+    assert_eq!(spool.order(one(1), Order::Release).await, Ok(1));
+    let doorbell = spool.doorbell();
+    for (first, ending) in [(1, Settlement::Delivered), (2, failed("404"))] {
+        let claims = claim_all(spool, "a").await;
+        assert_eq!(claims[0].post.id.message.0, first);
+        assert_eq!(claims.len(), 1);
+        tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+        settle_all(spool, claims, &ending).await;
+        let rung = tokio::time::timeout(DEADLINE, doorbell.wait()).await.unwrap();
+        assert_eq!(rung, [(lane("a"), Duration::ZERO)], "nobody hears that the next one's time has come");
+        // Somebody has to have rung for the next round.
+        doorbell.ring(&lane("a"), Duration::ZERO);
+    }
+    let flying = claim_all(spool, "a").await;
+    assert_eq!(flying[0].post.id.message.0, 3);
+    // An older one that comes back waits for the one that is under way.
+    assert_eq!(spool.order(one(2), Order::Retry).await, Ok(1));
+    assert!(claim_all(spool, "a").await.is_empty());
+    spool.order(one(3), Order::Delete).await.unwrap();
+    assert_eq!(claimed_ids(spool, "a").await, [2]);
+}
+
+pub async fn a_rerouted_post_changes_its_line(spool: &dyn Spool) {
+    for (id, host) in [(1, "a"), (2, "b"), (3, "a"), (4, "b")] {
+        spool.commit(keyed(id, host, "k")).await.unwrap();
+    }
+    assert_eq!(spool.order(one(1), reroute("b")).await, Ok(1));
+    assert_eq!(claimed_ids(spool, "a").await, [3]);
+    for expected in [1, 2, 4] {
+        let claims = claim_all(spool, "b").await;
+        assert_eq!(claims.iter().map(|claim| claim.post.id.message.0).collect::<Vec<_>>(), [expected]);
+        settle_all(spool, claims, &Settlement::Delivered).await;
+    }
+}
