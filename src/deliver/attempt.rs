@@ -13,7 +13,7 @@ use super::courier::{Courier, Errand};
 use super::credentials::Credentials;
 use super::egress::Connector;
 use super::profile::Profile;
-use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
+use super::retry::{self, Feedback, Judged, Measure, Outcome, Schedule, Standing, Trouble, Verdict};
 use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::{Book, Terms};
@@ -24,7 +24,7 @@ use crate::protocol_log::{ProtocolLog, Transcript};
 use crate::spool::{Attempt, Claim, Spool, SpoolError};
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Version};
 use http_body_util::Full;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,63 +36,111 @@ use tokio::time::{Instant, sleep};
 pub(super) struct Shop {
     pub spool: Arc<dyn Spool>,
     pub book: Book,
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
     pub log: ProtocolLog,
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     pub profiles: HashMap<String, Arc<Profile>>,
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     pub cdn_loop: HeaderValue,
-    room: Room,
+    room: Arc<Room>,
     started_at: Timestamp,
     started: Instant,
 }
 
 impl Shop {
-    pub(super) fn new(spool: Arc<dyn Spool>, options: Options, log: ProtocolLog) -> Shop {
+    pub(super) fn new(spool: Arc<dyn Spool>, options: &Options, log: ProtocolLog) -> Shop {
         Shop {
             spool,
-            book: options.book,
-            connector: Connector::new(options.egress),
+            book: options.book.clone(),
+            connector: Arc::new(Connector::new(options.egress.clone())),
             log,
-            signing_keys: options.signing_keys,
-            profiles: options.profiles,
-            credentials: Credentials::default(),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::default(),
             cdn_loop: request::cdn_loop(&options.instance),
-            room: Room::new(),
+            room: Arc::new(Room::new()),
             started_at: clock::wall(),
             started: Instant::now(),
         }
     }
 
+    /// The same with other options. Under the same rules connections go on.
+    pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
+        let connector = match options.egress == old.egress {
+            true => Arc::clone(&self.connector),
+            false => Arc::new(Connector::new(options.egress.clone())),
+        };
+        Shop {
+            spool: Arc::clone(&self.spool),
+            book: options.book.clone(),
+            connector,
+            log: self.log.clone(),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::clone(&self.credentials),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Arc::clone(&self.room),
+            ..*self
+        }
+    }
+
     /// The time by a clock that does not jump.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.started_at.after(self.started.elapsed())
+    }
+
+    /// Whether the time of a post is over.
+    pub(super) fn is_over(&self, claim: &Claim, schedule: &Schedule) -> bool {
+        self.now() >= schedule.ends_at(&claim.post, claim.ages_from)
     }
 }
 
 /// News for the dispatcher.
 pub(super) enum Report {
     /// An attempt ended.
-    Ended {
-        lane: Arc<Destination>,
-        claim: Claim,
-        verdict: Verdict,
-        feedback: Feedback,
-        measure: Measure,
-        /// What it was, for those who ask.
-        attempt: Attempt,
-        /// Where the worker waits for its next order, if it does.
-        next: Option<oneshot::Sender<Order>>,
-    },
-    /// A resting worker left.
+    Ended(Box<Ended>),
+    /// A worker left.
     Left(Arc<Destination>),
+}
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub lane: Arc<Destination>,
+    pub claim: Claim,
+    pub verdict: Verdict,
+    pub feedback: Feedback,
+    pub measure: Measure,
+    /// What it was, for those who ask.
+    pub attempt: Attempt,
+    /// From the request to the response, if there was one.
+    pub took: Option<Duration>,
+    /// What was spoken, if something was.
+    pub version: Option<Version>,
+    /// That of the order.
+    pub permit: u64,
+    /// Where the worker waits for its next order, if it does.
+    pub next: Option<oneshot::Sender<Order>>,
+}
+
+/// A worker is there as long as this is.
+struct Presence(Arc<Destination>, mpsc::UnboundedSender<Report>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Without a dispatcher nobody counts.
+        let _ = self.1.send(Report::Left(Arc::clone(&self.0)));
+    }
 }
 
 /// A claimed post on its way to a worker.
 pub(super) struct Order {
     lane: Arc<Destination>,
     claim: Option<Claim>,
+    terms: Arc<Terms>,
+    permit: u64,
     began: (Timestamp, Instant),
+    /// How long the answer took, and what was spoken.
+    seen: (Option<Duration>, Option<Version>),
     reports: mpsc::UnboundedSender<Report>,
     shop: Arc<Shop>,
 }
@@ -101,11 +149,19 @@ impl Order {
     pub(super) fn new(
         lane: &Arc<Destination>,
         claim: Claim,
-        reports: &mpsc::UnboundedSender<Report>,
-        shop: &Arc<Shop>,
+        terms: &Arc<Terms>,
+        permit: u64,
+        reports: mpsc::UnboundedSender<Report>,
+        shop: Arc<Shop>,
     ) -> Order {
-        let (lane, reports, shop) = (Arc::clone(lane), reports.clone(), Arc::clone(shop));
-        Order { lane, claim: Some(claim), began: (clock::wall(), Instant::now()), reports, shop }
+        let (lane, terms, began) = (Arc::clone(lane), Arc::clone(terms), (clock::wall(), Instant::now()));
+        Order { lane, claim: Some(claim), terms, permit, began, seen: (None, None), reports, shop }
+    }
+
+    /// Ends it without an attempt: the time of its post is over.
+    pub(super) fn give_up(self) {
+        let mut log = self.shop.log.transcript('H');
+        self.finish(&Outcome::Broken(Trouble::Expired), &mut log, None);
     }
 
     /// Judges the outcome and reports it. The verdict goes to the log as well.
@@ -123,7 +179,7 @@ impl Order {
         next: Option<oneshot::Sender<Order>>,
     ) {
         let now = self.shop.now();
-        let Terms { schedule, verdicts, .. } = &self.shop.book.terms(&self.lane);
+        let Terms { schedule, verdicts, .. } = &*self.terms;
         let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
@@ -136,10 +192,10 @@ impl Order {
                 log.flush();
             }
         }
-        let lane = Arc::clone(&self.lane);
-        let report = Report::Ended { lane, claim, verdict, feedback, measure, attempt, next };
+        let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
+        let ended = Ended { lane, claim, verdict, feedback, measure, attempt, took, version, permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
-        let _ = self.reports.send(report);
+        let _ = self.reports.send(Report::Ended(Box::new(ended)));
     }
 }
 
@@ -152,22 +208,22 @@ impl Drop for Order {
 }
 
 /// Works until there is no connection to keep and no order left.
-pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
-    let lane = Arc::clone(&order.lane);
-    let reports = order.reports.clone();
-    let transcript = shop.log.transcript('H');
-    let terms = shop.book.terms(&lane);
+pub(super) async fn work(mut order: Order) {
+    // Goes last, after the connection.
+    let _presence = Presence(Arc::clone(&order.lane), order.reports.clone());
     let mut worker = Worker {
-        shop,
-        terms,
-        lane: Arc::clone(&lane),
+        shop: Arc::clone(&order.shop),
+        terms: Arc::clone(&order.terms),
+        lane: Arc::clone(&order.lane),
         host: None,
         courier: Courier::default(),
-        log: transcript,
+        log: order.shop.log.transcript('H'),
     };
     loop {
         let Some(claim) = order.claim.clone() else { return };
+        (worker.shop, worker.terms) = (Arc::clone(&order.shop), Arc::clone(&order.terms));
         let outcome = worker.attempt(&claim).await;
+        order.seen = (worker.courier.took(), worker.courier.version());
         if !worker.courier.keeps_link(&worker.terms) {
             worker.courier.close();
             order.finish(&outcome, &mut worker.log, None);
@@ -177,11 +233,9 @@ pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
         order.finish(&outcome, &mut worker.log, Some(sender));
         match worker.rest(receiver).await {
             Some(next) => order = next,
-            None => break,
+            None => return,
         }
     }
-    drop(worker);
-    let _ = reports.send(Report::Left(lane));
 }
 
 /// How long an idle worker keeps lines of the protocol log to itself.
@@ -190,7 +244,7 @@ const LOG_DELAY: Duration = Duration::from_millis(50);
 struct Worker {
     shop: Arc<Shop>,
     lane: Arc<Destination>,
-    terms: Terms,
+    terms: Arc<Terms>,
     host: Option<HeaderValue>,
     courier: Courier,
     log: Transcript,
@@ -198,6 +252,7 @@ struct Worker {
 
 impl Worker {
     async fn attempt(&mut self, claim: &Claim) -> Outcome {
+        self.courier.begin();
         match self.exchange(claim).await {
             Ok(response) => {
                 let retry_after = response.headers.get(RETRY_AFTER);
@@ -211,7 +266,7 @@ impl Worker {
     }
 
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.shop.now() >= self.terms.schedule.ends_at(&claim.post, claim.ages_from) {
+        if self.shop.is_over(claim, &self.terms.schedule) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
@@ -243,7 +298,7 @@ impl Worker {
         request: &Request<Full<Bytes>>,
         deadline: Instant,
     ) -> Result<Response, Trouble> {
-        let (post, attempt, terms) = (claim.post.id, claim.attempt, &self.terms);
+        let (post, attempt, terms) = (claim.post.id, claim.attempt, &*self.terms);
         let errand = Errand { post, attempt, request, terms, deadline };
         self.courier.carry(&self.shop, &self.lane, &errand, &mut self.log).await
     }

@@ -8,7 +8,6 @@
 use super::attempt::Shop;
 use super::connection::{Failure, Link, Patience, Readers, Response};
 use super::dialogue;
-use super::profile::Proof;
 use super::redirect::{self, Hop, SecretBody, Stop, Trail};
 use super::retry::Trouble;
 use super::road::Road;
@@ -17,9 +16,10 @@ use crate::post::{Destination, PostId};
 use crate::protocol_log::Transcript;
 use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
-use http::{HeaderName, Request, Version};
+use http::{Request, Version};
 use http_body_util::Full;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How often a request is sent at most in one attempt to one place.
@@ -42,6 +42,8 @@ pub(super) struct Errand<'a> {
 pub(super) struct Courier {
     road: Option<Arc<Road>>,
     link: Option<Link>,
+    /// How long the last answer of the destination itself took.
+    took: Option<Duration>,
 }
 
 impl Courier {
@@ -94,6 +96,16 @@ impl Courier {
         self.link.as_ref().is_some_and(|link| link.is_reusable(terms.max_posts_per_connection))
     }
 
+    /// Begins an attempt: nothing is known of it.
+    pub(super) fn begin(&mut self) {
+        self.took = None;
+    }
+
+    /// How long the answer took, from the request on.
+    pub(super) fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
     /// What is spoken on the connection.
     pub(super) fn version(&self) -> Option<Version> {
         self.link.as_ref().map(Link::version)
@@ -123,7 +135,10 @@ impl Courier {
         let mut tries = 1;
         loop {
             let link = self.link(shop, &road, errand, log).await?;
-            match exchange(link, &road.destination, errand, request.clone(), log).await {
+            let begun = Instant::now();
+            let answer = exchange(link, &road.destination, errand, request.clone(), log).await;
+            self.took = answer.is_ok().then(|| begun.elapsed());
+            match answer {
                 Err(failure) if failure.is_untaken && tries < TRIES => {
                     tries += 1;
                     match self.version() {
@@ -198,7 +213,7 @@ async fn detour(
     log: &mut Transcript,
 ) -> Result<Response, Trouble> {
     let terms = shop.book.terms(&hop.destination);
-    let road = shop.connector.detour(hop.destination, terms);
+    let road = shop.connector.detour(hop.destination, Terms::clone(&terms));
     let mut link = connect(shop, &road, errand, log).await?;
     if !link.begin(0) {
         return Err(Trouble::Broken("connection closed before the request".to_owned()));
@@ -243,15 +258,7 @@ fn readdress(errand: &Errand<'_>, lane: &Destination, hop: &Hop) -> Result<Reque
         if request.extensions().get::<SecretBody>().is_some() {
             return Err(Stop::Secret);
         }
-        redirect::readdress(request.headers_mut(), hop, &own_headers(errand.terms))?
+        redirect::readdress(request.headers_mut(), hop)?
     };
     Ok(request)
-}
-
-/// Headers of the destination's own that prove who we are.
-fn own_headers(terms: &Terms) -> Vec<HeaderName> {
-    match terms.auth.as_ref().map(|profile| &profile.proof) {
-        Some(Proof::Header { name, .. }) => name.parse().into_iter().collect(),
-        _ => Vec::new(),
-    }
 }

@@ -149,14 +149,15 @@ fn shown(location: &HeaderValue) -> String {
     shown
 }
 
-/// Turns the header of a request into one for a hop; `own` are the names of the
-/// headers that carry credentials whatever they are called.
-pub(super) fn readdress(headers: &mut HeaderMap, hop: &Hop, own: &[HeaderName]) -> Result<Uri, Stop> {
+/// Turns the header of a request into one for a hop to another origin. What
+/// proves who we are is marked as sensitive; what a post or an operator set shows
+/// by its name. Signatures go along: they give nothing away.
+pub(super) fn readdress(headers: &mut HeaderMap, hop: &Hop) -> Result<Uri, Stop> {
     let host = HeaderValue::try_from(hop.destination.authority());
     headers.insert(HOST, host.map_err(|_| Stop::BadUrl("the host is not valid in HTTP".to_owned()))?);
     let secret = |(name, value): (&HeaderName, &HeaderValue)| {
         let says_so = is_secret(name.as_str()) && !name.as_str().contains("signature");
-        (value.is_sensitive() || says_so || own.contains(name)).then(|| name.clone())
+        (value.is_sensitive() || says_so).then(|| name.clone())
     };
     let secrets: Vec<_> = headers.iter().filter_map(secret).collect();
     for name in secrets {

@@ -8,6 +8,7 @@
 //! The body is amended, then compressed, then signed: a signature is about the
 //! octets that are sent.
 
+use super::redirect::SecretBody;
 use super::retry::Trouble;
 use super::sign::{SigningKey, Unsigned};
 use super::terms::Compress;
@@ -116,6 +117,9 @@ pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request
         Method::from_bytes(post.method.as_bytes()).map_err(|_| unsendable("the method"))?;
     *request.uri_mut() = path(&post.path).ok_or_else(|| unsendable("the path"))?;
     *request.headers_mut() = headers;
+    if dress.key.as_ref().is_some_and(|key| key.is_in_body()) {
+        request.extensions_mut().insert(SecretBody);
+    }
     Ok(request)
 }
 

@@ -144,6 +144,11 @@ impl SigningKey {
         }
     }
 
+    /// Whether it puts a secret into the body itself.
+    pub fn is_in_body(&self) -> bool {
+        matches!(*self.signer, Signer::Parameter { .. })
+    }
+
     /// The headers that prove who sent a request. The error is a fault of the key.
     pub fn sign(&self, request: &Unsigned<'_>) -> Result<Signature, String> {
         let signed = match &*self.signer {
