@@ -53,6 +53,7 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         profiles: keyring.profiles.clone(),
         instance: config.server.hostname.clone(),
         total_connections: count(config.delivery.total_connections),
+        metrics: Arc::clone(&common.metrics),
     }
 }
 

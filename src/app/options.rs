@@ -143,6 +143,7 @@ pub(super) fn smtp(config: &Config, listener: &Listener, access: &Access, common
             false => Vec::new(),
         },
         crowd: common.crowd.clone(),
+        metrics: Arc::clone(&common.metrics),
         spills: Some(Arc::clone(&common.spills)),
     }
 }
@@ -163,6 +164,7 @@ pub(super) fn intake(
         plaintext_auth: allowance(listener.allow_plaintext_auth),
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
+        metrics: Arc::clone(&common.metrics),
     }
 }
 

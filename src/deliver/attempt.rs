@@ -8,6 +8,7 @@
 //! No order is ever lost: an [`Order`] that ends without a report (a panic) tells
 //! the dispatcher so itself.
 
+use super::berth::Berth;
 use super::connection::Response;
 use super::courier::{Courier, Errand};
 use super::credentials::Credentials;
@@ -17,8 +18,9 @@ use super::retry::{self, Feedback, Judged, Measure, Outcome, Schedule, Standing,
 use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::{Book, Terms};
-use super::{Options, dialogue, record, request};
+use super::{Options, dialogue, record, request, tally};
 use crate::clock;
+use crate::metrics::{LaneMetrics, Metrics};
 use crate::post::{Destination, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
 use crate::spool::{Attempt, Claim, Spool, SpoolError};
@@ -38,6 +40,7 @@ pub(super) struct Shop {
     pub book: Book,
     pub connector: Arc<Connector>,
     pub log: ProtocolLog,
+    pub metrics: Arc<Metrics>,
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     pub profiles: HashMap<String, Arc<Profile>>,
     pub credentials: Arc<Credentials>,
@@ -52,8 +55,9 @@ impl Shop {
         Shop {
             spool,
             book: options.book.clone(),
-            connector: Arc::new(Connector::new(options.egress.clone())),
+            connector: Arc::new(Connector::new(options.egress.clone(), Arc::clone(&options.metrics))),
             log,
+            metrics: Arc::clone(&options.metrics),
             signing_keys: options.signing_keys.clone(),
             profiles: options.profiles.clone(),
             credentials: Arc::default(),
@@ -68,13 +72,14 @@ impl Shop {
     pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
         let connector = match options.egress == old.egress {
             true => Arc::clone(&self.connector),
-            false => Arc::new(Connector::new(options.egress.clone())),
+            false => Arc::new(Connector::new(options.egress.clone(), Arc::clone(&options.metrics))),
         };
         Shop {
             spool: Arc::clone(&self.spool),
             book: options.book.clone(),
             connector,
             log: self.log.clone(),
+            metrics: Arc::clone(&options.metrics),
             signing_keys: options.signing_keys.clone(),
             profiles: options.profiles.clone(),
             credentials: Arc::clone(&self.credentials),
@@ -141,6 +146,7 @@ pub(super) struct Order {
     began: (Timestamp, Instant),
     /// How long the answer took, and what was spoken.
     seen: (Option<Duration>, Option<Version>),
+    tally: Arc<LaneMetrics>,
     reports: mpsc::UnboundedSender<Report>,
     shop: Arc<Shop>,
 }
@@ -149,13 +155,15 @@ impl Order {
     pub(super) fn new(
         lane: &Arc<Destination>,
         claim: Claim,
-        terms: &Arc<Terms>,
-        permit: u64,
+        berth: &mut Berth,
         reports: mpsc::UnboundedSender<Report>,
         shop: Arc<Shop>,
     ) -> Order {
-        let (lane, terms, began) = (Arc::clone(lane), Arc::clone(terms), (clock::wall(), Instant::now()));
-        Order { lane, claim: Some(claim), terms, permit, began, seen: (None, None), reports, shop }
+        let (lane, terms, began) =
+            (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
+        let tally = Arc::clone(berth.tally.get_or_insert_with(|| shop.metrics.lane(&lane)));
+        let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
+        Order { lane, claim, terms, permit, began, seen, tally, reports, shop }
     }
 
     /// Ends it without an attempt: the time of its post is over.
@@ -185,6 +193,8 @@ impl Order {
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
         let Judged { verdict, feedback, measure } = judged;
+        let age = now.since(claim.post.accepted_at);
+        tally::count(&self.shop.metrics, &self.tally, (outcome, &verdict), attempt.duration, age);
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
             if verdict != Verdict::Delivered {

@@ -46,6 +46,7 @@ pub mod ruling;
 mod shape;
 pub mod sign;
 mod steering;
+mod tally;
 pub mod target;
 pub mod terms;
 pub mod tls;
@@ -54,6 +55,7 @@ pub mod turns;
 mod watched;
 pub mod window;
 
+use crate::metrics::Metrics;
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Doorbell, Spool, SpoolError};
@@ -89,6 +91,8 @@ pub struct Options {
     pub instance: String,
     /// Connections and attempts of all destinations together, at least one.
     pub total_connections: usize,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Options {
@@ -101,6 +105,7 @@ impl Default for Options {
             profiles: HashMap::new(),
             instance: String::new(),
             total_connections: 2000,
+            metrics: Arc::default(),
         }
     }
 }

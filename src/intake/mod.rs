@@ -27,6 +27,7 @@ use crate::clock::{self, Ids};
 use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
 use crate::envelope::{Client, Envelope, Login, Refusal, Target};
+use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::post::{Admission, Destination, MessageId, Trust};
 use crate::smtp::auth::{Credentials, Mechanisms, Offer};
@@ -61,6 +62,8 @@ pub struct Options {
     pub cram_md5: Allowance,
     /// Memory for composing; the same for all doors.
     pub turns: Turns,
+    /// Where it is counted; the same for all doors.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Whether something risky is allowed.
@@ -137,7 +140,10 @@ impl Intake {
             tenants.give_back(&client.tenant, posts);
         }
         match committed {
-            Ok(Committed::Kept) => Ok(message),
+            Ok(Committed::Kept) => {
+                self.options.metrics.posts_accepted.inc_by(posts as u64);
+                Ok(message)
+            }
             Ok(Committed::Repeated(earlier)) => Ok(earlier),
             Err(error) => Err(refusal(&error)),
         }
