@@ -55,6 +55,7 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         profiles: keyring.profiles.clone(),
         instance: common.instance.clone(),
         total_connections: count(config.delivery.total_connections),
+        metrics: Arc::clone(&common.metrics),
     }
 }
 
