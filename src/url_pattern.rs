@@ -9,21 +9,22 @@
 //! among them, and has a pattern of its own.
 
 use crate::post::{Destination, Scheme};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use url::Host;
 
 /// A pattern of origins.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UrlPattern(Kind);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Kind {
     All,
     Origin { scheme: Scheme, hosts: Hosts, port: u16 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Hosts {
     /// This one, in the normal form of the URL standard; IPv6 in brackets.
     One(String),
@@ -32,6 +33,24 @@ enum Hosts {
 }
 
 impl UrlPattern {
+    /// The pattern of this origin alone.
+    pub fn of(destination: &Destination) -> UrlPattern {
+        UrlPattern::with(destination, Hosts::One(destination.host.clone()))
+    }
+
+    fn with(destination: &Destination, hosts: Hosts) -> UrlPattern {
+        UrlPattern(Kind::Origin { scheme: destination.scheme, hosts, port: destination.port })
+    }
+
+    /// Every pattern that means this origin, the least specific first: `*`, then
+    /// domains, the shortest first, then the host itself.
+    pub fn fitting(destination: &Destination) -> Vec<UrlPattern> {
+        let host = &destination.host;
+        let domains = host.rmatch_indices('.').filter_map(|(dot, _)| host.get(dot + 1..));
+        let below = domains.map(|domain| UrlPattern::with(destination, Hosts::Below(domain.to_owned())));
+        std::iter::once(UrlPattern(Kind::All)).chain(below).chain([UrlPattern::of(destination)]).collect()
+    }
+
     /// Whether URLs of this origin are meant.
     pub fn matches(&self, destination: &Destination) -> bool {
         let Kind::Origin { scheme, hosts, port } = &self.0 else { return true };

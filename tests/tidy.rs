@@ -23,6 +23,10 @@ const FLOORS: &[(u8, &[&str])] = &[
         10,
         &[
             "deliver/lane",
+            "deliver/window",
+            "deliver/breaker",
+            "deliver/turns",
+            "deliver/pauses",
             "deliver/retry",
             "deliver/ruling",
             "deliver/pace",

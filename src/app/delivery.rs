@@ -54,6 +54,7 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         signing_keys: keyring.signing_keys.clone(),
         profiles: keyring.profiles.clone(),
         instance: config.server.hostname.clone(),
+        total_connections: count(config.delivery.total_connections),
     }
 }
 

@@ -13,19 +13,19 @@ use super::courier::{Courier, Errand};
 use super::credentials::Credentials;
 use super::egress::Connector;
 use super::profile::{Bounce, Profile};
-use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
+use super::retry::{self, Feedback, Judged, Measure, Outcome, Schedule, Standing, Trouble, Verdict};
 use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::{Book, Terms};
-use super::{Options, SPOOL_PAUSE, dialogue, record, relay, request};
+use super::{Options, dialogue, record, relay, request};
 use crate::clock::{self, Ids};
 use crate::first_attempts::FirstAttempts;
 use crate::post::{Destination, Scheme, Timestamp};
 use crate::protocol_log::{ProtocolLog, Transcript};
-use crate::spool::{Attempt, Claim, Settlement, Spool, SpoolError};
+use crate::spool::{Attempt, Claim, Spool, SpoolError};
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Version};
 use http_body_util::Full;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,84 +37,122 @@ use tokio::time::{Instant, sleep};
 pub(super) struct Shop {
     pub spool: Arc<dyn Spool>,
     pub book: Book,
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
     pub log: ProtocolLog,
-    pub first_attempts: FirstAttempts,
     pub bounce: Option<Arc<Bounce>>,
     pub ids: Arc<Ids>,
+    pub first_attempts: FirstAttempts,
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     pub profiles: HashMap<String, Arc<Profile>>,
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     pub cdn_loop: HeaderValue,
-    room: Room,
+    room: Arc<Room>,
     started_at: Timestamp,
     started: Instant,
 }
 
 impl Shop {
-    pub(super) fn new(spool: Arc<dyn Spool>, options: Options, log: ProtocolLog) -> Shop {
+    pub(super) fn new(spool: Arc<dyn Spool>, options: &Options, log: ProtocolLog) -> Shop {
         Shop {
             spool,
-            book: options.book,
-            connector: Connector::new(options.egress),
+            book: options.book.clone(),
+            connector: Arc::new(Connector::new(options.egress.clone())),
             log,
-            first_attempts: options.first_attempts,
-            bounce: options.bounce,
-            ids: options.ids,
-            signing_keys: options.signing_keys,
-            profiles: options.profiles,
-            credentials: Credentials::default(),
+            bounce: options.bounce.clone(),
+            ids: Arc::clone(&options.ids),
+            first_attempts: options.first_attempts.clone(),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::default(),
             cdn_loop: request::cdn_loop(&options.instance),
-            room: Room::new(),
+            room: Arc::new(Room::new()),
             started_at: clock::wall(),
             started: Instant::now(),
         }
     }
 
-    /// Tells the spool, again and again if it fails: what it does not note it
-    /// would keep claimed for ever.
-    pub(super) async fn settle(&self, settled: Vec<(Claim, Settlement)>) {
-        loop {
-            match self.spool.settle(settled.clone()).await {
-                Ok(()) | Err(SpoolError::Closed) => return,
-                Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
-            }
-            sleep(SPOOL_PAUSE).await;
+    /// The same with other options. Under the same rules connections go on.
+    pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
+        let connector = match options.egress == old.egress {
+            true => Arc::clone(&self.connector),
+            false => Arc::new(Connector::new(options.egress.clone())),
+        };
+        Shop {
+            spool: Arc::clone(&self.spool),
+            book: options.book.clone(),
+            connector,
+            log: self.log.clone(),
+            bounce: options.bounce.clone(),
+            ids: Arc::clone(&self.ids),
+            first_attempts: self.first_attempts.clone(),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::clone(&self.credentials),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Arc::clone(&self.room),
+            ..*self
         }
     }
 
     /// The time by a clock that does not jump.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.started_at.after(self.started.elapsed())
+    }
+
+    /// Whether the time of a post is over.
+    pub(super) fn is_over(&self, claim: &Claim, schedule: &Schedule) -> bool {
+        self.now() >= schedule.ends_at(&claim.post, claim.ages_from)
     }
 }
 
 /// News for the dispatcher.
 pub(super) enum Report {
     /// An attempt ended.
-    Ended {
-        lane: Arc<Destination>,
-        claim: Claim,
-        verdict: Verdict,
-        feedback: Feedback,
-        measure: Measure,
-        /// What it was, for those who ask.
-        attempt: Attempt,
-        /// Why a post was not taken, when the receiver said so in plain text.
-        said: Option<String>,
-        /// Where the worker waits for its next order, if it does.
-        next: Option<oneshot::Sender<Order>>,
-    },
-    /// A resting worker left.
+    Ended(Box<Ended>),
+    /// A worker left.
     Left(Arc<Destination>),
+}
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub lane: Arc<Destination>,
+    pub claim: Claim,
+    pub verdict: Verdict,
+    pub feedback: Feedback,
+    pub measure: Measure,
+    /// What it was, for those who ask.
+    pub attempt: Attempt,
+    /// Why the post was not taken, when the receiver said so in plain text.
+    pub said: Option<String>,
+    /// From the request to the response, if there was one.
+    pub took: Option<Duration>,
+    /// What was spoken, if something was.
+    pub version: Option<Version>,
+    /// That of the order.
+    pub permit: u64,
+    /// Where the worker waits for its next order, if it does.
+    pub next: Option<oneshot::Sender<Order>>,
+}
+
+/// A worker is there as long as this is.
+struct Presence(Arc<Destination>, mpsc::UnboundedSender<Report>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Without a dispatcher nobody counts.
+        let _ = self.1.send(Report::Left(Arc::clone(&self.0)));
+    }
 }
 
 /// A claimed post on its way to a worker.
 pub(super) struct Order {
     lane: Arc<Destination>,
     claim: Option<Claim>,
+    terms: Arc<Terms>,
+    permit: u64,
     began: (Timestamp, Instant),
-    /// What the receiver said against the post, in plain text.
+    /// How long the answer took, and what was spoken.
+    seen: (Option<Duration>, Option<Version>),
     said: Option<String>,
     reports: mpsc::UnboundedSender<Report>,
     shop: Arc<Shop>,
@@ -124,12 +162,29 @@ impl Order {
     pub(super) fn new(
         lane: &Arc<Destination>,
         claim: Claim,
-        reports: &mpsc::UnboundedSender<Report>,
-        shop: &Arc<Shop>,
+        terms: &Arc<Terms>,
+        permit: u64,
+        reports: mpsc::UnboundedSender<Report>,
+        shop: Arc<Shop>,
     ) -> Order {
-        let (lane, reports, shop) = (Arc::clone(lane), reports.clone(), Arc::clone(shop));
-        let began = (clock::wall(), Instant::now());
-        Order { lane, claim: Some(claim), began, said: None, reports, shop }
+        let (lane, terms, began) = (Arc::clone(lane), Arc::clone(terms), (clock::wall(), Instant::now()));
+        Order {
+            lane,
+            claim: Some(claim),
+            terms,
+            permit,
+            began,
+            seen: (None, None),
+            said: None,
+            reports,
+            shop,
+        }
+    }
+
+    /// Ends it without an attempt: the time of its post is over.
+    pub(super) fn give_up(self) {
+        let mut log = self.shop.log.transcript('H');
+        self.finish(&Outcome::Broken(Trouble::Expired), &mut log, None);
     }
 
     /// Judges the outcome and reports it. The verdict goes to the log as well.
@@ -147,7 +202,7 @@ impl Order {
         next: Option<oneshot::Sender<Order>>,
     ) {
         let now = self.shop.now();
-        let Terms { schedule, verdicts, .. } = &self.shop.book.terms(&self.lane);
+        let Terms { schedule, verdicts, .. } = &*self.terms;
         let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
@@ -160,10 +215,12 @@ impl Order {
                 log.flush();
             }
         }
-        let (lane, said) = (Arc::clone(&self.lane), self.said.clone());
-        let report = Report::Ended { lane, claim, verdict, feedback, measure, attempt, said, next };
+        let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
+        let said = self.said.clone();
+        let ended =
+            Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
-        let _ = self.reports.send(report);
+        let _ = self.reports.send(Report::Ended(Box::new(ended)));
     }
 }
 
@@ -176,23 +233,23 @@ impl Drop for Order {
 }
 
 /// Works until there is no connection to keep and no order left.
-pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
-    let lane = Arc::clone(&order.lane);
-    let reports = order.reports.clone();
-    let transcript = shop.log.transcript('H');
-    let terms = shop.book.terms(&lane);
+pub(super) async fn work(mut order: Order) {
+    // Goes last, after the connection.
+    let _presence = Presence(Arc::clone(&order.lane), order.reports.clone());
     let mut worker = Worker {
-        shop,
-        terms,
-        lane: Arc::clone(&lane),
+        shop: Arc::clone(&order.shop),
+        terms: Arc::clone(&order.terms),
+        lane: Arc::clone(&order.lane),
         host: None,
         courier: Courier::default(),
         said: None,
-        log: transcript,
+        log: order.shop.log.transcript('H'),
     };
     loop {
         let Some(claim) = order.claim.clone() else { return };
+        (worker.shop, worker.terms) = (Arc::clone(&order.shop), Arc::clone(&order.terms));
         let outcome = worker.attempt(&claim).await;
+        order.seen = (worker.courier.took(), worker.courier.version());
         order.said = worker.said.take();
         if !worker.courier.keeps_link(&worker.terms) {
             worker.courier.close();
@@ -203,11 +260,9 @@ pub(super) async fn work(shop: Arc<Shop>, mut order: Order) {
         order.finish(&outcome, &mut worker.log, Some(sender));
         match worker.rest(receiver).await {
             Some(next) => order = next,
-            None => break,
+            None => return,
         }
     }
-    drop(worker);
-    let _ = reports.send(Report::Left(lane));
 }
 
 /// How long an idle worker keeps lines of the protocol log to itself.
@@ -216,7 +271,7 @@ const LOG_DELAY: Duration = Duration::from_millis(50);
 struct Worker {
     shop: Arc<Shop>,
     lane: Arc<Destination>,
-    terms: Terms,
+    terms: Arc<Terms>,
     host: Option<HeaderValue>,
     courier: Courier,
     /// What the receiver of the last post said against it.
@@ -226,10 +281,10 @@ struct Worker {
 
 impl Worker {
     async fn attempt(&mut self, claim: &Claim) -> Outcome {
+        self.courier.begin();
         if self.lane.scheme == Scheme::Smtp {
-            return self.hand_to_relay(claim).await;
+            return relay::attempt(&self.shop, &self.terms, claim, &mut self.log).await;
         }
-        self.said = None;
         match self.exchange(claim).await {
             Ok(response) => {
                 self.said = response.plain_text();
@@ -243,21 +298,8 @@ impl Worker {
         }
     }
 
-    /// Hands a report to the relay that is configured now, wherever it was bound for.
-    async fn hand_to_relay(&mut self, claim: &Claim) -> Outcome {
-        let relay = relay::Errand { claim, terms: &self.terms, is_over: self.is_over(claim) };
-        match relay.run(&self.shop, &self.lane, &mut self.log).await {
-            Ok(reply) => Outcome::Replied { code: reply.code, text: reply.text },
-            Err(trouble) => Outcome::Broken(trouble),
-        }
-    }
-
-    fn is_over(&self, claim: &Claim) -> bool {
-        self.shop.now() >= self.terms.schedule.ends_at(&claim.post, claim.ages_from)
-    }
-
     async fn exchange(&mut self, claim: &Claim) -> Result<Response, Trouble> {
-        if self.is_over(claim) {
+        if self.shop.is_over(claim, &self.terms.schedule) {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
@@ -289,7 +331,7 @@ impl Worker {
         request: &Request<Full<Bytes>>,
         deadline: Instant,
     ) -> Result<Response, Trouble> {
-        let (post, attempt, terms) = (claim.post.id, claim.attempt, &self.terms);
+        let (post, attempt, terms) = (claim.post.id, claim.attempt, &*self.terms);
         let errand = Errand { post, attempt, request, terms, deadline };
         self.courier.carry(&self.shop, &self.lane, &errand, &mut self.log).await
     }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::Full;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How often a request is sent at most in one attempt to one place.
@@ -41,6 +42,8 @@ pub(super) struct Errand<'a> {
 pub(super) struct Courier {
     road: Option<Arc<Road>>,
     link: Option<Link>,
+    /// How long the last answer of the destination itself took.
+    took: Option<Duration>,
 }
 
 impl Courier {
@@ -93,6 +96,16 @@ impl Courier {
         self.link.as_ref().is_some_and(|link| link.is_reusable(terms.max_posts_per_connection))
     }
 
+    /// Begins an attempt: nothing is known of it.
+    pub(super) fn begin(&mut self) {
+        self.took = None;
+    }
+
+    /// How long the answer took, from the request on.
+    pub(super) fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
     /// What is spoken on the connection.
     pub(super) fn version(&self) -> Option<Version> {
         self.link.as_ref().map(Link::version)
@@ -122,7 +135,10 @@ impl Courier {
         let mut tries = 1;
         loop {
             let link = self.link(shop, &road, errand, log).await?;
-            match exchange(link, &road.destination, errand, request.clone(), log).await {
+            let begun = Instant::now();
+            let answer = exchange(link, &road.destination, errand, request.clone(), log).await;
+            self.took = answer.is_ok().then(|| begun.elapsed());
+            match answer {
                 Err(failure) if failure.is_untaken && tries < TRIES => {
                     tries += 1;
                     match self.version() {
@@ -197,7 +213,7 @@ async fn detour(
     log: &mut Transcript,
 ) -> Result<Response, Trouble> {
     let terms = shop.book.terms(&hop.destination);
-    let road = shop.connector.detour(hop.destination, terms);
+    let road = shop.connector.detour(hop.destination, Terms::clone(&terms));
     let mut link = connect(shop, &road, errand, log).await?;
     if !link.begin(0) {
         return Err(Trouble::Broken("connection closed before the request".to_owned()));

@@ -240,7 +240,7 @@ async fn ask(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode, Bytes), S
     let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
     let request = token_request(profile, &endpoint.path, &destination.authority())?;
     // The server of tokens may need a certificate authority or a proxy of its own.
-    let terms = Terms { http2: Http2::Off, ..ways.book.terms(&destination) };
+    let terms = Terms { http2: Http2::Off, ..Terms::clone(&ways.book.terms(&destination)) };
     let connected =
         ways.connector.connect(&destination, &terms, LIMIT).await.map_err(|trouble| trouble.to_string())?;
     let broken = |error: hyper::Error| format!("{destination} broke off: {error}");

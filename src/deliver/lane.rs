@@ -1,16 +1,19 @@
 //! A lane: what may be sent to one destination now, as a value.
 //!
-//! [`Lane::plan`] says what should be done and does nothing. Three things slow a
-//! lane down. The *window* of concurrent attempts follows Postfix's feedback: a
-//! taken post adds 1/N, trouble with the destination takes one away at once. The
-//! *breaker* opens after a row of troubles: then one probe at a time goes out on
-//! the retry intervals until one is answered, and the window grows again from
-//! one. A *hold* (`Retry-After`) stops everything until it is over.
+//! [`Lane::plan`] says what should be done and does nothing. A lane sends what its
+//! *window* and its *throttle* leave room for. It is closed while its *breaker* is
+//! open (but for probes), during a *hold* (`Retry-After`), while its throttle is used
+//! up, and during a *pause*. A closed lane with posts that are due looks at a few of
+//! them every [`LOOK`], so that those whose time is over are given up near it and
+//! not when the lane opens; nobody is contacted for that.
 //!
 //! A post that is refused for itself slows nobody: the destination answered.
 //! A lane knows when its next post is due, not which one that is.
 
+use super::breaker::Breaker;
+use super::pace::{Rate, Throttle, Used};
 use super::retry::{Feedback, Schedule};
+use super::window::Window;
 use std::time::{Duration, Instant};
 
 /// What one destination is allowed at most.
@@ -36,20 +39,45 @@ pub enum Adaptive {
     Off,
 }
 
+/// What attempts at a time are: it decides how many there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// Connections.
+    #[default]
+    Connections,
+    /// Streams on one connection (HTTP/2).
+    Streams,
+}
+
 /// What a lane wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Claim and send up to so many posts.
     Send(usize),
+    /// Claim so many posts, give up those whose time is over, give the others back.
+    Look(usize),
     /// Ask again then.
     WaitUntil(Instant),
     /// Nothing, until a post arrives or an attempt ends.
     Idle,
 }
 
-/// The window of a new lane: modest towards a stranger, and doubled within a
-/// dozen posts by one that keeps up.
-const FIRST_WINDOW: f64 = 5.0;
+/// Whether a lane sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    Open,
+    /// It does, and its window is on its way back.
+    Recovering,
+    /// Only a probe, from then on.
+    Backoff(Instant),
+    /// Not before then: the destination asked for it.
+    Held(Instant),
+    /// Not before then: a rate is used up.
+    Throttled(Instant),
+    /// Not until somebody ends the pause.
+    Paused,
+}
 
 /// Shortest wait after a claim that found nothing though something was due, so
 /// that a spool which contradicts itself cannot make the loop spin.
@@ -58,70 +86,195 @@ const EMPTY_CLAIM: Duration = Duration::from_millis(1);
 /// How long the troubles of a lane without posts are remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
+/// How often a closed lane looks for posts whose time is over.
+const LOOK: Duration = Duration::from_secs(300);
+
+/// How many posts it looks at; where some were over it looks again at once.
+const LOOKED_AT: usize = 16;
+
 /// The state of one destination.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lane {
     limits: Limits,
+    carrier: Carrier,
     due_at: Option<Instant>,
     is_claiming: bool,
     in_flight: usize,
-    window: f64,
-    troubles_in_a_row: u32,
+    window: Window,
+    breaker: Breaker,
+    throttle: Throttle,
     held_until: Option<Instant>,
+    is_paused: bool,
     /// A troubled lane outlives its last attempt until the spool has said when
     /// the post is due again.
     remembered_until: Option<Instant>,
-    breaker: Option<Breaker>,
+    /// When posts were last claimed, for whatever reason.
+    looked_at: Instant,
 }
 
-#[derive(Debug)]
-struct Breaker {
-    probe_at: Instant,
-    failed_probes: usize,
-    is_probing: bool,
+/// What came of a claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Catch {
+    /// Posts whose attempts begin now.
+    pub begun: usize,
+    /// Posts that are given up without an attempt; they end as attempts do.
+    pub over: usize,
+    /// Posts that were given back.
+    pub back: usize,
+    /// Time until the lane's next post is due.
+    pub next: Option<Duration>,
 }
 
 impl Lane {
     /// A lane of which nothing is known yet.
-    pub fn new(limits: Limits) -> Lane {
-        let limits = Limits { max_connections: limits.max_connections.max(1), ..limits };
+    pub fn new(limits: Limits, rates: &[Rate], now: Instant) -> Lane {
         Lane {
             limits,
+            carrier: Carrier::default(),
             due_at: None,
             is_claiming: false,
             in_flight: 0,
-            window: FIRST_WINDOW.min(limits.max_connections as f64),
-            troubles_in_a_row: 0,
+            window: Window::new(limits.max_connections, limits.adaptive),
+            breaker: Breaker::new(limits.breaker),
+            throttle: Throttle::new(rates, now),
             held_until: None,
+            is_paused: false,
             remembered_until: None,
-            breaker: None,
+            looked_at: now,
         }
+    }
+
+    /// Other limits and rates from now on; what was used and learned counts on.
+    pub fn change(&mut self, limits: Limits, rates: &[Rate], now: Instant) {
+        self.limits = limits;
+        self.resize();
+        self.breaker.change(limits.breaker);
+        self.throttle.change(rates, now);
+    }
+
+    /// Notes what carries its attempts.
+    pub fn ride(&mut self, carrier: Carrier) {
+        if self.carrier != carrier {
+            self.carrier = carrier;
+            self.resize();
+        }
+    }
+
+    fn resize(&mut self) {
+        let most = match self.carrier {
+            Carrier::Connections => self.limits.max_connections,
+            Carrier::Streams => self.limits.max_streams,
+        };
+        self.window.change(most, self.limits.adaptive);
     }
 
     /// What to do now.
     pub fn plan(&self, now: Instant) -> Plan {
-        let barrier = self.held_until.max(self.breaker.as_ref().map(|breaker| breaker.probe_at));
-        let (at, room) = match self.due_at {
-            Some(due_at) => (Some(due_at).max(barrier), self.room()),
-            None => (barrier.max(self.remembered_until), 0),
+        let Some(due_at) = self.due_at else {
+            let rest = self.held_until.max(self.breaker.probe_at()).max(self.remembered_until);
+            return match rest.max(self.throttle.remembers_until(now)) {
+                Some(at) if at > now => Plan::WaitUntil(at),
+                _ => Plan::Idle,
+            };
         };
-        match at {
-            Some(at) if at > now => Plan::WaitUntil(at),
-            _ if room == 0 => Plan::Idle,
-            _ => Plan::Send(room),
+        if self.is_claiming {
+            return Plan::Idle;
+        }
+        if due_at <= now && self.is_open(now) {
+            return match self.room(now) {
+                0 => Plan::Idle,
+                room => Plan::Send(room),
+            };
+        }
+        let look_at = due_at.max(self.looked_at + LOOK);
+        match self.opens_at(now).map(|at| at.max(due_at)) {
+            Some(at) if at <= look_at => Plan::WaitUntil(at),
+            _ if look_at <= now => Plan::Look(LOOKED_AT),
+            _ => Plan::WaitUntil(look_at),
         }
     }
 
+    /// When attempts may begin, as far as the window is not concerned; never
+    /// during a pause.
+    fn opens_at(&self, now: Instant) -> Option<Instant> {
+        let barrier = self.held_until.max(self.breaker.probe_at());
+        (!self.is_paused).then(|| barrier.map_or(now, |at| at.max(now)).max(self.throttle.opens_at(now)))
+    }
+
+    /// Whether attempts may begin now, as far as the window is not concerned.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.opens_at(now).is_some_and(|at| at <= now)
+    }
+
     /// How many more attempts may begin.
-    fn room(&self) -> usize {
-        if self.is_claiming {
-            return 0;
-        }
-        let allowed = match self.breaker {
+    fn room(&self, now: Instant) -> usize {
+        let room = self.window().saturating_sub(self.in_flight);
+        self.throttle.room(now).map_or(room, |left| left.min(room))
+    }
+
+    /// How many attempts may be under way.
+    pub fn window(&self) -> usize {
+        match self.breaker.probe_at() {
             Some(_) => 1,
-            None => (self.window as usize).clamp(1, self.limits.max_connections),
-        };
-        allowed.saturating_sub(self.in_flight)
+            None => self.window.limit(),
+        }
+    }
+
+    /// The most attempts that may ever be under way.
+    pub fn most(&self) -> usize {
+        self.window.most()
+    }
+
+    /// Attempts under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether it sends now.
+    pub fn condition(&self, now: Instant) -> Condition {
+        let opens_at = self.throttle.opens_at(now);
+        match (self.breaker.probe_at(), self.held_until) {
+            _ if self.is_paused => Condition::Paused,
+            (Some(at), _) => Condition::Backoff(at.max(now)),
+            (None, Some(at)) if at > now => Condition::Held(at),
+            _ if opens_at > now => Condition::Throttled(opens_at),
+            _ if self.window.is_recovering() => Condition::Recovering,
+            _ => Condition::Open,
+        }
+    }
+
+    /// Each rate with what is used of it.
+    pub fn usage(&self, now: Instant) -> Vec<(Rate, u32)> {
+        self.throttle.usage(now)
+    }
+
+    /// What is used of its rates, to be kept elsewhere.
+    pub fn used(&self, now: Instant) -> Vec<Used> {
+        self.throttle.used(now)
+    }
+
+    /// Counts what was used of its rates before.
+    pub fn restore(&mut self, used: &[Used], now: Instant) {
+        self.throttle.restore(used, now);
+    }
+
+    /// Begins no attempt any more.
+    pub fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// Ends a pause.
+    pub fn resume(&mut self) {
+        self.is_paused = false;
+    }
+
+    /// Forgets all grudges, and looks for posts at once.
+    pub fn flush(&mut self, now: Instant) {
+        self.held_until = None;
+        if self.breaker.answered() {
+            self.window.recover();
+        }
+        self.expect(now);
     }
 
     /// Notes that a post is due at `at`.
@@ -135,58 +288,53 @@ impl Lane {
         self.due_at = None;
     }
 
-    /// Notes the answer: how many posts are now on their way, and when the next
-    /// one is due.
-    pub fn end_claim(&mut self, taken: usize, next: Option<Duration>, now: Instant) {
+    /// Notes what came of it.
+    pub fn end_claim(&mut self, catch: Catch, now: Instant) {
         self.is_claiming = false;
-        self.in_flight += taken;
-        if let Some(breaker) = &mut self.breaker {
-            breaker.is_probing = taken > 0;
+        self.in_flight += catch.begun + catch.over;
+        // A lane where posts were over looks for more of them at once.
+        if catch.begun > 0 || catch.over == 0 {
+            self.looked_at = now;
         }
+        if catch.begun > 0 {
+            self.breaker.begin();
+            self.throttle.take(catch.begun, now);
+            self.window.fill(self.in_flight);
+        }
+        let is_empty = catch.begun + catch.over + catch.back == 0;
+        let next = (catch.back > 0).then_some(Duration::ZERO).or(catch.next);
         if let Some(next) = next {
-            self.expect(now + if taken == 0 { next.max(EMPTY_CLAIM) } else { next });
+            self.expect(now + if is_empty { next.max(EMPTY_CLAIM) } else { next });
         }
     }
 
-    /// Notes that an attempt ended and what it taught about the destination;
-    /// `dice` (0 to 1) spreads the probes.
-    pub fn end_attempt(&mut self, feedback: Feedback, schedule: &Schedule, now: Instant, dice: f64) {
+    /// Notes that an attempt ended and what it taught about the destination, which
+    /// answered after `took`; `dice` (0 to 1) spreads the probes. Says what changed.
+    pub fn end_attempt(&mut self, ended: Ended, schedule: &Schedule, now: Instant, dice: f64) -> Change {
         self.in_flight = self.in_flight.saturating_sub(1);
-        match feedback {
+        match ended.feedback {
             Feedback::Taken | Feedback::Answered => {
-                self.troubles_in_a_row = 0;
-                if self.breaker.take().is_some() {
-                    self.window = 1.0;
+                let is_back = self.breaker.answered();
+                if is_back {
+                    self.window.recover();
                 }
-                if feedback == Feedback::Taken {
-                    self.window = (self.window + 1.0 / self.window).min(self.limits.max_connections as f64);
+                match ended.feedback {
+                    Feedback::Taken => self.window.taken(ended.took),
+                    _ => self.window.ended(),
                 }
+                if is_back { Change::IsBack } else { Change::None }
             }
             Feedback::Trouble { retry_after } => {
                 self.held_until = self.held_until.max(retry_after.map(|after| now + after));
-                self.trouble(schedule, now, dice);
+                self.remembered_until = Some(now + MEMORY);
+                self.window.trouble(self.in_flight);
+                let is_away = self.breaker.trouble(schedule, now, dice);
+                if is_away { Change::IsAway } else { Change::None }
             }
-            Feedback::Nothing => {}
-        }
-    }
-
-    fn trouble(&mut self, schedule: &Schedule, now: Instant, dice: f64) {
-        self.remembered_until = Some(now + MEMORY);
-        self.window = (self.window - 1.0).max(1.0);
-        self.troubles_in_a_row = self.troubles_in_a_row.saturating_add(1);
-        match &mut self.breaker {
-            Some(breaker) if breaker.is_probing => {
-                breaker.is_probing = false;
-                breaker.failed_probes += 1;
-                breaker.probe_at = now + schedule.interval(breaker.failed_probes, dice);
+            Feedback::Nothing => {
+                self.window.ended();
+                Change::None
             }
-            // A straggler from before the breaker opened says nothing new.
-            Some(_) => {}
-            None if self.limits.breaker > 0 && self.troubles_in_a_row >= self.limits.breaker => {
-                let probe_at = now + schedule.interval(0, dice);
-                self.breaker = Some(Breaker { probe_at, failed_probes: 0, is_probing: false });
-            }
-            None => {}
         }
     }
 
@@ -196,182 +344,26 @@ impl Lane {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits =
-        Limits { max_connections: 20, max_streams: 128, breaker: 10, adaptive: Adaptive::On };
-    const TROUBLE: Feedback = Feedback::Trouble { retry_after: None };
-
-    /// Sends as much as the lane wants at `now`.
-    fn send(lane: &mut Lane, now: Instant) -> usize {
-        match lane.plan(now) {
-            Plan::Send(n) => {
-                lane.begin_claim();
-                lane.end_claim(n, Some(Duration::ZERO), now);
-                n
-            }
-            _ => 0,
-        }
-    }
-
-    fn end(lane: &mut Lane, feedback: Feedback, now: Instant) {
-        lane.end_attempt(feedback, &Schedule::default(), now, 0.5);
-    }
-
-    fn busy(now: Instant) -> Lane {
-        let mut lane = Lane::new(LIMITS);
-        lane.expect(now);
-        lane
-    }
-
-    /// A lane that has just had its tenth trouble in a row.
-    fn broken(now: Instant) -> Lane {
-        let mut lane = busy(now);
-        for _ in 0..10 {
-            if lane.in_flight == 0 {
-                assert!(send(&mut lane, now) > 0);
-            }
-            end(&mut lane, TROUBLE, now);
-        }
-        lane
-    }
-
-    #[test]
-    fn a_lane_waits_for_its_next_post_and_for_room() {
-        let now = Instant::now();
-        let mut lane = Lane::new(LIMITS);
-        assert_eq!(lane.plan(now), Plan::Idle);
-        assert!(lane.is_spent(now));
-        let later = now + Duration::from_secs(5);
-        lane.expect(later);
-        lane.expect(later + Duration::from_secs(1));
-        assert_eq!(lane.plan(now), Plan::WaitUntil(later));
-        assert_eq!(lane.plan(later), Plan::Send(5));
-        lane.begin_claim();
-        assert_eq!(lane.plan(later), Plan::Idle, "one claim at a time");
-        lane.expect(later);
-        lane.end_claim(5, None, later);
-        assert_eq!(lane.plan(later), Plan::Idle, "the window is full");
-        end(&mut lane, Feedback::Answered, later);
-        assert_eq!(lane.plan(later), Plan::Send(1), "a post that rang during the claim is not forgotten");
-    }
-
-    #[test]
-    fn an_empty_claim_does_not_make_the_loop_spin() {
-        let now = Instant::now();
-        let mut lane = busy(now);
-        lane.begin_claim();
-        lane.end_claim(0, Some(Duration::ZERO), now);
-        assert_eq!(lane.plan(now), Plan::WaitUntil(now + EMPTY_CLAIM));
-    }
-
-    #[test]
-    fn the_window_grows_to_the_cap_and_shrinks_at_once() {
-        let now = Instant::now();
-        let mut lane = busy(now);
-        let mut taken = 0;
-        while lane.in_flight < 20 {
-            send(&mut lane, now);
-            if lane.in_flight < 20 {
-                end(&mut lane, Feedback::Taken, now);
-                taken += 1;
-            }
-            assert!(taken < 300, "grows too slowly");
-        }
-        for _ in 0..500 {
-            end(&mut lane, Feedback::Taken, now);
-            send(&mut lane, now);
-            assert!(lane.in_flight <= 20);
-        }
-        for expected in [19, 18, 17] {
-            end(&mut lane, TROUBLE, now);
-            send(&mut lane, now);
-            assert_eq!(lane.in_flight, expected);
-        }
-        end(&mut lane, Feedback::Answered, now);
-        end(&mut lane, Feedback::Nothing, now);
-        send(&mut lane, now);
-        assert_eq!(lane.in_flight, 17, "verdicts on a post change no window");
-    }
-
-    #[test]
-    fn an_open_breaker_lets_one_probe_through_on_the_intervals() {
-        let start = Instant::now();
-        let mut lane = broken(start);
-        let mut now = start;
-        for interval in [5, 30, 120, 600] {
-            let probe_at = now + Duration::from_secs(interval);
-            assert_eq!(lane.plan(now), Plan::WaitUntil(probe_at));
-            now = probe_at;
-            assert_eq!(send(&mut lane, now), 1);
-            assert_eq!(lane.plan(now), Plan::Idle, "one probe at a time");
-            end(&mut lane, TROUBLE, now);
-        }
-    }
-
-    #[test]
-    fn the_first_answer_closes_the_breaker_and_the_window_grows_from_one() {
-        let start = Instant::now();
-        for feedback in [Feedback::Taken, Feedback::Answered] {
-            let mut lane = broken(start);
-            let now = start + Duration::from_secs(5);
-            assert_eq!(send(&mut lane, now), 1);
-            end(&mut lane, feedback, now);
-            let allowed = if feedback == Feedback::Taken { 2 } else { 1 };
-            assert_eq!(lane.plan(now), Plan::Send(allowed));
-        }
-    }
-
-    #[test]
-    fn stragglers_do_not_lengthen_the_wait_and_an_answer_breaks_the_row() {
-        let now = Instant::now();
-        let mut lane = broken(now);
-        lane.in_flight = 2;
-        end(&mut lane, TROUBLE, now);
-        end(&mut lane, TROUBLE, now);
-        assert_eq!(lane.plan(now), Plan::WaitUntil(now + Duration::from_secs(5)));
-        let mut lane = busy(now);
-        for _ in 0..5 {
-            for _ in 0..9 {
-                end(&mut lane, TROUBLE, now);
-            }
-            end(&mut lane, Feedback::Answered, now);
-        }
-        assert_eq!(lane.plan(now), Plan::Send(1));
-    }
-
-    #[test]
-    fn troubles_are_counted_across_moments_without_posts() {
-        let now = Instant::now();
-        let mut lane = busy(now);
-        for _ in 0..10 {
-            assert_eq!(lane.plan(now), Plan::Send(lane.room()));
-            lane.begin_claim();
-            lane.end_claim(1, None, now);
-            end(&mut lane, TROUBLE, now);
-            assert!(!lane.is_spent(now));
-            lane.expect(now);
-        }
-        assert_eq!(lane.plan(now), Plan::WaitUntil(now + Duration::from_secs(5)));
-        lane.due_at = None;
-        assert!(lane.is_spent(now + MEMORY));
-    }
-
-    #[test]
-    fn a_hold_stops_the_lane_and_is_remembered_without_posts() {
-        let now = Instant::now();
-        let mut lane = busy(now);
-        send(&mut lane, now);
-        let hold = Feedback::Trouble { retry_after: Some(Duration::from_secs(60)) };
-        end(&mut lane, hold, now);
-        end(&mut lane, Feedback::Taken, now);
-        let over = now + Duration::from_secs(60);
-        assert_eq!(lane.plan(now), Plan::WaitUntil(over), "a late success does not lift it");
-        lane.in_flight = 0;
-        lane.due_at = None;
-        assert!(!lane.is_spent(now));
-        assert!(lane.is_spent(over));
-    }
+/// How an attempt ended, for its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it taught about the destination.
+    pub feedback: Feedback,
+    /// How long the destination took to answer, if it did.
+    pub took: Option<Duration>,
 }
+
+/// What the end of an attempt changed for the whole lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing worth telling.
+    None,
+    /// The breaker opened.
+    IsAway,
+    /// It closed.
+    IsBack,
+}
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -10,22 +10,27 @@
 //! Waiting posts cost nothing here: they stay in the spool. A lane without
 //! posts, attempts, connections or a grudge is forgotten.
 
+mod announce;
 mod attempt;
+mod berth;
 mod bounce;
+pub mod breaker;
 mod compress;
 mod conclusion;
 mod connection;
-#[allow(dead_code, reason = "the dispatcher is to answer")]
 pub mod control;
 mod courier;
 mod credentials;
 mod dialogue;
+mod dispatch;
 mod egress;
 mod frames;
 mod http1;
 mod http2;
 pub mod lane;
+mod notes;
 pub mod pace;
+pub mod pauses;
 pub mod profile;
 mod proxy;
 mod record;
@@ -43,36 +48,36 @@ mod room;
 pub mod ruling;
 mod shape;
 pub mod sign;
+mod steering;
 pub mod target;
 pub mod terms;
 pub mod tls;
 mod tls_words;
+pub mod turns;
 mod watched;
+pub mod window;
 
 use crate::clock::Ids;
 use crate::first_attempts::{self, FirstAttempts};
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
-use crate::spool::{Claim, Claimed, Settlement, Spool, SpoolError};
-use attempt::{Order, Report, Shop};
-use control::Requests;
-use lane::{Lane, Plan};
+use crate::spool::{Doorbell, Spool, SpoolError};
+use attempt::{Report, Shop};
+use control::{Request, Requests};
+use dispatch::{Dispatcher, Done, SPOOL_PAUSE, Touched};
+use notes::Notary;
 use profile::{Bounce, Profile};
-use retry::Measure;
 use sign::SigningKey;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::pin::Pin;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use target::Egress;
 use terms::Book;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// What the engine needs to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Limits, timeouts, the schedule and all else that each destination is served by.
     pub book: Book,
@@ -80,10 +85,10 @@ pub struct Options {
     pub egress: Egress,
     /// Who reports to senders what was given up, if somebody does.
     pub bounce: Option<Arc<Bounce>>,
+    /// Where the ids of reports come from: the same as those of messages.
+    pub ids: Arc<Ids>,
     /// Who waits for first attempts.
     pub first_attempts: FirstAttempts,
-    /// Where the ids of reports come from; the same as those of messages.
-    pub ids: Arc<Ids>,
     /// The keys that routes may name.
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     /// The auth profiles that routes may name.
@@ -91,47 +96,129 @@ pub struct Options {
     /// What this gateway calls itself in `CDN-Loop`: the same after a restart, and
     /// another than any other gateway's.
     pub instance: String,
+    /// Connections and attempts of all destinations together, at least one.
+    pub total_connections: usize,
 }
 
-/// Time until a spool that failed is asked again.
-const SPOOL_PAUSE: Duration = Duration::from_secs(1);
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            book: Book::default(),
+            egress: Egress::default(),
+            bounce: None,
+            ids: Arc::default(),
+            first_attempts: FirstAttempts::default(),
+            signing_keys: HashMap::new(),
+            profiles: HashMap::new(),
+            instance: String::new(),
+            total_connections: 2000,
+        }
+    }
+}
 
 /// Reports taken in one look.
 const LOOK: usize = 256;
 
 /// Delivers what the spool holds until `stop` turns true and the attempts under
-/// way have ended and are settled; the caller sets the deadline.
+/// way have ended and are settled; the caller sets the deadline. Other `options`
+/// hold from the moment they come.
 pub async fn run(
     spool: Arc<dyn Spool>,
-    options: watch::Receiver<Arc<Options>>,
-    _requests: Requests,
+    mut options: watch::Receiver<Arc<Options>>,
+    requests: Requests,
     log: ProtocolLog,
     mut stop: watch::Receiver<bool>,
 ) {
-    let options = Options::clone(&options.borrow());
-    let (reports, mut news) = mpsc::unbounded_channel();
-    let shop = Arc::new(Shop::new(spool, options, log));
-    let doorbell = shop.spool.doorbell();
+    let begin = Arc::clone(&options.borrow_and_update());
+    let (reports, news) = mpsc::unbounded_channel();
+    let (notary, jobs) = Notary::new();
+    let shop = Arc::new(Shop::new(Arc::clone(&spool), &begin, log));
     // However this ends, nobody waits in vain.
-    let _closing = first_attempts::Closing(shop.first_attempts.clone());
-    let mut dispatcher = Dispatcher::new(shop, reports);
+    let _closing = first_attempts::Closing(begin.first_attempts.clone());
+    let doorbell = spool.doorbell();
+    let mut dispatcher = Dispatcher::new(shop, &begin, notary, reports);
+    let writer = tokio::spawn(jobs.write(Arc::clone(&spool)));
+    let waiting = async {
+        dispatcher.recall().await;
+        waiting(&*spool).await
+    };
     let waiting = tokio::select! {
-        waiting = dispatcher.waiting() => waiting,
+        waiting = waiting => waiting,
         _ = stop.wait_for(|stop| *stop) => return,
     };
+    let mut ears = Ears { doorbell, news, options, in_force: begin, requests: Some(requests), stop };
     dispatcher.wake(Wake::Rung(waiting));
-    let mut look = Vec::with_capacity(LOOK);
     while !dispatcher.is_done() {
-        let timer = dispatcher.next_timer();
-        let wake = tokio::select! {
-            _ = news.recv_many(&mut look, LOOK) => Wake::News(std::mem::take(&mut look)),
-            rung = doorbell.wait() => Wake::Rung(rung),
-            Some(done) = dispatcher.tasks.join_next() => Wake::Done(done.ok().flatten()),
-            () = sleep_until(timer) => Wake::Timer,
-            // A stop whose sender is gone is one as well.
-            _ = stop.wait_for(|stop| *stop), if !dispatcher.is_stopping => Wake::Stop,
-        };
+        let wake = ears.listen(&mut dispatcher).await;
         dispatcher.wake(wake);
+    }
+    drop(dispatcher);
+    // It ends with what it was given; a panic there is no reason for one here.
+    let _ = writer.await;
+}
+
+/// What waits in the spool at the start.
+async fn waiting(spool: &dyn Spool) -> Vec<(Arc<Destination>, Duration)> {
+    loop {
+        match spool.lanes().await {
+            Ok(lanes) => return lanes,
+            Err(SpoolError::Closed) => return Vec::new(),
+            Err(error) => tracing::error!("cannot list what is to be delivered: {error}"),
+        }
+        tokio::time::sleep(SPOOL_PAUSE).await;
+    }
+}
+
+/// All that can wake the dispatcher from outside.
+struct Ears {
+    doorbell: Arc<Doorbell>,
+    news: mpsc::UnboundedReceiver<Report>,
+    options: watch::Receiver<Arc<Options>>,
+    in_force: Arc<Options>,
+    /// Nothing when nobody can ask any more.
+    requests: Option<Requests>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Ears {
+    async fn listen(&mut self, dispatcher: &mut Dispatcher) -> Wake {
+        let mut look = Vec::with_capacity(LOOK);
+        let timer = dispatcher.next_timer();
+        let is_stopping = dispatcher.is_stopping;
+        tokio::select! {
+            _ = self.news.recv_many(&mut look, LOOK) => Wake::News(look),
+            rung = self.doorbell.wait() => Wake::Rung(rung),
+            Some(done) = dispatcher.tasks.join_next() => Wake::Done(done.unwrap_or(Done::Nothing)),
+            () = sleep_until(timer) => Wake::Timer,
+            request = next(&mut self.requests) => match request {
+                Some(request) => Wake::Asked(request),
+                None => {
+                    self.requests = None;
+                    Wake::Timer
+                }
+            },
+            Ok(()) = self.options.changed() => {
+                let new = Arc::clone(&self.options.borrow_and_update());
+                let old = std::mem::replace(&mut self.in_force, Arc::clone(&new));
+                Wake::Changed { old, new }
+            }
+            // A stop whose sender is gone is one as well.
+            _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
+        }
+    }
+}
+
+async fn next(requests: &mut Option<Requests>) -> Option<Request> {
+    match requests {
+        Some(requests) => requests.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(timer: Option<Instant>) {
+    match timer {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -140,271 +227,31 @@ enum Wake {
     News(Vec<Report>),
     Rung(Vec<(Arc<Destination>, Duration)>),
     /// A task ended: a claim was answered, or a settlement noted.
-    Done(Option<Answer>),
+    Done(Done),
     Timer,
+    Asked(Request),
+    Changed {
+        old: Arc<Options>,
+        new: Arc<Options>,
+    },
     Stop,
 }
 
-/// The spool's answer to a claim of a lane.
-type Answer = (Arc<Destination>, Result<Claimed, SpoolError>);
-
-struct Dispatcher {
-    shop: Arc<Shop>,
-    reports: mpsc::UnboundedSender<Report>,
-    lanes: HashMap<Arc<Destination>, Berth>,
-    timers: BTreeSet<(Instant, Arc<Destination>)>,
-    /// Claims and settlements that did not answer at once.
-    tasks: JoinSet<Option<Answer>>,
-    in_flight: usize,
-    is_stopping: bool,
-}
-
-/// A lane with its resting workers and its timer.
-struct Berth {
-    lane: Lane,
-    resting: Vec<oneshot::Sender<Order>>,
-    timer: Option<Instant>,
-}
-
 impl Dispatcher {
-    fn new(shop: Arc<Shop>, reports: mpsc::UnboundedSender<Report>) -> Dispatcher {
-        Dispatcher {
-            shop,
-            reports,
-            lanes: HashMap::new(),
-            timers: BTreeSet::new(),
-            tasks: JoinSet::new(),
-            in_flight: 0,
-            is_stopping: false,
-        }
-    }
-
-    /// What waits in the spool at the start.
-    async fn waiting(&self) -> Vec<(Arc<Destination>, Duration)> {
-        loop {
-            match self.shop.spool.lanes().await {
-                Ok(lanes) => return lanes,
-                Err(SpoolError::Closed) => return Vec::new(),
-                Err(error) => tracing::error!("cannot list what is to be delivered: {error}"),
-            }
-            tokio::time::sleep(SPOOL_PAUSE).await;
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.is_stopping && self.in_flight == 0 && self.tasks.is_empty()
-    }
-
-    fn next_timer(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
-    }
-
     /// Takes one piece of news and lets every lane concerned do what it wants.
     fn wake(&mut self, wake: Wake) {
         let now = Instant::now();
-        let mut touched = HashSet::new();
+        let mut touched = Touched::new();
         match wake {
             Wake::News(reports) => self.take_reports(reports, now, &mut touched),
-            Wake::Rung(rung) => {
-                for (lane, after) in rung {
-                    self.berth(&lane).lane.expect((now + after).into_std());
-                    touched.insert(lane);
-                }
-            }
-            Wake::Done(Some((lane, claimed))) => {
-                self.take_claims(&lane, claimed, now);
-                touched.insert(lane);
-            }
-            Wake::Done(None) => {}
-            Wake::Timer => touched.extend(self.due_timers(now)),
-            Wake::Stop => self.stop(),
+            Wake::Rung(rung) => self.take_rings(rung, now, &mut touched),
+            Wake::Done(done) => touched.extend(self.finish(done, now)),
+            Wake::Timer => {}
+            Wake::Asked(request) => self.take_request(request, now, &mut touched),
+            Wake::Changed { old, new } => self.change(&new, &old, now, &mut touched),
+            Wake::Stop => self.stop(now),
         }
-        for lane in touched {
-            self.pursue(&lane, now);
-        }
-    }
-
-    fn berth(&mut self, lane: &Arc<Destination>) -> &mut Berth {
-        let limits = self.shop.book.terms(lane).limits;
-        self.lanes.entry(Arc::clone(lane)).or_insert_with(|| Berth {
-            lane: Lane::new(limits),
-            resting: Vec::new(),
-            timer: None,
-        })
-    }
-
-    /// Notes how attempts ended, and settles them in one call.
-    fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut HashSet<Arc<Destination>>) {
-        let (mut settled, mut failed) = (Vec::with_capacity(reports.len()), Vec::new());
-        for report in reports {
-            match report {
-                Report::Left(lane) => {
-                    touched.insert(lane);
-                }
-                Report::Ended { lane, claim, verdict, feedback, measure, attempt, said, next } => {
-                    self.in_flight -= 1;
-                    let shop = Arc::clone(&self.shop);
-                    let is_stopping = self.is_stopping;
-                    let berth = self.berth(&lane);
-                    let schedule = &shop.book.terms(&lane).schedule;
-                    berth.lane.end_attempt(feedback, schedule, now.into_std(), fastrand::f64());
-                    berth.resting.extend(next.filter(|_| !is_stopping));
-                    if measure != Measure::Nothing {
-                        tracing::warn!("{lane}: {}", attempt.reason);
-                    }
-                    let waiting = &shop.first_attempts;
-                    let concluded = conclusion::conclude(waiting, &claim, verdict, attempt, said);
-                    let settled = if concluded.is_reported { &mut failed } else { &mut settled };
-                    settled.push((claim, concluded.settlement));
-                    touched.insert(lane);
-                }
-            }
-        }
-        if !settled.is_empty() {
-            self.settle(settled, now);
-        }
-        if !failed.is_empty() {
-            let shop = Arc::clone(&self.shop);
-            self.start(Box::pin(bounce::report_and_settle(shop, failed)), now);
-        }
-    }
-
-    /// Tells the spool, again and again if it fails: what it does not note it
-    /// would keep claimed for ever.
-    fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
-        let shop = Arc::clone(&self.shop);
-        let settle = async move {
-            shop.settle(settled).await;
-            None
-        };
-        self.start(Box::pin(settle), now);
-    }
-
-    fn claim(&mut self, lane: Arc<Destination>, most: usize, now: Instant) {
-        let spool = Arc::clone(&self.shop.spool);
-        self.start(
-            Box::pin(async move {
-                let claimed = spool.claim(&lane, most).await;
-                Some((lane, claimed))
-            }),
-            now,
-        );
-    }
-
-    /// Does now what needs no waiting, and leaves the rest to a task.
-    fn start(&mut self, mut work: Pin<Box<dyn Future<Output = Option<Answer>> + Send>>, now: Instant) {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match work.as_mut().poll(&mut context) {
-            Poll::Ready(Some((lane, claimed))) => self.take_claims(&lane, claimed, now),
-            Poll::Ready(None) => {}
-            Poll::Pending => {
-                self.tasks.spawn(work);
-            }
-        }
-    }
-
-    fn take_claims(&mut self, lane: &Arc<Destination>, claimed: Result<Claimed, SpoolError>, now: Instant) {
-        let Claimed { claims, next } = claimed.unwrap_or_else(|error| {
-            tracing::error!("cannot claim posts for {lane}: {error}");
-            Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
-        });
-        if self.is_stopping {
-            return self.give_back(claims, now);
-        }
-        self.berth(lane).lane.end_claim(claims.len(), next, now.into_std());
-        self.in_flight += claims.len();
-        for claim in claims {
-            let order = Order::new(lane, claim, &self.reports, &self.shop);
-            self.hand_over(lane, order);
-        }
-    }
-
-    /// Gives an order to the worker that rested last, so that the others may
-    /// leave, or to a new one.
-    fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
-        let berth = self.berth(lane);
-        while let Some(worker) = berth.resting.pop() {
-            match worker.send(order) {
-                Ok(()) => return,
-                Err(back) => order = back,
-            }
-        }
-        tokio::spawn(attempt::work(Arc::clone(&self.shop), order));
-    }
-
-    /// Returns posts that were claimed when nothing new was to begin.
-    fn give_back(&mut self, claims: Vec<Claim>, now: Instant) {
-        if claims.is_empty() {
-            return;
-        }
-        let again = || Settlement::Back;
-        self.settle(claims.into_iter().map(|claim| (claim, again())).collect(), now);
-    }
-
-    fn due_timers(&mut self, now: Instant) -> Vec<Arc<Destination>> {
-        let mut due = Vec::new();
-        while let Some((at, _)) = self.timers.first()
-            && *at <= now
-        {
-            let Some((_, lane)) = self.timers.pop_first() else { break };
-            if let Some(berth) = self.lanes.get_mut(&lane) {
-                berth.timer = None;
-            }
-            due.push(lane);
-        }
-        due
-    }
-
-    /// Lets resting workers go; those that work leave when they have ended.
-    fn stop(&mut self) {
-        self.is_stopping = true;
-        for berth in self.lanes.values_mut() {
-            berth.resting.clear();
-        }
-    }
-
-    /// Does what a lane wants now.
-    fn pursue(&mut self, lane: &Arc<Destination>, now: Instant) {
-        while !self.is_stopping {
-            let Some(berth) = self.lanes.get_mut(lane) else { return };
-            match berth.lane.plan(now.into_std()) {
-                Plan::Send(most) => {
-                    berth.lane.begin_claim();
-                    self.claim(Arc::clone(lane), most, now);
-                }
-                Plan::WaitUntil(at) => return self.set_timer(lane, at.into()),
-                Plan::Idle => return self.forget_if_spent(lane, now),
-            }
-        }
-    }
-
-    /// Sees to it that the lane is asked again at `at`, or before.
-    fn set_timer(&mut self, lane: &Arc<Destination>, at: Instant) {
-        let Some(berth) = self.lanes.get_mut(lane) else { return };
-        if berth.timer.is_some_and(|set| set <= at) {
-            return;
-        }
-        if let Some(set) = berth.timer.replace(at) {
-            self.timers.remove(&(set, Arc::clone(lane)));
-        }
-        self.timers.insert((at, Arc::clone(lane)));
-    }
-
-    fn forget_if_spent(&mut self, lane: &Arc<Destination>, now: Instant) {
-        let Some(berth) = self.lanes.get_mut(lane) else { return };
-        berth.resting.retain(|worker| !worker.is_closed());
-        if berth.resting.is_empty() && berth.lane.is_spent(now.into_std()) {
-            if let Some(set) = berth.timer {
-                self.timers.remove(&(set, Arc::clone(lane)));
-            }
-            self.lanes.remove(lane);
-        }
-    }
-}
-
-async fn sleep_until(timer: Option<Instant>) {
-    match timer {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+        self.take_timers(now, &mut touched);
+        self.settle_down(touched, now);
     }
 }

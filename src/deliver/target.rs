@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the operator says about outbound connections.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
     /// Networks that untrusted URLs may reach besides the public internet.
     pub allow: Vec<Network>,

@@ -14,6 +14,7 @@ use super::sign::SigningKey;
 use crate::post::{Destination, Field};
 use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,24 +214,37 @@ fn set<T: Clone>(term: &mut T, change: &Option<T>) {
 /// The terms of all destinations.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    usual: Terms,
-    /// The least specific first.
-    changes: Vec<(UrlPattern, Overrides)>,
+    usual: Arc<Terms>,
+    /// What each pattern changes, in the order of the configuration: looked up by
+    /// the few patterns that can mean an origin, however many there are.
+    changes: HashMap<UrlPattern, Vec<Overrides>>,
 }
 
 impl Book {
     /// A book of the usual terms and what patterns change about them, in the order
     /// of the configuration.
     pub fn new(usual: Terms, changes: Vec<(UrlPattern, Overrides)>) -> Book {
-        Book { usual, changes }
+        let mut book = Book { usual: Arc::new(usual), changes: HashMap::new() };
+        for (pattern, change) in changes {
+            book.changes.entry(pattern).or_default().push(change);
+        }
+        book
     }
 
     /// The terms of a destination.
-    pub fn terms(&self, destination: &Destination) -> Terms {
-        let mut terms = self.usual.clone();
-        for (_, change) in self.changes.iter().filter(|(pattern, _)| pattern.matches(destination)) {
-            change.apply(&mut terms);
+    pub fn terms(&self, destination: &Destination) -> Arc<Terms> {
+        if self.changes.is_empty() {
+            return Arc::clone(&self.usual);
         }
-        terms
+        let patterns = UrlPattern::fitting(destination);
+        let changes = patterns.iter().filter_map(|pattern| self.changes.get(pattern)).flatten();
+        changes.fold(Arc::clone(&self.usual), |mut terms, change| {
+            change.apply(Arc::make_mut(&mut terms));
+            terms
+        })
     }
 }
+
+#[cfg(test)]
+#[path = "terms_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+//! A lane with all that the engine has for it: its terms, its workers, its timer,
+//! and what is told about it.
+
+use super::attempt::Order;
+use super::control::{State, Status};
+use super::lane::{Carrier, Condition, Lane};
+use super::pauses::Pause;
+use super::terms::{Terms, TlsTrust};
+use super::turns::{Stake, Turns};
+use crate::post::{Destination, Timestamp};
+use crate::spool::Counts;
+use http::Version;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// See the module.
+pub(super) struct Berth {
+    pub lane: Lane,
+    pub terms: Arc<Terms>,
+    /// Under which terms and rules its workers connect: one that began under others
+    /// is not used again.
+    pub permit: u64,
+    pub stake: Stake,
+    /// Posts of the claim under way.
+    pub claiming: usize,
+    pub timer: Option<Instant>,
+    /// Its workers, resting ones included.
+    pub workers: usize,
+    resting: Vec<(u64, oneshot::Sender<Order>)>,
+    version: Option<Version>,
+    last: Option<(Timestamp, Arc<str>)>,
+    last_error: Option<(Timestamp, Arc<str>)>,
+    /// What was announced, until something else happens.
+    pub announced: Option<Arc<str>>,
+}
+
+impl Berth {
+    pub(super) fn new(terms: Arc<Terms>, permit: u64, now: Instant) -> Berth {
+        Berth {
+            lane: Lane::new(terms.limits, &terms.rates, now.into_std()),
+            terms,
+            permit,
+            stake: Stake::default(),
+            claiming: 0,
+            timer: None,
+            workers: 0,
+            resting: Vec::new(),
+            version: None,
+            last: None,
+            last_error: None,
+            announced: None,
+        }
+    }
+
+    /// Serves on other terms from now on.
+    pub(super) fn change(&mut self, terms: Arc<Terms>, now: Instant) {
+        self.lane.change(terms.limits, &terms.rates, now.into_std());
+        self.terms = terms;
+    }
+
+    /// Attempts under way or about to be.
+    pub(super) fn busy(&self) -> usize {
+        self.lane.in_flight() + self.claiming
+    }
+
+    pub(super) fn resting(&self) -> usize {
+        self.resting.len()
+    }
+
+    pub(super) fn rest(&mut self, rest: u64, worker: oneshot::Sender<Order>) {
+        self.resting.push((rest, worker));
+    }
+
+    /// The worker that rested last, so that the others may leave.
+    pub(super) fn rouse(&mut self, turns: &mut Turns<Arc<Destination>>) -> Option<oneshot::Sender<Order>> {
+        let (rest, worker) = self.resting.pop()?;
+        turns.rouse(rest);
+        Some(worker)
+    }
+
+    /// Lets the worker go that began to rest then.
+    pub(super) fn dismiss(&mut self, rest: u64) {
+        self.resting.retain(|(other, _)| *other != rest);
+    }
+
+    /// Lets all resting workers go.
+    pub(super) fn dismiss_all(&mut self, turns: &mut Turns<Arc<Destination>>) {
+        for (rest, _) in self.resting.drain(..) {
+            turns.rouse(rest);
+        }
+    }
+
+    /// Notes that a worker has left.
+    pub(super) fn leave(&mut self, turns: &mut Turns<Arc<Destination>>) {
+        self.workers = self.workers.saturating_sub(1);
+        turns.leave();
+        self.resting.retain(|(rest, worker)| {
+            let is_here = !worker.is_closed();
+            if !is_here {
+                turns.rouse(*rest);
+            }
+            is_here
+        });
+    }
+
+    /// Notes how an attempt ended, for those who ask.
+    pub(super) fn note(&mut self, at: Timestamp, reason: Arc<str>, was_delivered: bool) {
+        if !was_delivered {
+            self.last_error = Some((at, Arc::clone(&reason)));
+        }
+        self.last = Some((at, reason));
+    }
+
+    /// Notes which HTTP is spoken.
+    pub(super) fn speak(&mut self, version: Version) {
+        self.version = Some(version);
+        self.lane.ride(if version == Version::HTTP_2 { Carrier::Streams } else { Carrier::Connections });
+    }
+
+    /// How it does.
+    pub(super) fn status(
+        &self,
+        destination: &Arc<Destination>,
+        pause: Option<&Pause>,
+        now: Instant,
+    ) -> Status {
+        let text = |(at, text): &(Timestamp, Arc<str>)| (*at, text.to_string());
+        let is_shared = self.version == Some(Version::HTTP_2);
+        Status {
+            destination: Arc::clone(destination),
+            state: self.state(pause, now),
+            counts: Counts::default(),
+            in_flight: self.lane.in_flight(),
+            window: self.lane.window(),
+            max_connections: self.lane.most(),
+            connections: if is_shared { self.workers.min(1) } else { self.workers },
+            version: self.version.map(name),
+            rates: self.lane.usage(now.into_std()),
+            last: self.last.as_ref().map(text),
+            last_error: self.last_error.as_ref().map(text),
+            insecure: self.terms.tls.trust == TlsTrust::Anyone,
+        }
+    }
+
+    fn state(&self, pause: Option<&Pause>, now: Instant) -> State {
+        let left = |at: std::time::Instant| Instant::from(at).saturating_duration_since(now);
+        if let Some(pause) = pause {
+            return State::Paused { since: pause.since, reason: pause.reason.clone() };
+        }
+        match self.lane.condition(now.into_std()) {
+            Condition::Open | Condition::Paused => State::Active,
+            Condition::Recovering => State::Recovering,
+            Condition::Held(at) => State::Deferring { left: left(at) },
+            Condition::Throttled(at) => State::Throttled { left: left(at) },
+            Condition::Backoff(at) => State::Backoff {
+                next_probe: left(at),
+                reason: self.last_error.as_ref().map(|(_, text)| text.to_string()).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+fn name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}

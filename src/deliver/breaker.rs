@@ -1,0 +1,75 @@
+//! Whether a destination is left alone but for probes.
+//!
+//! After a row of troubles every post would only find out the same. Then one probe
+//! at a time goes out on the retry intervals, until one is answered.
+
+use super::retry::Schedule;
+use std::time::Instant;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    /// Troubles in a row that open it; 0 for never.
+    after: u32,
+    troubles: u32,
+    open: Option<Open>,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    probe_at: Instant,
+    failed_probes: usize,
+    is_probing: bool,
+}
+
+impl Breaker {
+    /// A closed one.
+    pub fn new(after: u32) -> Breaker {
+        Breaker { after, troubles: 0, open: None }
+    }
+
+    /// Another number of troubles from now on.
+    pub fn change(&mut self, after: u32) {
+        self.after = after;
+    }
+
+    /// When the next probe may go out, if it is open.
+    pub fn probe_at(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.probe_at)
+    }
+
+    /// Notes that an attempt begins; in an open breaker it is the probe.
+    pub fn begin(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_probing = true;
+        }
+    }
+
+    /// Notes an answer; whether it closed the breaker.
+    pub fn answered(&mut self) -> bool {
+        self.troubles = 0;
+        self.open.take().is_some()
+    }
+
+    /// Notes trouble; whether it opened the breaker. `dice` (0 to 1) spreads the
+    /// probes.
+    pub fn trouble(&mut self, schedule: &Schedule, now: Instant, dice: f64) -> bool {
+        self.troubles = self.troubles.saturating_add(1);
+        match &mut self.open {
+            Some(open) if open.is_probing => {
+                open.is_probing = false;
+                open.failed_probes += 1;
+                open.probe_at = now + schedule.interval(open.failed_probes, dice);
+                false
+            }
+            // A straggler from before it opened says nothing new.
+            Some(_) => false,
+            None if self.after > 0 && self.troubles >= self.after => {
+                let probe_at = now + schedule.interval(0, dice);
+                self.open = Some(Open { probe_at, failed_probes: 0, is_probing: false });
+                true
+            }
+            None => false,
+        }
+    }
+}

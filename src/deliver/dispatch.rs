@@ -1,0 +1,406 @@
+//! The dispatcher: which lane may do what now.
+//!
+//! It tells lanes what happened, asks those concerned what they want, and starts
+//! that: claims, attempts, settlements. What it does for one wake-up depends on how
+//! much happened, never on how many lanes there are.
+
+use super::Options;
+use super::attempt::{self, Ended, Order, Report, Shop};
+use super::berth::Berth;
+use super::conclusion::Conclusion;
+use super::lane::{self, Catch, Plan};
+use super::notes::Notary;
+use super::pauses::Pauses;
+use super::terms::Book;
+use super::turns::{Stake, Turn, Turns};
+use crate::post::Destination;
+use crate::spool::{Claim, Claimed, Settlement, SpoolError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Time until a spool that failed is asked again.
+pub(super) const SPOOL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Lanes to be asked what they want.
+pub(super) type Touched = HashSet<Arc<Destination>>;
+
+/// What a task of the dispatcher led to.
+pub(super) enum Done {
+    /// The spool's answer to a claim of a lane.
+    Claimed(Arc<Destination>, Purpose, Result<Claimed, SpoolError>),
+    /// State changes were announced.
+    Announced,
+    /// Nothing to be done.
+    Nothing,
+}
+
+/// Why posts are claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be sent.
+    Send,
+    /// To see whether their time is over.
+    Look,
+}
+
+/// Work of the dispatcher that may take a while.
+pub(super) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// See the module.
+pub(super) struct Dispatcher {
+    pub shop: Arc<Shop>,
+    pub book: Book,
+    reports: mpsc::UnboundedSender<Report>,
+    pub lanes: HashMap<Arc<Destination>, Berth>,
+    pub turns: Turns<Arc<Destination>>,
+    timers: BTreeSet<(Instant, Arc<Destination>)>,
+    /// Claims, settlements and orders that did not answer at once.
+    pub tasks: JoinSet<Done>,
+    pub notary: Notary,
+    pub pauses: Pauses,
+    /// Grows when terms or rules change.
+    pub permit: u64,
+    /// What is to be told, see `announce`.
+    pub news: Vec<super::announce::News>,
+    pub is_announcing: bool,
+    in_flight: usize,
+    pub is_stopping: bool,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        shop: Arc<Shop>,
+        options: &Options,
+        notary: Notary,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Dispatcher {
+        Dispatcher {
+            shop,
+            book: options.book.clone(),
+            reports,
+            lanes: HashMap::new(),
+            turns: Turns::new(options.total_connections),
+            timers: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            notary,
+            pauses: Pauses::default(),
+            permit: 0,
+            news: Vec::new(),
+            is_announcing: false,
+            in_flight: 0,
+            is_stopping: false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_stopping && self.in_flight == 0 && self.tasks.is_empty()
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let lane = self.timers.first().map(|(at, _)| *at);
+        lane.into_iter().chain(self.notary.save_at()).min()
+    }
+
+    /// Lets lanes do what they want, then those that wait for their turn.
+    pub(super) fn settle_down(&mut self, touched: Touched, now: Instant) {
+        for lane in touched {
+            self.pursue(&lane, Turn::Other, now);
+        }
+        self.serve_ring(now);
+        self.announce();
+    }
+
+    pub(super) fn berth(&mut self, lane: &Arc<Destination>) -> &mut Berth {
+        let (book, pauses, permit) = (&self.book, &self.pauses, self.permit);
+        self.lanes.entry(Arc::clone(lane)).or_insert_with(|| {
+            let mut berth = Berth::new(book.terms(lane), permit, Instant::now());
+            if pauses.of(lane).is_some() {
+                berth.lane.pause();
+            }
+            berth
+        })
+    }
+
+    /// Notes what the spool rang for.
+    pub(super) fn take_rings(
+        &mut self,
+        rung: Vec<(Arc<Destination>, Duration)>,
+        now: Instant,
+        touched: &mut Touched,
+    ) {
+        for (lane, after) in rung {
+            self.berth(&lane).lane.expect((now + after).into_std());
+            touched.insert(lane);
+        }
+    }
+
+    /// Notes how attempts ended, and settles them in one call.
+    pub(super) fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut Touched) {
+        let (mut settled, mut failed) = (Vec::with_capacity(reports.len()), Vec::new());
+        for report in reports {
+            match report {
+                Report::Left(lane) => {
+                    if let Some(berth) = self.lanes.get_mut(&lane) {
+                        berth.leave(&mut self.turns);
+                    }
+                    touched.insert(lane);
+                }
+                Report::Ended(ended) => {
+                    touched.insert(Arc::clone(&ended.lane));
+                    let Conclusion { claim, settlement, is_reported } = self.end_attempt(*ended, now);
+                    let settled = if is_reported { &mut failed } else { &mut settled };
+                    settled.push((claim, settlement));
+                }
+            }
+        }
+        if !settled.is_empty() {
+            self.settle(settled, now);
+        }
+        if !failed.is_empty() {
+            self.report(failed, now);
+        }
+    }
+
+    fn end_attempt(&mut self, ended: Ended, now: Instant) -> Conclusion {
+        self.in_flight -= 1;
+        let Ended { lane, claim, verdict, feedback, measure, attempt, said, .. } = ended;
+        let (took, version, permit, next) = (ended.took, ended.version, ended.permit, ended.next);
+        let keeps_workers = !self.is_stopping;
+        let berth = self.berth(&lane);
+        if let Some(version) = version {
+            berth.speak(version);
+        }
+        let change = berth.lane.end_attempt(
+            lane::Ended { feedback, took },
+            &berth.terms.schedule,
+            now.into_std(),
+            fastrand::f64(),
+        );
+        let keeps_this = keeps_workers && berth.permit == permit;
+        if let Some(worker) = next.filter(|_| keeps_this) {
+            let rest = self.turns.rest(&lane);
+            self.berth(&lane).rest(rest, worker);
+        }
+        self.learn(&lane, &attempt, &verdict, change, measure);
+        self.conclude(claim, verdict, attempt, said)
+    }
+
+    fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
+        let spool = Arc::clone(&self.shop.spool);
+        self.start(
+            Box::pin(async move {
+                let claimed = spool.claim(&lane, most).await;
+                Done::Claimed(lane, purpose, claimed)
+            }),
+            now,
+        );
+    }
+
+    /// Does now what needs no waiting, and leaves the rest to a task.
+    pub(super) fn start(&mut self, mut work: Work, now: Instant) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match work.as_mut().poll(&mut context) {
+            Poll::Ready(done) => drop(self.finish(done, now)),
+            Poll::Pending => drop(self.tasks.spawn(work)),
+        }
+    }
+
+    /// Takes what a task led to; answers which lane is concerned.
+    pub(super) fn finish(&mut self, done: Done, now: Instant) -> Option<Arc<Destination>> {
+        match done {
+            Done::Claimed(lane, purpose, claimed) => {
+                self.take_claims(&lane, purpose, claimed, now);
+                Some(lane)
+            }
+            Done::Announced => {
+                self.is_announcing = false;
+                None
+            }
+            Done::Nothing => None,
+        }
+    }
+
+    fn take_claims(
+        &mut self,
+        lane: &Arc<Destination>,
+        purpose: Purpose,
+        claimed: Result<Claimed, SpoolError>,
+        now: Instant,
+    ) {
+        let Claimed { claims, next } = claimed.unwrap_or_else(|error| {
+            tracing::error!("cannot claim posts for {lane}: {error}");
+            Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
+        });
+        let (shop, is_stopping) = (Arc::clone(&self.shop), self.is_stopping);
+        let berth = self.berth(lane);
+        let reserved = std::mem::take(&mut berth.claiming);
+        let schedule = &berth.terms.schedule;
+        let (over, mut begun): (Vec<_>, Vec<_>) =
+            claims.into_iter().partition(|claim| !is_stopping && shop.is_over(claim, schedule));
+        // What has closed the lane meanwhile holds for these posts as well.
+        let may_begin = !is_stopping && purpose == Purpose::Send && berth.lane.is_open(now.into_std());
+        let back = if may_begin { Vec::new() } else { std::mem::take(&mut begun) };
+        let catch = Catch { begun: begun.len(), over: over.len(), back: back.len(), next };
+        berth.lane.end_claim(catch, now.into_std());
+        let is_rated = !berth.terms.rates.is_empty();
+        self.turns.release(reserved);
+        if is_rated && !begun.is_empty() {
+            self.notary.use_rates(lane, now);
+        }
+        self.give_back(back, now);
+        self.in_flight += over.len() + begun.len();
+        for claim in over {
+            self.order(lane, claim).give_up();
+        }
+        for claim in begun {
+            self.shop.first_attempts.begin(claim.post.id);
+            let order = self.order(lane, claim);
+            self.hand_over(lane, order);
+        }
+    }
+
+    fn order(&mut self, lane: &Arc<Destination>, claim: Claim) -> Order {
+        let (shop, reports) = (Arc::clone(&self.shop), self.reports.clone());
+        let berth = self.berth(lane);
+        Order::new(lane, claim, &berth.terms, berth.permit, reports, shop)
+    }
+
+    /// Gives an order to a resting worker, or to a new one.
+    fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        while let Some(worker) = berth.rouse(&mut self.turns) {
+            match worker.send(order) {
+                Ok(()) => return,
+                Err(back) => order = back,
+            }
+        }
+        berth.workers += 1;
+        self.turns.hire();
+        tokio::spawn(attempt::work(order));
+    }
+
+    /// Returns posts that were claimed when nothing new was to begin.
+    fn give_back(&mut self, claims: Vec<Claim>, now: Instant) {
+        if !claims.is_empty() {
+            self.settle(claims.into_iter().map(|claim| (claim, Settlement::Back)).collect(), now);
+        }
+    }
+
+    /// Lanes whose time has come.
+    pub(super) fn take_timers(&mut self, now: Instant, touched: &mut Touched) {
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+        {
+            let Some((_, lane)) = self.timers.pop_first() else { break };
+            if let Some(berth) = self.lanes.get_mut(&lane) {
+                berth.timer = None;
+            }
+            touched.insert(lane);
+        }
+        if self.notary.save_at().is_some_and(|at| at <= now) {
+            self.save_rates(now);
+        }
+    }
+
+    /// Lets resting workers go; those that work leave when they have ended.
+    pub(super) fn stop(&mut self, now: Instant) {
+        self.is_stopping = true;
+        for berth in self.lanes.values_mut() {
+            berth.dismiss_all(&mut self.turns);
+        }
+        self.save_rates(now);
+    }
+
+    /// Does what a lane wants now.
+    fn pursue(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
+        while !self.is_stopping {
+            let Some(berth) = self.lanes.get_mut(lane) else { return };
+            let plan = berth.lane.plan(now.into_std());
+            let (most, purpose) = match plan {
+                Plan::Send(wanted) => {
+                    let (resting, busy) = (berth.resting(), berth.busy());
+                    let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
+                    self.turns.reserve(granted, &mut berth.stake);
+                    berth.claiming = granted;
+                    (granted, Purpose::Send)
+                }
+                Plan::Look(posts) => (posts, Purpose::Look),
+                Plan::WaitUntil(at) => {
+                    self.set_timer(lane, at.into());
+                    break;
+                }
+                Plan::Idle => {
+                    self.forget_if_spent(lane, now);
+                    break;
+                }
+            };
+            if most == 0 {
+                let busy = berth.busy();
+                self.turns.queue(lane, &mut berth.stake, busy);
+                break;
+            }
+            berth.lane.begin_claim();
+            self.claim(Arc::clone(lane), most, purpose, now);
+        }
+        if let Some(berth) = self.lanes.get_mut(lane) {
+            let busy = berth.busy();
+            self.turns.count(&mut berth.stake, busy);
+        }
+        self.tell_waiting(lane, now);
+    }
+
+    /// Gives the lanes that wait their turns, as long as there are places.
+    fn serve_ring(&mut self, now: Instant) {
+        while let Some(lane) = self.turns.first().cloned() {
+            let berth = self.lanes.get_mut(&lane);
+            if !self.turns.has_place(berth.as_ref().map_or(0, |berth| berth.resting())) {
+                return self.make_room();
+            }
+            match berth {
+                Some(berth) => self.turns.begin_turn(&mut berth.stake),
+                None => self.turns.begin_turn(&mut Stake::default()),
+            }
+            self.pursue(&lane, Turn::Own, now);
+        }
+    }
+
+    /// Closes the connection that is idle longest; when it is, somebody else's turn
+    /// begins.
+    fn make_room(&mut self) {
+        if let Some((rest, lane)) = self.turns.evict()
+            && let Some(berth) = self.lanes.get_mut(&lane)
+        {
+            berth.dismiss(rest);
+        }
+    }
+
+    /// Sees to it that the lane is asked again at `at`, or before.
+    fn set_timer(&mut self, lane: &Arc<Destination>, at: Instant) {
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        if berth.timer.is_some_and(|set| set <= at) {
+            return;
+        }
+        if let Some(set) = berth.timer.replace(at) {
+            self.timers.remove(&(set, Arc::clone(lane)));
+        }
+        self.timers.insert((at, Arc::clone(lane)));
+    }
+
+    fn forget_if_spent(&mut self, lane: &Arc<Destination>, now: Instant) {
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        if berth.workers == 0 && berth.lane.is_spent(now.into_std()) {
+            if let Some(set) = berth.timer {
+                self.timers.remove(&(set, Arc::clone(lane)));
+            }
+            berth.stake.is_queued = false;
+            self.turns.count(&mut berth.stake, 0);
+            self.lanes.remove(lane);
+        }
+    }
+}

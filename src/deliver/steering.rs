@@ -1,0 +1,165 @@
+//! What the dispatcher does when it is asked to: orders to posts, pauses, flushes,
+//! how destinations do, and other options.
+//!
+//! Nothing here waits: what the spool must do first is a task, which answers.
+
+use super::Options;
+use super::announce::News;
+use super::berth::Berth;
+use super::control::{Request, Status, Which};
+use super::dispatch::{Dispatcher, Done, Touched};
+use super::pauses::{Pause, Pauses};
+use super::terms::Book;
+use crate::clock;
+use crate::post::Destination;
+use crate::spool::{Counts, Order, PostState, Query, Spool, SpoolError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+type Answer<T> = oneshot::Sender<Result<T, SpoolError>>;
+
+impl Dispatcher {
+    /// Does what is asked.
+    pub(super) fn take_request(&mut self, request: Request, now: Instant, touched: &mut Touched) {
+        match request {
+            Request::Post(which, order, answer) => self.command(which, order, answer),
+            Request::Pause(which, reason, answer) => self.pause(which, reason, Some(answer), touched),
+            Request::Resume(which, answer) => self.resume(which, answer, touched),
+            Request::Flush(which, answer) => self.flush(which, answer, now, touched),
+            Request::Destinations(which, answer) => self.tell_status(which, answer, now),
+        }
+    }
+
+    fn command(&mut self, which: Query, order: Order, answer: Answer<u64>) {
+        let spool = Arc::clone(&self.shop.spool);
+        self.tasks.spawn(async move {
+            // Nobody need wait for the answer.
+            let _ = answer.send(spool.order(which, order).await);
+            Done::Nothing
+        });
+    }
+
+    /// Pauses what is meant, also what appears later, and keeps that. When it cannot
+    /// be kept it holds until the engine ends.
+    pub(super) fn pause(
+        &mut self,
+        which: Which,
+        reason: String,
+        answer: Option<Answer<u64>>,
+        touched: &mut Touched,
+    ) {
+        self.pauses.add(Pause {
+            origins: which.origins.clone(),
+            tenant: which.tenant.clone(),
+            since: clock::wall(),
+            reason: reason.clone(),
+        });
+        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
+            berth.lane.pause();
+            touched.insert(Arc::clone(lane));
+        }
+        self.news.push(News::Paused(which.clone(), reason));
+        self.keep_pauses(which, answer);
+    }
+
+    fn resume(&mut self, which: Which, answer: Answer<u64>, touched: &mut Touched) {
+        if !self.pauses.end(&which.origins, which.tenant.as_ref()) {
+            let _ = answer.send(Ok(0));
+            return;
+        }
+        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
+            if self.pauses.of(lane).is_none() {
+                berth.lane.resume();
+                touched.insert(Arc::clone(lane));
+            }
+        }
+        self.news.push(News::Resumed(which.clone()));
+        self.keep_pauses(which, Some(answer));
+    }
+
+    /// Answers, once the pauses are durable, how many destinations are meant.
+    fn keep_pauses(&mut self, which: Which, answer: Option<Answer<u64>>) {
+        let written = self.notary.write_pauses(&self.pauses);
+        let spool = Arc::clone(&self.shop.spool);
+        self.tasks.spawn(async move {
+            let written = written.await.unwrap_or(Err(SpoolError::Closed));
+            let Some(answer) = answer else { return Done::Nothing };
+            let counted = match written {
+                Ok(()) => spool.counts().await,
+                Err(error) => Err(error),
+            };
+            let meant = |counts: Vec<(Arc<Destination>, Counts)>| {
+                counts.iter().filter(|(destination, _)| which.means(destination)).count() as u64
+            };
+            let _ = answer.send(counted.map(meant));
+            Done::Nothing
+        });
+    }
+
+    /// Posts that wait for another attempt are due at once; those that wait for a
+    /// time of their sender's are not.
+    fn flush(&mut self, which: Which, answer: Answer<u64>, now: Instant, touched: &mut Touched) {
+        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
+            berth.lane.flush(now.into_std());
+            touched.insert(Arc::clone(lane));
+        }
+        let Which { origins, tenant } = which;
+        let state = Some(PostState::Deferred);
+        let query = Query { tenant, destination: Some(origins), state, ..Query::default() };
+        self.command(query, Order::Retry, answer);
+    }
+
+    fn tell_status(&mut self, which: Which, answer: Answer<Vec<Status>>, now: Instant) {
+        let known = self.lanes.iter().filter(|(lane, _)| which.means(lane));
+        let known =
+            known.map(|(lane, berth)| (Arc::clone(lane), berth.status(lane, self.pauses.of(lane), now)));
+        let known: HashMap<_, _> = known.collect();
+        let (book, pauses) = (self.book.clone(), self.pauses.clone());
+        let spool = Arc::clone(&self.shop.spool);
+        self.tasks.spawn(async move {
+            let _ = answer.send(join(&*spool, &which, known, &book, &pauses, now).await);
+            Done::Nothing
+        });
+    }
+
+    /// Serves on other options from now on. Connections that were opened under other
+    /// terms or rules are closed as soon as nothing is under way on them.
+    pub(super) fn change(&mut self, options: &Options, old: &Options, now: Instant, touched: &mut Touched) {
+        self.book = options.book.clone();
+        self.turns.change(options.total_connections);
+        self.shop = Arc::new(self.shop.renewed(options, old));
+        self.permit += 1;
+        let has_other_rules = options.egress != old.egress;
+        for (lane, berth) in &mut self.lanes {
+            let terms = self.book.terms(lane);
+            if has_other_rules || *terms != *berth.terms {
+                berth.permit = self.permit;
+                berth.dismiss_all(&mut self.turns);
+                berth.change(terms, now);
+                touched.insert(Arc::clone(lane));
+            }
+        }
+    }
+}
+
+/// How destinations do that are in memory or have posts.
+async fn join(
+    spool: &dyn Spool,
+    which: &Which,
+    mut known: HashMap<Arc<Destination>, Status>,
+    book: &Book,
+    pauses: &Pauses,
+    now: Instant,
+) -> Result<Vec<Status>, SpoolError> {
+    for (lane, counts) in spool.counts().await?.into_iter().filter(|(lane, _)| which.means(lane)) {
+        let status = known.entry(lane).or_insert_with_key(|lane| {
+            Berth::new(book.terms(lane), 0, now).status(lane, pauses.of(lane), now)
+        });
+        status.counts = counts;
+    }
+    let mut all: Vec<_> = known.into_values().collect();
+    all.sort_by(|one, other| one.destination.cmp(&other.destination));
+    Ok(all)
+}
