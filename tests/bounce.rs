@@ -6,6 +6,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Mutex};
 use support::DEADLINE;
 use support::collector::{Answer, Collector, Keep};
@@ -96,6 +97,10 @@ impl World {
         let receiver = Collector::on(socket, Keep::Everything, refuse);
         let relay = Relay::start(script);
         let directory = TempDir::new().unwrap();
+        // It holds a password.
+        let mut secret = std::fs::File::options();
+        secret.write(true).create(true).mode(0o600);
+        secret.open(directory.path().join("postgate.toml")).unwrap();
         let config = format!(
             "{CONFIG}\n[server]\nhostname = \"gateway.example\"\n[bounce]\nrelay = \"smtp://{credentials}{}\"\n",
             relay.address
