@@ -40,6 +40,8 @@ pub(super) struct Common {
     pub addresses: Vec<SocketAddr>,
     /// The same, and where its API is: nothing is posted there.
     pub own: Vec<SocketAddr>,
+    /// What the gateway calls itself where loops are looked for.
+    pub instance: String,
     /// Where posts are kept.
     pub spool: Arc<Embedded>,
     /// Where ids come from.
@@ -82,9 +84,11 @@ pub(super) fn common(
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
+    let instance = super::instance::name(&config.server.data_dir);
     Ok(Common {
         addresses,
         own,
+        instance,
         spool,
         ids,
         crowd: smtp::Crowd::default(),
@@ -96,8 +100,8 @@ pub(super) fn common(
 }
 
 /// For the API.
-pub(super) fn api(config: &Config) -> api::Options {
-    api::Options::of(config.server.hostname.clone())
+pub(super) fn api(common: &Common) -> api::Options {
+    api::Options::of(common.instance.clone())
 }
 
 /// For one listener.
@@ -292,6 +296,7 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         flush_interval: config.spool.flush_interval,
         reserve,
         retain_failed: config.retention.failed,
+        retain_held: config.retention.held,
         ..defaults
     }
 }

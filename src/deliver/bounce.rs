@@ -5,8 +5,9 @@
 //! second report, and none is lost. From then on it is delivered like any post, in
 //! a lane of its own to the relay; it has no sender, so none is reported about it.
 
-use super::dispatch::SPOOL_PAUSE;
+use super::dispatch::{Done, SPOOL_PAUSE};
 use super::profile::Bounce;
+use super::shop::Shop;
 use crate::clock::{self, Ids};
 use crate::compose::notice::{self, Failure, Reporter};
 use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
@@ -23,9 +24,20 @@ pub(super) fn is_due(claim: &Claim, settlement: &Settlement) -> bool {
     matches!(settlement, Settlement::Failed { .. }) && notice::is_wanted(&claim.post)
 }
 
+/// Reports failures and settles them, each after its own report.
+pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settlement)>) -> Done {
+    for (claim, settlement) in failed {
+        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement) {
+            report(&*shop.spool, (bounce, &shop.ids), &claim, last).await;
+        }
+        shop.settle(vec![(claim, settlement)]).await;
+    }
+    Done::Nothing
+}
+
 /// Admits the report of a post that ended with this attempt. A spool that fails is
 /// asked again and again: the post is not settled before.
-pub(super) async fn report(spool: &dyn Spool, (bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt) {
+async fn report(spool: &dyn Spool, (bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt) {
     let id = claim.post.id;
     let Some(Content { message, .. }) = content(spool, id).await else { return };
     if !notice::is_reportable(&message) {

@@ -5,12 +5,13 @@
 //! much happened, never on how many lanes there are.
 
 use super::Options;
-use super::attempt::{self, Ended, Order, Report, Shop};
+use super::attempt;
 use super::berth::Berth;
-use super::conclusion::Conclusion;
-use super::lane::{self, Catch, Plan};
+use super::lane::{Catch, Plan};
 use super::notes::Notary;
+use super::order::{Order, Report};
 use super::pauses::Pauses;
+use super::shop::Shop;
 use super::terms::Book;
 use super::turns::{Stake, Turn, Turns};
 use crate::post::Destination;
@@ -69,7 +70,7 @@ pub(super) struct Dispatcher {
     /// What is to be told, see `announce`.
     pub news: Vec<super::announce::News>,
     pub is_announcing: bool,
-    in_flight: usize,
+    pub in_flight: usize,
     pub is_stopping: bool,
 }
 
@@ -138,57 +139,6 @@ impl Dispatcher {
             self.berth(&lane).lane.expect((now + after).into_std());
             touched.insert(lane);
         }
-    }
-
-    /// Notes how attempts ended, and settles them in one call.
-    pub(super) fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut Touched) {
-        let (mut settled, mut failed) = (Vec::with_capacity(reports.len()), Vec::new());
-        for report in reports {
-            match report {
-                Report::Left(lane) => {
-                    if let Some(berth) = self.lanes.get_mut(&lane) {
-                        berth.leave(&mut self.turns);
-                    }
-                    touched.insert(lane);
-                }
-                Report::Ended(ended) => {
-                    touched.insert(Arc::clone(&ended.lane));
-                    let Conclusion { claim, settlement, is_reported } = self.end_attempt(*ended, now);
-                    let settled = if is_reported { &mut failed } else { &mut settled };
-                    settled.push((claim, settlement));
-                }
-            }
-        }
-        if !settled.is_empty() {
-            self.settle(settled, now);
-        }
-        if !failed.is_empty() {
-            self.report(failed, now);
-        }
-    }
-
-    fn end_attempt(&mut self, ended: Ended, now: Instant) -> Conclusion {
-        self.in_flight -= 1;
-        let Ended { lane, claim, verdict, feedback, measure, attempt, said, .. } = ended;
-        let (took, version, permit, next) = (ended.took, ended.version, ended.permit, ended.next);
-        let keeps_workers = !self.is_stopping;
-        let berth = self.berth(&lane);
-        if let Some(version) = version {
-            berth.speak(version);
-        }
-        let change = berth.lane.end_attempt(
-            lane::Ended { feedback, took },
-            &berth.terms.schedule,
-            now.into_std(),
-            fastrand::f64(),
-        );
-        let keeps_this = keeps_workers && berth.permit == permit;
-        if let Some(worker) = next.filter(|_| keeps_this) {
-            let rest = self.turns.rest(&lane);
-            self.berth(&lane).rest(rest, worker);
-        }
-        self.learn(&lane, &attempt, &verdict, change, measure);
-        self.conclude(claim, verdict, attempt, said)
     }
 
     fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {

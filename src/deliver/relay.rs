@@ -10,10 +10,11 @@
 //! machine itself. Without any to protect, TLS that is merely offered need not prove
 //! whose it is (RFC 7435): the alternative is clear text.
 
-use super::attempt::{Shop, unread};
+use super::attempt::unread;
 use super::egress::{Connected, Stream};
 use super::profile::{Bounce, Security};
-use super::retry::{Outcome, Trouble};
+use super::retry::Trouble;
+use super::shop::Shop;
 use super::target;
 use super::terms::{Terms, TlsTerms, TlsTrust};
 use super::tls::{Offer, Tls};
@@ -77,44 +78,45 @@ struct Dialogue<'a> {
     log: &'a mut Transcript,
 }
 
-/// Hands a report to the relay that is configured now, wherever it was bound for.
-pub(super) async fn attempt(shop: &Shop, terms: &Terms, claim: &Claim, log: &mut Transcript) -> Outcome {
-    match hand_over(shop, terms, claim, log).await {
-        Ok(Reply { code, text }) => Outcome::Replied { code, text },
-        Err(trouble) => Outcome::Broken(trouble),
-    }
+/// A report on its way.
+pub(super) struct Errand<'a> {
+    pub claim: &'a Claim,
+    pub terms: &'a Terms,
+    /// Whether its time is over.
+    pub is_over: bool,
 }
 
-/// The answer is the relay's to the report; it is kept when that is positive.
-async fn hand_over(
-    shop: &Shop,
-    terms: &Terms,
-    claim: &Claim,
-    log: &mut Transcript,
-) -> Result<Reply, Trouble> {
-    if shop.is_over(claim, &terms.schedule) {
-        return Err(Trouble::Expired);
-    }
-    let (post, attempt) = (&*claim.post, claim.attempt);
-    let Some(bounce) = &shop.bounce else {
-        return Err(Trouble::Credentials("no relay for reports is configured any more".to_owned()));
-    };
-    let (host, port) = (bounce.relay.host.clone(), bounce.relay.port);
-    let to = Destination { host, port, ..Destination::clone(&post.destination) };
-    let report = shop.spool.body(claim).await.map_err(unread)?;
-    // Proxies are for HTTP.
-    let terms = Terms { proxy: None, ..terms.clone() };
-    match shop.connector.connect(&to, &terms, terms.connect_timeout).await {
-        Ok(connected) => {
-            let (host, peer) = (&to.host, &connected.place.peer);
-            log.note(format_args!("{} attempt {attempt}: connected to {host} {peer}", post.id));
-            let way = Way { tls: shop.connector.tls(), terms: &terms.tls, bounce };
-            deliver(connected, way, (post, &report), log).await
+impl Errand<'_> {
+    /// Hands the report to the relay that is configured now. The answer is the
+    /// relay's to the report; it is kept when that is positive.
+    pub(super) async fn run(
+        &self,
+        shop: &Shop,
+        lane: &Destination,
+        log: &mut Transcript,
+    ) -> Result<Reply, Trouble> {
+        if self.is_over {
+            return Err(Trouble::Expired);
         }
-        Err(trouble) => {
-            log.note(format_args!("{} attempt {attempt}: no connection to {to}", post.id));
-            Err(trouble)
+        let Some(bounce) = &shop.bounce else {
+            return Err(Trouble::Credentials("no relay for reports is configured any more".to_owned()));
+        };
+        let (host, port) = (bounce.relay.host.clone(), bounce.relay.port);
+        let to = Destination { host, port, ..lane.clone() };
+        let report = shop.spool.body(self.claim).await.map_err(unread)?;
+        // Proxies are for HTTP.
+        let terms = Terms { proxy: None, ..self.terms.clone() };
+        let connected = shop.connector.connect(&to, &terms, terms.connect_timeout).await;
+        let (post, attempt) = (&*self.claim.post, self.claim.attempt);
+        match &connected {
+            Ok(Connected { place, .. }) => {
+                let (id, host, peer) = (post.id, &to.host, &place.peer);
+                log.note(format_args!("{id} attempt {attempt}: connected to {host} {peer}"));
+            }
+            Err(_) => log.note(format_args!("{} attempt {attempt}: no connection to {to}", post.id)),
         }
+        let way = Way { tls: shop.connector.tls(), terms: &terms.tls, bounce };
+        deliver(connected?, way, (post, &report), log).await
     }
 }
 
