@@ -68,15 +68,18 @@ fn build(section: &Section<'_>, settings: &KeySettings) -> Option<Arc<sign::Sign
     if count == 0 || count != settings.secrets.len() {
         return None;
     }
-    let made_of = |secrets: Vec<String>| sign::SigningKey::new(KeySettings { secrets, ..settings.clone() });
+    // Of one secret the ids of the others say nothing.
+    let key_id = settings.key_id.as_ref().and_then(|ids| ids.split(',').next()).map(str::to_owned);
+    let alone = KeySettings { key_id, ..settings.clone() };
     let mut are_good = true;
     for (index, secret) in settings.secrets.iter().enumerate() {
-        if let Err(text) = made_of(vec![secret.clone()]) {
+        let secrets = vec![secret.clone()];
+        if let Err(text) = sign::SigningKey::new(KeySettings { secrets, ..alone.clone() }) {
             section.complain_element("secrets", index, text);
             are_good = false;
         }
     }
-    let key = are_good.then(|| made_of(settings.secrets.clone()))?;
+    let key = are_good.then(|| sign::SigningKey::new(settings.clone()))?;
     key.map(Arc::new).map_err(|text| section.complain("secrets", text)).ok()
 }
 
