@@ -49,6 +49,8 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         book: book(config, keyring),
         egress: egress(config, &common.own),
         bounce: bounce(config),
+        first_attempts: common.first_attempts.clone(),
+        ids: Arc::clone(&common.ids),
         signing_keys: keyring.signing_keys.clone(),
         profiles: keyring.profiles.clone(),
         instance: common.instance.clone(),

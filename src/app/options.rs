@@ -9,6 +9,7 @@ use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::target::Egress;
+use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::metrics::Metrics;
 use crate::protocol_log;
@@ -51,6 +52,8 @@ pub(super) struct Common {
     pub spills: Arc<SpillDirectory>,
     /// Memory for composing.
     pub turns: intake::Turns,
+    /// Where delivery tells the doors of first attempts.
+    pub first_attempts: FirstAttempts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -92,6 +95,7 @@ pub(super) fn common(
         spills,
         turns,
         metrics: Arc::default(),
+        first_attempts: FirstAttempts::default(),
     })
 }
 
@@ -167,6 +171,7 @@ pub(super) fn intake(
         plaintext_auth: allowance(listener.allow_plaintext_auth),
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
+        first_attempts: common.first_attempts.clone(),
     }
 }
 
@@ -227,7 +232,9 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
     let routes = config.routes.iter().map(route).collect::<Result<_, _>>()?;
     let gateway_domains = config.server.gateway_domains.clone();
     let header_control = header_control(listener.header_control);
-    Ok(compose::Options { gateway_domains, routes, header_control, limits })
+    let signing_keys = config.signing_keys.iter().map(|key| key.name.clone()).collect();
+    let profiles = config.auths.iter().map(|auth| auth.name.clone()).collect();
+    Ok(compose::Options { gateway_domains, routes, header_control, limits, signing_keys, profiles })
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
