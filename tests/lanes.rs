@@ -2,7 +2,8 @@
 //! all, what operators can say, and what a change of the options does to lanes in
 //! flight.
 //!
-//! How one lane behaves in time is a rule and tested as one; here are real sockets.
+//! How one lane behaves in time is a rule and tested as one; here are real sockets,
+//! and a clock that stands still where nobody is contacted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
 use support::receiver::{Act, Receiver, answer};
-use support::{admission, destination, post, within_deadline};
+use support::{admission, destination, in_seconds, post, within_deadline};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -321,4 +322,33 @@ async fn a_result_that_is_ruled_to_pause_pauses_its_destination_alone() {
     let State::Paused { reason, .. } = &status.state else { panic!("{status:?}") };
     assert!(reason.starts_with("404 Not Found"), "{reason}");
     assert_eq!((status.counts.waiting, broken.requests().len()), (5, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_destination_gives_posts_up_near_their_time_and_contacts_nobody() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(patient()));
+    assert_eq!(engine.control.pause(all(), "away".to_owned()).await, Ok(0));
+    let begin = tokio::time::Instant::now();
+    let expiring = |number, seconds| Post { expires_at: Some(in_seconds(seconds)), ..post(number, &to) };
+    for number in 0..40 {
+        engine.commit(expiring(number, 3600)).await;
+    }
+    engine.commit(expiring(100, 7200)).await;
+    engine.commit(post(101, &to)).await;
+    let given_up = async {
+        for number in 0..40 {
+            let id = post(number, &to).id;
+            while !engine.spool.settlements(id).iter().any(|end| matches!(end, Settlement::Failed { .. })) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4000), given_up).await.expect("they are still kept");
+    let after = begin.elapsed().as_secs();
+    assert!((3600..=3600 + 310).contains(&after), "after {after} s");
+    let status = engine.status(&to).await;
+    assert_eq!((status.counts.waiting, status.counts.failed), (2, 40));
+    assert_eq!(receiver.connections(), 0);
 }
