@@ -33,7 +33,7 @@
 //! | --- | --- | --- |
 //! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: lane, retry, target | know sockets, files, clocks, dice, the runtime |
-//! | stores | [`clock`], [`protocol_log`], [`spool`] | know rules |
+//! | stores | [`clock`], [`first_attempts`], [`protocol_log`], [`spool`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`] | know each other |
 //! | roof | [`app`], [`cli`], [`config`] | hold logic that a floor below could |
