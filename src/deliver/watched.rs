@@ -23,6 +23,8 @@ use tokio::time::Instant;
 /// What happened on a connection so far.
 pub(super) struct Watch {
     received: AtomicU64,
+    /// How far `received` may come.
+    most: AtomicU64,
     written: AtomicU64,
     written_at: Mutex<Instant>,
     fault: OnceLock<Trouble>,
@@ -42,6 +44,7 @@ impl Watch {
     fn new() -> Watch {
         Watch {
             received: AtomicU64::new(0),
+            most: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(0),
             written_at: Mutex::new(Instant::now()),
             fault: OnceLock::new(),
@@ -56,6 +59,12 @@ impl Watch {
             received: self.received.load(Ordering::Relaxed),
             written: self.written.load(Ordering::Relaxed),
         }
+    }
+
+    /// From now on no more than so many octets may come in.
+    pub(super) fn allow(&self, octets: u64) {
+        let received = self.received.load(Ordering::Relaxed);
+        self.most.store(received.saturating_add(octets), Ordering::Relaxed);
     }
 
     /// Whether anything came in since.
@@ -128,7 +137,13 @@ impl Watched {
     }
 
     fn take(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.watch.received.fetch_add(octets.len() as u64, Ordering::Relaxed);
+        let count = octets.len() as u64;
+        let received = self.watch.received.fetch_add(count, Ordering::Relaxed) + count;
+        if received > self.watch.most.load(Ordering::Relaxed) {
+            let flood = "interim responses without end";
+            self.watch.blame(Trouble::Malformed(flood.to_owned()));
+            return Err(io::Error::other(flood));
+        }
         let Some(frames) = &mut self.frames else { return Ok(()) };
         frames.take(octets);
         if let Some(goaway) = frames.goaway() {

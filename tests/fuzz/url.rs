@@ -11,7 +11,7 @@ use postgate::compose::{
 use postgate::deliver::target::{Denied, Egress, permit_origin};
 use postgate::envelope;
 use postgate::post::{Destination, Trust};
-use postgate::smtp::command::{Command, parse};
+use postgate::smtp::command::{Command, Rcpt, parse};
 use postgate::tenant::Tenant;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -136,7 +136,8 @@ impl UrlTarget {
             let turns =
                 url.contains(|char| matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
             if is_printable && !turns {
-                assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(address)), "{name} form in a command");
+                let rcpt = Rcpt { path: address, ..Rcpt::default() };
+                assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(rcpt)), "{name} form in a command");
             }
         }
     }
@@ -250,10 +251,11 @@ impl Target for UrlTarget {
     const LONGEST: usize = 4096;
 
     fn seeds(&self) -> Vec<Vec<u8>> {
-        // The tables of the unit tests: what was seen of real clients.
+        // The tables of other tests: what was seen of real clients, and what attackers write.
         let tables = [
             include_str!("../../src/compose/address_tests.rs"),
             include_str!("../../src/compose/endpoint.rs"),
+            include_str!("../attacks/egress.rs"),
         ];
         let literals = tables.iter().flat_map(|table| table.split('"').skip(1).step_by(2));
         let rows = literals.filter(|text| text.contains(['@', ':'])).map(|text| text.as_bytes().to_vec());

@@ -36,8 +36,10 @@ const OF_TYPES: &[(&str, ProofKind)] = &[
 
 pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
     let name = take_name(&mut section, "\"main\"");
-    let mut scheme = Scheme::default();
-    section.take("scheme", &mut scheme);
+    let scheme =
+        if section.has("scheme") { section.take_optional("scheme") } else { Some(Scheme::default()) };
+    let is_known = scheme.is_some();
+    let scheme = scheme.unwrap_or_default();
     let mut secrets = Vec::<Secret>::new();
     section.take_one_or_more("secrets", &mut secrets);
     let settings = KeySettings {
@@ -49,10 +51,12 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
         key_id: section.take_optional("key_id"),
         parameter: section.take_optional("parameter"),
     };
-    let others: Vec<_> = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme).map(|(key, _)| *key).collect();
-    section.refuse(&others, &format!("means nothing to scheme = {:?}; remove it", scheme.word()));
-    check_header_name(&section, settings.header.as_deref());
-    let key = build(&section, &settings);
+    if is_known {
+        let others = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme);
+        let others: Vec<_> = others.map(|(key, _)| *key).collect();
+        section.refuse(&others, &format!("means nothing to scheme = {:?}; remove it", scheme.word()));
+    }
+    let key = is_known.then(|| build(&section, &settings)).flatten();
     section.finish(&[]);
     let KeySettings { header, prefix, key_id, parameter, .. } = settings;
     Some(SigningKey { name: name?, scheme, secrets, header, prefix, key_id, parameter, key: key? })
@@ -68,16 +72,29 @@ fn build(section: &Section<'_>, settings: &KeySettings) -> Option<Arc<sign::Sign
     if count == 0 || count != settings.secrets.len() {
         return None;
     }
-    let made_of = |secrets: Vec<String>| sign::SigningKey::new(KeySettings { secrets, ..settings.clone() });
+    // Of one secret the ids of the others say nothing.
+    let key_id = settings.key_id.as_ref().and_then(|ids| ids.split(',').next()).map(str::to_owned);
+    let alone = KeySettings { key_id, ..settings.clone() };
     let mut are_good = true;
     for (index, secret) in settings.secrets.iter().enumerate() {
-        if let Err(text) = made_of(vec![secret.clone()]) {
-            section.complain_element("secrets", index, text);
+        let secrets = vec![secret.clone()];
+        if let Err(text) = sign::SigningKey::new(KeySettings { secrets, ..alone.clone() }) {
+            // What is wrong begins with the key that is, if it is no secret.
+            match key_of(&text) {
+                Some(key) => section.complain(key, text),
+                None => section.complain_element("secrets", index, text),
+            }
             are_good = false;
         }
     }
-    let key = are_good.then(|| made_of(settings.secrets.clone()))?;
-    key.map(Arc::new).map_err(|text| section.complain("secrets", text)).ok()
+    let key = are_good.then(|| sign::SigningKey::new(settings.clone()))?;
+    key.map(Arc::new).map_err(|text| section.complain(key_of(&text).unwrap_or("secrets"), text)).ok()
+}
+
+/// The key that a complaint about a signing key is about, if it is no secret.
+fn key_of(complaint: &str) -> Option<&'static str> {
+    let keys = OF_SCHEMES.iter().map(|(key, _)| *key);
+    keys.into_iter().find(|key| complaint.starts_with(&format!("{key} ")))
 }
 
 pub(super) fn auth(mut section: Section<'_>) -> Option<Auth> {
@@ -127,7 +144,7 @@ fn proof(section: &mut Section<'_>, kind: ProofKind) -> Option<Proof> {
 
 fn oauth2(section: &mut Section<'_>) -> Option<Proof> {
     let token_url = section.take_required::<String>("token_url", "\"https://id.example/token\"");
-    if let Some(Err(text)) = token_url.as_deref().map(check_url) {
+    if let Some(Err(text)) = token_url.as_deref().map(|url| check_url(url, "https://id.example/token")) {
         section.complain("token_url", text);
     }
     let client_id = section.take_required("client_id", "\"gateway\"");
