@@ -9,7 +9,8 @@ use super::egress::Connected;
 use super::retry::Trouble;
 use super::watched::{Mark, Watch, Watched};
 use bytes::Bytes;
-use http::{Request, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
@@ -64,7 +65,10 @@ impl Http1 {
     ) -> Result<Response, Failure> {
         let mark = self.watch.mark();
         let octets = request.body().size_hint().lower();
+        // A head, and the beginning of a body; hyper would read interim responses for ever.
+        self.watch.allow(2 * RESPONSE_HEAD as u64);
         let head = self.exchange(request, octets, mark, patience).await;
+        self.watch.allow(u64::MAX);
         let (head, body) = match head {
             Ok(response) => response.into_parts(),
             Err(failure) => {
@@ -72,9 +76,10 @@ impl Http1 {
                 return Err(failure);
             }
         };
+        let is_plain = head.status != StatusCode::SWITCHING_PROTOCOLS && !has_two_lengths(&head.headers);
         let mut response = Response::begin(head.status, Version::HTTP_11, head.headers);
         let is_whole = self.read(body, &mut response, patience).await;
-        if !is_whole || head.status == StatusCode::SWITCHING_PROTOCOLS || !self.is_quiet().await {
+        if !is_whole || !is_plain || !self.is_quiet().await {
             self.driver = None;
         }
         Ok(response)
@@ -141,6 +146,12 @@ impl Http1 {
             self.driver = None;
         }
     }
+}
+
+/// Whether a response may end in another place for somebody else (RFC 9112
+/// section 6.1).
+fn has_two_lengths(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// Polls a connection and what waits for it as one.

@@ -8,7 +8,7 @@
 //! 6.8 and 10.5). Nothing is changed on the way.
 
 use super::egress::Stream;
-use super::frames::Frames;
+use super::frames::{Frames, Goaway};
 use super::retry::Trouble;
 use super::tls;
 use std::io;
@@ -23,13 +23,14 @@ use tokio::time::Instant;
 /// What happened on a connection so far.
 pub(super) struct Watch {
     received: AtomicU64,
+    /// How far `received` may come.
+    most: AtomicU64,
     written: AtomicU64,
     written_at: Mutex<Instant>,
     fault: OnceLock<Trouble>,
     /// Requests that were begun on it.
     pub requests: AtomicU32,
-    /// The last stream that the receiver looks at (GOAWAY).
-    pub last_stream: AtomicU32,
+    goaway: Mutex<Option<Goaway>>,
 }
 
 /// A moment in the life of a connection.
@@ -43,11 +44,12 @@ impl Watch {
     fn new() -> Watch {
         Watch {
             received: AtomicU64::new(0),
+            most: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(0),
             written_at: Mutex::new(Instant::now()),
             fault: OnceLock::new(),
             requests: AtomicU32::new(0),
-            last_stream: AtomicU32::new(u32::MAX),
+            goaway: Mutex::new(None),
         }
     }
 
@@ -57,6 +59,12 @@ impl Watch {
             received: self.received.load(Ordering::Relaxed),
             written: self.written.load(Ordering::Relaxed),
         }
+    }
+
+    /// From now on no more than so many octets may come in.
+    pub(super) fn allow(&self, octets: u64) {
+        let received = self.received.load(Ordering::Relaxed);
+        self.most.store(received.saturating_add(octets), Ordering::Relaxed);
     }
 
     /// Whether anything came in since.
@@ -70,6 +78,20 @@ impl Watch {
         let written = self.written.load(Ordering::Relaxed) - mark.written;
         let written_at = *self.written_at.lock().unwrap_or_else(PoisonError::into_inner);
         (written >= octets).then(|| written_at + limit)
+    }
+
+    /// The last stream that the receiver looks at: any, while it has not said.
+    pub(super) fn last_stream(&self) -> u32 {
+        self.goaway().map_or(u32::MAX, |goaway| goaway.last_stream)
+    }
+
+    /// The reason it gave for wanting no more streams, when it wants none.
+    pub(super) fn parting(&self) -> Option<u32> {
+        self.goaway().map(|goaway| goaway.code)
+    }
+
+    fn goaway(&self) -> Option<Goaway> {
+        *self.goaway.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the connection ended, when that is known better than who used it can say.
@@ -115,11 +137,17 @@ impl Watched {
     }
 
     fn take(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.watch.received.fetch_add(octets.len() as u64, Ordering::Relaxed);
+        let count = octets.len() as u64;
+        let received = self.watch.received.fetch_add(count, Ordering::Relaxed) + count;
+        if received > self.watch.most.load(Ordering::Relaxed) {
+            let flood = "interim responses without end";
+            self.watch.blame(Trouble::Malformed(flood.to_owned()));
+            return Err(io::Error::other(flood));
+        }
         let Some(frames) = &mut self.frames else { return Ok(()) };
         frames.take(octets);
-        if let Some(last) = frames.last_stream() {
-            self.watch.last_stream.store(last, Ordering::Relaxed);
+        if let Some(goaway) = frames.goaway() {
+            *self.watch.goaway.lock().unwrap_or_else(PoisonError::into_inner) = Some(goaway);
         }
         let requests = self.watch.requests.load(Ordering::Relaxed);
         if frames.is_flood(requests, self.watch.written.load(Ordering::Relaxed)) {

@@ -122,7 +122,7 @@ log_format told '$server_protocol $ssl_protocol $status $request connection $con
 map $ssl_protocol $x {{ default $ssl_protocol; }}
 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
 client_max_body_size 20m; proxy_http_version 1.1; keepalive_requests 10000;
-ssl_certificate server.pem; ssl_certificate_key server.key;
+ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate server.pem; ssl_certificate_key server.key;
 {servers}
 }}"""
 
