@@ -42,7 +42,18 @@ use std::fs;
 use std::path::Path;
 
 /// The last row of each letter.
-const LAST: &[(&str, usize)] = &[("S", 12), ("C", 15), ("T", 9), ("A", 7), ("R", 11), ("M", 12)];
+const LAST: &[(&str, usize)] = &[
+    ("S", 12),
+    ("C", 15),
+    ("T", 9),
+    ("A", 7),
+    ("R", 11),
+    ("M", 12),
+    ("H", 11),
+    ("U", 16),
+    ("D", 12),
+    ("L", 5),
+];
 
 /// Each row, and what proves it.
 const PROOFS: &str = "
@@ -157,6 +168,59 @@ M9 content::m9_bombs_are_data
 M10 content::m10_hardly_a_message message-octets
 M11 content::m11_fields_that_contradict
 M12 content::m12_documents_are_json_and_safe_in_a_page
+H1 requests::h1_a_folded_value_is_one_line
+H2 requests::h2_a_value_that_decodes_to_a_control_character_is_refused
+H3 requests::h3_framing_and_connection_are_not_the_mails_to_set
+H4 requests::h4_what_is_the_gateways_own_is_there_once_and_true
+H4 signing::profiles_replace_what_a_message_says_of_itself
+H5 requests::h5_methods_are_five
+H6 requests::h6_steering_has_limits
+H7 requests::h7_repeats_are_kept_in_order_or_refused
+H8 requests::h8_a_type_that_the_mail_names_is_of_the_body_that_it_wrote
+H9 requests::h9_strangers_steer_no_route policy::headers_steer_what_listener_and_tenant_let_them
+H10 requests::h10_a_body_has_its_length_and_a_response_its_end
+H11 receivers::h11_the_first_final_response_counts
+H11 receivers::d3_a_connection_whose_framing_is_doubtful_is_not_used_again
+U1 egress::u1_u2_u3_what_is_no_url_to_post_to_is_refused_before_anything_is_parsed fuzz::url
+U2 egress::u1_u2_u3_what_is_no_url_to_post_to_is_refused_before_anything_is_parsed
+U3 egress::u1_u2_u3_what_is_no_url_to_post_to_is_refused_before_anything_is_parsed
+U4 egress::u4_u5_u6_an_address_is_what_it_is_however_it_is_written
+U5 egress::u4_u5_u6_an_address_is_what_it_is_however_it_is_written
+U6 egress::u4_u5_u6_an_address_is_what_it_is_however_it_is_written
+U7 egress::u7_one_forbidden_address_forbids_all
+U8 egress::u8_a_name_that_changes_its_mind_gains_nothing
+U9 egress::u9_no_kept_connection_outlives_its_permission
+U10 egress::u10_redirects_are_not_followed
+U11 egress::u11_proxies_of_the_environment_are_nobodys
+U12 egress::u12_ports_of_other_protocols_are_refused
+U13 egress::u13_names_of_the_inside_are_no_names
+U14 egress::u14_the_form_that_is_asked_for_decides
+U15 egress::u15_the_gateway_posts_never_to_itself
+U15 egress::u15_a_listener_on_all_addresses_is_known_by_each
+U16 egress::u16_whatever_name_servers_do_an_attempt_ends_in_time
+D1 receivers::d1_silence_in_every_phase_is_cut_off_and_delays_nobody_else
+D1 receivers::d1_places_that_hung_are_free_again
+D2 receivers::d2_of_a_response_a_bounded_piece_is_read_and_nothing_unpacked
+D3 receivers::d3_what_is_no_http_is_no_answer
+D3 receivers::d3_a_connection_whose_framing_is_doubtful_is_not_used_again
+D4 receivers::d4_a_response_cut_off_anywhere_is_none_until_its_head_is_whole
+D4 receivers::d4_a_request_cut_off_anywhere_is_repeated_under_the_same_key
+D4 receivers::d4_a_kept_connection_that_is_closed_as_we_write_costs_no_attempt
+D5 receivers::d5_a_status_line_is_an_answer_whatever_becomes_of_the_body
+D6 receivers::d6_retry_after_is_for_the_whole_destination_and_bounded fuzz::retry_after
+D6 receivers::d6_a_destination_that_asks_for_time_is_left_alone
+D7 receivers::d7_every_status_has_its_meaning
+D8 receivers::d8_certificates_that_prove_nothing_are_refused_by_their_name
+D10 receivers::d10_what_responses_want_remembered_is_forgotten
+D11 receivers::d11_a_dead_destination_with_a_long_queue_delays_nobody_else
+D12 receivers::d12_what_becomes_due_at_once_goes_at_the_rate_that_is_allowed
+L1 loops::l1_a_default_install_is_for_the_machine_alone
+L1 loops::l1_strangers_may_use_routes_and_nothing_else policy::who_may_name_which_url
+L2 loops::l2_every_request_says_through_whom_it_came egress::u15_the_gateway_posts_never_to_itself
+L4 loops::l4_l5_a_flood_of_one_tenant_is_put_off policy::a_rate_is_counted_in_posts
+L4 policy::a_daily_limit_is_counted_in_posts
+L5 loops::l4_l5_a_flood_of_one_tenant_is_put_off
+L5 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers
 ";
 
 /// Whether a test or a dialogue is there and is run.

@@ -172,8 +172,8 @@ pub(super) fn intake(
         plaintext_auth: allowance(listener.allow_plaintext_auth),
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
-        metrics: Arc::clone(&common.metrics),
         first_attempts: common.first_attempts.clone(),
+        metrics: Arc::clone(&common.metrics),
     }
 }
 

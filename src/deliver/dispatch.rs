@@ -209,6 +209,7 @@ impl Dispatcher {
             self.order(lane, claim).give_up();
         }
         for claim in begun {
+            self.shop.first_attempts.begin(claim.post.id);
             let order = self.order(lane, claim);
             self.hand_over(lane, order);
         }
@@ -301,6 +302,7 @@ impl Dispatcher {
             let busy = berth.busy();
             self.turns.count(&mut berth.stake, busy);
         }
+        self.tell_waiting(lane, now);
     }
 
     /// Gives the lanes that wait their turns, as long as there are places.

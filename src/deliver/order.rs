@@ -69,9 +69,9 @@ pub(super) struct Order {
     pub seen: (Option<Duration>, Option<Version>),
     /// What the receiver said against the post, in plain text.
     pub said: Option<String>,
+    tally: Arc<LaneMetrics>,
     pub reports: mpsc::UnboundedSender<Report>,
     pub shop: Arc<Shop>,
-    tally: Arc<LaneMetrics>,
 }
 
 impl Order {
@@ -82,10 +82,11 @@ impl Order {
         reports: mpsc::UnboundedSender<Report>,
         shop: Arc<Shop>,
     ) -> Order {
-        let (lane, terms, permit) = (Arc::clone(lane), Arc::clone(&berth.terms), berth.permit);
+        let (lane, terms, began) =
+            (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
         let tally = Arc::clone(berth.tally.get_or_insert_with(|| shop.metrics.lane(&lane)));
-        let (claim, began) = (Some(claim), (clock::wall(), Instant::now()));
-        Order { lane, claim, terms, permit, began, seen: (None, None), said: None, reports, shop, tally }
+        let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
+        Order { lane, claim, terms, permit, began, seen, said: None, tally, reports, shop }
     }
 
     /// Ends it without an attempt: the time of its post is over.

@@ -67,10 +67,10 @@ pub struct Options {
     pub cram_md5: Allowance,
     /// Memory for composing; the same for all doors.
     pub turns: Turns,
-    /// Where it is counted; the same for all doors.
-    pub metrics: Arc<Metrics>,
     /// Where delivery tells of first attempts; the same for all doors.
     pub first_attempts: FirstAttempts,
+    /// Where it is counted; the same for all doors.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Whether something risky is allowed.
@@ -154,9 +154,10 @@ impl Intake {
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
         let committed = self.spool.commit(admission).await;
-        match committed {
-            Ok(Committed::Kept) => drop(self.options.metrics.posts_accepted.inc_by(posts as u64)),
-            _ => tenants.give_back(&client.tenant, posts),
+        if matches!(committed, Ok(Committed::Kept)) {
+            self.options.metrics.posts_accepted.inc_by(posts as u64);
+        } else {
+            tenants.give_back(&client.tenant, posts);
         }
         committed.map_err(|error| refusal(&error))
     }

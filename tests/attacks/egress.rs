@@ -3,7 +3,7 @@
 use crate::support::DEADLINE;
 use crate::support::hostile::{Act, Hostile, Sender, honest, response, timed};
 use crate::support::name_server::{Answer, NameServer, PUBLIC, addresses, in_a_world_of_its_own};
-use crate::support::program::{Client, Reply};
+use crate::support::program::{Client, Reply, eventually};
 use data_encoding::BASE64URL_NOPAD;
 use postgate::compose::Endpoint;
 use std::net::{Ipv4Addr, TcpListener};
@@ -482,6 +482,33 @@ fn u16_whatever_name_servers_do_an_attempt_ends_in_time() {
         let last = sender.verdict(&post, 3);
         assert!(last.starts_with("failed: given up after 3 attempts: gone.example does not exist"), "{last}");
     });
+}
+
+#[test]
+fn u9_no_kept_connection_outlives_its_permission() {
+    let allowed = "[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n[limits]";
+    let config = PUBLIC_ONLY.replace("[limits]", allowed).replace("\"1h\"", "\"1ms\"");
+    let sender = Sender::start(&config);
+    let receiver = Hostile::scripts(vec![honest(2), vec![Act::Close]]);
+    let (kept, waiting) = (receiver.address.port(), Hostile::start(vec![Act::Request]));
+    let url = format!("post@http://localhost:{kept}/");
+    for _ in 0..2 {
+        assert!(sender.verdict(&sender.post(&url), 1).starts_with("delivered "));
+    }
+    assert_eq!(receiver.heard().len(), 1, "the connection is kept");
+    let deferred = sender.post(&waiting.recipient());
+    assert!(sender.verdict(&deferred, 1).starts_with("deferred for "));
+    std::fs::write(sender.directory.path().join("postgate.toml"), PUBLIC_ONLY.replace("\"1h\"", "\"1ms\""))
+        .unwrap();
+    sender.gateway.signal("-HUP");
+    // What waits is judged anew.
+    let denied = "failed: egress-denied: 127.0.0.1 is loopback";
+    let last = || sender.verdicts(&deferred).pop().filter(|verdict| !verdict.starts_with("deferred "));
+    let verdict = eventually("the last verdict", DEADLINE, last);
+    assert!(verdict.starts_with(denied), "{verdict}");
+    let verdict = sender.verdict(&sender.post(&url), 1);
+    assert!(verdict.starts_with(denied), "{verdict}");
+    assert_eq!(receiver.requests().len(), 2);
 }
 
 #[test]

@@ -2,13 +2,16 @@
 
 use crate::authority::{Authority, Issued};
 use crate::content::{memory, processor_time};
+use crate::support::DEADLINE;
+use crate::support::collector::{Answer, Collector};
 use crate::support::hostile::{Act, Hostile, Sender, honest, response, timed, write};
-use crate::support::program::CONFIG;
+use crate::support::program::{CONFIG, Client, eventually};
 use rcgen::{CertificateParams, SanType};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
@@ -560,6 +563,62 @@ fn d10_what_responses_want_remembered_is_forgotten() {
     assert!(requests.iter().all(|(_, request)| !request.head.to_ascii_lowercase().contains("cookie")));
     assert!(elsewhere.heard().is_empty());
     assert!(!sender.log().contains("canary"));
+}
+
+#[test]
+fn d11_a_dead_destination_with_a_long_queue_delays_nobody_else() {
+    let sender = Sender::start(&CONFIG.replace("[delivery]", "[delivery]\nconnect_timeout = \"1s\""));
+    let healthy = Collector::start(|_| Answer::Status(200));
+    let dead = [Hostile::start(vec![Act::Request, Act::Hang]), Hostile::start(vec![Act::Close])];
+    let message = b"X-XsHttp-Content-Type: text/plain\r\n\r\nhello\r\n";
+    let hand_in = |recipients: &[String]| {
+        let reply = Client::connect(sender.gateway.smtp).unwrap().send(recipients, message);
+        assert!(reply.is_accepted(), "{reply:?}");
+    };
+    let serve = |count: usize| {
+        let recipient = [healthy.recipient("/")];
+        timed(|| {
+            (0..100).for_each(|_| hand_in(&recipient));
+            healthy.received(count);
+        })
+    };
+    let alone = serve(100);
+    for receiver in &dead {
+        (0..3).for_each(|_| hand_in(&vec![receiver.recipient(); 1000]));
+    }
+    let among = serve(200);
+    // Benchmarks measure how little it is; here it must not be the time of a queue.
+    assert!(
+        among.1 < alone.1 * 5 + Duration::from_secs(2),
+        "{:?} alone, {:?} among the dead",
+        alone.1,
+        among.1
+    );
+}
+
+#[test]
+fn d12_what_becomes_due_at_once_goes_at_the_rate_that_is_allowed() {
+    const RATE: usize = 50;
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = Arc::clone(&is_away);
+    let receiver =
+        Collector::start(move |_| Answer::Status(if away.load(Ordering::SeqCst) { 503 } else { 200 }));
+    let terms = format!("[[destination]]\nmatch = \"http://{}\"\nrate = \"{RATE}/s\"\n", receiver.address);
+    let sender = Sender::start(&format!("{CONFIG}\n{terms}"));
+    let recipients = vec![receiver.recipient("/"); 3 * RATE];
+    let message = b"X-XsHttp-Content-Type: text/plain\r\n\r\nhello\r\n";
+    assert!(Client::connect(sender.gateway.smtp).unwrap().send(&recipients, message).is_accepted());
+    receiver.received(10);
+    is_away.store(false, Ordering::SeqCst);
+    let taken = || receiver.arrivals().iter().filter(|(_, answer)| *answer == Answer::Status(200)).count();
+    eventually("all posts", DEADLINE, || (taken() == 3 * RATE).then_some(()));
+    let times: Vec<_> = receiver.arrivals().iter().map(|(arrival, _)| arrival.at).collect();
+    for (at, begin) in times.iter().enumerate() {
+        let within =
+            times[at..].iter().take_while(|time| **time - *begin < Duration::from_millis(900)).count();
+        // Requests may be on their way for a while, so they come in other steps than they begin.
+        assert!(within <= RATE + RATE / 5, "{within} attempts within 900 ms");
+    }
 }
 
 #[test]

@@ -251,10 +251,11 @@ impl Target for UrlTarget {
     const LONGEST: usize = 4096;
 
     fn seeds(&self) -> Vec<Vec<u8>> {
-        // The tables of the unit tests: what was seen of real clients.
+        // The tables of other tests: what was seen of real clients, and what attackers write.
         let tables = [
             include_str!("../../src/compose/address_tests.rs"),
             include_str!("../../src/compose/endpoint.rs"),
+            include_str!("../attacks/egress.rs"),
         ];
         let literals = tables.iter().flat_map(|table| table.split('"').skip(1).step_by(2));
         let rows = literals.filter(|text| text.contains(['@', ':'])).map(|text| text.as_bytes().to_vec());
