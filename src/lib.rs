@@ -33,9 +33,10 @@
 //! | --- | --- | --- |
 //! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: lane, retry, target | know sockets, files, clocks, dice, the runtime |
-//! | stores | [`clock`], [`protocol_log`], [`spool`] | know rules |
+//! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`] | know each other |
+//! | surface | [`api`] | know a spool's backends |
 //! | roof | [`app`], [`cli`], [`config`] | hold logic that a floor below could |
 //!
 //! News travels up as return values and channel messages, never as calls. The

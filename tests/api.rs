@@ -4,12 +4,21 @@
 
 mod support;
 
+use postgate::api::{self, Options};
+use postgate::deliver::control::Control;
+use postgate::spool::{Health, Spool};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use support::DEADLINE;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
 use support::api::Scene;
+use support::memory::MemorySpool;
 use support::program::eventually;
+use support::{DEADLINE, within_deadline};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 fn ids(list: &Value) -> Vec<String> {
     list["posts"].as_array().unwrap().iter().map(|post| post["id"].as_str().unwrap().to_owned()).collect()
@@ -252,6 +261,8 @@ fn strangers_names_other_sites_and_own_requests_are_refused() {
     let scene = Scene::start("");
     let port = scene.api.port();
     let json = "Content-Type: application/json\r\n";
+    scene.ends(&scene.send("/ok", ""));
+    let own = scene.receiver.received(1)[0].headers["cdn-loop"].clone();
     for (host, more, status) in [
         ("127.0.0.1", String::new(), 200),
         ("localhost", String::new(), 200),
@@ -271,9 +282,10 @@ fn strangers_names_other_sites_and_own_requests_are_refused() {
         ("127.0.0.1", "Sec-Fetch-Site: cross-site\r\n".to_owned(), 403),
         ("127.0.0.1", "Sec-Fetch-Site: same-site\r\n".to_owned(), 403),
         ("127.0.0.1", "Sec-Fetch-Site: same-origin\r\n".to_owned(), 200),
-        ("127.0.0.1", "CDN-Loop: other, postgate; id=gateway.example\r\n".to_owned(), 508),
-        ("127.0.0.1", "CDN-Loop: other\r\nCDN-Loop: postgate;v=1;id=gateway.example\r\n".to_owned(), 508),
-        ("127.0.0.1", "CDN-Loop: postgate; id=other.example\r\n".to_owned(), 200),
+        ("127.0.0.1", format!("CDN-Loop: other, {own}\r\n"), 508),
+        ("127.0.0.1", format!("CDN-Loop: other\r\nCDN-Loop: {}\r\n", own.replace("; ", ";v=1;")), 508),
+        ("127.0.0.1", format!("CDN-Loop: {own}x\r\n"), 200),
+        ("127.0.0.1", "CDN-Loop: postgate\r\n".to_owned(), 200),
     ] {
         let head = format!("POST /api/v1/destinations/%2A/flush HTTP/1.1\r\nHost: {host}:{port}\r\n");
         let rest = "Content-Length: 2\r\nConnection: close\r\n\r\n{}";
@@ -296,6 +308,63 @@ fn health_and_readiness_are_told() {
     let mut scene = Scene::start("");
     assert_eq!((scene.get("/healthz").status, scene.get("/readyz").status), (200, 200));
     assert_eq!(scene.gateway.end("-TERM"), 0);
+}
+
+/// An API of its own, whose dispatcher never answers.
+async fn lonely(change: impl FnOnce(&mut Options)) -> (SocketAddr, Arc<MemorySpool>, impl Sized) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut options = Options::of("gateway.example".to_owned());
+    change(&mut options);
+    let (spool, (control, requests), (stop, stopped)) =
+        (MemorySpool::new(), Control::new(), watch::channel(false));
+    let shared = Arc::clone(&spool) as Arc<dyn Spool>;
+    tokio::spawn(api::serve(listener, options, control, shared, Arc::default(), stopped));
+    (address, spool, (requests, stop))
+}
+
+/// Writes these octets and reads until the end.
+async fn talk(address: SocketAddr, octets: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(octets.as_bytes()).await.unwrap();
+    let mut all = String::new();
+    within_deadline("the end", stream.read_to_string(&mut all)).await.unwrap();
+    all
+}
+
+const READY: &str = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_gateway_that_takes_no_posts_is_not_ready() {
+    let (address, spool, _alive) = lonely(|_| ()).await;
+    for (health, status) in
+        [(Health::Full, 503), (Health::Failed("canary".to_owned()), 503), (Health::Open, 200)]
+    {
+        spool.set_health(health.clone());
+        let response = talk(address, READY).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{health:?}: {response}");
+        assert!(!response.contains("canary"), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn slow_clients_and_slow_answers_are_cut_off_and_too_many_wait() {
+    let short = Duration::from_millis(100);
+    let (address, _spool, _alive) = lonely(|options| {
+        (options.head_timeout, options.request_timeout, options.connections) = (short, short, 1);
+    })
+    .await;
+    let head = "Host: localhost\r\nContent-Type: application/json\r\n";
+    let kept = tokio::net::TcpStream::connect(address).await.unwrap();
+    let ready = talk(address, READY).await;
+    assert!(ready.starts_with("HTTP/1.1 200 "), "after the silent one was cut off: {ready}");
+    drop(kept);
+    assert_eq!(talk(address, "GET /healthz HTTP/1.1\r\nHost: loc").await, "");
+    let flush = "POST /api/v1/destinations/%2A/flush HTTP/1.1\r\nConnection: close\r\n";
+    for rest in ["Content-Length: 0\r\n\r\n", "Content-Length: 9\r\n\r\n{"] {
+        let response = talk(address, &format!("{flush}{head}{rest}")).await;
+        assert!(response.starts_with("HTTP/1.1 408 "), "{rest:?}: {response}");
+    }
 }
 
 #[test]

@@ -154,5 +154,5 @@ fn backoff_throttles_and_denials_are_counted() {
     let (text, samples) = scrape(&scene);
     assert_eq!(samples["postgate_egress_denials_total"], 1.0, "{text}");
     assert!(samples["postgate_throttle_waits_total"] >= 1.0, "{text}");
-    assert_eq!(samples["postgate_destinations{state=\"throttled\"}"], 1.0, "{text}");
+    assert!(samples["postgate_destinations{state=\"throttled\"}"] >= 1.0, "{text}");
 }

@@ -1,7 +1,6 @@
 //! What a changed configuration changes about delivery while the gateway runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[allow(dead_code)]
 mod support;
 
 use std::fs;

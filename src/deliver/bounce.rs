@@ -28,7 +28,7 @@ pub(super) fn is_due(claim: &Claim, settlement: &Settlement) -> bool {
 pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settlement)>) -> Done {
     for (claim, settlement) in failed {
         if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement) {
-            report(&*shop.spool, (bounce, &shop.ids), &claim, last).await;
+            report(&shop, bounce, &claim, last).await;
         }
         shop.settle(vec![(claim, settlement)]).await;
     }
@@ -37,17 +37,20 @@ pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settl
 
 /// Admits the report of a post that ended with this attempt. A spool that fails is
 /// asked again and again: the post is not settled before.
-async fn report(spool: &dyn Spool, (bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt) {
-    let id = claim.post.id;
+async fn report(shop: &Shop, bounce: &Bounce, claim: &Claim, last: &Attempt) {
+    let (spool, id) = (&*shop.spool, claim.post.id);
     let Some(Content { message, .. }) = content(spool, id).await else { return };
     if !notice::is_reportable(&message) {
         tracing::info!(post = %id, "no report of its failure: its message was not sent by a person");
         return;
     }
-    let admission = admission((bounce, ids), claim, last, &message);
+    let admission = admission((bounce, &shop.ids), claim, last, &message);
     loop {
         match spool.commit(admission.clone()).await {
-            Ok(_) => return tracing::info!(post = %id, "its sender gets a report of its failure"),
+            Ok(_) => {
+                shop.metrics.posts_accepted.inc();
+                return tracing::info!(post = %id, "its sender gets a report of its failure");
+            }
             Err(SpoolError::Closed) => return,
             Err(error) => tracing::error!(post = %id, "cannot keep the report of its failure: {error}"),
         }

@@ -28,6 +28,11 @@ pub(super) struct Goaway {
     pub code: u32,
 }
 
+/// Octets of other frames than data: those that any connection may have, and
+/// those that a request may add. Interim responses are kept until the final one.
+const OCTETS: u64 = 1024 * 1024;
+const OCTETS_BY_REQUEST: u64 = 64 * 1024;
+
 /// A reader of frame heads.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
@@ -36,6 +41,8 @@ pub(super) struct Frames {
     skip: usize,
     /// Frames but those with data.
     counted: u64,
+    /// Octets of frames but those with data.
+    octets: u64,
     goaway: Option<Goaway>,
 }
 
@@ -72,6 +79,7 @@ impl Frames {
             self.goaway = Some(Goaway { last_stream, code: u32::from_be_bytes([e, f, g, h]) });
         }
         self.counted += u64::from(kind != DATA || length == 0);
+        self.octets += if kind == DATA { 0 } else { length as u64 };
         self.skip = length - (wanted - HEAD);
         self.have = 0;
         self.head = [0; GOAWAY_HEAD];
@@ -84,7 +92,9 @@ impl Frames {
 
     /// Whether more came than so many requests of so many octets can explain.
     pub(super) fn is_flood(&self, requests: u32, written: u64) -> bool {
-        self.counted > ALLOWED + u64::from(requests) * ALLOWED_BY_REQUEST + written / OCTETS_BY_FRAME
+        let requests = u64::from(requests);
+        self.counted > ALLOWED + requests * ALLOWED_BY_REQUEST + written / OCTETS_BY_FRAME
+            || self.octets > OCTETS + requests * OCTETS_BY_REQUEST
     }
 }
 
@@ -127,5 +137,19 @@ mod tests {
         assert!(frames.is_flood(0, 0));
         assert!(!frames.is_flood(1, 0));
         assert!(!frames.is_flood(0, OCTETS_BY_FRAME));
+    }
+
+    #[test]
+    fn large_frames_without_data_are_a_flood_as_well() {
+        let mut frames = Frames::default();
+        let head = frame(1, &[0; 16 * 1024]);
+        (0..64).for_each(|_| frames.take(&head));
+        assert!(!frames.is_flood(0, 0));
+        frames.take(&head);
+        assert!(frames.is_flood(0, 0));
+        assert!(!frames.is_flood(1, 0));
+        let mut frames = Frames::default();
+        (0..1000).for_each(|_| frames.take(&frame(DATA, &[0; 16 * 1024])));
+        assert!(!frames.is_flood(0, 0), "of data the windows see to that");
     }
 }

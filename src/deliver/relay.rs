@@ -351,3 +351,35 @@ fn refused(what: &str, reply: &Reply) -> Trouble {
 fn broken(error: &io::Error) -> Trouble {
     Trouble::Broken(format!("connection to the relay failed: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_relay_offers_is_read_from_its_reply() {
+        let reply = "250-relay.example greets you\n-SIZE 1000\n-auth LOGIN plain\n-8BITMIME\n SMTPUTF8";
+        let mechanisms = vec!["LOGIN".to_owned(), "PLAIN".to_owned()];
+        let offered = Extensions { starttls: false, eight_bit: true, utf8: true, size: true, mechanisms };
+        assert_eq!(extensions(reply), offered);
+        assert_eq!(extensions("250 STARTTLS"), Extensions::default());
+    }
+
+    #[test]
+    fn nothing_within_a_report_ends_it() {
+        for (report, wire) in
+            [("a\r\n.\r\nb\r\n", "a\r\n..\r\nb\r\n.\r\n"), (".a", "..a\r\n.\r\n"), ("", ".\r\n")]
+        {
+            assert_eq!(String::from_utf8(stuffed(report.as_bytes())).unwrap(), wire);
+        }
+    }
+
+    #[test]
+    fn passwords_go_in_the_clear_to_this_machine_only() {
+        for (host, expected) in
+            [("localhost", true), ("127.0.0.1", true), ("[::1]", true), ("10.0.0.1", false)]
+        {
+            assert_eq!(is_local(host), expected, "{host}");
+        }
+    }
+}

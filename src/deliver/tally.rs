@@ -23,6 +23,7 @@ pub(super) fn count(
 fn kind(outcome: &Outcome) -> metrics::Outcome {
     match outcome {
         Outcome::Answered { status, .. } => metrics::Outcome::Status(status.as_u16()),
+        // The classes of SMTP's replies mean the same.
         Outcome::Replied { code, .. } => metrics::Outcome::Status(*code),
         Outcome::Broken(trouble) => match trouble {
             Trouble::Denied(_) => metrics::Outcome::Denied,

@@ -154,11 +154,10 @@ impl Intake {
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
         let committed = self.spool.commit(admission).await;
-        if !matches!(committed, Ok(Committed::Kept)) {
-            tenants.give_back(&client.tenant, posts);
-        }
         if matches!(committed, Ok(Committed::Kept)) {
             self.options.metrics.posts_accepted.inc_by(posts as u64);
+        } else {
+            tenants.give_back(&client.tenant, posts);
         }
         committed.map_err(|error| refusal(&error))
     }

@@ -273,7 +273,10 @@ impl Target for ComposerTarget {
         let written = String::from_utf8_lossy(lines);
         let steered: Vec<_> = written.lines().take(10).collect();
         let mut kind = DefaultHasher::new();
-        hash(&Ok(self.compose(&STRANGERS, &raw).expect("a stranger's mail is refused")), &mut kind);
+        let strangers = self.compose(&STRANGERS, &raw);
+        let is_loop = |refusal: &Refusal| (refusal.subject, refusal.detail) == (4, 6);
+        assert!(strangers.as_ref().err().is_none_or(is_loop), "a stranger's mail is refused");
+        hash(&strangers, &mut kind);
         let first = self.compose(&steered, &raw);
         let again = self.compose(&steered, &raw);
         let same = match (&first, &again) {

@@ -145,9 +145,8 @@ async fn the_text_of_a_response_is_there_for_those_who_read_it() {
     let answer = move |status: u16, text: &str| {
         raw(&format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
     };
-    let script = answer.clone();
     let text = long.clone();
-    let receiver = Receiver::start(move |_| vec![script(200, &text)]).await;
+    let receiver = Receiver::start(move |_| vec![answer(200, &text)]).await;
     let matching = vec![(Regex::new("the pattern").unwrap(), Ruling::Fail)];
     let verdicts = Arc::new(Verdicts { body_matches: matching, ..Verdicts::default() });
     let settlement = attempt(Terms { verdicts, ..quick() }, &destination(receiver.address)).await;

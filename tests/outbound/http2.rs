@@ -3,11 +3,13 @@
 use crate::authority::{Authority, Clients};
 use crate::server::{Habits, Server};
 use crate::support::{post, within_deadline};
-use crate::{Engine, attempt, deferred, origin, prior, quick};
+use crate::{Engine, attempt, deferred, failed, loopback, origin, prior, quick};
 use bytes::Bytes;
 use http::Version;
+use postgate::deliver::Options;
 use postgate::deliver::lane::{Adaptive, Limits};
-use postgate::deliver::terms::{Http2, Terms, TlsTerms};
+use postgate::deliver::target::Egress;
+use postgate::deliver::terms::{Book, Http2, Terms, TlsTerms, TlsVersion};
 use postgate::post::{Destination, Field, Post, Scheme};
 use postgate::spool::Settlement;
 use std::sync::Arc;
@@ -230,4 +232,51 @@ async fn a_path_that_looks_like_a_host_is_a_path() {
         (uri.authority().unwrap().port_u16(), uri.path()),
         (Some(server.address.port()), "//evil.example/x")
     );
+}
+
+/// Sends posts, all of them taken, until what was changed shows.
+async fn settles(engine: &Engine, to: &Arc<Destination>, shows: impl Fn() -> bool) {
+    within_deadline("a change of the options", async {
+        while !shows() {
+            let number = fastrand::u64(2000..);
+            assert_eq!(engine.first(number, to).await, Settlement::Delivered);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_connection_outlives_its_permission() {
+    for prior_knowledge in [false, true] {
+        let server = Server::start(Habits { prior: prior_knowledge, ..Habits::default() }).await;
+        let terms = if prior_knowledge { prior() } else { quick() };
+        let engine = Engine::start(terms.clone());
+        let to = origin(Scheme::Http, "127.0.0.1", server.address);
+        for number in 0..2 {
+            assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
+        }
+        assert_eq!(server.connections(), 1);
+        let change = |egress: Egress, terms: &Terms| {
+            let book = Book::new(terms.clone(), Vec::new());
+            engine.options.send_replace(Arc::new(Options { book, egress, ..Options::default() }));
+        };
+        let wider = Egress { deny: vec!["192.0.2.0/24".parse().unwrap()], ..loopback() };
+        change(wider.clone(), &terms);
+        settles(&engine, &to, || server.connections() == 2).await;
+        let tls = Arc::new(TlsTerms { least: TlsVersion::Tls13, ..TlsTerms::default() });
+        change(wider, &Terms { tls, ..terms.clone() });
+        settles(&engine, &to, || server.connections() == 3).await;
+        change(Egress { allow: Vec::new(), ..loopback() }, &terms);
+        within_deadline("a denial", async {
+            for number in 1000.. {
+                if let Settlement::Failed { last } = engine.first(number, &to).await {
+                    assert!(last.reason.starts_with("egress-denied"), "{last:?}");
+                    return;
+                }
+            }
+        })
+        .await;
+        assert!(failed(&engine.first(999, &to).await).starts_with("egress-denied"));
+        assert_eq!(server.connections(), 3);
+    }
 }

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// What is said of a stream: kind of the frame, its stream, its payload.
+type Answer = fn(u32) -> (u8, u32, Vec<u8>);
+
 /// A GOAWAY with this last stream and code.
 fn goaway(last: u32, code: u32) -> Vec<u8> {
     [last.to_be_bytes(), code.to_be_bytes()].concat()
@@ -20,7 +23,7 @@ fn goaway(last: u32, code: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_the_receiver_did_not_look_at_is_sent_again_at_once() {
-    let cases: [(&str, fn(u32) -> (u8, u32, Vec<u8>)); 4] = [
+    let cases: [(&str, Answer); 4] = [
         ("above the last stream", |_| (GOAWAY, 0, goaway(0, 0))),
         ("above the last stream, in trouble", |_| (GOAWAY, 0, goaway(0, 11))),
         ("refused", |stream| (RST_STREAM, stream, 7u32.to_be_bytes().to_vec())),
@@ -49,7 +52,7 @@ async fn what_the_receiver_did_not_look_at_is_sent_again_at_once() {
 
 #[tokio::test]
 async fn what_ends_otherwise_is_unknown_and_tried_again_later() {
-    let cases: [(fn(u32) -> (u8, u32, Vec<u8>), &str); 4] = [
+    let cases: [(Answer, &str); 4] = [
         (|stream| (GOAWAY, 0, goaway(stream, 0)), "connection closed before the response"),
         (|stream| (GOAWAY, 0, goaway(stream, 2)), "the receiver closed the connection: INTERNAL_ERROR"),
         (

@@ -97,7 +97,9 @@ class Receiver(BaseHTTPRequestHandler):
             status, why = 200, ""
         except Exception as error:
             status, why = 403, f"{type(error).__name__}: {error}"
-        print(json.dumps({"check": check, "key": key, "status": status, "why": why}), flush=True)
+        # One write a line: requests are answered side by side.
+        sys.stdout.write(json.dumps({"check": check, "key": key, "status": status, "why": why}) + "\n")
+        sys.stdout.flush()
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -108,5 +110,4 @@ class Receiver(BaseHTTPRequestHandler):
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
 print(server.server_address[1], flush=True)
-sys.stdout.flush()
 server.serve_forever()
