@@ -14,6 +14,7 @@
 mod access;
 mod delivery;
 mod door;
+mod instance;
 mod options;
 mod reload;
 mod sockets;
@@ -201,7 +202,7 @@ impl Gateway {
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         if let Some(listener) = api {
-            let api = options::api(&config);
+            let api = options::api(&common);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
@@ -248,15 +249,16 @@ impl Gateway {
             };
             changed.push((terms.options(&self.common), terms.intake(&self.common)?, terms));
         }
-        for (front, (options, intake, terms)) in self.fronts.iter_mut().zip(changed) {
-            front.door.exchange(intake);
-            front.options.send_replace(options);
-            front.terms = terms;
-        }
+        // Before the doors: a route may name a key that is new.
         if !delivery::is_unchanged(&self.config, &config) {
             self.keyring = self.keyring.renewed(&config);
             let options = delivery::options(&config, &self.keyring, &self.common);
             self.delivery.send_replace(Arc::new(options));
+        }
+        for (front, (options, intake, terms)) in self.fronts.iter_mut().zip(changed) {
+            front.door.exchange(intake);
+            front.options.send_replace(options);
+            front.terms = terms;
         }
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());

@@ -54,6 +54,12 @@ pub struct Ids {
 /// Bits of an id below the milliseconds.
 const COUNTER_BITS: u32 = 20;
 
+impl Default for Ids {
+    fn default() -> Ids {
+        Ids::above(MessageId(0))
+    }
+}
+
 impl Ids {
     /// A source whose ids are all greater than `floor`, the newest id known
     /// from before: a clock set back between two runs repeats none.

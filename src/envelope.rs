@@ -6,6 +6,7 @@
 //! angle brackets. A refusal knows only its code; the class of its enhanced
 //! status (RFC 3463) is the first digit of the code, so they cannot disagree.
 
+use crate::post::{MessageId, OnFailure, Returns};
 use crate::tenant::Tenant;
 use std::fmt;
 use std::net::IpAddr;
@@ -55,6 +56,36 @@ pub struct Envelope {
     pub reverse_path: String,
     /// The accepted recipients, in the order of their RCPT commands, never empty.
     pub recipients: Vec<Recipient>,
+    /// What a report of a failure gives back of the message (`RET`).
+    pub returns: Returns,
+    /// The sender's name for the envelope (`ENVID`), decoded.
+    pub envelope_id: Option<String>,
+    /// How many replies its end gets.
+    pub replies: Replies,
+}
+
+impl Envelope {
+    /// One whose MAIL had no parameters, of a protocol with one reply.
+    pub fn new(client: Client, reverse_path: impl Into<String>, recipients: Vec<Recipient>) -> Envelope {
+        Envelope {
+            client,
+            reverse_path: reverse_path.into(),
+            recipients,
+            returns: Returns::default(),
+            envelope_id: None,
+            replies: Replies::One,
+        }
+    }
+}
+
+/// How many replies the end of a message's data gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// One for all recipients: SMTP.
+    #[default]
+    One,
+    /// One for each of them: LMTP (RFC 2033 section 4.2).
+    Each,
 }
 
 /// One accepted RCPT.
@@ -64,6 +95,22 @@ pub struct Recipient {
     pub forward_path: String,
     /// Where it leads.
     pub target: Target,
+    /// Whether a failure is reported to the sender (`NOTIFY`).
+    pub on_failure: OnFailure,
+    /// Type and address as the sender knows the recipient (`ORCPT`), decoded.
+    pub original: Option<String>,
+}
+
+impl Recipient {
+    /// One whose RCPT had no parameters.
+    pub fn new(forward_path: impl Into<String>, target: Target) -> Recipient {
+        Recipient {
+            forward_path: forward_path.into(),
+            target,
+            on_failure: OnFailure::default(),
+            original: None,
+        }
+    }
 }
 
 /// Where one forward-path leads.
@@ -88,6 +135,33 @@ pub enum Target {
         /// What stood for the `*` of `user+*@domain`.
         detail: Option<String>,
     },
+}
+
+/// A message that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its id.
+    pub message: MessageId,
+    /// What its client hears, one a reply; what is not here is queued.
+    pub fates: Vec<Fate>,
+}
+
+impl Taken {
+    /// A message of which all is queued.
+    pub fn queued(message: MessageId) -> Taken {
+        Taken { message, fates: Vec::new() }
+    }
+}
+
+/// What became of a post by the time its client is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is kept and will be sent.
+    Queued,
+    /// Its receiver took it and answered with this status.
+    Delivered(u16),
+    /// It is not kept.
+    Refused(Refusal),
 }
 
 /// A negative answer to a command or a message: what SMTP or the API will say.

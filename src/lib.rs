@@ -76,6 +76,7 @@ pub mod compose;
 pub mod config;
 pub mod deliver;
 pub mod envelope;
+pub mod first_attempts;
 pub mod intake;
 pub mod metrics;
 pub mod network;

@@ -10,13 +10,17 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use postgate::compose::{Composition, HeaderControl, Options, Payload, Receipt, Route, compose, target};
+use postgate::compose::{
+    Composition, Fallback, HeaderControl, Mode, Options, Order, Payload, Receipt, Route, Sync, compose,
+    target,
+};
 use postgate::envelope::{Client, Envelope, Recipient, Refusal};
 use postgate::post::{Field, MessageId, Post, Timestamp};
 use postgate::tenant::Tenant;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const RECEIPT: Receipt =
     Receipt { message: MessageId(0x52a0_0000_0000_0002), received_at: Timestamp(1_769_860_800_123) };
@@ -45,6 +49,9 @@ fn options() -> Options {
         url: "https://user:secret@shop.example/steered".parse().unwrap(),
         ..route("steered+*@hooks.example", Payload::Json)
     };
+    let steered_plain =
+        Route { header_control: HeaderControl::On, ..route("fifo@hooks.example", Payload::Body) };
+    let patient = Mode::Sync(Sync { timeout: Duration::from_secs(3), fallback: Fallback::Refuse });
     let routes = vec![
         route("json@hooks.example", Payload::Json),
         route("body@hooks.example", Payload::Body),
@@ -52,8 +59,11 @@ fn options() -> Options {
         route("auto@hooks.example", Payload::Auto),
         route("orders+*@hooks.example", Payload::Json),
         steered,
+        Route { order: Order::Fifo, sign_with: Some("main".to_owned()), mode: patient, ..steered_plain },
     ];
-    Options { gateway_domains: vec!["postgate.local".to_owned()], routes, ..Options::default() }
+    let (signing_keys, profiles) = (vec!["main".to_owned(), "other".to_owned()], vec!["crm".to_owned()]);
+    let options = Options { signing_keys, profiles, ..Options::default() };
+    Options { gateway_domains: vec!["postgate.local".to_owned()], routes, ..options }
 }
 
 fn envelope(options: &Options, recipients: &[&str]) -> Result<Envelope, Refusal> {
@@ -65,10 +75,9 @@ fn envelope(options: &Options, recipients: &[&str]) -> Result<Envelope, Refusal>
         tenant: Tenant::default(),
         session: "S0001".to_owned(),
     };
-    let recipient =
-        |path: &&str| Ok(Recipient { forward_path: (*path).to_owned(), target: target(options, path)? });
+    let recipient = |path: &&str| Ok(Recipient::new(*path, target(options, path)?));
     let recipients = recipients.iter().map(recipient).collect::<Result<_, Refusal>>()?;
-    Ok(Envelope { client, reverse_path: "app@example.com".to_owned(), recipients })
+    Ok(Envelope::new(client, "app@example.com", recipients))
 }
 
 fn composed(recipients: &[&str], raw: &Bytes) -> Result<Composition, Refusal> {
@@ -100,6 +109,8 @@ fn body<'a>(composition: &'a Composition, post: &Post) -> &'a [u8] {
 
 /// A request as people read it, with what the spool keeps beside it.
 fn shown(composition: &Composition, post: &Post) -> String {
+    let at = composition.admission.posts.iter().position(|one| one.id == post.id);
+    let wait = composition.waits.iter().find(|(waiting, _)| Some(*waiting) == at);
     let mut text = format!("* post {} to {}, blob {}\n", post.id, post.destination, post.body.number);
     let notes = [
         ("idempotency key", post.idempotency_key.clone()),
@@ -111,6 +122,10 @@ fn shown(composition: &Composition, post: &Post) -> String {
             Some(post.priority).filter(|priority| *priority != 5).map(|priority| priority.to_string()),
         ),
         ("tags", Some(post.tags.join(", ")).filter(|tags| !tags.is_empty())),
+        ("ordering key", post.ordering_key.as_ref().map(|key| format!("{key:?}"))),
+        ("sign with", post.sign_with.clone()),
+        ("auth", post.auth.clone()),
+        ("waits", wait.map(|(_, sync)| format!("{:?}, then {:?}", sync.timeout, sync.fallback))),
         ("X-xsMessageId", post.xs_message_id.clone()),
         ("X-xsMailingId", post.xs_mailing_id.clone()),
     ];

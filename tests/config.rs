@@ -3,6 +3,7 @@
 //! `UPDATE=1` rewrites those texts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use data_encoding::BASE64;
 use postgate::config::{self, Config, Egress, Size, UserSecret, effective};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -118,9 +119,66 @@ fn what_is_in_force_reads_back_as_itself() {
         method = "put"
         payload = "raw"
         headers = { X-Source = "mail \\ post", "X-B" = "" }
+        [[route]]
+        recipient = "b@hooks.example"
+        url = "https://shop.example/"
+        sign_with = "main"
+        auth = ""
+        ordering = "fifo"
+        mode = "sync"
+        sync_timeout = "3s"
+        sync_fallback = "refuse"
         [delivery]
+        total_connections = 100
+        max_connections = 7
+        rate = "50/s"
         retry = ["90s", "1500ms"]
         keep_alive = "0s"
+        proxy = "socks5://[::1]:1080"
+        auth = "crm"
+        on = { "404" = "retry", "5xx" = "hold", dns = "fail" }
+        [[destination]]
+        match = "https://*.shop.example:8443"
+        max_connections = 3
+        rate = ["50/s", "6000/15m", "1000000/d"]
+        http2 = "prior-knowledge"
+        total_timeout = "5m"
+        adaptive_concurrency = false
+        breaker = 0
+        follow_redirects = 10
+        proxy = "http://proxy.example:3128"
+        ca = "config/bad/ca.pem"
+        tls_min = "1.3"
+        auth = ""
+        headers = { X-Source = "mail" }
+        sign_with = "main"
+        compress = "zstd"
+        on = {}
+        body_matches = [{ pattern = "\"busy\"|\\d+", outcome = "pause" }, { pattern = "x", outcome = "done" }]
+        [[destination]]
+        match = "*"
+        [[signing_key]]
+        name = "main"
+        scheme = "hmac-hex"
+        secrets = [{ env = "PATH" }]
+        header = "X-Signature"
+        prefix = "sha256="
+        [[auth]]
+        name = "crm"
+        type = "oauth2"
+        token_url = "https://id.example/token"
+        client_id = "x"
+        client_secret = { env = "PATH" }
+        scope = "post"
+        [bounce]
+        relay = "smtp+starttls://relay.example:2587"
+        from = "postmaster@gateway.example"
+        [retention]
+        held = "1d"
+        [log]
+        otlp = "http://127.0.0.1:4318"
+        [api]
+        address = "[::1]:0"
         [egress]
         allow_ports = [443, 8443]
     "#;
@@ -155,10 +213,90 @@ fn secrets_are_masked() {
         [[user]]
         name = "erp"
         password = "canary"
+        [delivery]
+        proxy = "http://user:canary@proxy.example:3128"
+        headers = { X-Api-Token = "canary" }
+        [[destination]]
+        match = "https://shop.example"
+        proxy = "socks5://user:canary@[::1]"
+        headers = { Cookie = "canary" }
+        [[signing_key]]
+        name = "hex"
+        scheme = "hmac-hex"
+        secrets = ["canary", "canary-2"]
+        [[auth]]
+        name = "basic"
+        type = "basic"
+        username = "gateway"
+        password = "canary"
+        [[auth]]
+        name = "bearer"
+        type = "bearer"
+        token = "canary"
+        [[auth]]
+        name = "header"
+        type = "header"
+        header = "X-Source"
+        value = "canary"
+        [[auth]]
+        name = "oauth2"
+        type = "oauth2"
+        token_url = "https://user:canary@id.example/token"
+        client_id = "x"
+        client_secret = "canary"
+        [bounce]
+        relay = "smtps://user:canary@relay.example"
+        [log]
+        otlp = "https://user:canary@otlp.example"
     "#;
-    let written = effective(&config::parse("x.toml", text).unwrap());
+    let config = config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let written = effective(&config);
     assert!(!written.contains("canary") && written.contains("mail"), "{written}");
+    assert!(!format!("{config:?}").contains("canary"), "{config:?}");
     config::parse("effective.toml", &written).unwrap();
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
+}
+
+#[test]
+fn client_certificates_must_fit_and_their_keys_be_closed_to_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for name in ["one", "two"] {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.example")]).unwrap();
+        fs::write(path(&format!("{name}.pem")), pem("CERTIFICATE", made.cert.der())).unwrap();
+        let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
+        fs::write(path(&format!("{name}.key")), key).unwrap();
+        fs::set_permissions(path(&format!("{name}.key")), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let load = |certificate: &str, key: &str| {
+        let text = format!(
+            "[[destination]]\nmatch = \"https://a.example\"\nclient_cert = \"{}\"\nclient_key = \"{}\"",
+            path(certificate),
+            path(key)
+        );
+        config::parse("x.toml", &text).map_err(|complaints| complaints.to_string())
+    };
+    let config = load("one.pem", "one.key").unwrap();
+    assert!(config.destinations[0].terms.tls().client.is_some());
+    for (certificate, key, at, why) in [
+        ("one.pem", "two.key", "x.toml:4:14: destination.client_key: ", "is not the key of client_cert"),
+        ("one.pem", "one.pem", "x.toml:4:14: destination.client_key: ", "no private key"),
+        ("one.key", "one.key", "x.toml:3:15: destination.client_cert: ", "no certificate"),
+    ] {
+        let complaint = load(certificate, key).unwrap_err();
+        assert!(complaint.contains(at) && complaint.contains(why), "{complaint}");
+    }
+    fs::set_permissions(path("one.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let complaint = load("one.pem", "one.key").unwrap_err();
+    assert!(complaint.contains("open to others (mode 644)"), "{complaint}");
+    // What the files hold is part of the configuration: a reload sees it.
+    fs::copy(path("two.pem"), path("one.pem")).unwrap();
+    fs::copy(path("two.key"), path("one.key")).unwrap();
+    fs::set_permissions(path("one.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_ne!(load("one.pem", "one.key").unwrap(), config);
 }
 
 #[test]
@@ -204,7 +342,12 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
     let in_user = "url = \"https://h/\"\n[[user]]\nname = \"erp\"\npassword = \"canary\"";
     let in_url = "url = \"https://user:canary@h/\"";
     let in_header = "url = \"https://h/\"\nheaders = { X-Api-Key = \"canary\" }";
-    for secret in [in_url, in_header, in_user] {
+    let with = |more: &str| format!("url = \"https://h/\"\n{more}");
+    let in_proxy = with("[delivery]\nproxy = \"http://user:canary@h:3128\"");
+    let in_relay = with("[bounce]\nrelay = \"smtps://user:canary@h\"");
+    let in_token = with("[[auth]]\nname = \"a\"\ntype = \"bearer\"\ntoken = \"canary\"");
+    let in_key = with("[[signing_key]]\nname = \"a\"\nscheme = \"hmac-hex\"\nsecrets = [\"canary\"]");
+    for secret in [in_url, in_header, in_user, &in_proxy, &in_relay, &in_token, &in_key] {
         assert!(load(0o600, secret).is_ok());
         for mode in [0o660, 0o604] {
             let complaint = load(mode, secret).unwrap_err();
@@ -212,6 +355,7 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
         }
     }
     assert!(load(0o644, "url = \"https://h/\"").is_ok());
+    assert!(load(0o644, &with("[delivery]\nproxy = \"http://h:3128\"")).is_ok());
     // A secret that stands elsewhere makes nothing of the file itself.
     let elsewhere = "url = \"https://h/\"\n[[user]]\nname = \"erp\"\npassword = { env = \"PATH\" }";
     assert!(load(0o644, elsewhere).is_ok());

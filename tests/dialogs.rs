@@ -16,11 +16,15 @@
 //! S* 250                       any reply with this code, however many lines
 //! 20x S: …                     twenty times (C: and S: alike)
 //! ! spool full                 full, failed or open; `! door refuses` after the dot,
-//!                              `! many failures` of logins from elsewhere
+//!                              `! many failures` of logins from elsewhere; `! first
+//!                              attempts`: the receivers take, refuse and delay posts in turn
 //! ! starttls                   TLS begins; with the names in the client's certificate
 //! = accepted 2                 so many messages were kept so far
 //! = message "octets"           and these are the octets of the last one
 //! = paths <a@b> <c@d>          and these its reverse-path and forward-paths
+//! = wishes FULL QQ1            and what RET, ENVID, NOTIFY and ORCPT said: HDRS or FULL and
+//!                              the envelope's id, then for each recipient REPORT or SILENT
+//!                              and its address
 //! = login erp of shop          and who handed it in, or `nobody`
 //! = delayed 3                  so many error replies are delayed (in memory only)
 //! = told AUTH PLAIN ***        the log is told this, behind what was told before (in memory only)
@@ -36,8 +40,8 @@ mod authority;
 
 use authority::{Authority, HOSTNAME};
 use bytes::Bytes;
-use postgate::envelope::{Client, Envelope, Login, Refusal, Target, Tls};
-use postgate::post::MessageId;
+use postgate::envelope::{Client, Envelope, Fate, Login, Refusal, Replies, Taken, Target, Tls};
+use postgate::post::{MessageId, OnFailure, Returns};
 use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
 use postgate::smtp::session::{Answer, Demand, Session};
@@ -105,13 +109,25 @@ impl World {
         *self.mood.lock().unwrap() == mood
     }
 
-    fn keep(&self, envelope: Envelope, data: Bytes) -> Result<MessageId, Refusal> {
+    fn keep(&self, envelope: Envelope, data: Bytes) -> Result<Taken, Refusal> {
         if self.is("door refuses") {
             return Err(Refusal::new(554, (6, 0), "the message is not wanted"));
         }
         let mut messages = self.messages.lock().unwrap();
+        let message = MessageId(0x52a0_0000_0000_0001 + messages.len() as u64);
+        let turns = [
+            Fate::Delivered(200),
+            Fate::Refused(Refusal::new(554, (1, 1), "no such order")),
+            Fate::Queued,
+            Fate::Refused(Refusal::new(451, (4, 1), "the receiver cannot take it now; try again later")),
+        ];
+        let fates = match (self.is("first attempts"), envelope.replies) {
+            (false, _) => Vec::new(),
+            (true, Replies::One) => turns[messages.len() % turns.len()..][..1].to_vec(),
+            (true, Replies::Each) => turns.into_iter().take(envelope.recipients.len()).collect(),
+        };
         messages.push((envelope, data));
-        Ok(MessageId(0x52a0_0000_0000_0000 + messages.len() as u64))
+        Ok(Taken { message, fates })
     }
 }
 
@@ -157,7 +173,7 @@ impl Door for World {
         &self,
         envelope: Envelope,
         data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>> {
         Box::pin(async move { self.keep(envelope, data.read().unwrap()) })
     }
 
@@ -179,6 +195,7 @@ enum Step {
     Accepted(usize),
     Message(Vec<u8>),
     Paths(String),
+    Wishes(String),
     Login(String),
     Delayed(u32),
     Told(String),
@@ -248,6 +265,7 @@ impl Dialog {
                 ("=", "accepted") => self.steps.push(Step::Accepted(value.parse().unwrap())),
                 ("=", "message") => self.steps.push(Step::Message(octets(value))),
                 ("=", "paths") => self.steps.push(Step::Paths(value.to_owned())),
+                ("=", "wishes") => self.steps.push(Step::Wishes(value.to_owned())),
                 ("=", "login") => self.steps.push(Step::Login(value.to_owned())),
                 ("=", "told") => self.steps.push(Step::Told(value.to_owned())),
                 ("=", "delayed") => self.steps.push(Step::Delayed(value.parse().unwrap())),
@@ -407,6 +425,10 @@ impl Seen<'_> {
                 Some((envelope, _)) if paths_of(envelope) == *paths => return Ok(()),
                 found => format!("{found:?}"),
             },
+            Step::Wishes(wishes) => match self.world.messages.lock().unwrap().last() {
+                Some((envelope, _)) if wishes_of(envelope) == *wishes => return Ok(()),
+                found => format!("{found:?}"),
+            },
             Step::Login(login) => match self.world.messages.lock().unwrap().last() {
                 Some((envelope, _)) if login_of(envelope) == *login => return Ok(()),
                 found => format!("{found:?}"),
@@ -438,6 +460,17 @@ impl Seen<'_> {
 fn paths_of(envelope: &Envelope) -> String {
     let recipients = envelope.recipients.iter().map(|recipient| format!(" <{}>", recipient.forward_path));
     format!("<{}>{}", envelope.reverse_path, recipients.collect::<String>())
+}
+
+fn wishes_of(envelope: &Envelope) -> String {
+    let returns = if envelope.returns == Returns::Full { "FULL" } else { "HDRS" };
+    let mut wishes = vec![returns, envelope.envelope_id.as_deref().unwrap_or("-")];
+    for recipient in &envelope.recipients {
+        let is_silent = recipient.on_failure == OnFailure::Silent;
+        wishes.push(if is_silent { "SILENT" } else { "REPORT" });
+        wishes.push(recipient.original.as_deref().unwrap_or("-"));
+    }
+    wishes.join(" ")
 }
 
 fn login_of(envelope: &Envelope) -> String {
@@ -488,7 +521,7 @@ impl Rehearsal<'_> {
             self.session.tell(|line| told.push(line.to_owned()));
             let answer = match demand {
                 Demand::Admit(envelope, data) => match self.world.keep(*envelope, data) {
-                    Ok(id) => Answer::Accepted(id),
+                    Ok(taken) => Answer::Accepted(taken),
                     Err(refusal) => Answer::Refused(refusal),
                 },
                 Demand::Verify(credentials) => match self.world.judge(self.session.client(), credentials) {
@@ -738,6 +771,7 @@ async fn a_wrong_dialogue_fails() {
         "begin data\nC: x\nC: .\nS* 250\n= message \"x\"",
         "begin data\nC: .\nS* 250\n= paths <a@client.example>",
         "begin data\nC: .\nS* 250\n= login erp of shop",
+        "begin data\nC: .\nS* 250\n= wishes FULL - REPORT -",
     ];
     let needs_no_wait = |text: &str| !text.ends_with("221") && !text.ends_with("closed");
     for text in wrong {

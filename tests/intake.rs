@@ -105,11 +105,9 @@ fn envelope(recipients: usize) -> Envelope {
         tenant: Tenant::default(),
         session: "S0001".to_owned(),
     };
-    let recipient = |number| Recipient {
-        forward_path: format!("{number}@h.example"),
-        target: Target::Route { route: "*@h.example".to_owned(), detail: None },
-    };
-    Envelope { client, reverse_path: String::new(), recipients: (0..recipients).map(recipient).collect() }
+    let target = Target::Route { route: "*@h.example".to_owned(), detail: None };
+    let recipient = |number| Recipient::new(format!("{number}@h.example"), target.clone());
+    Envelope::new(client, "", (0..recipients).map(recipient).collect())
 }
 
 /// Few large messages are composed at a time, or they would take many times the

@@ -7,7 +7,7 @@ mod support;
 use bytes::Bytes;
 use postgate::clock::Ids;
 use postgate::compose::{self, HeaderControl, Payload, Route};
-use postgate::envelope::{Client, Envelope, Recipient, Refusal};
+use postgate::envelope::{Client, Envelope, Recipient, Refusal, Taken};
 use postgate::intake::{Intake, Logins, Options, TenantTerms, Tenants, User, UserSecret};
 use postgate::post::{MessageId, Trust};
 use postgate::smtp::Policy as _;
@@ -112,17 +112,10 @@ fn said<T>(result: Result<T, Refusal>) -> String {
 }
 
 /// RCPT and, when that is accepted, the message.
-async fn hand_in(
-    door: &Intake,
-    client: &Client,
-    paths: &[&str],
-    message: &str,
-) -> Result<MessageId, Refusal> {
-    let recipient = |path: &&str| {
-        door.recipient(client, path).map(|target| Recipient { forward_path: (*path).to_owned(), target })
-    };
+async fn hand_in(door: &Intake, client: &Client, paths: &[&str], message: &str) -> Result<Taken, Refusal> {
+    let recipient = |path: &&str| door.recipient(client, path).map(|target| Recipient::new(*path, target));
     let recipients = paths.iter().map(recipient).collect::<Result<_, _>>()?;
-    let envelope = Envelope { client: client.clone(), reverse_path: String::new(), recipients };
+    let envelope = Envelope::new(client.clone(), "", recipients);
     door.admit(envelope, Bytes::copy_from_slice(message.as_bytes()).into()).await
 }
 
@@ -299,7 +292,7 @@ async fn what_was_not_kept_is_not_charged() {
     }
     let first = hand_in(&door, &erp, &paths, &keyed).await.unwrap();
     for _ in 0..5 {
-        assert_eq!(hand_in(&door, &erp, &paths, &keyed).await, Ok(first));
+        assert_eq!(hand_in(&door, &erp, &paths, &keyed).await, Ok(first.clone()));
     }
     assert_eq!(said(hand_in(&door, &erp, &paths, MAIL).await), "OK");
     assert!(said(door.sender(&erp, "")).starts_with("451 4.7.1"));

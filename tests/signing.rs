@@ -7,6 +7,7 @@ mod support;
 use postgate::deliver::control::Control;
 use postgate::deliver::profile::{Place, Profile, Proof};
 use postgate::deliver::retry::Schedule;
+use postgate::deliver::ruling::{On, Ruling, Verdicts};
 use postgate::deliver::sign::{KeySettings, Scheme, SigningKey};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Compress, Terms};
@@ -14,6 +15,7 @@ use postgate::deliver::{self, Options};
 use postgate::post::{Field, Post};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Attempt, Settlement, Spool};
+use regex::Regex;
 use ring::hmac;
 use std::io::Read;
 use std::sync::Arc;
@@ -390,4 +392,50 @@ async fn an_attempt_is_recorded_with_all_that_is_known_of_it() {
     assert_eq!(attempt.reason, "401 Unauthorized");
     assert!(attempt.started_at >= before && attempt.started_at <= postgate::clock::wall());
     assert!(attempt.duration > Duration::ZERO);
+}
+
+/// A response with this text.
+fn says(status: u16, text: &str) -> Vec<Act> {
+    vec![raw(&format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{text}", text.len()))]
+}
+
+#[tokio::test]
+async fn what_the_response_says_can_hold_fail_or_end_a_post() {
+    let matches = |pattern: &str, ruling| (Regex::new(pattern).unwrap(), ruling);
+    let verdicts = Verdicts {
+        on: vec![(On::Status(404), Ruling::Pause)],
+        body_matches: vec![
+            matches("over quota", Ruling::Hold),
+            matches("^\\{\"error\"", Ruling::Fail),
+            matches("duplicate$", Ruling::Done),
+        ],
+    };
+    let far = format!("{}over quota", "x".repeat(60_000));
+    for (status, text, state, reason) in [
+        (200, "Sorry, over quota\r\ntoday", "held", "200 OK (body_matches: hold)"),
+        (503, far.as_str(), "held", "503 Service Unavailable (body_matches: hold)"),
+        (200, "{\"error\":1}", "failed", "200 OK (body_matches: fail)"),
+        (404, "a duplicate", "delivered", ""),
+        (404, "", "deferred", "404 Not Found (on: pause)"),
+        (500, "fine", "deferred", "500 Internal Server Error"),
+    ] {
+        let answer = says(status, text);
+        let receiver = Receiver::start(move |_| answer.clone()).await;
+        let terms = Terms { verdicts: Arc::new(verdicts.clone()), ..Terms::default() };
+        let engine = Engine::start(terms, Options::default());
+        let settled = engine.send(post(1, &destination(receiver.address)), b"").await;
+        let found = match &settled[0] {
+            Settlement::Delivered => ("delivered", ""),
+            Settlement::Held { last } => ("held", last.reason.as_str()),
+            Settlement::Failed { last } => ("failed", last.reason.as_str()),
+            Settlement::Again { last, .. } => ("deferred", last.reason.as_str()),
+            Settlement::Back => ("back", ""),
+        };
+        assert_eq!(found, (state, reason), "{status} {text:.20}");
+        if status == 200 && state == "held" {
+            assert_eq!(last(&settled[0]).excerpt, "Sorry, over quota  today", "on one line");
+        }
+        let log = engine.stop().await;
+        assert!(state != "held" || log.contains(&format!("0000000000000001 held: {reason}\n")), "{log}");
+    }
 }

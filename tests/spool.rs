@@ -4,6 +4,10 @@
 
 mod support;
 
+#[path = "spool/durable.rs"]
+mod durable;
+#[path = "spool/model.rs"]
+mod model;
 #[path = "spool/steering.rs"]
 mod steering;
 

@@ -39,6 +39,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     ),
     (15, &["clock"]),
     (20, &["spool"]),
+    (20, &["first_attempts"]),
     (20, &["journal"]),
     (20, &["metrics"]),
     (20, &["protocol_log"]),

@@ -5,14 +5,14 @@
 //! same one: what is known of it, such as a token, is not forgotten.
 
 use super::options::{Common, count, egress};
-use crate::config::{self, Config, Named, Pem, Proof, Via, merged};
+use crate::config::{self, Config, Named, Proof, Via, merged};
 use crate::deliver;
 use crate::deliver::lane::Adaptive;
 use crate::deliver::pace::Rate;
 use crate::deliver::profile::{self, Profile};
 use crate::deliver::ruling::{On, Verdicts};
 use crate::deliver::sign::SigningKey;
-use crate::deliver::terms::{Book, ClientKey, Overrides, Terms, TlsTerms, TlsTrust};
+use crate::deliver::terms::{Book, Overrides, Terms};
 use crate::post::Field;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,9 +49,11 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         book: book(config, keyring),
         egress: egress(config, &common.own),
         bounce: bounce(config),
+        first_attempts: common.first_attempts.clone(),
+        ids: Arc::clone(&common.ids),
         signing_keys: keyring.signing_keys.clone(),
         profiles: keyring.profiles.clone(),
-        instance: config.server.hostname.clone(),
+        instance: common.instance.clone(),
         total_connections: count(config.delivery.total_connections),
     }
 }
@@ -113,7 +115,7 @@ fn overrides(own: &config::Terms, all: &config::Terms, keyring: &Keyring) -> Ove
         max_attempts: own.max_attempts.map(|most| (most > 0).then_some(most)),
         follow_redirects: own.follow_redirects,
         proxy: own.proxy.as_ref().map(proxy),
-        tls: touches_tls.then(|| Arc::new(tls(all))),
+        tls: touches_tls.then(|| Arc::new(all.tls())),
         auth: own.auth.as_ref().map(named),
         headers: own.headers.as_ref().map(|headers| headers.iter().map(field).collect()),
         sign_with: own.sign_with.as_ref().map(|name| keyring.signing_keys.get(name).cloned()),
@@ -132,17 +134,6 @@ fn proxy(via: &Via) -> Option<Arc<profile::Proxy>> {
 /// A fixed header of requests.
 pub(super) fn field((name, value): &(String, String)) -> Field {
     Field { name: name.clone(), value: value.clone().into_bytes() }
-}
-
-fn tls(terms: &config::Terms) -> TlsTerms {
-    let content =
-        |pem: &Option<Pem>| pem.as_ref().filter(|pem| pem.is_there()).map(|pem| pem.content.clone());
-    TlsTerms {
-        ca: content(&terms.ca),
-        client: content(&terms.client_cert).zip(content(&terms.client_key).map(ClientKey)),
-        least: terms.tls_min.unwrap_or_default(),
-        trust: if terms.insecure == Some(true) { TlsTrust::Anyone } else { TlsTrust::Verified },
-    }
 }
 
 fn verdicts(terms: &config::Terms) -> Verdicts {

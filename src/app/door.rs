@@ -4,9 +4,8 @@
 //! connections that were there before; a message that is being kept is kept by
 //! the door it was handed to.
 
-use crate::envelope::{Client, Envelope, Login, Refusal, Target};
+use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use crate::intake::Intake;
-use crate::post::MessageId;
 use crate::smtp;
 use crate::smtp::auth::{Credentials, Mechanisms};
 use crate::smtp::session::Policy;
@@ -60,7 +59,7 @@ impl smtp::Door for Door {
         &self,
         envelope: Envelope,
         data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>> {
         let intake = self.current();
         Box::pin(async move { intake.admit(envelope, data).await })
     }

@@ -9,6 +9,7 @@ use crate::clock::Ids;
 use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::target::Egress;
+use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::metrics::Metrics;
 use crate::protocol_log;
@@ -39,6 +40,8 @@ pub(super) struct Common {
     pub addresses: Vec<SocketAddr>,
     /// The same, and where its API is: nothing is posted there.
     pub own: Vec<SocketAddr>,
+    /// What the gateway calls itself where loops are looked for.
+    pub instance: String,
     /// Where posts are kept.
     pub spool: Arc<Embedded>,
     /// Where ids come from.
@@ -49,6 +52,8 @@ pub(super) struct Common {
     pub spills: Arc<SpillDirectory>,
     /// Memory for composing.
     pub turns: intake::Turns,
+    /// Where delivery tells the doors of first attempts.
+    pub first_attempts: FirstAttempts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -79,21 +84,24 @@ pub(super) fn common(
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
+    let instance = super::instance::name(&config.server.data_dir);
     Ok(Common {
         addresses,
         own,
+        instance,
         spool,
         ids,
         crowd: smtp::Crowd::default(),
         spills,
         turns,
         metrics: Arc::default(),
+        first_attempts: FirstAttempts::default(),
     })
 }
 
 /// For the API.
-pub(super) fn api(config: &Config) -> api::Options {
-    api::Options::of(config.server.hostname.clone())
+pub(super) fn api(common: &Common) -> api::Options {
+    api::Options::of(common.instance.clone())
 }
 
 /// For one listener.
@@ -163,6 +171,7 @@ pub(super) fn intake(
         plaintext_auth: allowance(listener.allow_plaintext_auth),
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
+        first_attempts: common.first_attempts.clone(),
     }
 }
 
@@ -223,7 +232,9 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
     let routes = config.routes.iter().map(route).collect::<Result<_, _>>()?;
     let gateway_domains = config.server.gateway_domains.clone();
     let header_control = header_control(listener.header_control);
-    Ok(compose::Options { gateway_domains, routes, header_control, limits })
+    let signing_keys = config.signing_keys.iter().map(|key| key.name.clone()).collect();
+    let profiles = config.auths.iter().map(|auth| auth.name.clone()).collect();
+    Ok(compose::Options { gateway_domains, routes, header_control, limits, signing_keys, profiles })
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
@@ -285,6 +296,7 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         flush_interval: config.spool.flush_interval,
         reserve,
         retain_failed: config.retention.failed,
+        retain_held: config.retention.held,
         ..defaults
     }
 }

@@ -9,7 +9,7 @@
 
 use super::mail::HeaderField;
 use super::when;
-use super::{Payload, address, value};
+use super::{Mode, Options, Payload, Sync, address, value};
 use crate::envelope::Refusal;
 use crate::post::{Field, Timestamp};
 use http::{HeaderName, HeaderValue};
@@ -76,6 +76,14 @@ pub struct Controls {
     pub priority: Option<u8>,
     /// `X-Postgate-Tag`.
     pub tags: Vec<String>,
+    /// `X-Postgate-Ordering-Key`, without blanks at its ends.
+    pub ordering_key: Option<String>,
+    /// `X-Postgate-Mode`.
+    pub mode: Option<Mode>,
+    /// `X-Postgate-Sign-With`.
+    pub sign_with: Option<String>,
+    /// `X-Postgate-Auth`.
+    pub auth: Option<String>,
     /// `X-xsMessageId`.
     pub xs_message_id: Option<String>,
     /// `X-xsMailingId`.
@@ -157,10 +165,25 @@ impl Controls {
             "tag" => self.tag(short(text)?),
             "x-xsmessageid" => set(&mut self.xs_message_id, short(text)?),
             "x-xsmailingid" => set(&mut self.xs_mailing_id, short(text)?),
-            "sign-with" => Err("no signing key has this name".to_owned()),
-            "auth" => Err("no auth profile has this name".to_owned()),
+            "ordering-key" => set(&mut self.ordering_key, short(text.trim().to_owned())?),
+            "mode" => set(&mut self.mode, mode(&text)?),
+            "sign-with" => set(&mut self.sign_with, text),
+            "auth" => set(&mut self.auth, text),
             _ => Err("this gateway has no such control".to_owned()),
         }
+    }
+
+    /// Refuses names of keys and profiles that nobody has configured.
+    pub fn check_names(&self, options: &Options) -> Result<(), Refusal> {
+        let is_known =
+            |name: &Option<String>, known: &[String]| name.as_ref().is_none_or(|name| known.contains(name));
+        if !is_known(&self.sign_with, &options.signing_keys) {
+            return Err(refusal("X-Postgate-Sign-With", "no signing key has this name"));
+        }
+        if !is_known(&self.auth, &options.profiles) {
+            return Err(refusal("X-Postgate-Auth", "no auth profile has this name"));
+        }
+        Ok(())
     }
 
     fn tag(&mut self, tag: String) -> Reading {
@@ -205,6 +228,14 @@ fn visible(octets: Vec<u8>) -> Result<String, String> {
 
 fn expected_method() -> String {
     format!("expected one of {}", address::METHODS.join(", "))
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "sync" => Ok(Mode::Sync(Sync::default())),
+        "async" => Ok(Mode::Async),
+        _ => Err("expected sync or async".to_owned()),
+    }
 }
 
 fn priority(text: &str) -> Result<u8, String> {

@@ -71,6 +71,8 @@ fn the_gateways_own_controls_are_read() {
          X-Postgate-Idempotency-Key: order-17\r\nX-Postgate-Not-Before: 15m\r\n\
          X-Postgate-Expires: 2026-01-31T14:00:00+01:00\r\nX-Postgate-Priority: 0\r\n\
          X-Postgate-Tag: =?utf-8?Q?gr=C3=BCn?=\r\nX-Postgate-Tag: b, c\r\n\
+         X-Postgate-Ordering-Key: =?utf-8?Q?_17_?=\r\nX-Postgate-Mode: SYNC\r\n\
+         X-Postgate-Sign-With: main\r\nX-Postgate-Auth: crm\r\n\
          X-xsMessageId: m1\r\nX-XSMAILINGID: l1",
     );
     let expected = Controls {
@@ -82,6 +84,10 @@ fn the_gateways_own_controls_are_read() {
         expires_at: Some(Timestamp(NOON.0 + 3_600_000)),
         priority: Some(0),
         tags: vec!["grün".to_owned(), "b, c".to_owned()],
+        ordering_key: Some("17".to_owned()),
+        mode: Some(Mode::Sync(Sync::default())),
+        sign_with: Some("main".to_owned()),
+        auth: Some("crm".to_owned()),
         xs_message_id: Some("m1".to_owned()),
         xs_mailing_id: Some("l1".to_owned()),
         ..Controls::default()
@@ -105,10 +111,8 @@ fn bad_values_are_refused_by_name() {
         ("X-Postgate-Tag:", "no value"),
         ("X-Postgate-Tag: =?utf-8?Q?a=0D=0Ab?=", "the value holds a control character"),
         ("X-xsMessageId: =?utf-8?Q?a=00?=", "the value holds a control character"),
-        ("X-Postgate-Sign-With: main", "no signing key has this name"),
-        ("X-Postgate-Auth: crm", "no auth profile has this name"),
-        ("X-Postgate-Ordering-Key: 1", "this gateway has no such control"),
-        ("X-Postgate-Mode: sync", "this gateway has no such control"),
+        ("X-Postgate-Ordering-Key: =?utf-8?Q?_?=", "no value"),
+        ("X-Postgate-Mode: later", "expected sync or async"),
         ("X-Postgate-: x", "this gateway has no such control"),
         ("X-XsHttp-: x", "that is no name of an HTTP header"),
         ("X-XsHttp-A: =?utf-8?Q?a=0D=0AX:_y?=", "the value holds a control character"),

@@ -19,6 +19,7 @@ mod json_octets;
 mod json_repairs;
 pub(crate) mod mail;
 mod mime;
+pub mod notice;
 mod pattern;
 mod plan;
 mod render;
@@ -30,10 +31,11 @@ pub use address::{hides_credentials, target};
 pub use control::is_reserved;
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use forms::forms;
+pub use notice::failure_status;
 pub use pattern::Pattern;
 
 use crate::envelope::{Envelope, Refusal};
-use crate::post::{Admission, Field, MessageId, Notice, Post, PostId, Timestamp};
+use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
 use bytes::Bytes;
 use control::Controls;
 use plan::Plan;
@@ -41,6 +43,10 @@ use render::Renderer;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Hops that a message may have come through; beyond them it goes in circles
+/// (RFC 5321 section 6.3).
+const MAX_HOPS: usize = 50;
 
 /// Priority of a post whose message names none.
 const DEFAULT_PRIORITY: u8 = 5;
@@ -56,6 +62,10 @@ pub struct Options {
     pub header_control: HeaderControl,
     /// What is read of a message at most.
     pub limits: Limits,
+    /// Names of the signing keys that a message may ask for.
+    pub signing_keys: Vec<String>,
+    /// Names of the auth profiles that a message may ask for.
+    pub profiles: Vec<String>,
 }
 
 /// Bounds that keep reading cheap; past them a message is posted unread.
@@ -139,6 +149,12 @@ pub struct Sync {
     pub fallback: Fallback,
 }
 
+impl Default for Sync {
+    fn default() -> Sync {
+        Sync { timeout: Duration::from_secs(10), fallback: Fallback::Queue }
+    }
+}
+
 /// What becomes of a post whose first attempt did not end it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fallback {
@@ -201,13 +217,16 @@ pub struct Receipt {
 pub struct Composition {
     /// Its posts, ready for the spool.
     pub admission: Admission,
+    /// Whose first attempts the client waits for, by their place among the posts.
+    pub waits: Vec<(usize, Sync)>,
     /// Repairs and failures to read it, for the log.
     pub remarks: Vec<String>,
 }
 
 /// Composes the posts of one message. Refuses with `550 5.6.0` for a bad control
-/// (the text names it), `552 5.3.4` when its posts would take too much room and
-/// `451 4.3.0` when a route is gone since RCPT.
+/// (the text names it), `554 5.4.6` when it has come through too many hops, `552
+/// 5.3.4` when its posts would take too much room and `451 4.3.0` when a route is
+/// gone since RCPT.
 pub fn compose(
     options: &Options,
     envelope: &Envelope,
@@ -215,13 +234,16 @@ pub fn compose(
     raw: Bytes,
 ) -> Result<Composition, Refusal> {
     let section = mail::read(&raw, &options.limits);
+    check_hops(&section)?;
     let plans = plan::plans(options, envelope)?;
     let is_steered = plans.iter().any(|plan| plan.control == HeaderControl::On);
     let steering = is_steered.then(|| control::read(&section.fields, receipt.received_at));
     let steering = steering.transpose()?.unwrap_or_default();
+    steering.check_names(options)?;
     plan::check_url_is_used(&plans, &steering)?;
     let mut renderer = Renderer::new(&options.limits, (envelope, receipt), (&raw, section), &plans);
     let mut posts: Vec<Post> = Vec::with_capacity(plans.len());
+    let mut waits = Vec::new();
     for (at, plan) in plans.iter().enumerate() {
         let number = if plans.len() == 1 { 0 } else { at + 1 };
         let number = u16::try_from(number).map_err(|_| render::too_large())?;
@@ -229,6 +251,9 @@ pub fn compose(
             HeaderControl::On => steering.clone(),
             HeaderControl::Off => Controls::default(),
         };
+        if let Mode::Sync(sync) = plan.mode(&controls, receipt.received_at) {
+            waits.push((at, sync));
+        }
         let id = PostId { message: receipt.message, number };
         let mut post = post(id, plan, controls, &mut renderer, (envelope, receipt))?;
         if let Some(before) = posts.last().filter(|before| before.destination == post.destination) {
@@ -239,7 +264,16 @@ pub fn compose(
     let (blobs, remarks) = renderer.finish();
     let (message, tenant) = (receipt.message, envelope.client.tenant.clone());
     let admission = Admission { message, tenant, idempotency_key: steering.idempotency_key, blobs, posts };
-    Ok(Composition { admission, remarks })
+    Ok(Composition { admission, waits, remarks })
+}
+
+/// Refuses mail that goes in circles.
+fn check_hops(section: &mail::Section<'_>) -> Result<(), Refusal> {
+    let is_hop = |field: &&mail::HeaderField<'_>| field.name.eq_ignore_ascii_case("Received");
+    match section.fields.iter().filter(is_hop).count() {
+        0..=MAX_HOPS => Ok(()),
+        hops => Err(Refusal::new(554, (4, 6), format!("a loop: the message has come through {hops} hops"))),
+    }
 }
 
 fn post(
@@ -251,6 +285,7 @@ fn post(
 ) -> Result<Post, Refusal> {
     let aim = plan.aim(&controls)?;
     let rendered = renderer.render(id, plan, &controls)?;
+    let (sign_with, auth) = plan.credentials(&controls)?;
     Ok(Post {
         id,
         accepted_at: receipt.received_at,
@@ -268,10 +303,10 @@ fn post(
         tags: controls.tags,
         xs_message_id: controls.xs_message_id,
         xs_mailing_id: controls.xs_mailing_id,
-        ordering_key: None,
-        sign_with: None,
-        auth: None,
+        ordering_key: plan.ordering_key(controls.ordering_key),
+        sign_with,
+        auth,
         trace: None,
-        notice: Notice::default(),
+        notice: plan.notice(envelope),
     })
 }

@@ -7,9 +7,9 @@
 use super::control::{self, Controls};
 use super::endpoint::Endpoint;
 use super::render::Rendered;
-use super::{HeaderControl, Options, Payload};
+use super::{HeaderControl, Mode, Options, Order, Payload, Route, address};
 use crate::envelope::{Envelope, Recipient, Refusal, Target};
-use crate::post::{Field, Trust};
+use crate::post::{Field, Notice, OnFailure, Timestamp, Trust};
 
 /// One recipient's share of a message.
 #[derive(Debug)]
@@ -27,7 +27,11 @@ pub struct Plan<'a> {
     method: &'a str,
     /// `None`: `X-Postgate-Url` names it.
     endpoint: Option<Endpoint>,
-    headers: &'a [Field],
+    /// Nothing when the recipient holds or takes its URL from the message.
+    route: Option<&'a Route>,
+    on_failure: OnFailure,
+    /// `ORCPT`, unless it holds credentials.
+    original: Option<&'a str>,
 }
 
 /// A request without its body: where to and how.
@@ -43,6 +47,14 @@ pub fn plans<'a>(options: &'a Options, envelope: &'a Envelope) -> Result<Vec<Pla
     envelope.recipients.iter().map(|recipient| plan(options, recipient)).collect()
 }
 
+/// `ORCPT`, unless it may hold credentials.
+fn original<'a>(options: &Options, recipient: &'a Recipient) -> Option<&'a str> {
+    let original = recipient.original.as_deref()?;
+    let (_, address) = original.split_once(';')?;
+    let is_open = !address.contains("://") && !address::hides_credentials(options, address);
+    is_open.then_some(original)
+}
+
 fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, Refusal> {
     let wire = |method: &'a String, endpoint: Option<Endpoint>| Plan {
         recipient: shown(recipient, method, endpoint.as_ref()),
@@ -52,7 +64,9 @@ fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, 
         trust: Trust::Wire,
         method,
         endpoint,
-        headers: &[],
+        route: None,
+        on_failure: recipient.on_failure,
+        original: original(options, recipient),
     };
     match &recipient.target {
         Target::Direct { method, url } => match url.parse() {
@@ -72,7 +86,9 @@ fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, 
                 trust: Trust::Operator,
                 method: &route.method,
                 endpoint: Some(route.url.clone()),
-                headers: &route.headers,
+                route: Some(route),
+                on_failure: recipient.on_failure,
+                original: original(options, recipient),
             })
         }
     }
@@ -141,14 +157,65 @@ impl Plan<'_> {
         if let Some(authorization) = authorization.filter(|_| self.fixed("Authorization").is_none()) {
             headers.push(field("Authorization", authorization));
         }
-        headers.extend(self.headers.iter().filter(|field| !is(field, "Content-Type")).cloned());
+        headers.extend(self.fixed_headers().iter().filter(|field| !is(field, "Content-Type")).cloned());
         headers.extend(controls.headers.iter().cloned());
         headers.extend(rendered.marks.iter().map(|(name, value)| field(name, value)));
         Ok(headers)
     }
 
     fn fixed(&self, name: &str) -> Option<&Field> {
-        self.headers.iter().find(|field| is(field, name))
+        self.fixed_headers().iter().find(|field| is(field, name))
+    }
+
+    fn fixed_headers(&self) -> &[Field] {
+        self.route.map_or(&[], |route| &route.headers)
+    }
+
+    /// Whether the client waits for the first attempt at a post of a message that
+    /// was received then; not for one that is to wait itself.
+    pub fn mode(&self, controls: &Controls, received_at: Timestamp) -> Mode {
+        let usual = self.route.map_or(Mode::Async, |route| route.mode);
+        match (controls.mode, usual) {
+            _ if controls.not_before_at.is_some_and(|at| at > received_at) => Mode::Async,
+            (None, _) | (Some(Mode::Sync(_)), Mode::Sync(_)) => usual,
+            (Some(asked), _) => asked,
+        }
+    }
+
+    /// What keeps the post in order with others. That of a route begins with a
+    /// blank, which no key of a message does.
+    pub fn ordering_key(&self, asked: Option<String>) -> Option<String> {
+        match self.route.filter(|route| route.order == Order::Fifo) {
+            Some(route) => Some(format!(" {}", route.recipient.as_str())),
+            None => asked,
+        }
+    }
+
+    /// Names of the signing key and of the auth profile. Refuses a control that
+    /// asks for another one than the route's.
+    pub fn credentials(&self, controls: &Controls) -> Result<(Option<String>, Option<String>), Refusal> {
+        let choose = |name: &str, fixed: Option<&String>, asked: Option<&String>| match (fixed, asked) {
+            (Some(fixed), Some(asked)) if fixed != asked => {
+                Err(control::refusal(name, "the route names another one"))
+            }
+            (fixed, asked) => Ok(fixed.or(asked).cloned()),
+        };
+        let sign_with = self.route.and_then(|route| route.sign_with.as_ref());
+        let auth = self.route.and_then(|route| route.auth.as_ref());
+        Ok((
+            choose("X-Postgate-Sign-With", sign_with, controls.sign_with.as_ref())?,
+            choose("X-Postgate-Auth", auth, controls.auth.as_ref())?,
+        ))
+    }
+
+    /// What the sender wants to hear of a failure.
+    pub fn notice(&self, envelope: &Envelope) -> Notice {
+        Notice {
+            on_failure: self.on_failure,
+            returns: envelope.returns,
+            envelope_id: envelope.envelope_id.clone(),
+            original_recipient: self.original.map(str::to_owned),
+        }
     }
 }
 

@@ -118,11 +118,15 @@ fn named<K: Copy>(
     if text.bytes().any(|byte| byte < 0x21 || byte == 0x7f || byte == b'\\') {
         return Err(wrong("the URL holds a blank, a control character or a backslash"));
     }
-    let mut url = Url::parse(text).map_err(|reason| wrong(&format!("this is not a URL: {reason}")))?;
-    let kind = kinds.iter().find(|(scheme, _, _)| *scheme == url.scheme());
+    // The parser would skip further slashes and take the path for the host.
+    let authority = text.split_once("://").filter(|(_, rest)| !rest.starts_with('/'));
+    let scheme = authority.map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
+    let kind = kinds.iter().find(|(name, _, _)| *name == scheme);
     let Some((_, usual_port, kind)) = kind else {
-        return Err(wrong(&format!("{}:// is not known here", url.scheme())));
+        let names: Vec<_> = kinds.iter().map(|(name, _, _)| format!("{name}://")).collect();
+        return Err(wrong(&format!("the URL does not begin with {} and a host", names.join(" or "))));
     };
+    let mut url = Url::parse(text).map_err(|reason| wrong(&format!("this is not a URL: {reason}")))?;
     let host =
         url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the URL names no host"))?;
     // The parser looks at hosts of schemes that browsers know only.
@@ -219,6 +223,8 @@ mod tests {
             "socks5://user:canary@pro xy",
             "socks5://user:canary@a%20b",
             "socks5://user:canary@",
+            "http:///canary",
+            "http:canary@proxy.example",
         ] {
             let error = read::<Via>(text).unwrap_err();
             assert!(error.contains("; write one such as") && !error.contains("canary"), "{text}: {error}");

@@ -237,7 +237,8 @@ impl<'a> Section<'a> {
         };
         let tables: Option<Vec<_>> = elements.and_then(|elements| elements.iter().map(table).collect());
         if tables.is_none() {
-            self.complain(key, format!("not a list of tables; write [[{key}]] and its keys below"));
+            let full = self.full(key);
+            self.complain(key, format!("not a list of tables; write [[{full}]] and its keys below"));
         }
         tables
     }

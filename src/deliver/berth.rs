@@ -1,9 +1,9 @@
 //! A lane with all that the engine has for it: its terms, its workers, its timer,
 //! and what is told about it.
 
-use super::attempt::Order;
 use super::control::{State, Status};
 use super::lane::{Carrier, Condition, Lane};
+use super::order::Order;
 use super::pauses::Pause;
 use super::terms::{Terms, TlsTrust};
 use super::turns::{Stake, Turns};

@@ -9,6 +9,7 @@ use super::http1::Http1;
 use super::http2::Trunk;
 use super::retry::Trouble;
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::Full;
 use std::sync::Arc;
@@ -170,6 +171,13 @@ impl Response {
         self.body.extend_from_slice(piece.get(..kept).unwrap_or_default());
         self.length += piece.len();
         self.length <= RESPONSE
+    }
+
+    /// The text of a response that is no success, when it is meant for people.
+    pub(super) fn plain_text(&self) -> Option<String> {
+        let content_type = self.headers.get(CONTENT_TYPE)?.as_bytes();
+        let is_plain = content_type.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"text/plain"));
+        (is_plain && !self.status.is_success()).then(|| self.text())
     }
 
     /// As much of its text as its readers want; what is not UTF-8 is replaced.

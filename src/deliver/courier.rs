@@ -5,12 +5,12 @@
 //! with it: the connection had been closed before, or the receiver says so
 //! (HTTP/2). Everything else is for the schedule.
 
-use super::attempt::Shop;
 use super::connection::{Failure, Link, Patience, Readers, Response};
 use super::dialogue;
 use super::redirect::{self, Hop, SecretBody, Stop, Trail};
 use super::retry::Trouble;
 use super::road::Road;
+use super::shop::Shop;
 use super::terms::Terms;
 use crate::post::{Destination, PostId};
 use crate::protocol_log::Transcript;

@@ -6,11 +6,12 @@
 //! while: a thousand posts do not ask a thousand times. A receiver that does not
 //! take a token gets one more try with a new one, also not more often than that.
 //!
-//! The URL for tokens is the operator's own, its certificate must be good for the
-//! machine's roots, and what it answers is never logged: nothing but an error code.
+//! The URL for tokens is the operator's own and is reached on the terms of its
+//! origin; what it answers is never logged: nothing but an error code.
 
 use super::egress::Connector;
 use super::profile::{Place, Profile, Proof};
+use super::request;
 use super::retry::{Span, Trouble};
 use super::terms::{Book, Http2, Terms};
 use crate::compose::Endpoint;
@@ -87,8 +88,8 @@ impl Credentials {
             Proof::Basic { user, password } => Ok((AUTHORIZATION, basic(user, password))),
             Proof::Bearer { token } => Ok((AUTHORIZATION, secret(profile, &format!("Bearer {token}"))?)),
             Proof::Header { name, value } => {
-                let name = HeaderName::from_bytes(name.as_bytes());
-                let name = name.map_err(|_| unusable(profile, "its header has no valid name"))?;
+                let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !request::is_own(name));
+                let name = name.ok_or_else(|| unusable(profile, "its header cannot be set"))?;
                 Ok((name, secret(profile, value)?))
             }
             Proof::OAuth2 { .. } => {
@@ -214,9 +215,13 @@ async fn fetch(profile: &Profile, ways: Ways<'_>) -> Result<Token, String> {
         .map_err(|_| "the token holds characters that no header can".to_owned())?;
     value.set_sensitive(true);
     let life = answer.expires_in.and_then(|seconds| seconds.duration()).unwrap_or(USUAL_LIFE).min(MONTH);
-    // Short lives keep at least half of theirs.
-    let use_for = life.mul_f64(0.9).min(life.saturating_sub(MARGIN)).max(life / 2);
-    Ok(Token { value, renew_at: asked_at + use_for, ends_at: asked_at + life })
+    Ok(Token { value, renew_at: asked_at + use_for(life), ends_at: asked_at + life })
+}
+
+/// How long a token of such a life is used before it is renewed. Short lives keep
+/// half of theirs, and none is so short that every post asks for a new one.
+fn use_for(life: Duration) -> Duration {
+    life.mul_f64(0.9).min(life.saturating_sub(MARGIN)).max(life / 2).max(Duration::from_secs(1))
 }
 
 /// No token is used for longer.
@@ -310,4 +315,41 @@ fn secret(profile: &Profile, text: &str) -> Result<HeaderValue, Trouble> {
 
 fn unusable(profile: &Profile, why: &str) -> Trouble {
     Trouble::Credentials(format!("auth profile {:?} cannot be used: {why}", profile.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_in_good_time() {
+        for (life, expected) in [(86_400, 77_760), (3600, 3240), (100, 70), (60, 30), (10, 5), (1, 1), (0, 1)]
+        {
+            assert_eq!(use_for(Duration::from_secs(life)).as_secs(), expected, "{life}");
+        }
+    }
+
+    #[test]
+    fn lives_are_numbers_or_texts_of_numbers() {
+        for (text, expected) in [
+            ("3600", Some(3600)),
+            ("\"3600\"", Some(3600)),
+            ("3600.0", Some(3600)),
+            ("-1", None),
+            ("1e300", None),
+            ("\"soon\"", None),
+        ] {
+            let seconds: Seconds = serde_json::from_str(text).unwrap();
+            assert_eq!(seconds.duration().map(|life| life.as_secs()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_error_codes_are_repeated() {
+        let status = StatusCode::BAD_REQUEST;
+        assert_eq!(refusal(status, Some("invalid_client")), "400 Bad Request (invalid_client)");
+        for error in [None, Some("it was \"secret\""), Some(&*"x".repeat(65))] {
+            assert_eq!(refusal(status, error), "400 Bad Request");
+        }
+    }
 }

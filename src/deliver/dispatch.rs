@@ -5,16 +5,17 @@
 //! much happened, never on how many lanes there are.
 
 use super::Options;
-use super::attempt::{self, Ended, Order, Report, Shop};
+use super::attempt;
 use super::berth::Berth;
-use super::lane::{self, Catch, Plan};
+use super::lane::{Catch, Plan};
 use super::notes::Notary;
+use super::order::{Order, Report};
 use super::pauses::Pauses;
-use super::retry::Verdict;
+use super::shop::Shop;
 use super::terms::Book;
 use super::turns::{Stake, Turn, Turns};
 use crate::post::Destination;
-use crate::spool::{Attempt, Claim, Claimed, Settlement, SpoolError};
+use crate::spool::{Claim, Claimed, Settlement, SpoolError};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ pub(super) struct Dispatcher {
     /// What is to be told, see `announce`.
     pub news: Vec<super::announce::News>,
     pub is_announcing: bool,
-    in_flight: usize,
+    pub in_flight: usize,
     pub is_stopping: bool,
 }
 
@@ -138,69 +139,6 @@ impl Dispatcher {
             self.berth(&lane).lane.expect((now + after).into_std());
             touched.insert(lane);
         }
-    }
-
-    /// Notes how attempts ended, and settles them in one call.
-    pub(super) fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut Touched) {
-        let mut settled = Vec::with_capacity(reports.len());
-        for report in reports {
-            match report {
-                Report::Left(lane) => {
-                    if let Some(berth) = self.lanes.get_mut(&lane) {
-                        berth.leave(&mut self.turns);
-                    }
-                    touched.insert(lane);
-                }
-                Report::Ended(ended) => {
-                    touched.insert(Arc::clone(&ended.lane));
-                    settled.push(self.end_attempt(*ended, now));
-                }
-            }
-        }
-        if !settled.is_empty() {
-            self.settle(settled, now);
-        }
-    }
-
-    fn end_attempt(&mut self, ended: Ended, now: Instant) -> (Claim, Settlement) {
-        self.in_flight -= 1;
-        let Ended { lane, claim, verdict, feedback, measure, attempt, took, version, permit, next } = ended;
-        let keeps_workers = !self.is_stopping;
-        let berth = self.berth(&lane);
-        if let Some(version) = version {
-            berth.speak(version);
-        }
-        let change = berth.lane.end_attempt(
-            lane::Ended { feedback, took },
-            &berth.terms.schedule,
-            now.into_std(),
-            fastrand::f64(),
-        );
-        let keeps_this = keeps_workers && berth.permit == permit;
-        if let Some(worker) = next.filter(|_| keeps_this) {
-            let rest = self.turns.rest(&lane);
-            self.berth(&lane).rest(rest, worker);
-        }
-        self.learn(&lane, &attempt, &verdict, change, measure);
-        (claim, settlement(verdict, attempt))
-    }
-
-    /// Tells the spool, again and again if it fails: what it does not note it
-    /// would keep claimed for ever.
-    fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
-        let spool = Arc::clone(&self.shop.spool);
-        self.start(
-            Box::pin(async move {
-                loop {
-                    match spool.settle(settled.clone()).await {
-                        Ok(()) | Err(SpoolError::Closed) => return Done::Nothing,
-                        Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
-                    }
-                    tokio::time::sleep(SPOOL_PAUSE).await;
-                }
-            }),
-            now,
-        );
     }
 
     fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
@@ -412,14 +350,5 @@ impl Dispatcher {
             self.turns.count(&mut berth.stake, 0);
             self.lanes.remove(lane);
         }
-    }
-}
-
-fn settlement(verdict: Verdict, last: Attempt) -> Settlement {
-    match verdict {
-        Verdict::Delivered => Settlement::Delivered,
-        Verdict::Deferred { after, .. } => Settlement::Again { after, last },
-        Verdict::Held { .. } => Settlement::Held { last },
-        Verdict::Failed { .. } => Settlement::Failed { last },
     }
 }

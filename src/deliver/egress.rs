@@ -18,6 +18,7 @@ use super::target::{self, Denied, Egress};
 use super::terms::{Http2, Terms};
 use super::tls::{Offer, Tls};
 use crate::post::{Destination, Scheme, Trust};
+use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+
+/// Octets that the machine takes before it has sent those before them.
+const UNSENT: u32 = 128 * 1024;
 
 /// Addresses tried of one name: an answer can hold thousands.
 const ADDRESSES: usize = 8;
@@ -55,6 +59,11 @@ impl Connector {
     pub(super) fn new(egress: Egress) -> Connector {
         let (resolver, tls, roads) = (Resolver::default(), Tls::default(), Roads::default());
         Connector { egress, resolver, tls, roads, permit: Permit::default() }
+    }
+
+    /// Where TLS sessions are made.
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// The way to a destination that its workers share.
@@ -112,6 +121,9 @@ impl Connector {
     ) -> Result<Connected, Trouble> {
         // A request is written in one piece; waiting for more only delays it.
         socket.set_nodelay(true).map_err(connect)?;
+        // What counts as written must be on its way: else a slow line would take an
+        // upload's last megabytes out of the time for the response.
+        SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT).map_err(connect)?;
         let is_prior = terms.http2 == Http2::PriorKnowledge;
         if destination.scheme != Scheme::Https {
             let place = Place { peer, tls: None };

@@ -1,13 +1,13 @@
 //! The heads of HTTP/2 frames as they come in (RFC 9113 section 4.1).
 //!
-//! Only length and kind are read, and of a GOAWAY the last stream: the library
-//! that speaks HTTP/2 tells neither how many frames came nor which stream was
-//! the last one. What the frames say is that library's business.
+//! Only length and kind are read, and what a GOAWAY says: the library that speaks
+//! HTTP/2 tells neither how many frames came nor which stream was the last one.
+//! What the frames are for is that library's business.
 
 /// Octets of a frame's head.
 const HEAD: usize = 9;
-/// Those, and the last stream of a GOAWAY.
-const GOAWAY_HEAD: usize = HEAD + 4;
+/// Those, and what a GOAWAY says.
+const GOAWAY_HEAD: usize = HEAD + 8;
 
 const DATA: u8 = 0;
 const GOAWAY: u8 = 7;
@@ -19,6 +19,15 @@ const ALLOWED_BY_REQUEST: u64 = 20;
 /// Octets we send that allow one more: windows are updated as bodies arrive.
 const OCTETS_BY_FRAME: u64 = 64;
 
+/// What a GOAWAY says (RFC 9113 section 6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Goaway {
+    /// The last stream that the receiver looks at.
+    pub last_stream: u32,
+    /// Why, as one of the error codes of section 7.
+    pub code: u32,
+}
+
 /// A reader of frame heads.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
@@ -27,7 +36,7 @@ pub(super) struct Frames {
     skip: usize,
     /// Frames but those with data.
     counted: u64,
-    last_stream: Option<u32>,
+    goaway: Option<Goaway>,
 }
 
 impl Frames {
@@ -51,7 +60,7 @@ impl Frames {
 
     /// Counts a frame when its head is complete.
     fn end_head(&mut self) {
-        let [a, b, c, kind, _, _, _, _, _, id @ ..] = self.head;
+        let [a, b, c, kind, _, _, _, _, _, id @ .., e, f, g, h] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         let is_long = kind == GOAWAY && length >= GOAWAY_HEAD - HEAD;
         let wanted = if is_long { GOAWAY_HEAD } else { HEAD };
@@ -59,7 +68,8 @@ impl Frames {
             return;
         }
         if is_long {
-            self.last_stream = Some(u32::from_be_bytes(id) & 0x7fff_ffff);
+            let last_stream = u32::from_be_bytes(id) & 0x7fff_ffff;
+            self.goaway = Some(Goaway { last_stream, code: u32::from_be_bytes([e, f, g, h]) });
         }
         self.counted += u64::from(kind != DATA || length == 0);
         self.skip = length - (wanted - HEAD);
@@ -67,9 +77,9 @@ impl Frames {
         self.head = [0; GOAWAY_HEAD];
     }
 
-    /// The last stream that the receiver looks at, when it said so.
-    pub(super) fn last_stream(&self) -> Option<u32> {
-        self.last_stream
+    /// The last GOAWAY, when there was one.
+    pub(super) fn goaway(&self) -> Option<Goaway> {
+        self.goaway
     }
 
     /// Whether more came than so many requests of so many octets can explain.
@@ -95,14 +105,15 @@ mod tests {
             frame(4, &[0; 6]),
             frame(DATA, b"body"),
             frame(DATA, b""),
-            frame(GOAWAY, &[0x80, 0, 0, 5, 0, 0, 0, 0, b'x']),
+            frame(GOAWAY, &[0x80, 0, 0, 5, 0, 0, 0, 2, b'x']),
             frame(6, &[0; 8]),
         ]
         .concat();
+        let goaway = Goaway { last_stream: 5, code: 2 };
         for step in 1..stream.len() {
             let mut frames = Frames::default();
             stream.chunks(step).for_each(|piece| frames.take(piece));
-            assert_eq!((frames.counted, frames.last_stream()), (4, Some(5)), "{step}");
+            assert_eq!((frames.counted, frames.goaway()), (4, Some(goaway)), "{step}");
         }
     }
 

@@ -32,9 +32,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Streams before the receiver has said how many it takes.
 const FIRST_STREAMS: usize = 1;
-/// Silence after which streams that wait make us ask, and time for the answer.
-const SILENCE: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after which streams that wait make us ask whether anybody is there, as
+/// a part of the time they wait for a response; the answer has as long again.
+const SILENCE: u32 = 4;
 
 /// Header fields of HTTP/1.1 connections (RFC 9113 section 8.2.2).
 static OF_CONNECTIONS: [HeaderName; 7] = [
@@ -58,8 +58,8 @@ pub(super) struct Trunk {
 
 impl Trunk {
     /// Begins HTTP/2 on a fresh connection, which lives until nobody has the
-    /// trunk any more and its streams have ended.
-    pub(super) async fn open(connected: Connected) -> Result<Arc<Trunk>, Trouble> {
+    /// trunk any more and its streams have ended. Responses take up to `response`.
+    pub(super) async fn open(connected: Connected, response: Duration) -> Result<Arc<Trunk>, Trouble> {
         let (watched, watch) = Watched::frames(connected.stream);
         let mut builder = h2::client::Builder::new();
         builder
@@ -72,7 +72,8 @@ impl Trunk {
             builder.handshake(watched).await.map_err(|error| broken(&error, &watch))?;
         let waiting = Arc::new(AtomicUsize::new(0));
         let (closing, closed) = watch::channel(false);
-        let silence = Silence { watch: Arc::clone(&watch), waiting: Arc::clone(&waiting) };
+        let limit = response / SILENCE;
+        let silence = Silence { watch: Arc::clone(&watch), waiting: Arc::clone(&waiting), limit };
         tokio::spawn(async move {
             run(connection, silence).await;
             // Nobody listens any more: fine.
@@ -83,8 +84,7 @@ impl Trunk {
 
     /// Whether another stream could begin; `most` is 0 for any number.
     pub(super) fn is_open(&self, most: u32) -> bool {
-        let is_asked_away = self.watch.last_stream.load(Ordering::Relaxed) != u32::MAX;
-        !*self.closed.borrow() && !is_asked_away && (most == 0 || self.posts() < most)
+        !*self.closed.borrow() && self.watch.parting().is_none() && (most == 0 || self.posts() < most)
     }
 
     /// Counts another stream, if it may begin.
@@ -169,7 +169,7 @@ impl Trunk {
     fn failure(&self, error: &h2::Error, id: Option<u32>, mark: Mark) -> Failure {
         let is_refused =
             error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
-        let last = self.watch.last_stream.load(Ordering::Relaxed);
+        let last = self.watch.last_stream();
         let is_unseen = id.map_or(error.is_io() || error.is_go_away(), |id| id > last);
         // As over HTTP/1.1: it may have been closed long before.
         let is_stale = self.posts() > 1 && error.is_io() && !self.watch.has_heard_since(mark);
@@ -234,14 +234,15 @@ impl Drop for Waiting {
 struct Silence {
     watch: Arc<Watch>,
     waiting: Arc<AtomicUsize>,
+    limit: Duration,
 }
 
 impl Silence {
-    /// Resolves when streams wait and nothing has come in for a while.
+    /// Resolves when streams wait and nothing has come in for so long.
     async fn begins(&self) {
         loop {
             let mark = self.watch.mark();
-            sleep(SILENCE).await;
+            sleep(self.limit).await;
             if self.waiting.load(Ordering::Relaxed) > 0 && !self.watch.has_heard_since(mark) {
                 return;
             }
@@ -261,9 +262,9 @@ async fn run(mut connection: Connection<Watched, Bytes>, silence: Silence) {
         }
         tokio::select! {
             _ = &mut connection => return,
-            pong = timeout(PING_TIMEOUT, pings.ping(Ping::opaque())) => {
+            pong = timeout(silence.limit, pings.ping(Ping::opaque())) => {
                 if !matches!(pong, Ok(Ok(_))) {
-                    let nobody = Trouble::TimedOut("waiting for the answer to a PING", PING_TIMEOUT);
+                    let nobody = Trouble::TimedOut("waiting for the answer to a PING", silence.limit);
                     return silence.watch.blame(nobody);
                 }
             }
@@ -284,7 +285,12 @@ fn broken(error: &h2::Error, watch: &Watch) -> Trouble {
             format!("the receiver closed the connection: {reason:?}")
         }
         Some(reason) => format!("the connection broke HTTP/2: {reason:?}"),
-        None if error.is_io() => "connection closed before the response".to_owned(),
+        None if error.is_io() => match watch.parting() {
+            Some(code) if code != 0 => {
+                format!("the receiver closed the connection: {:?}", Reason::from(code))
+            }
+            _ => "connection closed before the response".to_owned(),
+        },
         None => return Trouble::Unsendable(format!("as HTTP/2: {error}")),
     })
 }

@@ -13,8 +13,10 @@
 mod announce;
 mod attempt;
 mod berth;
+mod bounce;
 pub mod breaker;
 mod compress;
+mod conclusion;
 mod connection;
 pub mod control;
 mod courier;
@@ -22,17 +24,20 @@ mod credentials;
 mod dialogue;
 mod dispatch;
 mod egress;
+mod ending;
 mod frames;
 mod http1;
 mod http2;
 pub mod lane;
 mod notes;
+mod order;
 pub mod pace;
 pub mod pauses;
 pub mod profile;
 mod proxy;
 mod record;
 mod redirect;
+mod relay;
 mod request;
 #[cfg(test)]
 mod request_tests;
@@ -44,6 +49,7 @@ mod road;
 mod room;
 pub mod ruling;
 mod shape;
+mod shop;
 pub mod sign;
 mod steering;
 pub mod target;
@@ -54,14 +60,17 @@ pub mod turns;
 mod watched;
 pub mod window;
 
+use crate::clock::Ids;
+use crate::first_attempts::{self, FirstAttempts};
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Doorbell, Spool, SpoolError};
-use attempt::{Report, Shop};
 use control::{Request, Requests};
 use dispatch::{Dispatcher, Done, SPOOL_PAUSE, Touched};
 use notes::Notary;
+use order::Report;
 use profile::{Bounce, Profile};
+use shop::Shop;
 use sign::SigningKey;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,6 +89,10 @@ pub struct Options {
     pub egress: Egress,
     /// Who reports to senders what was given up, if somebody does.
     pub bounce: Option<Arc<Bounce>>,
+    /// Who waits for first attempts.
+    pub first_attempts: FirstAttempts,
+    /// Where the ids of reports come from; the same as those of messages.
+    pub ids: Arc<Ids>,
     /// The keys that routes may name.
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     /// The auth profiles that routes may name.
@@ -97,6 +110,8 @@ impl Default for Options {
             book: Book::default(),
             egress: Egress::default(),
             bounce: None,
+            first_attempts: FirstAttempts::default(),
+            ids: Arc::default(),
             signing_keys: HashMap::new(),
             profiles: HashMap::new(),
             instance: String::new(),
@@ -133,6 +148,8 @@ pub async fn run(
         waiting = waiting => waiting,
         _ = stop.wait_for(|stop| *stop) => return,
     };
+    // However this ends, nobody waits in vain.
+    let _closing = first_attempts::Closing(begin.first_attempts.clone());
     let mut ears = Ears { doorbell, news, options, in_force: begin, requests: Some(requests), stop };
     dispatcher.wake(Wake::Rung(waiting));
     while !dispatcher.is_done() {

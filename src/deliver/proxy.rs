@@ -45,7 +45,9 @@ where
         ProxyKind::Socks5 => socks(proxy, goal, stream).await,
     };
     answered.unwrap_or_else(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Err("closed the connection".to_owned()),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            Err("closed the connection".to_owned())
+        }
         _ => Err(format!("failed: {error}")),
     })
 }

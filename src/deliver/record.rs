@@ -19,7 +19,7 @@ pub(super) fn of(
 ) -> Attempt {
     let (status, text) = match outcome {
         Outcome::Answered { status, text, .. } => (Some(status.as_u16()), text.as_str()),
-        Outcome::Broken(_) => (None, ""),
+        Outcome::Replied { .. } | Outcome::Broken(_) => (None, ""),
     };
     let usual;
     let reason = match verdict {

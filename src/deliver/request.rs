@@ -50,6 +50,11 @@ static OWN: [HeaderName; 14] = [
     CDN_LOOP,
 ];
 
+/// Whether nobody but the engine sets the header.
+pub(super) fn is_own(name: &HeaderName) -> bool {
+    OWN.contains(name)
+}
+
 const PRODUCT: &str = concat!("Postgate/", env!("CARGO_PKG_VERSION"));
 
 /// Bodies from so many octets on are not compressed and signed on the runtime's
@@ -151,7 +156,7 @@ fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
         headers.insert(TRACEPARENT, traceparent);
     }
     let is_set = |name: &HeaderName| {
-        OWN.contains(name)
+        is_own(name)
             || [CONTENT_TYPE, USER_AGENT].contains(name)
             || *name == TRACEPARENT && post.trace.is_some()
     };

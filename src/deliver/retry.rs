@@ -72,6 +72,13 @@ pub enum Outcome {
         /// Where its redirect leads, and why that was not followed.
         remark: Option<String>,
     },
+    /// The relay of reports answered.
+    Replied {
+        /// Three digits (RFC 5321 section 4.2).
+        code: u16,
+        /// The reply, its code included.
+        text: String,
+    },
     /// There was no answer.
     Broken(Trouble),
 }
@@ -241,6 +248,13 @@ fn usual(outcome: &Outcome) -> (Fate, Feedback) {
             429 | 503 => (Fate::Defer, trouble),
             _ => (Fate::Defer, Feedback::Answered),
         },
+        Outcome::Replied { code, .. } => match code {
+            200..=299 => (Fate::Deliver, Feedback::Taken),
+            500.. => (Fate::Fail, Feedback::Answered),
+            // It closes the connection (RFC 5321 section 3.8).
+            421 => (Fate::Defer, trouble),
+            _ => (Fate::Defer, Feedback::Answered),
+        },
         Outcome::Broken(why) => match why {
             Trouble::Denied(_) | Trouble::Unsendable(_) | Trouble::Damaged(_) | Trouble::Expired => {
                 (Fate::Fail, Feedback::Nothing)
@@ -337,6 +351,7 @@ pub fn reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered { status, remark: None, .. } => status.to_string(),
         Outcome::Answered { status, remark: Some(remark), .. } => format!("{status} to {remark}"),
+        Outcome::Replied { text, .. } => text.replace('\n', " "),
         Outcome::Broken(trouble) => trouble.to_string(),
     }
 }

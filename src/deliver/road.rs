@@ -102,11 +102,13 @@ impl Road {
             match self.turn(most) {
                 Turn::Ride(trunk) => return Ok(Link::Two(trunk)),
                 Turn::Connect => return self.connect(connector, limit).await,
-                Turn::Wait(mut told) => match told.wait_for(Option::is_some).await.as_deref() {
-                    Ok(Some(Err(trouble))) => return Err(trouble.clone()),
-                    // Known now; or whoever asked is gone, and somebody else must.
-                    Ok(_) | Err(_) => {}
-                },
+                Turn::Wait(mut told) => {
+                    // Otherwise it is known now; or whoever asked is gone, and
+                    // somebody else must.
+                    if let Ok(Some(Err(trouble))) = told.wait_for(Option::is_some).await.as_deref() {
+                        return Err(trouble.clone());
+                    }
+                }
                 Turn::Ask(tell) => {
                     let connected = self.connect(connector, limit).await;
                     if connected.is_err() {
@@ -162,7 +164,7 @@ impl Road {
             }
             return Ok(Link::One(Http1::open(connected).await?));
         }
-        let trunk = Trunk::open(connected).await?;
+        let trunk = Trunk::open(connected, self.terms.response_timeout).await?;
         *self.knowledge() = Knowledge::Two(Arc::clone(&trunk));
         Ok(Link::Two(trunk))
     }

@@ -27,6 +27,8 @@ impl Verdicts {
                 }
                 (On::Status(status.as_u16()), Some(On::Class(status.as_u16() / 100)))
             }
+            // What a relay says of a report is nothing that statuses of HTTP are about.
+            Outcome::Replied { .. } => return None,
             Outcome::Broken(trouble) => (On::trouble(trouble)?, None),
         };
         let said = |about: On| self.on.iter().find(|(on, _)| *on == about).map(|(_, ruling)| *ruling);

@@ -5,11 +5,11 @@
 //! is gone is a fault of the configuration, which is mended: the post waits, and
 //! is never sent without.
 
-use super::attempt::Shop;
 use super::credentials::Ways;
 use super::profile::Profile;
 use super::request::{self, Dress};
 use super::retry::Trouble;
+use super::shop::Shop;
 use super::sign::SigningKey;
 use super::terms::Terms;
 use crate::clock;

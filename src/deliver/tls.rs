@@ -36,6 +36,8 @@ pub(super) enum Offer {
     Both,
     /// HTTP/2 alone.
     Two,
+    /// Nothing: it is no HTTP.
+    Nothing,
 }
 
 impl Offer {
@@ -44,6 +46,7 @@ impl Offer {
             Offer::One => &[b"http/1.1"],
             Offer::Both => &[b"h2", b"http/1.1"],
             Offer::Two => &[b"h2"],
+            Offer::Nothing => &[],
         };
         names.iter().map(|name| name.to_vec()).collect()
     }

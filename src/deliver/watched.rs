@@ -8,7 +8,7 @@
 //! 6.8 and 10.5). Nothing is changed on the way.
 
 use super::egress::Stream;
-use super::frames::Frames;
+use super::frames::{Frames, Goaway};
 use super::retry::Trouble;
 use super::tls;
 use std::io;
@@ -30,8 +30,7 @@ pub(super) struct Watch {
     fault: OnceLock<Trouble>,
     /// Requests that were begun on it.
     pub requests: AtomicU32,
-    /// The last stream that the receiver looks at (GOAWAY).
-    pub last_stream: AtomicU32,
+    goaway: Mutex<Option<Goaway>>,
 }
 
 /// A moment in the life of a connection.
@@ -50,7 +49,7 @@ impl Watch {
             written_at: Mutex::new(Instant::now()),
             fault: OnceLock::new(),
             requests: AtomicU32::new(0),
-            last_stream: AtomicU32::new(u32::MAX),
+            goaway: Mutex::new(None),
         }
     }
 
@@ -79,6 +78,20 @@ impl Watch {
         let written = self.written.load(Ordering::Relaxed) - mark.written;
         let written_at = *self.written_at.lock().unwrap_or_else(PoisonError::into_inner);
         (written >= octets).then(|| written_at + limit)
+    }
+
+    /// The last stream that the receiver looks at: any, while it has not said.
+    pub(super) fn last_stream(&self) -> u32 {
+        self.goaway().map_or(u32::MAX, |goaway| goaway.last_stream)
+    }
+
+    /// The reason it gave for wanting no more streams, when it wants none.
+    pub(super) fn parting(&self) -> Option<u32> {
+        self.goaway().map(|goaway| goaway.code)
+    }
+
+    fn goaway(&self) -> Option<Goaway> {
+        *self.goaway.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the connection ended, when that is known better than who used it can say.
@@ -133,8 +146,8 @@ impl Watched {
         }
         let Some(frames) = &mut self.frames else { return Ok(()) };
         frames.take(octets);
-        if let Some(last) = frames.last_stream() {
-            self.watch.last_stream.store(last, Ordering::Relaxed);
+        if let Some(goaway) = frames.goaway() {
+            *self.watch.goaway.lock().unwrap_or_else(PoisonError::into_inner) = Some(goaway);
         }
         let requests = self.watch.requests.load(Ordering::Relaxed);
         if frames.is_flood(requests, self.watch.written.load(Ordering::Relaxed)) {

@@ -8,9 +8,13 @@
 //! data all posts of a message are composed and committed in one step; only then
 //! is there an id to acknowledge. The door knows no sockets and holds no mail.
 //!
+//! A client that asks for it hears what became of the first attempts at its posts
+//! (`first`); they are committed before, like all others.
+//!
 //! Routes are the operator's: whoever may mail to one need not be allowed its URL.
 
 mod failures;
+mod first;
 mod guard;
 mod hashes;
 mod logins;
@@ -26,9 +30,10 @@ pub use turns::Turns;
 use crate::clock::{self, Ids};
 use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
-use crate::envelope::{Client, Envelope, Login, Refusal, Target};
+use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
+use crate::first_attempts::FirstAttempts;
 use crate::network::Network;
-use crate::post::{Admission, Destination, MessageId, Trust};
+use crate::post::{Admission, Destination, Trust};
 use crate::smtp::auth::{Credentials, Mechanisms, Offer};
 use crate::smtp::session::Policy;
 use crate::spool::spill::MailData;
@@ -61,6 +66,8 @@ pub struct Options {
     pub cram_md5: Allowance,
     /// Memory for composing; the same for all doors.
     pub turns: Turns,
+    /// Where delivery tells of first attempts; the same for all doors.
+    pub first_attempts: FirstAttempts,
 }
 
 /// Whether something risky is allowed.
@@ -101,12 +108,13 @@ impl Intake {
     }
 
     /// Composes and commits a message; its id, or that of the earlier message
-    /// with the same idempotency key. Nothing is kept of a message that is
-    /// refused.
-    pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<MessageId, Refusal> {
+    /// with the same idempotency key, and what became of its posts as far as the
+    /// client waits for that. Nothing is kept of a message that is refused.
+    pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<Taken, Refusal> {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
         let options = Arc::clone(self.compose_options(&envelope.client));
         let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
+        let replies = envelope.replies;
         let is_large = data.octets().saturating_mul(envelope.recipients.len()) >= LARGE;
         // Kept until the commit.
         let (composed, mut turn) = match data {
@@ -123,24 +131,30 @@ impl Intake {
             self.permit(&client, &post.destination)?;
         }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        self.commit(&client, composition.admission).await
+        let Composition { admission, waits, .. } = composition;
+        let waits = self.listen(&admission, replies, waits);
+        let (message, posts) = (admission.message, admission.posts.len());
+        match self.commit(&client, admission).await? {
+            Committed::Kept if !waits.is_empty() => {
+                drop(turn);
+                Ok(self.answer(message, (posts, replies), waits).await)
+            }
+            Committed::Kept => Ok(Taken::queued(message)),
+            Committed::Repeated(earlier) => Ok(Taken::queued(earlier)),
+        }
     }
 
     /// Commits what the tenant has a right to, and charges it for what was kept. A
     /// client that does not wait for the answer has paid: the posts may be kept.
-    async fn commit(&self, client: &Client, admission: Admission) -> Result<MessageId, Refusal> {
-        let (message, posts) = (admission.message, admission.posts.len());
+    async fn commit(&self, client: &Client, admission: Admission) -> Result<Committed, Refusal> {
+        let posts = admission.posts.len();
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
         let committed = self.spool.commit(admission).await;
         if !matches!(committed, Ok(Committed::Kept)) {
             tenants.give_back(&client.tenant, posts);
         }
-        match committed {
-            Ok(Committed::Kept) => Ok(message),
-            Ok(Committed::Repeated(earlier)) => Ok(earlier),
-            Err(error) => Err(refusal(&error)),
-        }
+        committed.map_err(|error| refusal(&error))
     }
 
     /// Waits for a turn and composes off the runtime's threads.

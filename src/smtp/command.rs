@@ -10,7 +10,12 @@
 //! them (RFC 4954 section 5), are checked and forgotten. What a command means in
 //! its place is the session's matter.
 
+mod wishes;
+
+pub(super) use wishes::from_xtext;
+
 use super::reply::Reply;
+use crate::post::{OnFailure, Returns};
 use std::fmt;
 
 /// What the client asks for.
@@ -24,8 +29,8 @@ pub enum Command<'a> {
     Lhlo(&'a str),
     /// MAIL: begins a transaction.
     Mail(Mail<'a>),
-    /// RCPT and the forward-path without brackets.
-    Rcpt(&'a str),
+    /// RCPT: names a recipient.
+    Rcpt(Rcpt<'a>),
     /// DATA.
     Data,
     /// RSET.
@@ -62,6 +67,22 @@ pub struct Mail<'a> {
     pub size: Option<u64>,
     /// Whether addresses beyond ASCII may follow (RFC 6531).
     pub encoding: Encoding,
+    /// What a report gives back of the message (RFC 3461 section 4.3).
+    pub returns: Returns,
+    /// The sender's name for the envelope, in xtext (RFC 3461 section 4.4).
+    pub envelope_id: Option<&'a str>,
+}
+
+/// The argument of RCPT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rcpt<'a> {
+    /// Forward-path without brackets.
+    pub path: &'a str,
+    /// Whether a failure is reported (RFC 3461 section 4.1).
+    pub on_failure: OnFailure,
+    /// Type and address, in xtext, as the sender knows the recipient (RFC 3461
+    /// section 4.2).
+    pub original: Option<&'a str>,
 }
 
 /// The argument of AUTH.
@@ -253,8 +274,9 @@ fn parse_mail(argument: &str) -> Result<Mail<'_>, Wrong> {
             0 => mail.size = Some(declared_size(value).ok_or(Wrong::Value)?),
             1 => one_of(value, &["7BIT", "8BITMIME"])?,
             2 if value.is_none() => mail.encoding = Encoding::Utf8,
-            3 | 5 => text(value)?,
-            4 => one_of(value, &["FULL", "HDRS"])?,
+            3 => drop(text(value)?),
+            4 => mail.returns = wishes::returns(value)?,
+            5 => mail.envelope_id = Some(text(value)?),
             _ => return Err(Wrong::Value),
         }
     }
@@ -264,22 +286,18 @@ fn parse_mail(argument: &str) -> Result<Mail<'_>, Wrong> {
     Ok(mail)
 }
 
-fn parse_rcpt(argument: &str) -> Result<&str, Wrong> {
+fn parse_rcpt(argument: &str) -> Result<Rcpt<'_>, Wrong> {
     let argument = after_keyword(argument, "TO").ok_or(Wrong::ForwardPath)?;
     let (path, parameters) = split_path(argument, |text| text.rfind('>')).ok_or(Wrong::ForwardPath)?;
+    let mut rcpt = Rcpt { path, ..Rcpt::default() };
     let mut seen = Seen::default();
     for (keyword, value) in parameters.split(' ').filter(|word| !word.is_empty()).map(key_and_value) {
         match seen.first(keyword, &["NOTIFY", "ORCPT"])? {
-            0 => {
-                let events = value.ok_or(Wrong::Value)?.split(',');
-                for event in events {
-                    one_of(Some(event), &["NEVER", "SUCCESS", "FAILURE", "DELAY"])?;
-                }
-            }
-            _ => text(value)?,
+            0 => rcpt.on_failure = wishes::on_failure(value)?,
+            _ => rcpt.original = Some(text(value)?),
         }
     }
-    Ok(path)
+    Ok(rcpt)
 }
 
 /// What follows `FROM:` or `TO:`, with or without blanks around the colon.
@@ -361,9 +379,9 @@ fn one_of(value: Option<&str>, allowed: &[&str]) -> Result<(), Wrong> {
     if allowed.iter().any(|word| word.eq_ignore_ascii_case(value)) { Ok(()) } else { Err(Wrong::Value) }
 }
 
-/// Some text: addresses and envelope ids are nothing to this gateway.
-fn text(value: Option<&str>) -> Result<(), Wrong> {
-    if value.is_some_and(|value| !value.is_empty()) { Ok(()) } else { Err(Wrong::Value) }
+/// Some text; what it says is not looked at here.
+fn text(value: Option<&str>) -> Result<&str, Wrong> {
+    value.filter(|value| !value.is_empty()).ok_or(Wrong::Value)
 }
 
 #[cfg(test)]

@@ -18,17 +18,18 @@ fn forward_paths_as_programs_write_them() {
         ("RCPT TO:<\u{fc}@b>", "\u{fc}@b"),
     ];
     for (line, path) in rows {
-        assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(path)), "{line}");
+        let Ok(Command::Rcpt(rcpt)) = parse(line.as_bytes()) else { panic!("{line}") };
+        assert_eq!(rcpt.path, path, "{line}");
     }
 }
 
 #[test]
 fn reverse_paths_and_their_parameters() {
-    let mail = |path, size, encoding| Ok(Command::Mail(Mail { path, size, encoding }));
+    let mail = |path, size, encoding| Ok(Command::Mail(Mail { path, size, encoding, ..Mail::default() }));
     let (ascii, utf8) = (Encoding::Ascii, Encoding::Utf8);
     let rows = [
         ("MAIL FROM:<>", mail("", None, ascii)),
-        ("mail from: a@b size=12 body=8bitmime ret=hdrs envid=x", mail("a@b", Some(12), ascii)),
+        ("mail from: a@b size=12 body=8bitmime ret=hdrs", mail("a@b", Some(12), ascii)),
         ("MAIL FROM:<a@b> AUTH=<> SIZE=0", mail("a@b", Some(0), ascii)),
         ("MAIL FROM:<a@b> AUTH=<>", mail("a@b", None, ascii)),
         ("MAIL FROM:<a@b> SIZE=99999999999999999999", mail("a@b", Some(u64::MAX), ascii)),
@@ -54,6 +55,14 @@ fn reverse_paths_and_their_parameters() {
     for (line, expected) in rows {
         assert_eq!(parse(line.as_bytes()), expected, "{line}");
     }
+}
+
+#[test]
+fn what_a_sender_wants_to_hear() {
+    let Ok(Command::Mail(mail)) = parse(b"MAIL FROM:<a@b> ret=full envid=q+2B1") else { panic!() };
+    assert_eq!((mail.returns, mail.envelope_id), (Returns::Full, Some("q+2B1")));
+    let Ok(Command::Rcpt(rcpt)) = parse(b"RCPT TO:<a@b> NOTIFY=NEVER ORCPT=rfc822;c+2Bd@e") else { panic!() };
+    assert_eq!((rcpt.on_failure, rcpt.original), (OnFailure::Silent, Some("rfc822;c+2Bd@e")));
 }
 
 #[test]

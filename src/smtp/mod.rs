@@ -32,10 +32,9 @@ pub use socket::{Activation, Socket};
 pub use tls::{Certificates, TlsError, TlsFiles};
 pub use words::{Address, BareNewline, Limits, Protocol, Required, Timeouts, TlsUse};
 
-use crate::envelope::{Client, Envelope, Login, Refusal};
+use crate::envelope::{Client, Envelope, Login, Refusal, Taken};
 use crate::intake::Intake;
 use crate::network::Network;
-use crate::post::MessageId;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::spill::{MailData, SpillDirectory};
 use auth::Credentials;
@@ -105,12 +104,13 @@ impl Default for Options {
 
 /// Where messages go: decides on recipients at once, and keeps messages.
 pub trait Door: Policy + Send + Sync + 'static {
-    /// Keeps a message. `Ok` only when it survives whatever happens next.
+    /// Keeps a message. `Ok` only when it survives whatever happens next, or what
+    /// does not was delivered or refused by its receiver.
     fn admit(
         &self,
         envelope: Envelope,
         data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>>;
 
     /// Whether the credentials are right, and whose they are. The refusal is the
     /// same, and takes as long, for a name that is not known.
@@ -126,7 +126,7 @@ impl Door for Intake {
         &self,
         envelope: Envelope,
         data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>> {
         Box::pin(Intake::admit(self, envelope, data))
     }
 

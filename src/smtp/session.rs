@@ -29,6 +29,7 @@ use super::receive::Receiver;
 use super::reply::Reply;
 use super::words::{Protocol, Terms};
 use crate::envelope::{Client, Recipient, Tls};
+use crate::post::Returns;
 use crate::tenant::Tenant;
 use patience::Patience;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ struct Transaction {
     reverse_path: String,
     encoding: Encoding,
     recipients: Vec<Recipient>,
+    returns: Returns,
+    envelope_id: Option<String>,
     /// Octets of memory that they take.
     octets: usize,
     surplus: usize,
@@ -147,7 +150,7 @@ impl Session {
     pub fn resolve(&mut self, answer: Answer, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         self.state = State::Ready;
         match answer {
-            Answer::Accepted(id) => self.accepted(id, out),
+            Answer::Accepted(taken) => self.accepted(&taken, out),
             Answer::Refused(refusal) => self.refused(&refusal, out),
             Answer::Verified(login) => self.log_in(login, out),
             Answer::Denied(refusal) => self.deny(&refusal, out),

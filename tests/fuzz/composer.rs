@@ -65,7 +65,7 @@ impl ComposerTarget {
     fn compose(&self, recipients: &[&str], raw: &Bytes) -> Result<Composition, Refusal> {
         let known = recipients.iter().filter_map(|path| {
             let target = target(&self.options, path).ok()?;
-            Some(Recipient { forward_path: (*path).to_owned(), target })
+            Some(Recipient::new(*path, target))
         });
         let client = Client {
             address: Some("192.0.2.7".parse().unwrap()),
@@ -75,8 +75,7 @@ impl ComposerTarget {
             tenant: Tenant::default(),
             session: "S0001".to_owned(),
         };
-        let envelope =
-            Envelope { client, reverse_path: "app@example.com".to_owned(), recipients: known.collect() };
+        let envelope = Envelope::new(client, "app@example.com", known.collect());
         let count = envelope.recipients.len();
         let mut composition = compose(&self.options, &envelope, RECEIPT, raw.clone())?;
         (self.tamper)(&mut composition);

@@ -5,7 +5,7 @@
 
 use super::engine::Target;
 use bytes::Bytes;
-use postgate::envelope::{self, Client, Envelope, Login, Refusal, Tls};
+use postgate::envelope::{self, Client, Envelope, Login, Refusal, Taken, Tls};
 use postgate::post::MessageId;
 use postgate::protocol_log::{Level, Options, ProtocolLog};
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
@@ -351,7 +351,7 @@ impl<'t> Conversation<'t> {
                     let answer = if self.refuses_every_other && count.is_multiple_of(2) {
                         Answer::Refused(Refusal::new(554, (6, 0), "not wanted\r\n250 2.0.0 forged"))
                     } else {
-                        Answer::Accepted(MessageId(count as u64))
+                        Answer::Accepted(Taken::queued(MessageId(count as u64)))
                     };
                     demand = self.session.resolve(answer, &self.world, &mut self.out);
                 }

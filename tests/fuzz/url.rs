@@ -11,7 +11,7 @@ use postgate::compose::{
 use postgate::deliver::target::{Denied, Egress, permit_origin};
 use postgate::envelope;
 use postgate::post::{Destination, Trust};
-use postgate::smtp::command::{Command, parse};
+use postgate::smtp::command::{Command, Rcpt, parse};
 use postgate::tenant::Tenant;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -136,7 +136,8 @@ impl UrlTarget {
             let turns =
                 url.contains(|char| matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
             if is_printable && !turns {
-                assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(address)), "{name} form in a command");
+                let rcpt = Rcpt { path: address, ..Rcpt::default() };
+                assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(rcpt)), "{name} form in a command");
             }
         }
     }

@@ -2,9 +2,13 @@
 #![allow(dead_code)]
 
 use postgate::smtp::{Certificates, TlsFiles};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -24,10 +28,25 @@ pub struct Authority {
     pub directory: TempDir,
 }
 
+/// Whom a server takes.
+#[derive(Clone, Copy)]
+pub enum Clients {
+    Anybody,
+    /// Those with a certificate of the authority.
+    Own,
+}
+
 /// A certificate and its key.
 pub struct Issued {
     pub certificate: CertificateDer<'static>,
     pub key: Vec<u8>,
+}
+
+impl Issued {
+    /// The certificate and the key in PEM.
+    pub fn pems(&self) -> (String, String) {
+        (pem("CERTIFICATE", &self.certificate), pem("PRIVATE KEY", &self.key))
+    }
 }
 
 impl Authority {
@@ -36,6 +55,7 @@ impl Authority {
         // Not to be taken for another authority of the same name.
         params.distinguished_name.push(DnType::CommonName, format!("Authority {}", fastrand::u64(..)));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
         Authority { issuer, directory: tempfile::tempdir().unwrap() }
@@ -58,15 +78,64 @@ impl Authority {
     ) -> Issued {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, common);
-        let alternative = |name: &&str| match name.contains('@') {
-            true => SanType::Rfc822Name((*name).try_into().unwrap()),
-            false => SanType::DnsName((*name).try_into().unwrap()),
+        let alternative = |name: &&str| match name.parse() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) if name.contains('@') => SanType::Rfc822Name((*name).try_into().unwrap()),
+            Err(_) => SanType::DnsName((*name).try_into().unwrap()),
         };
         params.subject_alt_names = names.iter().map(alternative).collect();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Issued { certificate: certificate.into(), key: key.serialize_der() }
+    }
+
+    /// A certificate for these names that vouches for itself.
+    pub fn self_signed(names: &[&str]) -> Issued {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        Issued { certificate: certificate.into(), key: key.serialize_der() }
+    }
+
+    /// The authority's own certificate in PEM.
+    pub fn own_pem(&self) -> String {
+        pem("CERTIFICATE", self.issuer.as_ref().der())
+    }
+
+    /// A list in PEM that revokes the certificates with this serial number.
+    pub fn revocation_list(&self, serial: u64) -> String {
+        let this_update = rcgen::date_time_ymd(2025, 1, 1);
+        let revoked = RevokedCertParams {
+            serial_number: serial.into(),
+            revocation_time: this_update,
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        pem("X509 CRL", list.signed_by(&self.issuer).unwrap().der())
+    }
+
+    /// What a server shows that has this certificate.
+    pub fn server(&self, own: &Issued, clients: Clients, protocols: &[&str]) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider.clone());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = match clients {
+            Clients::Anybody => builder.unwrap().with_no_client_auth(),
+            Clients::Own => builder.unwrap().with_client_cert_verifier(verifier.build().unwrap()),
+        };
+        let key = PrivateKeyDer::Pkcs8(own.key.clone().into());
+        let mut config = builder.with_single_cert(vec![own.certificate.clone()], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
     }
 
     /// Writes a certificate and its key as `name.pem` and `name.key`.

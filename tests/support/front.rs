@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use bytes::Bytes;
-use postgate::envelope::{Client, Envelope, Login, Refusal, Target};
+use postgate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use postgate::post::MessageId;
 use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
@@ -80,11 +80,11 @@ impl Door for Kept {
         &self,
         envelope: Envelope,
         data: MailData,
-    ) -> Pin<Box<dyn Future<Output = Result<MessageId, Refusal>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>> {
         Box::pin(async move {
             let mut kept = self.0.lock().unwrap();
             kept.push((envelope, data.read().unwrap()));
-            Ok(MessageId(kept.len() as u64))
+            Ok(Taken::queued(MessageId(kept.len() as u64)))
         })
     }
 

@@ -172,6 +172,15 @@ pub struct Client {
 impl Client {
     /// Connects and says EHLO; `None` when there is nobody, or nobody any more.
     pub fn connect(smtp: SocketAddr) -> Option<Client> {
+        Client::greet(smtp, "EHLO")
+    }
+
+    /// The same for LMTP.
+    pub fn connect_lmtp(lmtp: SocketAddr) -> Client {
+        Client::greet(lmtp, "LHLO").unwrap()
+    }
+
+    fn greet(smtp: SocketAddr, hello: &str) -> Option<Client> {
         let stream = TcpStream::connect(smtp).ok()?;
         // A dead gateway's port may be given to us, and we to ourselves.
         if stream.local_addr().ok()? == smtp {
@@ -188,7 +197,7 @@ impl Client {
         client.replies.fill_buf().ok()?;
         client.stream.set_read_timeout(Some(DEADLINE)).unwrap();
         client.reply()?.starts_with("220 ").then_some(())?;
-        client.say("EHLO app.example")?.starts_with("250 ").then_some(client)
+        client.say(&format!("{hello} app.example"))?.starts_with("250 ").then_some(client)
     }
 
     /// Sends a line and waits for the last line of its reply; `None` when the

@@ -3,9 +3,11 @@
 //! What one key of a `[[destination]]` contradicts may stand in `[delivery]` or in
 //! a less specific block: all that holds for its origins is looked at.
 
+use super::super::pem::Pem;
 use super::super::settings::{Config, Destination, Mode, Terms, merged};
 use super::super::walk::Section;
 use super::is_whole;
+use crate::deliver::tls;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -108,7 +110,7 @@ fn check(section: &Section<'_>, own: &Terms, all: &Terms, total_connections: u32
 }
 
 fn trust(section: &Section<'_>, own: &Terms, all: &Terms) {
-    let has = |pem: &Option<super::super::Pem>| pem.as_ref().is_some_and(|pem| pem.is_there());
+    let has = |pem: &Option<Pem>| pem.as_ref().is_some_and(Pem::is_there);
     match (has(&own.client_cert), has(&own.client_key)) {
         // One that could not be read has been told about.
         (true, false) if !section.has("client_key") => {
@@ -119,8 +121,15 @@ fn trust(section: &Section<'_>, own: &Terms, all: &Terms) {
         }
         _ => {}
     }
+    if let Err(text) = tls::check(&own.tls()) {
+        // What is wrong begins with the key that is.
+        let key = text.split(' ').next().unwrap_or_default();
+        let text = format!("{text}; name a PEM file of certificates, or certificate and key that fit");
+        section.complain(key, text);
+    }
     if has(&own.ca) && all.insecure == Some(true) {
-        let text = "insecure = true, here or for more origins, trusts anybody; add insecure = false or remove the key";
+        let text = "insecure = true, here or for more origins, believes anybody; \
+                    add insecure = false or remove the key";
         section.complain("ca", text);
     }
 }

@@ -36,8 +36,10 @@ const OF_TYPES: &[(&str, ProofKind)] = &[
 
 pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
     let name = take_name(&mut section, "\"main\"");
-    let mut scheme = Scheme::default();
-    section.take("scheme", &mut scheme);
+    let scheme =
+        if section.has("scheme") { section.take_optional("scheme") } else { Some(Scheme::default()) };
+    let is_known = scheme.is_some();
+    let scheme = scheme.unwrap_or_default();
     let mut secrets = Vec::<Secret>::new();
     section.take_one_or_more("secrets", &mut secrets);
     let settings = KeySettings {
@@ -49,10 +51,12 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
         key_id: section.take_optional("key_id"),
         parameter: section.take_optional("parameter"),
     };
-    let others: Vec<_> = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme).map(|(key, _)| *key).collect();
-    section.refuse(&others, &format!("means nothing to scheme = {:?}; remove it", scheme.word()));
-    check_header_name(&section, settings.header.as_deref());
-    let key = build(&section, &settings);
+    if is_known {
+        let others = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme);
+        let others: Vec<_> = others.map(|(key, _)| *key).collect();
+        section.refuse(&others, &format!("means nothing to scheme = {:?}; remove it", scheme.word()));
+    }
+    let key = is_known.then(|| build(&section, &settings)).flatten();
     section.finish(&[]);
     let KeySettings { header, prefix, key_id, parameter, .. } = settings;
     Some(SigningKey { name: name?, scheme, secrets, header, prefix, key_id, parameter, key: key? })
@@ -72,7 +76,11 @@ fn build(section: &Section<'_>, settings: &KeySettings) -> Option<Arc<sign::Sign
     let mut are_good = true;
     for (index, secret) in settings.secrets.iter().enumerate() {
         if let Err(text) = made_of(vec![secret.clone()]) {
-            section.complain_element("secrets", index, text);
+            // What is wrong begins with the key that is, if it is no secret.
+            match OF_SCHEMES.iter().find(|(key, _)| text.starts_with(&format!("{key} "))) {
+                Some((key, _)) => section.complain(key, text),
+                None => section.complain_element("secrets", index, text),
+            }
             are_good = false;
         }
     }
@@ -127,7 +135,7 @@ fn proof(section: &mut Section<'_>, kind: ProofKind) -> Option<Proof> {
 
 fn oauth2(section: &mut Section<'_>) -> Option<Proof> {
     let token_url = section.take_required::<String>("token_url", "\"https://id.example/token\"");
-    if let Some(Err(text)) = token_url.as_deref().map(check_url) {
+    if let Some(Err(text)) = token_url.as_deref().map(|url| check_url(url, "https://id.example/token")) {
         section.complain("token_url", text);
     }
     let client_id = section.take_required("client_id", "\"gateway\"");

@@ -34,6 +34,7 @@ pub(super) fn destination(mut section: Section<'_>) -> Option<Destination> {
     let origins = section.take_required("match", "\"https://*.shop.example\"");
     let mut terms = Terms::default();
     take_terms(&mut section, &mut terms);
+    section.refuse(&["total_connections"], "counts over all destinations; move it to [delivery]");
     section.finish(&[]);
     Some(Destination { origins: origins?, terms })
 }

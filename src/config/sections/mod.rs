@@ -213,7 +213,7 @@ fn route(mut section: Section<'_>) -> Option<Route> {
     if let Some(Err(text)) = recipient.as_deref().map(check_recipient) {
         section.complain("recipient", text);
     }
-    if let Some(Err(text)) = url.as_deref().map(check_url) {
+    if let Some(Err(text)) = url.as_deref().map(|url| check_url(url, "https://shop.example/inbound")) {
         section.complain("url", text);
     }
     let is_whole = recipient.is_some() && url.is_some();
@@ -262,7 +262,7 @@ fn log(mut section: Section<'_>) -> Log {
     section.take("protocol_log", &mut log.protocol_log);
     take_count(&mut section, "keep_days", &mut log.keep_days);
     log.otlp = section.take_optional::<String>("otlp").filter(|url| !url.is_empty());
-    if let Some(Err(text)) = log.otlp.as_deref().map(check_url) {
+    if let Some(Err(text)) = log.otlp.as_deref().map(|url| check_url(url, "http://127.0.0.1:4318")) {
         section.complain("otlp", text);
     }
     section.finish(&[]);
@@ -289,9 +289,8 @@ fn check_recipient(text: &str) -> Result<(), String> {
     text.parse::<Pattern>().map(|_| ())
 }
 
-fn check_url(text: &str) -> Result<(), String> {
-    let remedy = "write one such as \"https://shop.example/inbound\"";
-    text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; {remedy}"))
+fn check_url(text: &str, example: &str) -> Result<(), String> {
+    text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; write one such as {example:?}"))
 }
 
 /// A fixed header of requests.

@@ -7,7 +7,7 @@ use super::super::pem::Pem;
 use super::super::server::Via;
 use super::super::value::Rate;
 use crate::deliver::ruling::{On, Ruling};
-use crate::deliver::terms::{Compress, Http2, TlsVersion};
+use crate::deliver::terms::{ClientKey, Compress, Http2, TlsTerms, TlsTrust, TlsVersion};
 use crate::network::Network;
 use crate::url_pattern::UrlPattern;
 use regex::Regex;
@@ -143,6 +143,18 @@ impl Terms {
             on: Some(Vec::new()),
             body_matches: Some(Vec::new()),
             max_connections: None,
+        }
+    }
+
+    /// Whom they trust in TLS, and what they show.
+    pub fn tls(&self) -> TlsTerms {
+        let content =
+            |pem: &Option<Pem>| pem.as_ref().filter(|pem| pem.is_there()).map(|pem| pem.content.clone());
+        TlsTerms {
+            ca: content(&self.ca),
+            client: content(&self.client_cert).zip(content(&self.client_key).map(ClientKey)),
+            least: self.tls_min.unwrap_or_default(),
+            trust: if self.insecure == Some(true) { TlsTrust::Anyone } else { TlsTrust::Verified },
         }
     }
 

@@ -15,15 +15,17 @@ pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 
+use super::effective::effective;
 use super::value::{Rate, Size};
 use crate::compose::{Fallback, Order};
 use crate::network::Network;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Config {
     /// `[server]`.
     pub server: Server,
@@ -59,6 +61,13 @@ pub struct Config {
     pub log: Log,
     /// `[api]`.
     pub api: Api,
+}
+
+impl fmt::Debug for Config {
+    /// As it would be written, secrets masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&effective(self))
+    }
 }
 
 /// `[server]`: the gateway as a whole.

@@ -25,11 +25,14 @@ const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SIGNED: [&str; 7] =
     ["host", "date", "content-length", "content-type", "x-copernica-id", "digest", "x-nonce"];
 
+/// What tells our signatures from those of others that a request may have.
+const TAG: &str = "postgate";
+
 /// The headers of a signature with private keys.
-pub(super) fn sign(keys: &Private, key_id: &str, request: &Unsigned<'_>) -> Option<Signature> {
+pub(super) fn sign(keys: &Private, request: &Unsigned<'_>) -> Option<Signature> {
     match keys {
-        Private::Rsa(pair) => cavage(pair, key_id, request),
-        Private::Ed25519(pairs) => rfc9421(pairs, key_id, request),
+        Private::Rsa(id, pair) => cavage(pair, id, request),
+        Private::Ed25519(pairs) => rfc9421(pairs, request),
     }
 }
 
@@ -56,36 +59,43 @@ fn cavage(pair: &RsaKeyPair, key_id: &str, request: &Unsigned<'_>) -> Option<Sig
     Some(signature)
 }
 
-fn rfc9421(pairs: &[Ed25519KeyPair], key_id: &str, request: &Unsigned<'_>) -> Option<Signature> {
-    let digest = (CONTENT_DIGEST, value(&format!("sha-256=:{}:", sha256(request.body)))?);
-    let signature = vec![digest];
-    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-    let host = field(request.headers, &signature, "host")?;
-    let mut names = vec!["@method", "@authority", "@path", "@query"];
-    let mut text = format!("\"@method\": {}\n\"@authority\": ", request.method).into_bytes();
-    text.extend_from_slice(&host);
-    text.extend_from_slice(format!("\n\"@path\": {path}\n\"@query\": ?{query}\n").as_bytes());
-    for name in ["content-digest", "content-type", "content-encoding", "postgate-id"] {
-        let Some(octets) = field(request.headers, &signature, name) else { continue };
-        names.push(name);
-        text.extend_from_slice(format!("\"{name}\": ").as_bytes());
-        text.extend_from_slice(&octets);
-        text.push(b'\n');
-    }
-    let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+fn rfc9421(pairs: &[(String, Ed25519KeyPair)], request: &Unsigned<'_>) -> Option<Signature> {
+    let mut signature = vec![(CONTENT_DIGEST, value(&format!("sha-256=:{}:", sha256(request.body)))?)];
+    let (names, base) = base(request, &signature)?;
     let created = request.at.0 / 1000;
-    let parameters = format!("({});created={created};keyid=\"{key_id}\";alg=\"ed25519\"", names.join(" "));
-    text.extend_from_slice(format!("\"@signature-params\": {parameters}").as_bytes());
-    let labelled = |label: usize, text: &str| format!("sig{}={text}", label + 1);
-    let inputs: Vec<_> = (0..pairs.len()).map(|label| labelled(label, &parameters)).collect();
-    let signed = pairs.iter().enumerate();
-    let signed: Vec<_> = signed
-        .map(|(label, pair)| labelled(label, &format!(":{}:", Private::ed25519(pair, &text))))
-        .collect();
-    let mut signature = signature;
+    let (mut inputs, mut signatures) = (Vec::new(), Vec::new());
+    for (index, (id, pair)) in pairs.iter().enumerate() {
+        let parameters = format!("({names});created={created};keyid=\"{id}\";alg=\"ed25519\";tag=\"{TAG}\"");
+        let text = [&base, format!("\"@signature-params\": {parameters}").as_bytes()].concat();
+        let label = index + 1;
+        inputs.push(format!("sig{label}={parameters}"));
+        signatures.push(format!("sig{label}=:{}:", Private::ed25519(pair, &text)));
+    }
     signature.push((SIGNATURE_INPUT, value(&inputs.join(", "))?));
-    signature.push((SIGNATURE, value(&signed.join(", "))?));
+    signature.push((SIGNATURE, value(&signatures.join(", "))?));
     Some(signature)
+}
+
+/// The components that are signed, and their lines of the signature base.
+fn base(request: &Unsigned<'_>, set: &Signature) -> Option<(String, Vec<u8>)> {
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let mut components = vec![
+        ("@method", request.method.as_bytes().to_vec()),
+        ("@authority", field(request.headers, set, "host")?),
+        ("@path", path.as_bytes().to_vec()),
+        ("@query", format!("?{query}").into_bytes()),
+    ];
+    for name in ["content-digest", "content-type", "content-encoding", "postgate-id"] {
+        components.extend(field(request.headers, set, name).map(|octets| (name, octets)));
+    }
+    let mut lines = Vec::new();
+    for (name, octets) in &components {
+        lines.extend_from_slice(format!("\"{name}\": ").as_bytes());
+        lines.extend_from_slice(octets);
+        lines.push(b'\n');
+    }
+    let names: Vec<_> = components.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    Some((names.join(" "), lines))
 }
 
 /// The values of a field as they are signed: without blanks around, joined by a

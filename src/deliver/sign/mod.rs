@@ -6,10 +6,10 @@
 //!
 //! While keys are exchanged, every secret of a key signs, as far as receivers of
 //! the scheme can stand it: Standard Webhooks and RFC 9421 have room for several
-//! signatures in one header. Receivers of `hmac-hex` compare the whole header, so
-//! further signatures go into headers of their own, `<header>-2` and so on.
-//! draft-cavage and the secret parameter have room for one; there a receiver is
-//! told of the next key by another `key_id`, or changes at the same time.
+//! signatures in one header, the latter with a key id each. Receivers of `hmac-hex`
+//! compare the whole header, so further signatures go into headers of their own,
+//! `<header>-2` and so on. draft-cavage and the secret parameter have room for one:
+//! a receiver learns of the next key by its id, or changes at the same time.
 //!
 //! Standard Webhooks 1.0.0, draft-cavage-http-signatures-12, RFC 9421, RFC 9530.
 
@@ -51,7 +51,8 @@ pub struct KeySettings {
     pub header: Option<String>,
     /// What stands before the signature in it, such as `sha256=` (`hmac-hex`).
     pub prefix: Option<String>,
-    /// What a receiver finds the public key by (`http-signature`).
+    /// What a receiver finds the public key by (`http-signature`); of several keys
+    /// their ids in turn, a comma between.
     pub key_id: Option<String>,
     /// Name of the parameter, by default `SecretKey` (`secret-parameter`).
     pub parameter: Option<String>,
@@ -97,7 +98,7 @@ pub type Signature = Vec<(HeaderName, HeaderValue)>;
 enum Signer {
     Webhook(Vec<Webhook>),
     Hex { keys: Vec<(HeaderName, hmac::Key)>, prefix: String },
-    Message { keys: Private, key_id: String },
+    Message(Private),
     Parameter { name: String, value: String },
 }
 
@@ -125,10 +126,10 @@ impl SigningKey {
                 keys: hex_keys(&settings)?,
                 prefix: visible("prefix", settings.prefix.as_deref().unwrap_or_default())?.to_owned(),
             },
-            Scheme::HttpSignature => Signer::Message {
-                keys: secret::private(&settings.secrets)?,
-                key_id: key_id(settings.key_id.as_deref())?.to_owned(),
-            },
+            Scheme::HttpSignature => {
+                let ids = key_ids(settings.key_id.as_deref(), settings.secrets.len())?;
+                Signer::Message(secret::private(&settings.secrets, ids)?)
+            }
             Scheme::SecretParameter => parameter(&settings)?,
         };
         Ok(SigningKey { name: settings.name.clone(), settings: Arc::new(settings), signer: Arc::new(signer) })
@@ -156,7 +157,7 @@ impl SigningKey {
             Signer::Hex { keys, prefix } => {
                 keys.iter().map(|(name, key)| hex(name, prefix, key, request)).collect()
             }
-            Signer::Message { keys, key_id } => message::sign(keys, key_id, request),
+            Signer::Message(keys) => message::sign(keys, request),
             Signer::Parameter { .. } => Some(Signature::new()),
         };
         signed.ok_or_else(|| format!("signing key {:?} cannot sign this request", self.name))
@@ -207,12 +208,17 @@ fn hex_keys(settings: &KeySettings) -> Result<Vec<(HeaderName, hmac::Key)>, Stri
     Ok(keys)
 }
 
-fn key_id(key_id: Option<&str>) -> Result<&str, String> {
-    let key_id = key_id.ok_or("http-signature needs a key_id, by which receivers find the public key")?;
-    if key_id.is_empty() || key_id.contains(['"', '\\']) {
+/// The id of each of so many keys.
+fn key_ids(text: Option<&str>, keys: usize) -> Result<Vec<String>, String> {
+    let text = text.ok_or("http-signature needs a key_id, by which receivers find the public key")?;
+    let ids: Vec<_> = visible("key_id", text)?.split(',').map(str::trim).collect();
+    if ids.len() != keys {
+        return Err(format!("key_id must hold one id a secret, a comma between: {keys}, not {}", ids.len()));
+    }
+    if ids.iter().any(|id| id.is_empty() || id.contains(['"', '\\'])) {
         return Err("key_id cannot be empty or hold quotes or backslashes".to_owned());
     }
-    visible("key_id", key_id)
+    Ok(ids.into_iter().map(str::to_owned).collect())
 }
 
 fn parameter(settings: &KeySettings) -> Result<Signer, String> {

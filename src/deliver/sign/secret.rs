@@ -77,25 +77,25 @@ impl Webhook {
     }
 }
 
-/// Private keys: one of RSA, or several of Ed25519.
+/// Private keys with their ids: one of RSA, or several of Ed25519.
 pub(super) enum Private {
-    Rsa(Box<RsaKeyPair>),
-    Ed25519(Vec<Ed25519KeyPair>),
+    Rsa(String, Box<RsaKeyPair>),
+    Ed25519(Vec<(String, Ed25519KeyPair)>),
 }
 
-/// Private keys in PEM.
-pub(super) fn private(secrets: &[String]) -> Result<Private, String> {
+/// Private keys in PEM, with an id each.
+pub(super) fn private(secrets: &[String], ids: Vec<String>) -> Result<Private, String> {
     let mut rsa = Vec::new();
     let mut ed25519 = Vec::new();
-    for secret in secrets {
+    for (secret, id) in secrets.iter().zip(ids) {
         match pem(secret)? {
-            Either::Rsa(pair) => rsa.push(pair),
-            Either::Ed25519(pair) => ed25519.push(pair),
+            Either::Rsa(pair) => rsa.push((id, pair)),
+            Either::Ed25519(pair) => ed25519.push((id, pair)),
         }
     }
     match (rsa.pop(), rsa.is_empty(), ed25519.is_empty()) {
         (None, ..) => Ok(Private::Ed25519(ed25519)),
-        (Some(pair), true, true) => Ok(Private::Rsa(pair)),
+        (Some((id, pair)), true, true) => Ok(Private::Rsa(id, pair)),
         _ => Err("a request has room for one signature of an RSA key; publish the next key under another \
                   key_id, then change to it"
             .to_owned()),

@@ -190,7 +190,7 @@ fn ed25519_keys_sign_as_rfc_9421_says() {
         let digest = format!("sha-256=:{}:", sha256_of(b"payload"));
         assert_eq!(of(&signature, "content-digest"), digest);
         let parameters = "(\"@method\" \"@authority\" \"@path\" \"@query\" \"content-digest\" \"content-type\" \
-                          \"postgate-id\");created=1614265330;keyid=\"main\";alg=\"ed25519\"";
+                          \"postgate-id\");created=1614265330;keyid=\"main\";alg=\"ed25519\";tag=\"postgate\"";
         assert_eq!(of(&signature, "signature-input"), format!("sig1={parameters}"));
         let text = format!(
             "\"@method\": POST\n\"@authority\": shop.example:8443\n\"@path\": /hook\n\"@query\": {query}\n\
@@ -202,9 +202,10 @@ fn ed25519_keys_sign_as_rfc_9421_says() {
         public.verify(text.as_bytes(), &decoded(signed)).unwrap();
     }
     let headers = headers("application/json");
-    let both = message("main", &[pem, pem]).sign(&unsigned(&headers, b"payload")).unwrap();
-    assert!(of(&both, "signature-input").contains(", sig2=("), "two keys sign while they are exchanged");
-    assert!(of(&both, "signature").contains(":, sig2=:"));
+    let both = message("new, old", &[pem, pem]).sign(&unsigned(&headers, b"payload")).unwrap();
+    let (inputs, signatures) = (of(&both, "signature-input"), of(&both, "signature"));
+    assert!(inputs.contains("keyid=\"new\"") && inputs.contains(", sig2=("), "{inputs}");
+    assert!(inputs.contains("keyid=\"old\"") && signatures.contains(":, sig2=:"), "{inputs} {signatures}");
 }
 
 #[test]
@@ -263,8 +264,13 @@ fn what_is_wrong_with_a_key_is_said_without_showing_it() {
         (signature(None, &[rsa]), "http-signature needs a key_id"),
         (signature(Some("a\"b"), &[rsa]), "key_id cannot be empty or hold quotes"),
         (signature(Some("k"), &["canary"]), "a secret is no private key; expected a private key in PEM"),
-        (signature(Some("k"), &[rsa, rsa]), "room for one signature of an RSA key"),
-        (signature(Some("k"), &[rsa, ed25519]), "room for one signature of an RSA key"),
+        (signature(Some("k,l"), &[rsa, rsa]), "room for one signature of an RSA key"),
+        (
+            signature(Some("k"), &[ed25519, ed25519]),
+            "key_id must hold one id a secret, a comma between: 2, not 1",
+        ),
+        (signature(Some("k,"), &[ed25519, ed25519]), "key_id cannot be empty"),
+        (signature(Some("k,l"), &[ed25519, rsa]), "room for one signature of an RSA key"),
         (settings(Scheme::SecretParameter, &["canary", "b"]), "room for one secret"),
     ] {
         let error = SigningKey::new(settings).unwrap_err();

@@ -7,7 +7,7 @@
 //! password blindly, whatever they were answered.
 
 use super::{Demand, Policy, Session, State};
-use crate::smtp::command::{Wrong, parse};
+use crate::smtp::command::{Wrong, from_xtext, parse};
 use crate::smtp::reply::Reply;
 use crate::smtp::words::BareNewline;
 use std::borrow::Cow;
@@ -178,21 +178,6 @@ fn without_prompt(text: &str) -> Option<String> {
     let asked = prompt.trim_end();
     let end = prompt.strip_prefix(asked)?;
     (!asked.is_empty()).then(|| format!("{before}***{end}"))
-}
-
-/// Text as it was before RFC 3461 section 4 wrote some characters as `+3D`.
-fn from_xtext(text: &str) -> String {
-    let mut pieces = text.split('+');
-    let mut octets = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let (digits, rest) = piece.split_at_checked(2).unwrap_or(("", piece));
-        match u8::from_str_radix(digits, 16) {
-            Ok(octet) => octets.push(octet),
-            Err(_) => octets.extend_from_slice(digits.as_bytes()),
-        }
-        octets.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// What may be seen of a line that is AUTH, or was meant to be.

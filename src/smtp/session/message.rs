@@ -1,14 +1,14 @@
 //! The end of mail data, and how it is answered.
 //!
 //! SMTP answers once. LMTP answers for each recipient that was taken, in their
-//! order (RFC 2033 section 4.2), also when the whole message is refused. A
+//! order (RFC 2033 section 4.2), also when the whole message is refused. SMTP
+//! names the message, LMTP the post that the recipient's own reply stands for. A
 //! message is kept for all of its recipients or for none, so the answers differ
-//! in their ids only: SMTP names the message, LMTP the post that the recipient's
-//! own reply stands for.
+//! only where the first attempt to send a post was waited for.
 
 use super::{Demand, Session, State};
-use crate::envelope::{Envelope, Refusal};
-use crate::post::{MessageId, PostId};
+use crate::envelope::{Envelope, Fate, Refusal, Replies, Taken};
+use crate::post::PostId;
 use crate::smtp::receive::Fault;
 use crate::smtp::reply::Reply;
 use std::fmt::Display;
@@ -24,7 +24,8 @@ impl Session {
             return (used, Demand::Read);
         };
         let transaction = std::mem::take(&mut self.transaction);
-        self.answers = if self.speaks_lmtp() { transaction.recipients.len() } else { 1 };
+        let replies = if self.speaks_lmtp() { Replies::Each } else { Replies::One };
+        self.answers = if replies == Replies::Each { transaction.recipients.len() } else { 1 };
         match receiver.finish() {
             Ok(data) => {
                 self.state = State::Admitting;
@@ -32,6 +33,9 @@ impl Session {
                     client: self.client.clone(),
                     reverse_path: transaction.reverse_path,
                     recipients: transaction.recipients,
+                    returns: transaction.returns,
+                    envelope_id: transaction.envelope_id,
+                    replies,
                 };
                 return (used, Demand::Admit(Box::new(envelope), data));
             }
@@ -53,13 +57,22 @@ impl Session {
         }
     }
 
-    pub(super) fn accepted(&mut self, message: MessageId, out: &mut Vec<u8>) {
+    pub(super) fn accepted(&mut self, taken: &Taken, out: &mut Vec<u8>) {
         self.patience.restore();
-        for number in 1..=self.answers {
+        for at in 0..self.answers {
             // Beyond that number there are no posts.
-            let number = if self.answers == 1 { 0 } else { u16::try_from(number).unwrap_or(u16::MAX) };
-            let id = PostId { message, number };
-            Reply::new(250, (0, 0), format_args!("Message received and queued as {id}.")).write(out);
+            let number = if self.answers == 1 { 0 } else { u16::try_from(at + 1).unwrap_or(u16::MAX) };
+            let id = PostId { message: taken.message, number };
+            match taken.fates.get(at).unwrap_or(&Fate::Queued) {
+                Fate::Queued => {
+                    Reply::new(250, (0, 0), format_args!("Message received and queued as {id}.")).write(out);
+                }
+                Fate::Delivered(status) => {
+                    Reply::new(250, (0, 0), format_args!("Delivered as {id} ({status})")).write(out);
+                }
+                // What a receiver thinks of a post is no error of the client.
+                Fate::Refused(refusal) => Reply::from(refusal).write(out),
+            }
         }
     }
 

@@ -5,8 +5,7 @@
 //! to say: at once through [`Policy`], or after a while through a [`Demand`] that
 //! the driver meets with an [`Answer`].
 
-use crate::envelope::{Client, Envelope, Login, Refusal, Target};
-use crate::post::MessageId;
+use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use crate::smtp::auth::{Credentials, Mechanisms};
 use bytes::Bytes;
 
@@ -50,8 +49,8 @@ pub enum Demand {
 /// What became of what the driver was to ask.
 #[derive(Debug)]
 pub enum Answer {
-    /// The message is kept under this id.
-    Accepted(MessageId),
+    /// The message is kept, or some of its posts were delivered already.
+    Accepted(Taken),
     /// The message is not kept, and why.
     Refused(Refusal),
     /// The credentials are right.

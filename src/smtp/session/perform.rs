@@ -7,7 +7,7 @@
 use super::message::no_memory;
 use super::{Demand, GroupEnd, Policy, Session, State, Transaction};
 use crate::envelope::Recipient;
-use crate::smtp::command::{Command, Encoding, Mail};
+use crate::smtp::command::{Command, Encoding, Mail, Rcpt, from_xtext};
 use crate::smtp::receive::Receiver;
 use crate::smtp::reply::Reply;
 use std::fmt::Display;
@@ -24,7 +24,7 @@ impl Session {
             Command::Ehlo(name) => self.ehlo(name, policy, out),
             Command::Lhlo(name) => self.lhlo(name, policy, out),
             Command::Mail(mail) => self.mail(&mail, policy, out),
-            Command::Rcpt(path) => self.rcpt(path, policy, out),
+            Command::Rcpt(rcpt) => self.rcpt(&rcpt, policy, out),
             Command::Data => self.data(out),
             Command::Rset => {
                 self.reset();
@@ -91,11 +91,13 @@ impl Session {
         self.state = State::Mail;
         mail.path.clone_into(&mut self.transaction.reverse_path);
         self.transaction.encoding = mail.encoding;
+        self.transaction.returns = mail.returns;
+        self.transaction.envelope_id = mail.envelope_id.map(from_xtext);
         Reply::new(250, (1, 0), format_args!("sender <{}> OK", mail.path)).write(out);
     }
 
-    fn rcpt(&mut self, path: &str, policy: &dyn Policy, out: &mut Vec<u8>) {
-        let limits = &self.terms.limits;
+    fn rcpt(&mut self, rcpt: &Rcpt<'_>, policy: &dyn Policy, out: &mut Vec<u8>) {
+        let (limits, path) = (&self.terms.limits, rcpt.path);
         if !matches!(self.state, State::Mail) {
             return self.reply(Reply::new(503, (5, 1), "send MAIL first"), out);
         }
@@ -116,9 +118,11 @@ impl Session {
         }
         match policy.recipient(&self.client, path) {
             Ok(target) => {
-                let recipient = Recipient { forward_path: path.to_owned(), target };
+                let (on_failure, original) = (rcpt.on_failure, rcpt.original.map(from_xtext));
+                let recipient = Recipient { forward_path: path.to_owned(), target, on_failure, original };
                 // A target holds what the path says once more.
-                self.transaction.octets += size_of::<Recipient>() + 2 * path.len();
+                let original = rcpt.original.map_or(0, str::len);
+                self.transaction.octets += size_of::<Recipient>() + 2 * path.len() + original;
                 self.transaction.recipients.push(recipient);
                 Reply::new(250, (1, 5), format_args!("recipient <{path}> OK")).write(out);
             }

@@ -1,0 +1,131 @@
+//! Reports to senders of posts that were given up, as posts of their own.
+//!
+//! A report is admitted to the spool before the post that it is about is settled,
+//! under an idempotency key that names that post: a crash in between makes no
+//! second report, and none is lost. From then on it is delivered like any post, in
+//! a lane of its own to the relay; it has no sender, so none is reported about it.
+
+use super::dispatch::{Done, SPOOL_PAUSE};
+use super::profile::Bounce;
+use super::shop::Shop;
+use crate::clock::{self, Ids};
+use crate::compose::notice::{self, Failure, Reporter};
+use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
+use crate::protocol_log::secrets::Masked;
+use crate::spool::{Attempt, Claim, Content, Settlement, Spool, SpoolError};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Reports go before other mail.
+const PRIORITY: u8 = 0;
+
+/// Whether a report is due before the settlement is noted.
+pub(super) fn is_due(claim: &Claim, settlement: &Settlement) -> bool {
+    matches!(settlement, Settlement::Failed { .. }) && notice::is_wanted(&claim.post)
+}
+
+/// Reports failures and settles them, each after its own report.
+pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settlement)>) -> Done {
+    for (claim, settlement) in failed {
+        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement) {
+            report(&*shop.spool, (bounce, &shop.ids), &claim, last).await;
+        }
+        shop.settle(vec![(claim, settlement)]).await;
+    }
+    Done::Nothing
+}
+
+/// Admits the report of a post that ended with this attempt. A spool that fails is
+/// asked again and again: the post is not settled before.
+async fn report(spool: &dyn Spool, (bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt) {
+    let id = claim.post.id;
+    let Some(Content { message, .. }) = content(spool, id).await else { return };
+    if !notice::is_reportable(&message) {
+        tracing::info!(post = %id, "no report of its failure: its message was not sent by a person");
+        return;
+    }
+    let admission = admission((bounce, ids), claim, last, &message);
+    loop {
+        match spool.commit(admission.clone()).await {
+            Ok(_) => return tracing::info!(post = %id, "its sender gets a report of its failure"),
+            Err(SpoolError::Closed) => return,
+            Err(error) => tracing::error!(post = %id, "cannot keep the report of its failure: {error}"),
+        }
+        tokio::time::sleep(SPOOL_PAUSE).await;
+    }
+}
+
+async fn content(spool: &dyn Spool, id: PostId) -> Option<Content> {
+    loop {
+        match spool.content(id).await {
+            Ok(content) => return Some(content),
+            // It was deleted just now.
+            Err(SpoolError::Closed | SpoolError::Unknown) => return None,
+            Err(SpoolError::Damaged(place)) => {
+                tracing::error!(post = %id, "no report of its failure: its message is damaged: {place}");
+                return None;
+            }
+            Err(error) => tracing::error!(post = %id, "cannot read the message of a failed post: {error}"),
+        }
+        tokio::time::sleep(SPOOL_PAUSE).await;
+    }
+}
+
+/// The report as a message of one post.
+fn admission((bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt, message: &[u8]) -> Admission {
+    let (post, message_id, at) = (&*claim.post, ids.next(), clock::wall());
+    let url = || Masked(&format!("{}{}", post.destination, post.path)).to_string();
+    let url = (post.destination.trust == Trust::Wire).then(url);
+    let failure = Failure {
+        post,
+        url: url.as_deref(),
+        recipient: &Masked(&post.recipient).to_string(),
+        attempts: claim.ended.saturating_add(1),
+        status: last.status,
+        reason: &last.reason,
+        excerpt: &last.excerpt,
+        last_at: if last.started_at == Timestamp::default() { at } else { last.started_at },
+        message,
+    };
+    let id = message_id.to_string();
+    let reporter = Reporter { hostname: &bounce.hostname, from: &bounce.from, id: &id, at };
+    let report = Bytes::from(notice::compose(reporter, &failure));
+    let body = Blob { number: 0, start: 0, length: u32::try_from(report.len()).unwrap_or(u32::MAX) };
+    let posts = vec![report_post(bounce, post, PostId { message: message_id, number: 0 }, (at, body))];
+    let (tenant, key) = (post.destination.tenant.clone(), format!("bounce:{}", post.id));
+    Admission { message: message_id, tenant, idempotency_key: Some(key), blobs: vec![report], posts }
+}
+
+/// A post to the relay about a post that failed.
+fn report_post(bounce: &Bounce, failed: &Post, id: PostId, (at, body): (Timestamp, Blob)) -> Post {
+    let destination = Destination {
+        tenant: failed.destination.tenant.clone(),
+        scheme: Scheme::Smtp,
+        host: bounce.relay.host.clone(),
+        port: bounce.relay.port,
+        trust: Trust::Operator,
+    };
+    Post {
+        id,
+        accepted_at: at,
+        destination: Arc::new(destination),
+        method: "MAIL".to_owned(),
+        path: "/".to_owned(),
+        headers: Vec::new(),
+        body,
+        idempotency_key: None,
+        sender: String::new(),
+        recipient: failed.sender.clone(),
+        not_before_at: None,
+        expires_at: None,
+        priority: PRIORITY,
+        tags: Vec::new(),
+        xs_message_id: None,
+        xs_mailing_id: None,
+        ordering_key: None,
+        sign_with: None,
+        auth: None,
+        trace: None,
+        notice: Notice { on_failure: OnFailure::Silent, ..Notice::default() },
+    }
+}

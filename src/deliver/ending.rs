@@ -1,0 +1,77 @@
+//! What the dispatcher makes of attempts that ended: the lane learns, the verdict
+//! is noted, and who is to hear of it does.
+
+use super::bounce;
+use super::conclusion::{self, Conclusion};
+use super::dispatch::{Dispatcher, Done, Touched};
+use super::lane;
+use super::order::{Ended, Report};
+use crate::spool::{Claim, Settlement};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl Dispatcher {
+    /// Notes how attempts ended, and settles them in one call.
+    pub(super) fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut Touched) {
+        let (mut settled, mut reported) = (Vec::with_capacity(reports.len()), Vec::new());
+        for report in reports {
+            match report {
+                Report::Left(lane) => {
+                    if let Some(berth) = self.lanes.get_mut(&lane) {
+                        berth.leave(&mut self.turns);
+                    }
+                    touched.insert(lane);
+                }
+                Report::Ended(ended) => {
+                    touched.insert(Arc::clone(&ended.lane));
+                    let (claim, conclusion) = self.end_attempt(*ended, now);
+                    let settled = if conclusion.is_reported { &mut reported } else { &mut settled };
+                    settled.push((claim, conclusion.settlement));
+                }
+            }
+        }
+        if !settled.is_empty() {
+            self.settle(settled, now);
+        }
+        if !reported.is_empty() {
+            let shop = Arc::clone(&self.shop);
+            self.start(Box::pin(bounce::report_and_settle(shop, reported)), now);
+        }
+    }
+
+    fn end_attempt(&mut self, ended: Ended, now: Instant) -> (Claim, Conclusion) {
+        self.in_flight -= 1;
+        let Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next } =
+            ended;
+        let keeps_workers = !self.is_stopping;
+        let berth = self.berth(&lane);
+        if let Some(version) = version {
+            berth.speak(version);
+        }
+        let change = berth.lane.end_attempt(
+            lane::Ended { feedback, took },
+            &berth.terms.schedule,
+            now.into_std(),
+            fastrand::f64(),
+        );
+        let keeps_this = keeps_workers && berth.permit == permit;
+        if let Some(worker) = next.filter(|_| keeps_this) {
+            let rest = self.turns.rest(&lane);
+            self.berth(&lane).rest(rest, worker);
+        }
+        self.learn(&lane, &attempt, &verdict, change, measure);
+        let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);
+        (claim, conclusion)
+    }
+
+    /// Tells the spool, again and again if it fails: what it does not note it
+    /// would keep claimed for ever.
+    pub(super) fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
+        let shop = Arc::clone(&self.shop);
+        let settle = async move {
+            shop.settle(settled).await;
+            Done::Nothing
+        };
+        self.start(Box::pin(settle), now);
+    }
+}

@@ -1,0 +1,142 @@
+//! A claimed post on its way to a worker, and the news of how that ended.
+//!
+//! No order is ever lost: one that ends without a report (a panic) tells the
+//! dispatcher so itself.
+
+use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
+use super::shop::Shop;
+use super::terms::Terms;
+use super::{dialogue, record};
+use crate::clock;
+use crate::post::{Destination, Timestamp};
+use crate::protocol_log::Transcript;
+use crate::spool::{Attempt, Claim};
+use http::Version;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// News for the dispatcher.
+pub(super) enum Report {
+    /// An attempt ended.
+    Ended(Box<Ended>),
+    /// A worker left.
+    Left(Arc<Destination>),
+}
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub lane: Arc<Destination>,
+    pub claim: Claim,
+    pub verdict: Verdict,
+    pub feedback: Feedback,
+    pub measure: Measure,
+    /// What it was, for those who ask.
+    pub attempt: Attempt,
+    /// Why a post was not taken, when the receiver said so in plain text.
+    pub said: Option<String>,
+    /// From the request to the response, if there was one.
+    pub took: Option<Duration>,
+    /// What was spoken, if something was.
+    pub version: Option<Version>,
+    /// That of the order.
+    pub permit: u64,
+    /// Where the worker waits for its next order, if it does.
+    pub next: Option<oneshot::Sender<Order>>,
+}
+
+/// A worker is there as long as this is.
+pub(super) struct Presence(pub Arc<Destination>, pub mpsc::UnboundedSender<Report>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Without a dispatcher nobody counts.
+        let _ = self.1.send(Report::Left(Arc::clone(&self.0)));
+    }
+}
+
+/// A claimed post on its way to a worker.
+pub(super) struct Order {
+    pub lane: Arc<Destination>,
+    pub claim: Option<Claim>,
+    pub terms: Arc<Terms>,
+    permit: u64,
+    began: (Timestamp, Instant),
+    /// How long the answer took, and what was spoken.
+    pub seen: (Option<Duration>, Option<Version>),
+    /// What the receiver said against the post, in plain text.
+    pub said: Option<String>,
+    pub reports: mpsc::UnboundedSender<Report>,
+    pub shop: Arc<Shop>,
+}
+
+impl Order {
+    pub(super) fn new(
+        lane: &Arc<Destination>,
+        claim: Claim,
+        terms: &Arc<Terms>,
+        permit: u64,
+        reports: mpsc::UnboundedSender<Report>,
+        shop: Arc<Shop>,
+    ) -> Order {
+        let (lane, terms, began) = (Arc::clone(lane), Arc::clone(terms), (clock::wall(), Instant::now()));
+        let claim = Some(claim);
+        Order { lane, claim, terms, permit, began, seen: (None, None), said: None, reports, shop }
+    }
+
+    /// Ends it without an attempt: the time of its post is over.
+    pub(super) fn give_up(self) {
+        let mut log = self.shop.log.transcript('H');
+        self.finish(&Outcome::Broken(Trouble::Expired), &mut log, None);
+    }
+
+    /// Judges the outcome and reports it. The verdict goes to the log as well.
+    pub(super) fn finish(
+        mut self,
+        outcome: &Outcome,
+        log: &mut Transcript,
+        next: Option<oneshot::Sender<Order>>,
+    ) {
+        if let Some(claim) = self.claim.take() {
+            self.report(claim, outcome, Some(log), next);
+        }
+    }
+
+    fn report(
+        &self,
+        claim: Claim,
+        outcome: &Outcome,
+        log: Option<&mut Transcript>,
+        next: Option<oneshot::Sender<Order>>,
+    ) {
+        let now = self.shop.now();
+        let Terms { schedule, verdicts, .. } = &*self.terms;
+        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
+        let standing = Standing { ended: claim.ended, ends_at, now };
+        let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
+        let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
+        let Judged { verdict, feedback, measure } = judged;
+        if let Some(log) = log.filter(|log| log.is_on()) {
+            dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
+            if verdict != Verdict::Delivered {
+                log.trouble();
+                log.flush();
+            }
+        }
+        let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
+        let said = self.said.clone();
+        let ended =
+            Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next };
+        // Without a dispatcher nobody settles: the post is sent again after a restart.
+        let _ = self.reports.send(Report::Ended(Box::new(ended)));
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.report(claim, &Outcome::Broken(Trouble::Crashed), None, None);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What all workers use, as long as the options are the same.
+
+use super::Options;
+use super::credentials::Credentials;
+use super::dispatch::SPOOL_PAUSE;
+use super::egress::Connector;
+use super::profile::{Bounce, Profile};
+use super::request;
+use super::retry::Schedule;
+use super::room::Room;
+use super::sign::SigningKey;
+use super::terms::Book;
+use crate::clock::{self, Ids};
+use crate::first_attempts::FirstAttempts;
+use crate::post::Timestamp;
+use crate::protocol_log::ProtocolLog;
+use crate::spool::{Claim, Settlement, Spool, SpoolError};
+use http::HeaderValue;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep};
+
+/// See the module.
+pub(super) struct Shop {
+    pub spool: Arc<dyn Spool>,
+    pub book: Book,
+    pub connector: Arc<Connector>,
+    pub log: ProtocolLog,
+    pub first_attempts: FirstAttempts,
+    pub bounce: Option<Arc<Bounce>>,
+    pub ids: Arc<Ids>,
+    pub signing_keys: HashMap<String, Arc<SigningKey>>,
+    pub profiles: HashMap<String, Arc<Profile>>,
+    pub credentials: Arc<Credentials>,
+    pub cdn_loop: HeaderValue,
+    pub room: Arc<Room>,
+    started_at: Timestamp,
+    started: Instant,
+}
+
+impl Shop {
+    pub(super) fn new(spool: Arc<dyn Spool>, options: &Options, log: ProtocolLog) -> Shop {
+        Shop {
+            spool,
+            book: options.book.clone(),
+            connector: Arc::new(Connector::new(options.egress.clone())),
+            log,
+            first_attempts: options.first_attempts.clone(),
+            bounce: options.bounce.clone(),
+            ids: Arc::clone(&options.ids),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::default(),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Arc::new(Room::new()),
+            started_at: clock::wall(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The same with other options. Under the same rules connections go on.
+    pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
+        let connector = match options.egress == old.egress {
+            true => Arc::clone(&self.connector),
+            false => Arc::new(Connector::new(options.egress.clone())),
+        };
+        Shop {
+            spool: Arc::clone(&self.spool),
+            book: options.book.clone(),
+            connector,
+            log: self.log.clone(),
+            first_attempts: self.first_attempts.clone(),
+            bounce: options.bounce.clone(),
+            ids: Arc::clone(&self.ids),
+            signing_keys: options.signing_keys.clone(),
+            profiles: options.profiles.clone(),
+            credentials: Arc::clone(&self.credentials),
+            cdn_loop: request::cdn_loop(&options.instance),
+            room: Arc::clone(&self.room),
+            ..*self
+        }
+    }
+
+    /// The time by a clock that does not jump.
+    pub(super) fn now(&self) -> Timestamp {
+        self.started_at.after(self.started.elapsed())
+    }
+
+    /// Tells the spool, again and again if it fails: what it does not note it
+    /// would keep claimed for ever.
+    pub(super) async fn settle(&self, settled: Vec<(Claim, Settlement)>) {
+        loop {
+            match self.spool.settle(settled.clone()).await {
+                Ok(()) | Err(SpoolError::Closed) => return,
+                Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
+            }
+            sleep(SPOOL_PAUSE).await;
+        }
+    }
+
+    /// Whether the time of a post is over.
+    pub(super) fn is_over(&self, claim: &Claim, schedule: &Schedule) -> bool {
+        self.now() >= schedule.ends_at(&claim.post, claim.ages_from)
+    }
+}

@@ -1,0 +1,233 @@
+//! HTTP/2 with receivers that speak it well.
+
+use crate::authority::{Authority, Clients};
+use crate::server::{Habits, Server};
+use crate::support::{post, within_deadline};
+use crate::{Engine, attempt, deferred, origin, prior, quick};
+use bytes::Bytes;
+use http::Version;
+use postgate::deliver::lane::{Adaptive, Limits};
+use postgate::deliver::terms::{Http2, Terms, TlsTerms};
+use postgate::post::{Destination, Field, Post, Scheme};
+use postgate::spool::Settlement;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// A receiver with TLS that speaks these, and terms that trust it.
+async fn secured(protocols: &[&str], habits: Habits) -> (Server, Terms, Arc<Destination>) {
+    let authority = Authority::new();
+    let own = authority.issue("hook", &["hook.localhost"]);
+    let tls = Some(Arc::new(authority.server(&own, Clients::Anybody, protocols)));
+    let server = Server::start(Habits { tls, ..habits }).await;
+    let trusting = TlsTerms { ca: Some(authority.own_pem().into()), ..TlsTerms::default() };
+    let to = origin(Scheme::Https, "hook.localhost", server.address);
+    (server, Terms { tls: Arc::new(trusting), ..quick() }, to)
+}
+
+#[tokio::test]
+async fn the_version_is_what_both_sides_speak() {
+    for (speaks, wants, version) in [
+        (&["h2", "http/1.1"][..], Http2::Auto, Version::HTTP_2),
+        (&["http/1.1"], Http2::Auto, Version::HTTP_11),
+        (&[], Http2::Auto, Version::HTTP_11),
+        (&["h2", "http/1.1"], Http2::Off, Version::HTTP_11),
+        (&["h2"], Http2::PriorKnowledge, Version::HTTP_2),
+    ] {
+        let (server, terms, to) = secured(speaks, Habits::default()).await;
+        let settlement = attempt(Terms { http2: wants, ..terms }, &to).await;
+        assert_eq!(settlement, Settlement::Delivered, "{speaks:?} {wants:?}");
+        assert_eq!(server.seen(1).await[0].version, version, "{speaks:?} {wants:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_arrives_as_the_request_it_is_and_the_log_tells_it() {
+    let (server, terms, to) = secured(&["h2"], Habits::default()).await;
+    let engine = Engine::start(terms);
+    let mut post = post(0x52a0_0000_0000_0002, &to);
+    post.path = "/a%20b/?x=1&api_key=canary".to_owned();
+    for (name, value) in [("X-Twice", "1"), ("X-Twice", "2"), ("Authorization", "canary")] {
+        post.headers.push(Field { name: name.to_owned(), value: value.as_bytes().to_vec() });
+    }
+    let id = engine.send(post, b"the body").await;
+    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
+    let seen = &server.seen(1).await[0];
+    let port = server.address.port();
+    assert_eq!(seen.head.uri.to_string(), format!("https://hook.localhost:{port}/a%20b/?x=1&api_key=canary"));
+    assert_eq!((seen.head.method.as_str(), &seen.body[..]), ("POST", &b"the body"[..]));
+    let headers = &seen.head.headers;
+    assert_eq!(headers.get_all("x-twice").iter().collect::<Vec<_>>(), ["1", "2"]);
+    for (name, value) in [("postgate-attempt", "1"), ("content-length", "8"), ("authorization", "canary")] {
+        assert_eq!(headers[name], value);
+    }
+    assert!(!headers.contains_key("host"), "{headers:?}");
+    let log = engine.stop().await;
+    for line in [
+        format!("attempt 1: connected to hook.localhost [127.0.0.1]:{port}, TLSv1.3, HTTP/2\n"),
+        "> POST /a%20b/?x=1&api_key=*** HTTP/2\n".to_owned(),
+        "> (body, 8 bytes)\n".to_owned(),
+        "< HTTP/2 200\n".to_owned(),
+    ] {
+        assert!(log.contains(&line), "{line}\n{log}");
+    }
+    assert!(!log.contains("canary"), "{log}");
+}
+
+/// As many streams as there are posts.
+fn wide(terms: Terms, streams: usize) -> Terms {
+    let limits =
+        Limits { max_connections: streams, max_streams: streams, adaptive: Adaptive::Off, ..terms.limits };
+    Terms { limits, ..terms }
+}
+
+#[tokio::test]
+async fn many_streams_share_one_connection() {
+    let gate = Arc::new(Semaphore::new(0));
+    let habits = Habits { gate: Some(Arc::clone(&gate)), ..Habits::default() };
+    let (server, terms, to) = secured(&["h2", "http/1.1"], habits).await;
+    let engine = Engine::start(wide(terms, 50));
+    for number in 0..50 {
+        engine.send(post(number, &to), b"body").await;
+    }
+    server.seen(50).await;
+    assert_eq!(server.connections(), 1);
+    gate.add_permits(50);
+    engine.spool.delivered(50).await;
+    let log = engine.stop().await;
+    assert_eq!(log.matches("connected to hook.localhost").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_receiver_without_http2_gets_connections_side_by_side() {
+    let gate = Arc::new(Semaphore::new(0));
+    let habits = Habits { gate: Some(Arc::clone(&gate)), ..Habits::default() };
+    let (server, terms, to) = secured(&["http/1.1"], habits).await;
+    let engine = Engine::start(wide(terms, 10));
+    for number in 0..10 {
+        engine.send(post(number, &to), b"body").await;
+    }
+    server.seen(10).await;
+    assert_eq!(server.connections(), 10);
+    gate.add_permits(10);
+    engine.spool.delivered(10).await;
+}
+
+#[tokio::test]
+async fn as_many_streams_run_as_the_receiver_takes() {
+    for streams in [1, 3] {
+        let habits = Habits { prior: true, streams: Some(streams), ..Habits::default() };
+        let server = Server::start(habits).await;
+        let engine = Engine::start(wide(prior(), 40));
+        let to = origin(Scheme::Http, "127.0.0.1", server.address);
+        for number in 0..100 {
+            engine.send(post(number, &to), b"body").await;
+        }
+        engine.spool.delivered(100).await;
+        assert_eq!((server.connections(), engine.spool.attempts()), (1, 100), "{streams} streams");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_has_as_many_posts_as_it_may() {
+    let server = Server::start(Habits { prior: true, ..Habits::default() }).await;
+    let engine = Engine::start(Terms { max_posts_per_connection: 4, ..wide(prior(), 8) });
+    let to = origin(Scheme::Http, "127.0.0.1", server.address);
+    for number in 0..20 {
+        engine.send(post(number, &to), b"body").await;
+    }
+    engine.spool.delivered(20).await;
+    let seen = server.seen(20).await;
+    for connection in 0..server.connections() {
+        let posts = seen.iter().filter(|seen| seen.connection == connection).count();
+        assert!(posts <= 4, "{posts} posts on connection {connection}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_long_response_the_status_counts() {
+    let body = Bytes::from(vec![b'x'; 10 * 1024 * 1024]);
+    let server = Server::start(Habits { prior: true, body, ..Habits::default() }).await;
+    let engine = Engine::start(prior());
+    let to = origin(Scheme::Http, "127.0.0.1", server.address);
+    for number in 0..20 {
+        assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
+    }
+    assert_eq!(server.connections(), 1, "a stream was reset, not the connection");
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole() {
+    let server = Server::start(Habits { prior: true, ..Habits::default() }).await;
+    let engine = Engine::start(prior());
+    let to = origin(Scheme::Http, "127.0.0.1", server.address);
+    let body: Vec<u8> = (0..5_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
+    let id = engine.send(post(1, &to), &body).await;
+    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
+    assert_eq!(server.seen(1).await[0].body, body);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_that_fails_fails_with_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (count, counted) = tokio::sync::watch::channel(0);
+    tokio::spawn(async move {
+        let mut silent = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            silent.push(socket);
+            count.send_replace(silent.len());
+        }
+    });
+    let connect_timeout = Duration::from_millis(300);
+    let schedule = Terms::default().schedule;
+    let engine = Engine::start(Terms { connect_timeout, schedule, ..wide(quick(), 5) });
+    let to = origin(Scheme::Https, "127.0.0.1", address);
+    let began = Instant::now();
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(engine.send(post(number, &to), b"body").await);
+    }
+    for id in ids {
+        let settlements = engine.spool.settled(id, 1).await;
+        assert_eq!(deferred(&settlements[0]), "timed out connecting after 300 ms");
+    }
+    assert!(began.elapsed() < 3 * connect_timeout, "one after another: {:?}", began.elapsed());
+    assert_eq!(*counted.borrow(), 1, "one connection asks for all");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let server = Server::start(Habits { prior: true, ..Habits::default() }).await;
+    let engine = Engine::start(Terms { keep_alive: Duration::from_millis(200), ..prior() });
+    let to = origin(Scheme::Http, "127.0.0.1", server.address);
+    assert_eq!(engine.first(1, &to).await, Settlement::Delivered);
+    assert_eq!(engine.first(2, &to).await, Settlement::Delivered);
+    assert_eq!(server.connections(), 1);
+    within_deadline("another connection", async {
+        for number in 3.. {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
+            if server.connections() > 1 {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_path_that_looks_like_a_host_is_a_path() {
+    let server = Server::start(Habits { prior: true, ..Habits::default() }).await;
+    let to = origin(Scheme::Http, "127.0.0.1", server.address);
+    let post = Post { path: "//evil.example/x".to_owned(), ..post(1, &to) };
+    let engine = Engine::start(prior());
+    let id = engine.send(post, b"").await;
+    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
+    let uri = &server.seen(1).await[0].head.uri;
+    assert_eq!(
+        (uri.authority().unwrap().port_u16(), uri.path()),
+        (Some(server.address.port()), "//evil.example/x")
+    );
+}
