@@ -212,7 +212,7 @@ impl Gateway {
             let address = socket.address().clone();
             listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
             let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
-            let door = Arc::new(Door::new(terms.intake(&common)?));
+            let door = Arc::new(Door::new(terms.intake(&common)?, Arc::clone(&common.metrics)));
             let (options, changing) = watch::channel(terms.options(&common));
             let front = Front { options, door: Arc::clone(&door), terms };
             parts.spawn(smtp::serve_changing(socket, changing, door, log.clone(), stopped.clone()));

@@ -64,6 +64,8 @@ struct Waiter {
     /// What becomes of the post when it fails; nothing when the client cannot be
     /// told of a failure.
     after_failure: Option<AfterFailure>,
+    /// The attempt is under way.
+    has_begun: bool,
     told: oneshot::Sender<FirstAttempt>,
 }
 
@@ -83,7 +85,7 @@ impl FirstAttempts {
         let mut waiting = self.waiting();
         // When closed the sender is dropped here, which tells that there is nothing to hear.
         if !waiting.is_closed {
-            let waiter = Waiter { lane: Arc::clone(lane), after_failure, told: sender };
+            let waiter = Waiter { lane: Arc::clone(lane), after_failure, has_begun: false, told: sender };
             waiting.posts.insert(id, waiter);
             self.count(&waiting);
         }
@@ -115,14 +117,24 @@ impl FirstAttempts {
         after_failure
     }
 
-    /// Tells all who wait for posts of a lane that there will be no attempt soon.
+    /// Notes that the attempt is under way: it will be told of.
+    pub fn begin(&self, id: PostId) {
+        if !self.is_idle()
+            && let Some(waiter) = self.waiting().posts.get_mut(&id)
+        {
+            waiter.has_begun = true;
+        }
+    }
+
+    /// Tells all who wait for posts of a lane that there will be no attempt soon;
+    /// those whose attempt is under way wait for that.
     pub fn tell_lane(&self, lane: &Destination) {
         if self.is_idle() {
             return;
         }
         let mut waiting = self.waiting();
         // Dropping the sender tells it.
-        waiting.posts.retain(|_, waiter| *waiter.lane != *lane);
+        waiting.posts.retain(|_, waiter| waiter.has_begun || *waiter.lane != *lane);
         self.count(&waiting);
     }
 
@@ -237,11 +249,16 @@ mod tests {
         let all = FirstAttempts::default();
         let soon = Instant::now() + std::time::Duration::from_secs(600);
         let (mut one, mut other) = (all.hear(id(1), &lane("a"), None), all.hear(id(2), &lane("b"), None));
+        let mut begun = all.hear(id(4), &lane("a"), None);
+        all.begin(id(4));
+        all.begin(id(5));
         all.tell_lane(&lane("a"));
+        assert_eq!(begun.until(Instant::now()).await, None);
         assert_eq!(one.until(soon).await, Some(FirstAttempt::Trouble));
         assert_eq!(other.until(Instant::now()).await, None);
         drop(Closing(all.clone()));
         assert_eq!(other.until(soon).await, Some(FirstAttempt::Trouble));
+        drop((one, begun));
         let mut late = all.hear(id(3), &lane("a"), None);
         assert_eq!(late.until(soon).await, Some(FirstAttempt::Trouble));
         assert!(all.is_idle());

@@ -254,6 +254,11 @@ fn serve_stops_in_order_and_does_not_start_twice() {
     fs::write(other.path().join("postgate.toml"), format!("[[listener]]\naddress = \"{smtp}\"\n")).unwrap();
     let (code, _, error) = run(other.path(), &["serve"]);
     assert!(code == 69 && error.contains(&smtp), "same address: {code} {error}");
+    // The address of an API that was asked for must be free, too.
+    let taken = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[api]\naddress = \"{smtp}\"\n");
+    fs::write(other.path().join("postgate.toml"), taken).unwrap();
+    let (code, _, error) = run(other.path(), &["serve"]);
+    assert!(code == 69 && error.contains(&format!("[api] cannot listen on {smtp}")), "{code} {error}");
     assert!(!other.path().join("postgate-data").exists());
     assert_eq!(gateway.end("-TERM"), 0);
     assert_eq!(send(path, &smtp, &["post@http://127.0.0.1:9/"], "x\n").0, 69);

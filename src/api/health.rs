@@ -57,6 +57,7 @@ fn lane(status: &Status) -> LaneScene {
         state: status_name(&status.state),
         waiting: status.counts.waiting,
         in_flight: u64::try_from(status.in_flight).unwrap_or(u64::MAX),
+        connections: u64::try_from(status.connections).unwrap_or(u64::MAX),
         window: u64::try_from(status.window).unwrap_or(u64::MAX),
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         profiles: keyring.profiles.clone(),
         instance: common.instance.clone(),
         total_connections: count(config.delivery.total_connections),
+        metrics: Arc::clone(&common.metrics),
     }
 }
 
@@ -172,4 +173,100 @@ fn bounce(config: &Config) -> Option<Arc<profile::Bounce>> {
     let hostname = config.server.hostname.clone();
     let from = config.bounce.from.clone().unwrap_or_else(|| format!("MAILER-DAEMON@{hostname}"));
     Some(Arc::new(profile::Bounce { relay, from, hostname }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::terms::TlsTrust;
+    use crate::post::{Destination, Scheme, Trust};
+    use crate::tenant::Tenant;
+
+    const CONFIG: &str = r#"
+        [delivery]
+        tls_min = "1.3"
+        auth = "crm"
+        on = { "4xx" = "hold", "404" = "retry" }
+        [[destination]]
+        match = "https://a.shop.example"
+        body_matches = [{ pattern = "busy", outcome = "pause" }]
+        insecure = true
+        auth = ""
+        [[destination]]
+        match = "https://*.shop.example"
+        max_connections = 3
+        max_attempts = 5
+        sign_with = "main"
+        [[destination]]
+        match = "*"
+        breaker = 0
+        sign_with = "other"
+        [[signing_key]]
+        name = "main"
+        scheme = "hmac-hex"
+        secrets = ["one"]
+        [[signing_key]]
+        name = "other"
+        scheme = "hmac-hex"
+        secrets = ["two"]
+        [[auth]]
+        name = "crm"
+        type = "bearer"
+        token = "secret"
+    "#;
+
+    fn parse(text: &str) -> Config {
+        config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"))
+    }
+
+    fn terms(config: &Config, host: &str) -> Terms {
+        let destination = Destination {
+            tenant: Tenant::default(),
+            scheme: Scheme::Https,
+            host: host.to_owned(),
+            port: 443,
+            trust: Trust::Operator,
+        };
+        Terms::clone(&book(config, &Keyring::default().renewed(config)).terms(&destination))
+    }
+
+    #[test]
+    fn nothing_said_is_as_the_engine_has_it() {
+        assert_eq!(terms(&Config::default(), "shop.example"), Terms::default());
+    }
+
+    #[test]
+    fn destinations_differ_key_by_key() {
+        let config = parse(CONFIG);
+        let name = |key: Option<Arc<SigningKey>>| key.map(|key| key.name.clone());
+        let (inner, outer, other) =
+            (terms(&config, "a.shop.example"), terms(&config, "b.shop.example"), terms(&config, "x.example"));
+        // What stands in one word of the engine may be several keys of the file.
+        assert_eq!((inner.tls.least, inner.tls.trust), (outer.tls.least, TlsTrust::Anyone));
+        assert_eq!(outer.tls.trust, TlsTrust::Verified);
+        assert_eq!(inner.verdicts.on, outer.verdicts.on);
+        assert_eq!((inner.verdicts.body_matches.len(), outer.verdicts.body_matches.len()), (1, 0));
+        // Single statuses stand before classes.
+        assert!(matches!(inner.verdicts.on.as_slice(), [(On::Status(404), _), (On::Class(4), _)]));
+        assert_eq!((inner.auth, outer.auth.map(|auth| auth.name.clone())), (None, Some("crm".to_owned())));
+        assert_eq!((inner.limits.max_connections, inner.limits.max_streams), (3, 3));
+        assert_eq!((other.limits.max_connections, other.limits.max_streams), (20, 128));
+        assert_eq!((inner.schedule.max_attempts, other.schedule.max_attempts), (Some(5), None));
+        assert_eq!((inner.limits.breaker, other.limits.breaker), (0, 0));
+        assert_eq!(name(inner.sign_with), Some("main".to_owned()));
+        assert_eq!(name(other.sign_with), Some("other".to_owned()));
+        assert_eq!(insecure(&config), ["https://a.shop.example"]);
+    }
+
+    #[test]
+    fn what_did_not_change_stays_the_same() {
+        let (old, new) = (parse(CONFIG), parse(&CONFIG.replace("\"two\"", "\"three\"")));
+        assert!(is_unchanged(&old, &parse(&format!("{CONFIG}[log]\nlevel = \"warn\""))));
+        assert!(!is_unchanged(&old, &new));
+        let before = Keyring::default().renewed(&old);
+        let after = before.renewed(&new);
+        assert!(Arc::ptr_eq(&before.profiles["crm"], &after.profiles["crm"]));
+        assert!(Arc::ptr_eq(&before.signing_keys["main"], &after.signing_keys["main"]));
+        assert!(!Arc::ptr_eq(&before.signing_keys["other"], &after.signing_keys["other"]));
+    }
 }

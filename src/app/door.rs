@@ -6,6 +6,7 @@
 
 use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use crate::intake::Intake;
+use crate::metrics::Metrics;
 use crate::smtp;
 use crate::smtp::auth::{Credentials, Mechanisms};
 use crate::smtp::session::Policy;
@@ -14,31 +15,40 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The door of one listener.
-pub(super) struct Door(RwLock<Arc<Intake>>);
+pub(super) struct Door {
+    intake: RwLock<Arc<Intake>>,
+    metrics: Arc<Metrics>,
+}
 
 impl Door {
     /// A door that is `intake` for now.
-    pub(super) fn new(intake: Intake) -> Door {
-        Door(RwLock::new(Arc::new(intake)))
+    pub(super) fn new(intake: Intake, metrics: Arc<Metrics>) -> Door {
+        Door { intake: RwLock::new(Arc::new(intake)), metrics }
     }
 
     /// Makes `intake` the door from now on.
     pub(super) fn exchange(&self, intake: Intake) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(intake);
+        *self.intake.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(intake);
     }
 
     fn current(&self) -> Arc<Intake> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.intake.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Policy for Door {
     fn sender(&self, client: &Client, reverse_path: &str) -> Result<(), Refusal> {
-        self.current().sender(client, reverse_path)
+        let judged = self.current().sender(client, reverse_path);
+        judged.inspect_err(|_| {
+            self.metrics.smtp_refusals.inc();
+        })
     }
 
     fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal> {
-        self.current().recipient(client, forward_path)
+        let judged = self.current().recipient(client, forward_path);
+        judged.inspect_err(|_| {
+            self.metrics.smtp_refusals.inc();
+        })
     }
 
     fn is_secret(&self, forward_path: &str) -> bool {
@@ -61,7 +71,13 @@ impl smtp::Door for Door {
         data: MailData,
     ) -> Pin<Box<dyn Future<Output = Result<Taken, Refusal>> + Send + '_>> {
         let intake = self.current();
-        Box::pin(async move { intake.admit(envelope, data).await })
+        Box::pin(async move {
+            let admitted = intake.admit(envelope, data).await;
+            let counter =
+                if admitted.is_ok() { &self.metrics.smtp_messages } else { &self.metrics.smtp_refusals };
+            counter.inc();
+            admitted
+        })
     }
 
     fn verify<'a>(

@@ -151,6 +151,7 @@ pub(super) fn smtp(config: &Config, listener: &Listener, access: &Access, common
             false => Vec::new(),
         },
         crowd: common.crowd.clone(),
+        metrics: Arc::clone(&common.metrics),
         spills: Some(Arc::clone(&common.spills)),
     }
 }
@@ -172,6 +173,7 @@ pub(super) fn intake(
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
         first_attempts: common.first_attempts.clone(),
+        metrics: Arc::clone(&common.metrics),
     }
 }
 

@@ -56,7 +56,10 @@ impl Dispatcher {
             Measure::Pause => {}
         }
         match change {
-            Change::IsAway => self.news.push(News::Backoff(Arc::clone(lane), reason)),
+            Change::IsAway => {
+                self.shop.metrics.breaker_openings.inc();
+                self.news.push(News::Backoff(Arc::clone(lane), reason));
+            }
             Change::IsBack => self.news.push(News::Recovered(Arc::clone(lane))),
             Change::None => {}
         }

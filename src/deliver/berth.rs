@@ -7,6 +7,7 @@ use super::order::Order;
 use super::pauses::Pause;
 use super::terms::{Terms, TlsTrust};
 use super::turns::{Stake, Turns};
+use crate::metrics::LaneMetrics;
 use crate::post::{Destination, Timestamp};
 use crate::spool::Counts;
 use http::Version;
@@ -33,6 +34,8 @@ pub(super) struct Berth {
     last_error: Option<(Timestamp, Arc<str>)>,
     /// What was announced, until something else happens.
     pub announced: Option<Arc<str>>,
+    /// Its counters, from its first attempt on.
+    pub tally: Option<Arc<LaneMetrics>>,
 }
 
 impl Berth {
@@ -50,6 +53,7 @@ impl Berth {
             last: None,
             last_error: None,
             announced: None,
+            tally: None,
         }
     }
 

@@ -177,9 +177,15 @@ impl Courier {
         log: &mut Transcript,
     ) -> Result<&mut Link, Trouble> {
         let most = errand.terms.max_posts_per_connection;
-        while !self.link.as_mut().is_some_and(|link| link.begin(most)) {
+        let mut has_begun = self.link.as_mut().is_some_and(|link| link.begin(most));
+        if has_begun {
+            shop.metrics.connections_reused.inc();
+        }
+        while !has_begun {
             self.link = None;
-            self.link = Some(connect(shop, road, errand, log).await?);
+            let mut link = connect(shop, road, errand, log).await?;
+            has_begun = link.begin(most);
+            self.link = Some(link);
         }
         self.link.as_mut().ok_or(Trouble::Crashed)
     }

@@ -149,6 +149,7 @@ impl Kept {
         if let Some((_, reason)) = self.failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
             return self.old(now).ok_or_else(|| Trouble::Credentials(reason.clone()));
         }
+        ways.connector.metrics.token_refreshes.inc();
         match fetch(profile, ways).await {
             Ok(token) => {
                 let value = token.value.clone();

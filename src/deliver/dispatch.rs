@@ -7,7 +7,7 @@
 use super::Options;
 use super::attempt;
 use super::berth::Berth;
-use super::lane::{Catch, Plan};
+use super::lane::{Catch, Condition, Plan};
 use super::notes::Notary;
 use super::order::{Order, Report};
 use super::pauses::Pauses;
@@ -209,6 +209,7 @@ impl Dispatcher {
             self.order(lane, claim).give_up();
         }
         for claim in begun {
+            self.shop.first_attempts.begin(claim.post.id);
             let order = self.order(lane, claim);
             self.hand_over(lane, order);
         }
@@ -217,7 +218,7 @@ impl Dispatcher {
     fn order(&mut self, lane: &Arc<Destination>, claim: Claim) -> Order {
         let (shop, reports) = (Arc::clone(&self.shop), self.reports.clone());
         let berth = self.berth(lane);
-        Order::new(lane, claim, &berth.terms, berth.permit, reports, shop)
+        Order::new(lane, claim, berth, reports, shop)
     }
 
     /// Gives an order to a resting worker, or to a new one.
@@ -281,7 +282,7 @@ impl Dispatcher {
                 }
                 Plan::Look(posts) => (posts, Purpose::Look),
                 Plan::WaitUntil(at) => {
-                    self.set_timer(lane, at.into());
+                    self.set_timer(lane, at.into(), now);
                     break;
                 }
                 Plan::Idle => {
@@ -301,6 +302,7 @@ impl Dispatcher {
             let busy = berth.busy();
             self.turns.count(&mut berth.stake, busy);
         }
+        self.tell_waiting(lane, now);
     }
 
     /// Gives the lanes that wait their turns, as long as there are places.
@@ -329,10 +331,13 @@ impl Dispatcher {
     }
 
     /// Sees to it that the lane is asked again at `at`, or before.
-    fn set_timer(&mut self, lane: &Arc<Destination>, at: Instant) {
+    fn set_timer(&mut self, lane: &Arc<Destination>, at: Instant, now: Instant) {
         let Some(berth) = self.lanes.get_mut(lane) else { return };
         if berth.timer.is_some_and(|set| set <= at) {
             return;
+        }
+        if let Condition::Throttled(_) = berth.lane.condition(now.into_std()) {
+            self.shop.metrics.throttle_waits.inc();
         }
         if let Some(set) = berth.timer.replace(at) {
             self.timers.remove(&(set, Arc::clone(lane)));

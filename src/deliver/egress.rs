@@ -17,6 +17,7 @@ use super::road::{Permit, Road, Roads};
 use super::target::{self, Denied, Egress};
 use super::terms::{Http2, Terms};
 use super::tls::{Offer, Tls};
+use crate::metrics::Metrics;
 use crate::post::{Destination, Scheme, Trust};
 use socket2::SockRef;
 use std::io;
@@ -53,12 +54,14 @@ pub(super) struct Connector {
     tls: Tls,
     roads: Roads,
     permit: Permit,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Connector {
-    pub(super) fn new(egress: Egress) -> Connector {
+    pub(super) fn new(egress: Egress, metrics: Arc<Metrics>) -> Connector {
         let (resolver, tls, roads) = (Resolver::default(), Tls::default(), Roads::default());
-        Connector { egress, resolver, tls, roads, permit: Permit::default() }
+        Connector { egress, resolver, tls, roads, permit: Permit::default(), metrics }
     }
 
     /// Where TLS sessions are made.
@@ -108,7 +111,10 @@ impl Connector {
                 (socket, format!("{goal} through {proxy}"), deadline)
             }
         };
-        timeout_at(deadline, self.begin(destination, terms, socket, peer)).await.unwrap_or(Err(late))
+        let connected = timeout_at(deadline, self.begin(destination, terms, socket, peer)).await;
+        connected.unwrap_or(Err(late)).inspect(|_| {
+            self.metrics.connections_opened.inc();
+        })
     }
 
     /// Begins TLS where the scheme wants it.

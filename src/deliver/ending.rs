@@ -4,8 +4,9 @@
 use super::bounce;
 use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
-use super::lane;
+use super::lane::{self, Condition};
 use super::order::{Ended, Report};
+use crate::post::Destination;
 use crate::spool::{Claim, Settlement};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -25,7 +26,8 @@ impl Dispatcher {
                 Report::Ended(ended) => {
                     touched.insert(Arc::clone(&ended.lane));
                     let (claim, conclusion) = self.end_attempt(*ended, now);
-                    let settled = if conclusion.is_reported { &mut reported } else { &mut settled };
+                    let is_reported = conclusion.is_reported && self.shop.bounce.is_some();
+                    let settled = if is_reported { &mut reported } else { &mut settled };
                     settled.push((claim, conclusion.settlement));
                 }
             }
@@ -62,6 +64,18 @@ impl Dispatcher {
         self.learn(&lane, &attempt, &verdict, change, measure);
         let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);
         (claim, conclusion)
+    }
+
+    /// Tells those who wait for first attempts of a lane that will not send soon.
+    pub(super) fn tell_waiting(&self, lane: &Arc<Destination>, now: Instant) {
+        let first_attempts = &self.shop.first_attempts;
+        if first_attempts.is_idle() {
+            return;
+        }
+        let condition = self.lanes.get(lane).map(|berth| berth.lane.condition(now.into_std()));
+        if matches!(condition, Some(Condition::Backoff(_) | Condition::Held(_) | Condition::Paused)) {
+            first_attempts.tell_lane(lane);
+        }
     }
 
     /// Tells the spool, again and again if it fails: what it does not note it

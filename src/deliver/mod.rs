@@ -52,6 +52,7 @@ mod shape;
 mod shop;
 pub mod sign;
 mod steering;
+mod tally;
 pub mod target;
 pub mod terms;
 pub mod tls;
@@ -62,6 +63,7 @@ pub mod window;
 
 use crate::clock::Ids;
 use crate::first_attempts::{self, FirstAttempts};
+use crate::metrics::Metrics;
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Doorbell, Spool, SpoolError};
@@ -102,6 +104,8 @@ pub struct Options {
     pub instance: String,
     /// Connections and attempts of all destinations together, at least one.
     pub total_connections: usize,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Options {
@@ -116,6 +120,7 @@ impl Default for Options {
             profiles: HashMap::new(),
             instance: String::new(),
             total_connections: 2000,
+            metrics: Arc::default(),
         }
     }
 }

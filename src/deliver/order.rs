@@ -3,11 +3,13 @@
 //! No order is ever lost: one that ends without a report (a panic) tells the
 //! dispatcher so itself.
 
+use super::berth::Berth;
 use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
 use super::shop::Shop;
 use super::terms::Terms;
-use super::{dialogue, record};
+use super::{dialogue, record, tally};
 use crate::clock;
+use crate::metrics::LaneMetrics;
 use crate::post::{Destination, Timestamp};
 use crate::protocol_log::Transcript;
 use crate::spool::{Attempt, Claim};
@@ -67,6 +69,7 @@ pub(super) struct Order {
     pub seen: (Option<Duration>, Option<Version>),
     /// What the receiver said against the post, in plain text.
     pub said: Option<String>,
+    tally: Arc<LaneMetrics>,
     pub reports: mpsc::UnboundedSender<Report>,
     pub shop: Arc<Shop>,
 }
@@ -75,14 +78,15 @@ impl Order {
     pub(super) fn new(
         lane: &Arc<Destination>,
         claim: Claim,
-        terms: &Arc<Terms>,
-        permit: u64,
+        berth: &mut Berth,
         reports: mpsc::UnboundedSender<Report>,
         shop: Arc<Shop>,
     ) -> Order {
-        let (lane, terms, began) = (Arc::clone(lane), Arc::clone(terms), (clock::wall(), Instant::now()));
-        let claim = Some(claim);
-        Order { lane, claim, terms, permit, began, seen: (None, None), said: None, reports, shop }
+        let (lane, terms, began) =
+            (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
+        let tally = Arc::clone(berth.tally.get_or_insert_with(|| shop.metrics.lane(&lane)));
+        let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
+        Order { lane, claim, terms, permit, began, seen, said: None, tally, reports, shop }
     }
 
     /// Ends it without an attempt: the time of its post is over.
@@ -117,6 +121,8 @@ impl Order {
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
         let Judged { verdict, feedback, measure } = judged;
+        let age = now.since(claim.post.accepted_at);
+        tally::count(&self.shop.metrics, &self.tally, (outcome, &verdict), attempt.duration, age);
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
             if verdict != Verdict::Delivered {

@@ -12,6 +12,7 @@ use super::sign::SigningKey;
 use super::terms::Book;
 use crate::clock::{self, Ids};
 use crate::first_attempts::FirstAttempts;
+use crate::metrics::Metrics;
 use crate::post::Timestamp;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Claim, Settlement, Spool, SpoolError};
@@ -26,6 +27,7 @@ pub(super) struct Shop {
     pub book: Book,
     pub connector: Arc<Connector>,
     pub log: ProtocolLog,
+    pub metrics: Arc<Metrics>,
     pub first_attempts: FirstAttempts,
     pub bounce: Option<Arc<Bounce>>,
     pub ids: Arc<Ids>,
@@ -43,8 +45,9 @@ impl Shop {
         Shop {
             spool,
             book: options.book.clone(),
-            connector: Arc::new(Connector::new(options.egress.clone())),
+            connector: Arc::new(Connector::new(options.egress.clone(), Arc::clone(&options.metrics))),
             log,
+            metrics: Arc::clone(&options.metrics),
             first_attempts: options.first_attempts.clone(),
             bounce: options.bounce.clone(),
             ids: Arc::clone(&options.ids),
@@ -62,13 +65,14 @@ impl Shop {
     pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
         let connector = match options.egress == old.egress {
             true => Arc::clone(&self.connector),
-            false => Arc::new(Connector::new(options.egress.clone())),
+            false => Arc::new(Connector::new(options.egress.clone(), Arc::clone(&options.metrics))),
         };
         Shop {
             spool: Arc::clone(&self.spool),
             book: options.book.clone(),
             connector,
             log: self.log.clone(),
+            metrics: Arc::clone(&options.metrics),
             first_attempts: self.first_attempts.clone(),
             bounce: options.bounce.clone(),
             ids: Arc::clone(&self.ids),

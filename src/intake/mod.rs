@@ -32,6 +32,7 @@ use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
 use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use crate::first_attempts::FirstAttempts;
+use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::post::{Admission, Destination, Trust};
 use crate::smtp::auth::{Credentials, Mechanisms, Offer};
@@ -68,6 +69,8 @@ pub struct Options {
     pub turns: Turns,
     /// Where delivery tells of first attempts; the same for all doors.
     pub first_attempts: FirstAttempts,
+    /// Where it is counted; the same for all doors.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Whether something risky is allowed.
@@ -153,6 +156,9 @@ impl Intake {
         let committed = self.spool.commit(admission).await;
         if !matches!(committed, Ok(Committed::Kept)) {
             tenants.give_back(&client.tenant, posts);
+        }
+        if matches!(committed, Ok(Committed::Kept)) {
+            self.options.metrics.posts_accepted.inc_by(posts as u64);
         }
         committed.map_err(|error| refusal(&error))
     }

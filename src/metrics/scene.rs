@@ -30,6 +30,8 @@ pub struct LaneScene {
     pub waiting: u64,
     /// Attempts under way.
     pub in_flight: u64,
+    /// Open connections, idle ones included.
+    pub connections: u64,
     /// Attempts that may be under way now.
     pub window: u64,
 }
@@ -58,6 +60,8 @@ impl Scene {
         list.add::<Gauge>("lanes", "Destinations with posts or connections").set(gauge(self.lanes.len()));
         let in_flight: u64 = self.lanes.iter().map(|lane| lane.in_flight).sum();
         list.add::<Gauge>("attempts_in_flight", "Attempts under way").set(gauge(in_flight));
+        let connections: u64 = self.lanes.iter().map(|lane| lane.connections).sum();
+        list.add::<Gauge>("connections_open", "Open connections to destinations").set(gauge(connections));
         let states: Family<StateLabel, Gauge> = list.add("destinations", "Destinations in each state");
         for state in LANE_STATES {
             let number = self.lanes.iter().filter(|lane| lane.state == state).count();

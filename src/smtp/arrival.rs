@@ -33,6 +33,7 @@ pub(super) fn open(front: &Arc<Front>, raw: Raw, peer: Peer, alive: mpsc::Sender
     }
     match options.crowd.enter(client, &options.limits, Instant::now()) {
         Ok(place) => {
+            options.metrics.smtp_connections.inc();
             let front = Arc::clone(front);
             tokio::spawn(async move {
                 match proxy {

@@ -34,6 +34,7 @@ pub use words::{Address, BareNewline, Limits, Protocol, Required, Timeouts, TlsU
 
 use crate::envelope::{Client, Envelope, Login, Refusal, Taken};
 use crate::intake::Intake;
+use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::spill::{MailData, SpillDirectory};
@@ -78,6 +79,8 @@ pub struct Options {
     pub trusted_proxies: Vec<Network>,
     /// Counts the connections; clones of the options count together.
     pub crowd: Crowd,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
     /// Where large messages wait for their end; `None`: they stay in memory.
     pub spills: Option<Arc<SpillDirectory>>,
 }
@@ -97,6 +100,7 @@ impl Default for Options {
             lf_networks: Vec::new(),
             trusted_proxies: Vec::new(),
             crowd: Crowd::default(),
+            metrics: Arc::default(),
             spills: None,
         }
     }

@@ -1,6 +1,6 @@
 //! What the index makes of posts that are found in the log a second time.
 
-use super::catalog::{Catalog, Entry, Place, Spot};
+use super::catalog::{Catalog, Place, Spot};
 use super::index::Index;
 use super::state::State;
 use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
@@ -67,11 +67,4 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     assert!(index.claimed(posts[2].id, claimed[2].fence).is_some(), "still claimed");
     let again = index.claim(&lane, 4, Timestamp(2), 0);
     assert_eq!(again.iter().map(|taken| taken.id).collect::<Vec<_>>(), [posts[3].id]);
-}
-
-#[test]
-fn a_waiting_post_takes_little_memory() {
-    // Twice, as keys: by id, and within its lane; maps take a third more.
-    let octets = size_of::<(PostId, Entry)>() + size_of::<(u32, super::catalog::Rank)>();
-    assert!(octets * 4 / 3 <= 200, "{octets} octets");
 }

@@ -182,9 +182,13 @@ impl SpoolTarget {
         octets(image).is_some() && octets(image) == octets(&self.image) && (is_own || is_broken)
     }
 
-    /// Opens the spool, and takes everything out of it that it has.
-    fn open(&self, disk: &SimDisk, directory: &Path, late: Option<&Image>) -> Found {
-        let spool = Embedded::open_on(Arc::new(disk.clone()), options(directory)).expect("it does not open");
+    /// Opens the spool, and takes everything out of it that it has; nothing when it
+    /// is refused as that of a later version.
+    fn open(&self, disk: &SimDisk, directory: &Path, late: Option<&Image>) -> Option<Found> {
+        let spool = match Embedded::open_on(Arc::new(disk.clone()), options(directory)) {
+            Err(error) if error.to_string().contains("newer version") => return None,
+            opened => opened.expect("it does not open"),
+        };
         let found = self.runtime.block_on(async {
             spool.recovered().await;
             for (name, octets) in late.into_iter().flatten() {
@@ -213,7 +217,7 @@ impl SpoolTarget {
             found
         });
         spool.close().expect("it does not close");
-        found
+        Some(found)
     }
 
     fn check_found(&self, image: &Image, found: &Found) {
@@ -402,11 +406,17 @@ impl Target for SpoolTarget {
         let (is_sealed, is_late) = damage(&mut image, &script);
         let directory = tempfile::tempdir().unwrap();
         let disk = disk_of(if is_late { &self.image } else { &image });
-        let found = self.open(&disk, directory.path(), is_late.then_some(&image));
+        let Some(found) = self.open(&disk, directory.path(), is_late.then_some(&image)) else {
+            assert!(is_sealed, "damage was taken for a later version");
+            return 0;
+        };
         if !is_sealed {
             self.check_found(&image, &found);
         }
-        let again = self.open(&disk, directory.path(), None);
+        let Some(again) = self.open(&disk, directory.path(), None) else {
+            assert!(is_sealed, "damage was taken for a later version");
+            return 0;
+        };
         assert!(is_sealed || again.keys().all(|id| self.kept.contains_key(id)), "delivered, but back");
         let mut kind = DefaultHasher::new();
         (

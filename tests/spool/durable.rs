@@ -456,7 +456,7 @@ fn a_spool_of_a_later_version_is_refused() {
         disk.damage(name, |octets| {
             let magic = 0x7067_7231_u32.to_le_bytes();
             let mut records = (64..octets.len()).step_by(8).filter(|at| octets[*at..].starts_with(&magic));
-            let at = if is_first { records.next() } else { records.last() };
+            let at = if is_first { records.next() } else { records.next_back() };
             seal(octets, at.unwrap());
         });
         let before = disk.names();

@@ -4,6 +4,7 @@
 //! Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod api;
 pub mod collector;
 pub mod hostile;
 pub mod ledger;

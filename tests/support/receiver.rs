@@ -133,6 +133,12 @@ impl Receiver {
         super::within_deadline(&format!("{count} ended connections"), enough).await.unwrap();
     }
 
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        let ended = *self.ended.borrow();
+        self.connections() - ended
+    }
+
     /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         *self.connections.borrow()

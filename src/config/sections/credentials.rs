@@ -72,20 +72,29 @@ fn build(section: &Section<'_>, settings: &KeySettings) -> Option<Arc<sign::Sign
     if count == 0 || count != settings.secrets.len() {
         return None;
     }
-    let made_of = |secrets: Vec<String>| sign::SigningKey::new(KeySettings { secrets, ..settings.clone() });
+    // Of one secret the ids of the others say nothing.
+    let key_id = settings.key_id.as_ref().and_then(|ids| ids.split(',').next()).map(str::to_owned);
+    let alone = KeySettings { key_id, ..settings.clone() };
     let mut are_good = true;
     for (index, secret) in settings.secrets.iter().enumerate() {
-        if let Err(text) = made_of(vec![secret.clone()]) {
+        let secrets = vec![secret.clone()];
+        if let Err(text) = sign::SigningKey::new(KeySettings { secrets, ..alone.clone() }) {
             // What is wrong begins with the key that is, if it is no secret.
-            match OF_SCHEMES.iter().find(|(key, _)| text.starts_with(&format!("{key} "))) {
-                Some((key, _)) => section.complain(key, text),
+            match key_of(&text) {
+                Some(key) => section.complain(key, text),
                 None => section.complain_element("secrets", index, text),
             }
             are_good = false;
         }
     }
-    let key = are_good.then(|| made_of(settings.secrets.clone()))?;
-    key.map(Arc::new).map_err(|text| section.complain("secrets", text)).ok()
+    let key = are_good.then(|| sign::SigningKey::new(settings.clone()))?;
+    key.map(Arc::new).map_err(|text| section.complain(key_of(&text).unwrap_or("secrets"), text)).ok()
+}
+
+/// The key that a complaint about a signing key is about, if it is no secret.
+fn key_of(complaint: &str) -> Option<&'static str> {
+    let keys = OF_SCHEMES.iter().map(|(key, _)| *key);
+    keys.into_iter().find(|key| complaint.starts_with(&format!("{key} ")))
 }
 
 pub(super) fn auth(mut section: Section<'_>) -> Option<Auth> {

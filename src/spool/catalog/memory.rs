@@ -1,15 +1,16 @@
 //! The part of the catalog that is in memory.
 
-use super::{Entry, Filter, GREATEST, LEAST, Line, Noted, Rank, Turn};
-use crate::post::{PostId, Timestamp};
+use super::{Entry, Filter, GREATEST, LEAST, Line, Noted, Place, Rank, Spot, Turn};
+use crate::post::{MessageId, PostId, Timestamp};
+use crate::spool::state::{Phase, State};
 use crate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Entries and the orders in which they are asked for.
 #[derive(Default)]
 pub(super) struct InMemory {
-    posts: BTreeMap<PostId, Entry>,
-    waiting: BTreeSet<(u32, Rank)>,
+    posts: BTreeMap<PostId, Packed>,
+    waiting: BTreeSet<WaitingKey>,
     letters: BTreeSet<(Timestamp, PostId)>,
     held: BTreeSet<(Timestamp, PostId)>,
     lines: BTreeSet<(Line, PostId)>,
@@ -23,19 +24,19 @@ impl InMemory {
 
     pub fn insert(&mut self, id: PostId, entry: Entry) {
         match entry.turn(id) {
-            Turn::Due(lane, rank) => self.waiting.insert((lane, rank)),
+            Turn::Due(lane, rank) => self.waiting.insert(waiting_key(lane, rank)),
             Turn::Blocked => true,
             Turn::Letter(at, id) => self.letters.insert((at, id)),
             Turn::Held(at, id) => self.held.insert((at, id)),
         };
-        self.posts.insert(id, entry);
+        self.posts.insert(id, Packed::of(&entry));
     }
 
     /// Takes out a post; whether it was there.
     pub fn remove(&mut self, id: PostId) -> bool {
-        let Some(entry) = self.posts.remove(&id) else { return false };
+        let Some(entry) = self.posts.remove(&id).map(|packed| packed.entry()) else { return false };
         match entry.turn(id) {
-            Turn::Due(lane, rank) => self.waiting.remove(&(lane, rank)),
+            Turn::Due(lane, rank) => self.waiting.remove(&waiting_key(lane, rank)),
             Turn::Blocked => true,
             Turn::Letter(at, id) => self.letters.remove(&(at, id)),
             Turn::Held(at, id) => self.held.remove(&(at, id)),
@@ -44,12 +45,13 @@ impl InMemory {
     }
 
     pub fn entry(&self, id: PostId) -> Option<Entry> {
-        self.posts.get(&id).copied()
+        self.posts.get(&id).map(Packed::entry)
     }
 
     pub fn waiting(&self, lane: u32, priority: u8, until: Timestamp, max: usize) -> Vec<Rank> {
         let (first, last) = ((priority, Timestamp(0), LEAST), (priority, until, GREATEST));
-        self.waiting.range((lane, first)..=(lane, last)).take(max).map(|(_, rank)| *rank).collect()
+        let (first, last) = (waiting_key(lane, first), waiting_key(lane, last));
+        self.waiting.range(first..=last).take(max).filter_map(rank_in).collect()
     }
 
     pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
@@ -60,8 +62,8 @@ impl InMemory {
     /// Looks at every entry if need be: a few milliseconds for as many as there are
     /// in memory, for which a third order would take a quarter more room.
     pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> Vec<(PostId, Entry)> {
-        let older = self.posts.range(..before).rev();
-        older.filter(|(_, entry)| filter.fits(entry)).take(most).map(|(id, entry)| (*id, *entry)).collect()
+        let older = self.posts.range(..before).rev().map(|(id, packed)| (*id, packed.entry()));
+        older.filter(|(_, entry)| filter.fits(entry)).take(most).collect()
     }
 
     pub fn line_up(&mut self, line: Line, id: PostId) {
@@ -87,5 +89,107 @@ impl InMemory {
 
     pub fn drop_stale_notes(&mut self, now: Timestamp) {
         self.notes.retain(|_, noted| noted.expires_at > now);
+    }
+}
+
+/// An entry as it is kept: there is one for every waiting post.
+struct Packed {
+    key: u64,
+    due_at: Timestamp,
+    ages_from: Timestamp,
+    place: Spot,
+    share: u32,
+    history: Spot,
+    ended: u32,
+    tried: u32,
+    epoch: u32,
+    lane: u32,
+    phase: Phase,
+    priority: u8,
+    /// Blocked, anew, rerouted.
+    marks: [bool; 3],
+}
+
+impl Packed {
+    fn of(entry: &Entry) -> Packed {
+        let State { ended, tried, epoch, phase, due_at, ages_from, .. } = entry.state;
+        Packed {
+            key: entry.key,
+            due_at,
+            ages_from,
+            place: Spot::at(entry.place.segment, entry.place.offset),
+            share: entry.place.share,
+            history: entry.history,
+            ended,
+            tried,
+            epoch,
+            lane: entry.lane,
+            phase,
+            priority: entry.priority,
+            marks: [entry.is_blocked, entry.state.is_anew, entry.state.is_rerouted],
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        let Packed { key, due_at, ages_from, share, history, ended, tried, epoch, .. } = *self;
+        let Packed { lane, phase, priority, marks: [is_blocked, is_anew, is_rerouted], .. } = *self;
+        let (segment, offset) = self.place.place().unwrap_or_default();
+        Entry {
+            place: Place { segment, offset, share },
+            history,
+            key,
+            lane,
+            priority,
+            is_blocked,
+            state: State { ended, tried, epoch, phase, is_anew, is_rerouted, due_at, ages_from },
+        }
+    }
+}
+
+/// Lane and rank, in octets that sort like them.
+type WaitingKey = [u8; 23];
+
+fn waiting_key(lane: u32, (priority, due_at, id): Rank) -> WaitingKey {
+    let mut key = [0; 23];
+    let (front, back) = key.split_at_mut(13);
+    let parts = [&lane.to_be_bytes()[..], &[priority], &due_at.0.to_be_bytes()];
+    front.copy_from_slice(&parts.concat());
+    let parts = [&id.message.0.to_be_bytes()[..], &id.number.to_be_bytes()];
+    back.copy_from_slice(&parts.concat());
+    key
+}
+
+fn rank_in(key: &WaitingKey) -> Option<Rank> {
+    let word = |at: usize| Some(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?));
+    let number = u16::from_be_bytes(key.get(21..)?.try_into().ok()?);
+    let id = PostId { message: MessageId(word(13)?), number };
+    Some((*key.get(4)?, Timestamp(word(5)?), id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_post_takes_little_memory() {
+        // Maps that are filled in order have room for four fifths more.
+        let octets = size_of::<(PostId, Packed)>() + size_of::<WaitingKey>();
+        assert!(octets * 9 / 5 <= 200, "{octets} octets");
+    }
+
+    #[test]
+    fn keys_of_waiting_posts_sort_like_their_ranks() {
+        let mut dice = fastrand::Rng::with_seed(1);
+        let mut few = || dice.u64(..3) * 0x0102_0304;
+        let mut rank = || {
+            let id = PostId { message: MessageId(few()), number: few() as u16 };
+            ((few() as u32), ((few() % 10) as u8, Timestamp(few()), id))
+        };
+        for _ in 0..1000 {
+            let (one, two) = (rank(), rank());
+            let keys = (waiting_key(one.0, one.1), waiting_key(two.0, two.1));
+            assert_eq!(keys.0.cmp(&keys.1), one.cmp(&two));
+            assert_eq!(rank_in(&keys.0), Some(one.1));
+        }
     }
 }

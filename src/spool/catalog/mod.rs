@@ -39,22 +39,23 @@ pub(super) struct Place {
     pub share: u32,
 }
 
-/// Where a post's chronicle stands: segment and offset in one word, because every
-/// waiting post has one in memory. Segments are given up from the oldest on, so what
+/// Where a post's chronicle stands, in few octets, because every waiting post has
+/// one in memory. Segments are given up from the oldest on, so what
 /// stands behind a post's own record outlives it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Spot(u64);
+pub(super) struct Spot([u32; 2]);
 
 impl Spot {
     /// The record at this octet of a segment.
     pub fn at(segment: u64, offset: u64) -> Spot {
-        Spot((segment << 32) | (offset / ALIGN as u64))
+        let short = |number: u64| u32::try_from(number).unwrap_or_default();
+        Spot([short(segment), short(offset / ALIGN as u64)])
     }
 
     /// Segment and offset, unless nothing has happened yet.
     pub fn place(self) -> Option<(u64, u64)> {
-        let offset = self.0 & u64::from(u32::MAX);
-        (self.0 != 0).then_some((self.0 >> 32, offset * ALIGN as u64))
+        let Spot([segment, offset]) = self;
+        (segment > 0).then(|| (u64::from(segment), u64::from(offset) * ALIGN as u64))
     }
 }
 

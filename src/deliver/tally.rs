@@ -1,0 +1,51 @@
+//! What is counted of an attempt, in the words of the metrics.
+
+use super::retry::{Outcome, Trouble, Verdict};
+use crate::metrics::{self, LaneMetrics, Metrics};
+use std::time::Duration;
+
+/// Counts an attempt that took so long, and its post, which is of such an age.
+pub(super) fn count(
+    metrics: &Metrics,
+    lane: &LaneMetrics,
+    (outcome, verdict): (&Outcome, &Verdict),
+    duration: Duration,
+    age: Duration,
+) {
+    let kind = kind(outcome);
+    if kind == metrics::Outcome::Denied {
+        metrics.egress_denials.inc();
+    }
+    lane.attempt(kind, duration);
+    metrics.settle(fate(verdict), age);
+}
+
+fn kind(outcome: &Outcome) -> metrics::Outcome {
+    match outcome {
+        Outcome::Answered { status, .. } => metrics::Outcome::Status(status.as_u16()),
+        Outcome::Replied { code, .. } => metrics::Outcome::Status(*code),
+        Outcome::Broken(trouble) => match trouble {
+            Trouble::Denied(_) => metrics::Outcome::Denied,
+            Trouble::Resolve(_) => metrics::Outcome::Unresolved,
+            Trouble::Connect(_) | Trouble::Proxy(_) => metrics::Outcome::Unconnected,
+            Trouble::Tls(_) => metrics::Outcome::Tls,
+            Trouble::TimedOut(..) => metrics::Outcome::TimedOut,
+            Trouble::Broken(_) | Trouble::Malformed(_) => metrics::Outcome::Broken,
+            Trouble::Credentials(_)
+            | Trouble::Unsendable(_)
+            | Trouble::Damaged(_)
+            | Trouble::Unreadable(_)
+            | Trouble::Expired
+            | Trouble::Crashed => metrics::Outcome::Unsent,
+        },
+    }
+}
+
+fn fate(verdict: &Verdict) -> metrics::Verdict {
+    match verdict {
+        Verdict::Delivered => metrics::Verdict::Delivered,
+        Verdict::Deferred { .. } => metrics::Verdict::Deferred,
+        Verdict::Failed { .. } => metrics::Verdict::Failed,
+        Verdict::Held { .. } => metrics::Verdict::Held,
+    }
+}

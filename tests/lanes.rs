@@ -1,0 +1,305 @@
+//! The dispatcher over many destinations: who is served when there is not room for
+//! all, what operators can say, and what a change of the options does to lanes in
+//! flight.
+//!
+//! How one lane behaves in time is a rule and tested as one; here are real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use postgate::deliver::control::{Control, State, Status, Which};
+use postgate::deliver::lane::{Adaptive, Limits};
+use postgate::deliver::pace::Rate;
+use postgate::deliver::retry::Schedule;
+use postgate::deliver::target::Egress;
+use postgate::deliver::terms::{Book, Overrides, Terms};
+use postgate::deliver::{self, Options};
+use postgate::post::{Destination, Post};
+use postgate::protocol_log::ProtocolLog;
+use postgate::spool::{Settlement, Spool};
+use postgate::tenant::Tenant;
+use std::sync::Arc;
+use std::time::Duration;
+use support::memory::MemorySpool;
+use support::receiver::{Act, Receiver, answer};
+use support::{admission, destination, post, within_deadline};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// A running engine on a spool of its own.
+struct Engine {
+    spool: Arc<MemorySpool>,
+    options: watch::Sender<Arc<Options>>,
+    control: Control,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+fn options(terms: Terms) -> Options {
+    let egress = Egress { allow: vec!["127.0.0.0/8".parse().unwrap()], ..Egress::default() };
+    Options { book: Book::new(terms, Vec::new()), egress, ..Options::default() }
+}
+
+/// Terms under which nothing is repeated within a test, unless it is asked for.
+fn patient() -> Terms {
+    let schedule = Schedule { retry: vec![Duration::from_secs(3600)], ..Schedule::default() };
+    Terms { schedule, ..Terms::default() }
+}
+
+fn with(limits: Limits) -> Terms {
+    Terms { limits, ..patient() }
+}
+
+fn connections(max_connections: usize) -> Limits {
+    Limits { max_connections, adaptive: Adaptive::Off, ..Terms::default().limits }
+}
+
+fn hourly(count: u32) -> Terms {
+    Terms { rates: Arc::new([Rate { count, per: Duration::from_secs(3600) }]), ..patient() }
+}
+
+impl Engine {
+    fn start(spool: Arc<MemorySpool>, options: Options) -> Engine {
+        let (stop, stopped) = watch::channel(false);
+        let (log, _) = ProtocolLog::channel();
+        let (control, requests) = Control::new();
+        let (options, changing) = watch::channel(Arc::new(options));
+        let shared = Arc::clone(&spool) as Arc<dyn Spool>;
+        let task = tokio::spawn(deliver::run(shared, changing, requests, log, stopped));
+        Engine { spool, options, control, stop, task }
+    }
+
+    async fn send(&self, numbers: std::ops::Range<u64>, to: &Arc<Destination>) {
+        for number in numbers {
+            self.commit(post(number, to)).await;
+        }
+    }
+
+    async fn commit(&self, post: Post) {
+        self.spool.commit(admission(post, b"body")).await.unwrap();
+    }
+
+    async fn status(&self, of: &Arc<Destination>) -> Status {
+        let all = self.control.destinations(all()).await.unwrap();
+        all.into_iter().find(|status| status.destination == *of).expect("the destination is not listed")
+    }
+
+    /// Waits until a destination does as it should.
+    async fn until(&self, what: &str, of: &Arc<Destination>, is_so: impl Fn(&Status) -> bool) -> Status {
+        within_deadline(what, async {
+            loop {
+                let status = self.status(of).await;
+                if is_so(&status) {
+                    return status;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    async fn stop(self) -> Arc<MemorySpool> {
+        self.stop.send(true).unwrap();
+        within_deadline("the engine's end", self.task).await.unwrap();
+        self.spool
+    }
+}
+
+fn all() -> Which {
+    Which { origins: "*".parse().unwrap(), tenant: None }
+}
+
+fn only(to: &Arc<Destination>) -> Which {
+    Which { origins: to.to_string().parse().unwrap(), tenant: None }
+}
+
+#[tokio::test]
+async fn there_are_never_more_connections_than_allowed_and_no_lane_starves() {
+    let mut receivers = Vec::new();
+    for _ in 0..12 {
+        receivers.push(Receiver::start(|_| answer(200)).await);
+    }
+    let engine =
+        Engine::start(MemorySpool::new(), Options { total_connections: 3, ..options(with(connections(20))) });
+    for (number, receiver) in receivers.iter().enumerate() {
+        let number = number as u64 * 1000;
+        engine.send(number..number + 40, &destination(receiver.address)).await;
+    }
+    let open = |receivers: &[Receiver]| receivers.iter().map(Receiver::open).sum::<usize>();
+    let mut most = 0;
+    within_deadline("all posts", async {
+        while engine.spool.attempts() < 12 * 40 {
+            most = most.max(open(&receivers));
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(most <= 3, "{most} connections at once");
+    // In turns of 16 posts: three connections each, not one a post.
+    for receiver in &receivers {
+        assert!((1..=12).contains(&receiver.connections()), "{}", receiver.connections());
+    }
+}
+
+#[tokio::test]
+async fn lanes_that_hang_keep_their_share_and_no_more() {
+    let hole = Receiver::start(|_| vec![Act::Hang]).await;
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let engine =
+        Engine::start(MemorySpool::new(), Options { total_connections: 4, ..options(with(connections(20))) });
+    engine.send(0..2, &destination(hole.address)).await;
+    hole.received(2).await;
+    engine.send(1000..1100, &destination(receiver.address)).await;
+    engine.send(2..50, &destination(hole.address)).await;
+    engine.spool.delivered(100).await;
+    assert!(hole.requests().len() <= 4);
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room_and_the_one_idle_longest_goes_first() {
+    let (old, young) = (Receiver::start(|_| answer(200)).await, Receiver::start(|_| answer(200)).await);
+    let third = Receiver::start(|_| answer(200)).await;
+    let options = Options { total_connections: 2, ..options(patient()) };
+    let engine = Engine::start(MemorySpool::new(), options);
+    for (number, receiver) in [&old, &young, &third].into_iter().enumerate() {
+        engine.send(number as u64..number as u64 + 1, &destination(receiver.address)).await;
+        engine.spool.delivered(number + 1).await;
+    }
+    old.ended(1).await;
+    assert_eq!((young.open(), third.open()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_pause_lets_attempts_end_and_none_begin_also_after_a_restart() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let receiver =
+        Receiver::start(move |_| [Act::Wait(Arc::clone(&held))].into_iter().chain(answer(200)).collect())
+            .await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(with(connections(2))));
+    engine.send(0..5, &to).await;
+    receiver.received(2).await;
+    assert_eq!(engine.control.pause(only(&to), "maintenance".to_owned()).await, Ok(1));
+    gate.add_permits(100);
+    engine.spool.delivered(2).await;
+    let status = engine.until("nothing is under way", &to, |status| status.in_flight == 0).await;
+    assert!(matches!(&status.state, State::Paused { reason, .. } if reason == "maintenance"), "{status:?}");
+    assert_eq!((status.counts.waiting, receiver.requests().len()), (3, 2));
+
+    let engine = Engine::start(engine.stop().await, options(patient()));
+    let status = engine.status(&to).await;
+    assert!(matches!(&status.state, State::Paused { reason, .. } if reason == "maintenance"), "{status:?}");
+    assert_eq!(engine.control.flush(all()).await, Ok(0), "a flush ends no pause");
+    let other = Which { origins: "http://other.example".parse().unwrap(), tenant: None };
+    assert_eq!(engine.control.resume(other).await, Ok(0));
+    assert_eq!(receiver.requests().len(), 2);
+    assert_eq!(engine.control.resume(all()).await, Ok(1), "the pause of one is among all");
+    engine.spool.delivered(5).await;
+    let engine = Engine::start(engine.stop().await, options(patient()));
+    engine.send(10..11, &to).await;
+    engine.spool.delivered(6).await;
+}
+
+#[tokio::test]
+async fn a_pause_of_a_pattern_holds_for_destinations_that_come_later_and_for_one_tenant() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let shop = Arc::new(Destination { tenant: Tenant::new("shop"), ..(*to).clone() });
+    let engine = Engine::start(MemorySpool::new(), options(patient()));
+    let which = Which { origins: "*".parse().unwrap(), tenant: Some(Tenant::new("shop")) };
+    assert_eq!(engine.control.pause(which, "unpaid".to_owned()).await, Ok(0));
+    engine.send(0..1, &shop).await;
+    engine.send(1..2, &to).await;
+    engine.spool.delivered(1).await;
+    assert!(matches!(engine.status(&shop).await.state, State::Paused { .. }));
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_flush_tries_at_once_and_forgets_the_backoff() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let to = destination(address);
+    let engine = Engine::start(MemorySpool::new(), options(with(Limits { breaker: 3, ..connections(5) })));
+    engine.send(0..10, &to).await;
+    let in_backoff = |status: &Status| matches!(status.state, State::Backoff { .. }) && status.in_flight == 0;
+    let status = engine.until("backoff", &to, in_backoff).await;
+    let State::Backoff { next_probe, reason } = &status.state else { panic!("{status:?}") };
+    assert!((3200..=4000).contains(&next_probe.as_secs()), "{next_probe:?}");
+    assert_eq!((reason.as_str(), status.window), ("connection refused", 1));
+    assert!(status.last_error.is_some_and(|(_, text)| text == "connection refused"));
+
+    let _receiver = Receiver::on(TcpListener::bind(address).await.unwrap(), |_| answer(200));
+    let deferred = engine.spool.attempts() as u64;
+    assert_eq!(engine.control.flush(only(&to)).await, Ok(deferred));
+    engine.spool.delivered(10).await;
+}
+
+#[tokio::test]
+async fn a_used_rate_survives_the_end_of_the_engine_and_a_change() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(hourly(3)));
+    engine.send(0..9, &to).await;
+    engine.spool.delivered(3).await;
+    let throttled =
+        |status: &Status| matches!(status.state, State::Throttled { .. }) && status.in_flight == 0;
+    let status = engine.until("throttled", &to, throttled).await;
+    assert_eq!(status.rates[0].1, 3);
+
+    let engine = Engine::start(engine.stop().await, options(hourly(5)));
+    engine.spool.delivered(5).await;
+    let status = engine.until("throttled", &to, throttled).await;
+    assert_eq!((status.rates[0].1, receiver.requests().len()), (5, 5), "{status:?}");
+
+    engine.options.send(Arc::new(options(hourly(6)))).unwrap();
+    engine.spool.delivered(6).await;
+    let status = engine.until("throttled", &to, throttled).await;
+    assert_eq!((status.rates[0].1, receiver.requests().len()), (6, 6), "{status:?}");
+}
+
+#[tokio::test]
+async fn other_limits_hold_at_once_for_a_lane_in_flight() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let receiver =
+        Receiver::start(move |_| [Act::Wait(Arc::clone(&held))].into_iter().chain(answer(200)).collect())
+            .await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(with(connections(2))));
+    engine.send(0..50, &to).await;
+    receiver.received(2).await;
+    let change = Overrides { max_connections: Some(7), ..Overrides::default() };
+    let book = Book::new(with(connections(2)), vec![(to.to_string().parse().unwrap(), change)]);
+    engine.options.send(Arc::new(Options { book, ..options(patient()) })).unwrap();
+    assert_eq!(receiver.received(7).await.len(), 7, "five more began");
+    gate.add_permits(100);
+    engine.spool.delivered(50).await;
+    // The two from before the change were not used again, and no post went twice.
+    let requests = receiver.requests();
+    assert!(requests.iter().filter(|request| request.connection < 2).count() == 2);
+    assert_eq!(requests.len(), 50);
+}
+
+#[tokio::test]
+async fn no_idle_connection_outlives_the_rules_it_was_opened_under() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(patient()));
+    engine.send(0..1, &to).await;
+    engine.spool.delivered(1).await;
+    engine.options.send(Arc::new(options(patient()))).unwrap();
+    engine.send(1..2, &to).await;
+    engine.spool.delivered(2).await;
+    assert_eq!(receiver.connections(), 1, "what did not change goes on");
+    engine.options.send(Arc::new(Options { egress: Egress::default(), ..options(patient()) })).unwrap();
+    receiver.ended(1).await;
+    let refused = post(2, &to);
+    let id = refused.id;
+    engine.commit(refused).await;
+    let settlement = engine.spool.settled(id, 1).await.remove(0);
+    assert!(matches!(&settlement, Settlement::Failed { last } if last.reason.contains("egress-denied")));
+}

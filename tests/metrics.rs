@@ -1,0 +1,158 @@
+//! `/metrics` of the running program: what is counted, in a text that another
+//! program's parser reads, with bounded labels and without secrets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use support::api::Scene;
+
+/// Names with labels, and their values.
+type Samples = BTreeMap<String, f64>;
+
+/// Reads the text as OpenMetrics 1.0 has it; says what is wrong with it.
+fn parse(text: &str) -> Result<Samples, String> {
+    let text = text.strip_suffix("# EOF\n").ok_or("no end")?;
+    let (mut family, mut kind) = (String::new(), String::new());
+    let (mut families, mut samples) = (BTreeSet::new(), Samples::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# ") {
+            let mut words = rest.splitn(3, ' ');
+            let [word, name, value] = [(); 3].map(|()| words.next().unwrap_or_default());
+            match word {
+                "HELP" if families.insert(name.to_owned()) => family = name.to_owned(),
+                "TYPE" if family == name => kind = value.to_owned(),
+                "UNIT" if family == name && name.ends_with(&format!("_{value}")) => {}
+                _ => return Err(format!("out of order: {line}")),
+            }
+            continue;
+        }
+        let (name, labels, value) = sample(line).ok_or_else(|| format!("no sample: {line}"))?;
+        let suffix = name.strip_prefix(family.as_str()).ok_or_else(|| format!("not of {family}: {line}"))?;
+        let suffixes: &[&str] = match kind.as_str() {
+            "counter" => &["_total"],
+            "gauge" => &[""],
+            "info" => &["_info"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => return Err(format!("of no type: {line}")),
+        };
+        if !suffixes.contains(&suffix) || suffix == "_bucket" && !labels.contains("le=\"") {
+            return Err(format!("not of a {kind}: {line}"));
+        }
+        if samples.insert(format!("{name}{labels}"), value).is_some() {
+            return Err(format!("twice: {line}"));
+        }
+    }
+    Ok(samples)
+}
+
+/// Name, labels in their braces, and value of a line.
+fn sample(line: &str) -> Option<(&str, &str, f64)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let at = series.find('{').unwrap_or(series.len());
+    let (name, labels) = series.split_at(at);
+    let is_name = |name: &str| {
+        name.starts_with(|char: char| char.is_ascii_alphabetic())
+            && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+    };
+    let inner = if labels.is_empty() { "" } else { labels.strip_prefix('{')?.strip_suffix("\"}")? };
+    let pairs: Vec<_> = if inner.is_empty() { Vec::new() } else { inner.split("\",").collect() };
+    let is_pair = |pair: &&str| pair.split_once("=\"").is_some_and(|(name, _)| is_name(name));
+    (is_name(name) && pairs.iter().all(is_pair)).then_some(())?;
+    Some((name, labels, value.parse().ok()?))
+}
+
+#[test]
+fn the_parser_refuses_what_is_no_such_text() {
+    let good = "# HELP a_seconds x.\n# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total{b=\"c\"} 1\n# EOF\n";
+    assert_eq!(parse(good), Ok(Samples::from([("a_seconds_total{b=\"c\"}".to_owned(), 1.0)])));
+    for (right, wrong) in [
+        ("# EOF\n", ""),
+        ("_total{", "{"),
+        ("counter", "gauge"),
+        ("counter", "summer"),
+        ("} 1", "} x"),
+        ("b=\"c\"", "b=c"),
+        ("b=\"c\"", "1=\"c\""),
+        ("# UNIT a_seconds seconds", "# UNIT a_seconds bytes"),
+        ("# TYPE a_seconds", "# TYPE b_seconds"),
+        ("a_seconds_total{b=\"c\"} 1\n", "a_seconds_total 1\na_seconds_total 1\n"),
+    ] {
+        assert!(good.contains(right) && parse(&good.replace(right, wrong)).is_err(), "{wrong}");
+    }
+}
+
+/// Reads `/metrics`, as text and as numbers.
+fn scrape(scene: &Scene) -> (String, Samples) {
+    let response = scene.get("/metrics");
+    assert_eq!(response.status, 200, "{response:?}");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(response.header("content-type"), Some(kind));
+    let text = String::from_utf8(response.body).unwrap();
+    let samples = parse(&text).unwrap_or_else(|wrong| panic!("{wrong}\n{text}"));
+    (text, samples)
+}
+
+#[test]
+fn what_happened_is_counted_and_agrees_with_the_queue() {
+    let scene = Scene::start("");
+    let delivered: Vec<_> = (0..5).map(|_| scene.send("/ok", "")).collect();
+    delivered.iter().for_each(|id| scene.ends(id));
+    scene.post("/gone", "", "failed");
+    let held = scene.post("/busy?token=canary", "", "deferred");
+    scene.post_to(&format!("/api/v1/posts/{held}/hold"), "");
+    scene.stands(&held, "held");
+    let mut stranger = support::program::Client::connect(scene.gateway.smtp).unwrap();
+    stranger.say("MAIL FROM:<>").unwrap();
+    assert!(stranger.say("RCPT TO:<post@http://127.0.0.1:0/>").unwrap().starts_with('5'));
+    let (text, samples) = scrape(&scene);
+    let lane = format!("destination=\"{}\",tenant=\"default\"", scene.origin());
+    for (name, expected) in [
+        ("postgate_posts_accepted_total", 7.0),
+        ("postgate_posts_delivered_total", 5.0),
+        ("postgate_posts_deferred_total", 1.0),
+        ("postgate_posts_failed_total", 1.0),
+        ("postgate_posts_held_total", 0.0),
+        (&format!("postgate_attempts_total{{{lane},outcome=\"2xx\"}}"), 5.0),
+        (&format!("postgate_attempts_total{{{lane},outcome=\"4xx\"}}"), 1.0),
+        (&format!("postgate_attempts_total{{{lane},outcome=\"5xx\"}}"), 1.0),
+        (&format!("postgate_attempt_seconds_count{{{lane}}}"), 7.0),
+        ("postgate_delivery_seconds_count", 5.0),
+        ("postgate_queue_posts{state=\"waiting\"}", 0.0),
+        ("postgate_queue_posts{state=\"held\"}", 1.0),
+        ("postgate_queue_posts{state=\"failed\"}", 1.0),
+        ("postgate_spool_state{state=\"open\"}", 1.0),
+        ("postgate_lanes", 1.0),
+        ("postgate_destinations{state=\"active\"}", 1.0),
+        ("postgate_smtp_messages_total", 7.0),
+        ("postgate_smtp_connections_total", 8.0),
+        ("postgate_smtp_refusals_total", 1.0),
+        ("postgate_build_info{version=\"0.1.0\"}", 1.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&expected), "{name}\n{text}");
+    }
+    let value = |name: &str| samples[name];
+    let (opened, reused) =
+        (value("postgate_connections_opened_total"), value("postgate_connections_reused_total"));
+    assert!(opened >= 1.0 && opened + reused == 7.0, "{text}");
+    for name in ["resident_memory_bytes", "open_fds", "max_fds", "cpu_seconds_total", "start_time_seconds"] {
+        assert!(value(&format!("postgate_process_{name}")) > 0.0, "{text}");
+    }
+    assert!(samples.keys().all(|name| name.starts_with("postgate_")), "{text}");
+    assert!(!text.contains("canary") && !text.contains("app.example"), "{text}");
+}
+
+#[test]
+fn backoff_throttles_and_denials_are_counted() {
+    let scene = Scene::start("[[destination]]\nmatch = \"*\"\nrate = [\"1/d\"]\n");
+    scene.post("/busy", "", "deferred");
+    scene.send("/ok", "");
+    let denied = scene.gateway.smtp;
+    let reply =
+        support::program::send(denied, &[format!("post@http://localhost:{}/", denied.port())], "\r\nx\r\n");
+    scene.stands(reply.id(), "failed");
+    let (text, samples) = scrape(&scene);
+    assert_eq!(samples["postgate_egress_denials_total"], 1.0, "{text}");
+    assert!(samples["postgate_throttle_waits_total"] >= 1.0, "{text}");
+    assert_eq!(samples["postgate_destinations{state=\"throttled\"}"], 1.0, "{text}");
+}

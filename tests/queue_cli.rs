@@ -1,0 +1,121 @@
+//! `postgate queue` and `postgate destination` against a running gateway.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use support::api::{Scene, said};
+use support::program::postgate;
+use tempfile::TempDir;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_queue_is_listed_shown_and_steered() {
+    let scene = Scene::start("");
+    let failed = scene.post("/gone", "X-Postgate-Tag: bill\r\n", "failed");
+    let deferred = scene.post("/busy?key=canary", "", "deferred");
+    let (code, text, _) = scene.run(&["queue", "list"]);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((code, lines.len()), (0, 3), "{text}");
+    assert!(lines[0].starts_with("ID  ") && lines[1].starts_with(&deferred) && lines[2].starts_with(&failed));
+    assert!(lines[1].contains(" deferred ") && lines[1].contains(&scene.origin()), "{text}");
+    let (code, text, _) = scene.run(&["queue", "list", "--tag", "bill", "--json"]);
+    assert_eq!((code, json(&text)["posts"][0]["id"].as_str()), (0, Some(failed.as_str())));
+    let (_, text, _) = scene.run(&["queue", "list", "--limit", "1", "--json"]);
+    assert_eq!((json(&text)["posts"].as_array().unwrap().len(), &json(&text)["next"]), (1, &json!(deferred)));
+
+    let (code, text, _) = scene.run(&["queue", "show", &deferred]);
+    assert_eq!(code, 0);
+    for part in
+        ["/busy?key=***", "state            deferred", "500", &format!("postgate log --post {deferred}")]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("canary"), "{text}");
+
+    assert_eq!(scene.run(&["queue", "hold", &deferred]), (0, "1 posts\n".to_owned(), String::new()));
+    scene.stands(&deferred, "held");
+    assert_eq!(scene.run(&["queue", "release", "--state", "held", "--dry-run"]).1, "1 posts\n");
+    assert_eq!(scene.run(&["queue", "release", "--state", "held", "--json"]).1, "{\"count\":1}\n");
+    scene.receiver.received(3);
+    scene.stands(&deferred, "deferred");
+    assert_eq!(scene.run(&["queue", "retry", &deferred]).0, 0);
+    scene.receiver.received(4);
+    scene.stands(&deferred, "deferred");
+    let url = format!("{}/elsewhere", scene.origin());
+    assert_eq!(scene.run(&["queue", "reroute", "--url", &url, &deferred]).0, 0);
+    scene.ends(&deferred);
+    assert_eq!(scene.run(&["queue", "delete", "--all"]).1, "1 posts\n");
+    scene.ends(&failed);
+}
+
+#[test]
+fn one_post_that_is_refused_stops_no_other() {
+    let scene = Scene::start("");
+    let deferred = scene.post("/busy", "", "deferred");
+    let (code, text, told) = scene.run(&["queue", "hold", "52a0000000000002", &deferred]);
+    assert_eq!((code, text.as_str()), (65, ""));
+    assert!(told.starts_with("52a0000000000002: no such post") && told.contains("done: 1 of 2"), "{told}");
+    scene.stands(&deferred, "held");
+}
+
+#[test]
+fn destinations_are_listed_paused_resumed_and_flushed() {
+    let scene = Scene::start("");
+    scene.post("/busy", "", "deferred");
+    let origin = scene.origin();
+    let (code, text, _) = scene.run(&["destination", "list"]);
+    assert_eq!((code, text.lines().count()), (0, 2), "{text}");
+    assert!(text.lines().nth(1).unwrap().starts_with(&format!("{origin}  default  active")), "{text}");
+    let (code, text, _) = scene.run(&["destination", "pause", &origin, "--reason", "moving house"]);
+    assert_eq!((code, text), (0, format!("{origin}: 1 destinations with posts\n")));
+    let (_, text, _) = scene.run(&["destination", "list", &origin]);
+    assert!(text.contains(" paused ") && text.contains("moving house"), "{text}");
+    assert_eq!(scene.run(&["destination", "resume", &origin]).0, 0);
+    assert_eq!(scene.run(&["destination", "flush", "*", "--json"]).1, "{\"count\":1}\n");
+    scene.receiver.received(2);
+}
+
+/// Arguments, exit code and a part of what is said.
+#[test]
+fn what_goes_wrong_is_said_with_a_code_and_a_remedy() {
+    let scene = Scene::start("");
+    for (arguments, code, part) in [
+        (&["queue", "hold"][..], 64, "--all"),
+        (&["queue", "hold", "--all", "--tag", "t"], 64, "--all"),
+        (&["queue", "hold", "52a0000000000002", "--tag", "t"], 64, "--tag"),
+        (&["queue", "show", "52a0"], 64, "16 hexadecimal digits"),
+        (&["queue", "show", "52a0000000000002"], 65, "no such post"),
+        (&["queue", "list", "--state", "broken"], 65, "write queued, deferred"),
+        (&["queue", "reroute", "--url", "ftp://h/", "--all"], 65, "http://"),
+        (&["destination", "pause", "shop.example"], 65, "write one like https://shop.example"),
+        (&["destination", "list", "--api", "ftp://h"], 64, "write a URL such as"),
+        (&["destination", "list", "--api", "http://u:canary@127.0.0.1:1"], 64, "write a URL such as"),
+        (&["destination", "list", "--key", "ca\nnary"], 64, "a key has no blanks"),
+    ] {
+        let (got, _, told) = scene.run(arguments);
+        assert!(
+            got == code && told.contains(part) && !told.contains("canary"),
+            "{arguments:?}: {got} {told}"
+        );
+    }
+}
+
+#[test]
+fn without_a_gateway_it_is_said_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let mut command = postgate(directory.path());
+    let (code, _, told) = said(&command.args(["queue", "list", "--api", &api]).output().unwrap());
+    assert_eq!(code, 69, "{told}");
+    assert!(
+        told.contains(&api) && told.contains("start it with `postgate`") && told.contains("--api"),
+        "{told}"
+    );
+}

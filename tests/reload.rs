@@ -1,0 +1,72 @@
+//! What a changed configuration changes about delivery while the gateway runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[allow(dead_code)]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use support::DEADLINE;
+use support::collector::{Answer, Collector};
+use support::program::{CONFIG, Gateway, Reply, eventually, send};
+use tempfile::TempDir;
+
+const MESSAGE: &str = "Subject: x\r\n\r\nx\r\n";
+
+/// Writes another configuration, and waits until the log says `text`.
+fn reload(gateway: &Gateway, directory: &Path, config: &str, text: &str) {
+    let stderr = directory.join("stderr");
+    let said = || fs::read_to_string(&stderr).unwrap().matches(text).count();
+    let before = said();
+    let path = directory.join("postgate.toml");
+    fs::write(&path, config).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    gateway.signal("-HUP");
+    eventually(text, DEADLINE, || (said() > before).then_some(()));
+}
+
+#[test]
+fn destinations_keys_profiles_and_egress_change_without_a_restart() {
+    let directory = TempDir::new().unwrap();
+    let receiver = Collector::start(|_| Answer::Status(200));
+    let url = format!("http://{}/in", receiver.address);
+    let route = format!("[[route]]\nrecipient = \"a@hooks.example\"\nurl = \"{url}\"\npayload = \"raw\"\n");
+    let gateway = Gateway::start(directory.path(), &(CONFIG.to_owned() + &route));
+    let to_route = ["a@hooks.example".to_owned()];
+    assert!(send(gateway.smtp, &to_route, MESSAGE).is_accepted());
+    let first = receiver.received(1).remove(0);
+    assert!(!first.headers.contains_key("x-source") && !first.headers.contains_key("authorization"));
+
+    let origin = format!("http://{}", receiver.address);
+    let named = format!(
+        "{route}sign_with = \"hex\"\n\
+         [[destination]]\nmatch = \"{origin}\"\nheaders = {{ X-Source = \"mail\" }}\nauth = \"token\"\n\
+         [[destination]]\nmatch = \"https://self.example\"\ninsecure = true\n\
+         [[signing_key]]\nname = \"hex\"\nscheme = \"hmac-hex\"\nsecrets = [\"kAnArY\"]\nheader = \"X-Mark\"\n\
+         [[auth]]\nname = \"token\"\ntype = \"bearer\"\ntoken = \"kAnArY\"\n"
+    );
+    reload(&gateway, directory.path(), &(CONFIG.to_owned() + &named), "the new configuration is in force");
+    let stderr = fs::read_to_string(directory.path().join("stderr")).unwrap();
+    let warning = "insecure = true: whoever answers for https://self.example is believed";
+    assert!(stderr.contains(warning) && !stderr.contains("kAnArY"), "{stderr}");
+    assert!(send(gateway.smtp, &to_route, MESSAGE).is_accepted());
+    let second = receiver.received(2).remove(1);
+    assert_eq!(second.headers["x-source"], "mail");
+    assert_eq!(second.headers["authorization"], "Bearer kAnArY");
+    assert_eq!(second.headers["x-mark"].len(), 64);
+
+    // What is wrong with a part changes nothing of the whole.
+    let bad = named.replace("auth = \"token\"", "auth = \"tokn\"");
+    reload(&gateway, directory.path(), &(CONFIG.to_owned() + &bad), "the old one stays in force");
+    assert!(send(gateway.smtp, &to_route, MESSAGE).is_accepted());
+    assert_eq!(receiver.received(3)[2].headers["authorization"], "Bearer kAnArY");
+
+    let closed = CONFIG.replace("127.0.0.0/8", "192.0.2.0/24") + &route;
+    let direct = [receiver.recipient("/direct")];
+    assert!(send(gateway.smtp, &direct, MESSAGE).is_accepted());
+    receiver.received(4);
+    reload(&gateway, directory.path(), &closed, "the new configuration is in force");
+    let refused = send(gateway.smtp, &direct, MESSAGE);
+    assert!(matches!(&refused, Reply::Said(line) if line.starts_with("550 ")), "{refused:?}");
+}
