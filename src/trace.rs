@@ -117,6 +117,12 @@ impl Spans {
         spans
     }
 
+    /// Takes up to `most` of those that are there; nothing when there are none.
+    pub fn take_now(&mut self, most: usize) -> Option<Vec<Span>> {
+        let spans: Vec<Span> = std::iter::from_fn(|| self.spans.try_recv().ok()).take(most).collect();
+        (!spans.is_empty()).then_some(spans)
+    }
+
     /// How many were dropped since this was asked last.
     pub fn dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)

@@ -13,7 +13,7 @@ use super::shop::Shop;
 use super::sign::SigningKey;
 use super::terms::Terms;
 use crate::clock;
-use crate::post::Post;
+use crate::post::{Post, Trace};
 use crate::spool::Claim;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
@@ -55,7 +55,7 @@ impl Shop {
         &self,
         claim: &Claim,
         terms: &Terms,
-        host: HeaderValue,
+        (host, trace): (HeaderValue, Option<Trace>),
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, Trouble> {
         let dress = Dress {
@@ -64,6 +64,7 @@ impl Shop {
             fixed: Arc::clone(&terms.headers),
             compress: terms.compress,
             key: self.key(&claim.post, terms)?,
+            trace,
             at: clock::wall(),
             nonce: fastrand::u128(..).to_be_bytes(),
         };
