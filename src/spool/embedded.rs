@@ -10,8 +10,9 @@
 
 use super::appender::Appender;
 use super::catalog::{self, Catalog};
+use super::claims;
 use super::disk::{Directory, Disk};
-use super::index::{Index, Taken};
+use super::index::Index;
 use super::job::Job;
 use super::keeper::{self, Keeper};
 use super::log::Writer;
@@ -21,7 +22,6 @@ pub use super::options::{OpenError, Options};
 use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
-use super::state::as_sent;
 use super::{
     Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
     Query, Settlement, Spool, SpoolError,
@@ -36,9 +36,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
-
-/// Delay after which a post is read again that could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// The threads of an open spool.
 #[derive(Debug)]
@@ -236,24 +233,7 @@ impl Spool for Embedded {
     }
 
     fn claim<'a>(&'a self, lane: &'a Arc<Destination>, max: usize) -> Later<'a, Claimed> {
-        let now = self.shared.clock.now();
-        let (taken, next) = {
-            let mut index = self.shared.index();
-            let taken = index.claim(lane, max, now, self.shared.epoch);
-            (taken, index.next_due(lane).map(|due_at| due_at.since(now)))
-        };
-        let must_read = taken.iter().any(|taken| taken.post.is_none());
-        let shared = Arc::clone(&self.shared);
-        let jobs = self.jobs.clone();
-        let claims = move || taken.into_iter().filter_map(|taken| claim_of(&shared, &jobs, taken)).collect();
-        Box::pin(async move {
-            let claims = if must_read {
-                tokio::task::spawn_blocking(claims).await.map_err(|_| SpoolError::Closed)?
-            } else {
-                claims()
-            };
-            Ok(Claimed { claims, next })
-        })
+        Box::pin(claims::claim(Arc::clone(&self.shared), self.jobs.clone(), lane, max))
     }
 
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes> {
@@ -330,33 +310,4 @@ impl Spool for Embedded {
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
     }
-}
-
-/// The claim of a post that was taken; nothing when it cannot be read.
-fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> {
-    let Taken { id, entry, fence, tried, post } = taken;
-    let read = match post {
-        Some(post) => Ok(as_sent(post, &entry.state, None)),
-        None => shared.read_post(id, &entry),
-    };
-    let post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
-    let (ended, ages_from) = (entry.state.ended, entry.state.ages_from);
-    Some(Claim { post, attempt: tried, ended, ages_from, fence })
-}
-
-/// Makes a dead letter of a post that cannot be read any more; one that cannot
-/// be read now is tried again.
-fn put_aside(jobs: &Sender<Job>, shared: &Shared, id: PostId, fence: u64, error: &SpoolError) {
-    let last = Attempt::because(error.to_string());
-    let settlement = if matches!(error, SpoolError::Damaged(_)) {
-        shared.damages.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(post = %id, %error, "a post cannot be read back; it is kept as a dead letter");
-        Settlement::Failed { last }
-    } else {
-        tracing::warn!(post = %id, %error, "a post cannot be read now; it will be tried again");
-        Settlement::Again { after: READ_AGAIN, last }
-    };
-    let (ack, _) = oneshot::channel();
-    // Fails only when the spool is closing; the next start meets it again.
-    let _ = jobs.send(Job::Settle { done: vec![(id, fence, settlement)], ack });
 }

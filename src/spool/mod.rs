@@ -22,6 +22,7 @@
 
 mod appender;
 mod catalog;
+mod claims;
 pub mod disk;
 pub mod embedded;
 mod filling;
@@ -36,6 +37,7 @@ mod looks;
 mod notes;
 mod options;
 mod outcomes;
+mod recent;
 mod record;
 mod replay;
 mod segment;

@@ -7,11 +7,10 @@
 
 use super::catalog::{Entry, Place, Spot};
 use super::disk::Disk;
-use super::index::Index;
+use super::index::{Index, Known};
+use super::recent::{self, Message, Recent};
 use super::record::{Accepted, Outcome, Record, post_of};
-use super::replay::blob_place;
 use super::segment::{self, Found, Segment};
-use super::spill::filled;
 use super::state::{Chronicle, as_sent};
 use super::{Attempt, Doorbell, Health, SpoolError};
 use crate::clock::Clock;
@@ -50,6 +49,7 @@ pub(super) struct Shared {
     /// Ended posts on their way to the log, and whether the writer knows.
     pub riding: Mutex<Vec<PostId>>,
     segments: RwLock<BTreeMap<u64, Segment>>,
+    recent: Mutex<Recent>,
     index: Mutex<Index>,
 }
 
@@ -77,6 +77,7 @@ impl Shared {
             segments: RwLock::new(
                 segments.into_iter().map(|segment| (segment.header.number, segment)).collect(),
             ),
+            recent: Mutex::default(),
             index: Mutex::new(index),
         }
     }
@@ -149,23 +150,50 @@ impl Shared {
     /// A living post as it is sent now, read from the log.
     pub fn read_post(&self, id: PostId, entry: &Entry) -> Result<Arc<Post>, SpoolError> {
         self.while_it_moves(id, entry, |entry| {
-            let (_, accepted, _) = self.read_accepted(entry.place)?;
-            let post = post_of(&accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
-            let route =
-                if entry.state.is_rerouted { self.read_chronicle(id, entry.history)?.route } else { None };
-            Ok(as_sent(post, &entry.state, route))
+            let read = self.read_accepted(entry.place)?;
+            self.post_in(&read, id, entry)
         })
+    }
+
+    /// The same of a claimed post; its body stays with the claim unless it is large.
+    pub fn read_claimed(&self, id: PostId, entry: &Entry, fence: u64) -> Result<Arc<Post>, SpoolError> {
+        let (post, body) = self.while_it_moves(id, entry, |entry| {
+            let read = self.read_accepted(entry.place)?;
+            let post = self.post_in(&read, id, entry)?;
+            // Who wants to send it is told what is wrong with it.
+            let body = read.small_body(post.body, entry.place);
+            Ok((post, body))
+        })?;
+        if let Some(body) = body {
+            self.index().give_body(id, fence, body);
+        }
+        Ok(post)
+    }
+
+    /// A waiting post as it was accepted, for the time when it is claimed.
+    pub fn read_known(&self, id: PostId, entry: &Entry) -> Result<Known, SpoolError> {
+        let read = self.read_accepted(entry.place)?;
+        let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+        let body = read.small_body(post.body, entry.place);
+        Ok(Known { post, body })
+    }
+
+    fn post_in(&self, read: &Message, id: PostId, entry: &Entry) -> Result<Arc<Post>, SpoolError> {
+        let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+        let route =
+            if entry.state.is_rerouted { self.read_chronicle(id, entry.history)?.route } else { None };
+        Ok(as_sent(post, &entry.state, route))
     }
 
     /// The body of a post and the message it was made from, checked.
     pub fn read_content(&self, id: PostId, entry: &Entry) -> Result<(Bytes, Bytes), SpoolError> {
         self.while_it_moves(id, entry, |entry| {
-            let (segment, accepted, meta) = self.read_accepted(entry.place)?;
-            let post = post_of(&accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
-            let message = read_blob(&segment, &accepted, meta, 0, entry.place)?;
+            let read = self.read_accepted(entry.place)?;
+            let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+            let message = read.blob(0, entry.place)?;
             let blob = match post.body.number {
                 0 => message.clone(),
-                number => read_blob(&segment, &accepted, meta, number, entry.place)?,
+                number => read.blob(number, entry.place)?,
             };
             let body =
                 piece(&blob, post.body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
@@ -175,11 +203,7 @@ impl Shared {
 
     /// A body as it stands in the log, checked.
     pub fn read_body(&self, id: PostId, body: Blob, entry: &Entry) -> Result<Bytes, SpoolError> {
-        self.while_it_moves(id, entry, |entry| {
-            let (segment, accepted, meta) = self.read_accepted(entry.place)?;
-            let blob = read_blob(&segment, &accepted, meta, body.number, entry.place)?;
-            piece(&blob, body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))
-        })
+        self.while_it_moves(id, entry, |entry| self.read_accepted(entry.place)?.body(body, entry.place))
     }
 
     /// What happened to a living post.
@@ -239,16 +263,21 @@ impl Shared {
     ) -> Result<Vec<Bytes>, SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let numbers = 0..u16::try_from(accepted.blobs.len()).unwrap_or(u16::MAX);
-        numbers.map(|number| read_blob(&segment, accepted, meta, number, place)).collect()
+        numbers.map(|number| recent::read_blob(&segment, accepted, meta, number, place)).collect()
     }
 
-    fn read_accepted(&self, place: Place) -> Result<(Segment, Accepted<'static>, usize), SpoolError> {
-        match self.read_record(place)? {
-            (segment, Found { record: Record::Accepted(accepted), meta, .. }) => {
-                Ok((segment, accepted, meta))
-            }
-            _ => Err(damaged(place, "no message")),
+    fn read_accepted(&self, place: Place) -> Result<Message, SpoolError> {
+        let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
+        let at = (place.segment, place.offset);
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).find(at);
+        if let Some((accepted, meta)) = recent {
+            return Ok(Message { segment, accepted, meta });
         }
+        let (_, found) = self.read_record(place)?;
+        let Record::Accepted(accepted) = found.record else { return Err(damaged(place, "no message")) };
+        let accepted = Arc::new(accepted);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(at, &accepted, found.meta);
+        Ok(Message { segment, accepted, meta: found.meta })
     }
 
     fn read_record(&self, place: Place) -> Result<(Segment, Found), SpoolError> {
@@ -259,23 +288,6 @@ impl Shared {
     }
 }
 
-fn read_blob(
-    segment: &Segment,
-    accepted: &Accepted<'_>,
-    meta: usize,
-    number: u16,
-    place: Place,
-) -> Result<Bytes, SpoolError> {
-    let (offset, head) =
-        blob_place(accepted, meta, number).ok_or_else(|| damaged(place, "a missing body"))?;
-    let read = |buffer: &mut [u8]| segment.file.read(buffer, place.offset + offset);
-    let octets = filled(head.length as usize, read).map_err(|error| SpoolError::Failed(error.to_string()))?;
-    if crc32c::crc32c(&octets) != head.checksum {
-        return Err(damaged(place, "a wrong checksum of a body"));
-    }
-    Ok(octets)
-}
-
 /// The octets that a body reference means. A small part of a large blob is
 /// copied: it may be kept for long, and must not keep the rest with it.
 pub(super) fn piece(blob: &Bytes, body: Blob) -> Option<Bytes> {
@@ -284,7 +296,7 @@ pub(super) fn piece(blob: &Bytes, body: Blob) -> Option<Bytes> {
     Some(if octets.len() < blob.len() / 2 { Bytes::copy_from_slice(octets) } else { blob.slice_ref(octets) })
 }
 
-fn damaged(place: Place, what: &str) -> SpoolError {
+pub(super) fn damaged(place: Place, what: &str) -> SpoolError {
     SpoolError::Damaged(format!("segment {:016x} at {}: {what}", place.segment, place.offset))
 }
 

@@ -1,8 +1,9 @@
 //! Which posts of a lane are due, and taking them.
 
 use super::super::catalog::{GREATEST, LEAST, Rank};
-use super::{InFlight, Index, PRIORITIES, Taken};
+use super::{InFlight, Index, Known, PRIORITIES, Taken};
 use crate::post::{Destination, Timestamp};
+use bytes::Bytes;
 use std::sync::Arc;
 
 impl Index {
@@ -25,7 +26,13 @@ impl Index {
                 Some(fresh) => Some((fresh.entry, Some(fresh.post), fresh.body)),
                 None => self.cataloged(id).map(|entry| {
                     self.unshelve(id, &entry);
-                    (entry, None, None)
+                    match self.take_known(id) {
+                        Some(Known { post, body }) => {
+                            self.fresh_octets += body.as_ref().map_or(0, Bytes::len);
+                            (entry, Some(post), body)
+                        }
+                        None => (entry, None, None),
+                    }
                 }),
             };
             let Some((entry, post, body)) = found else { continue };
@@ -46,16 +53,15 @@ impl Index {
     }
 
     /// Ranks of up to `max` due posts each from memory and catalog.
-    fn due(&mut self, number: u32, max: usize, now: Timestamp) -> Vec<Rank> {
+    pub(super) fn due(&mut self, number: u32, max: usize, now: Timestamp) -> Vec<Rank> {
         let Some((_, lane)) = self.lanes.get(&number) else { return Vec::new() };
         let in_memory =
             |priority| lane.fresh.range((priority, Timestamp(0), LEAST)..=(priority, now, GREATEST));
         let mut ranks: Vec<Rank> =
             (0..PRIORITIES).flat_map(in_memory).take(max).map(|(rank, _)| *rank).collect();
-        let cataloged = lane.cataloged;
         let mut found = 0;
-        for priority in 0..PRIORITIES {
-            if cataloged == 0 || found >= max {
+        for priority in lane.priorities() {
+            if found >= max {
                 break;
             }
             let more = self.catalog.waiting(number, priority, now, max - found);
@@ -74,12 +80,10 @@ impl Index {
             |priority| lane.fresh.range((priority, Timestamp(0), LEAST)..).next().map(|(rank, _)| *rank);
         let in_priority = |priority| first(priority).filter(|rank| rank.0 == priority).map(|rank| rank.1);
         let mut next = (0..PRIORITIES).filter_map(in_priority).min();
-        if lane.cataloged > 0 {
-            for priority in 0..PRIORITIES {
-                let first = self.catalog.waiting(number, priority, Timestamp(u64::MAX - 1), 1);
-                let due = self.intact(first).unwrap_or_default().first().map(|rank| rank.1);
-                next = next.into_iter().chain(due).min();
-            }
+        for priority in lane.priorities() {
+            let first = self.catalog.waiting(number, priority, Timestamp(u64::MAX - 1), 1);
+            let due = self.intact(first).unwrap_or_default().first().map(|rank| rank.1);
+            next = next.into_iter().chain(due).min();
         }
         next
     }

@@ -8,12 +8,14 @@
 //! grow with the backlog. The index knows no files and no clock: positions and
 //! times are arguments, and it is changed only by what the log has made durable.
 
+mod ahead;
 mod anew;
 mod claims;
 mod lines;
 mod looks;
 mod shelf;
 
+pub(super) use ahead::Known;
 pub(super) use looks::Seen;
 
 use super::Order;
@@ -22,6 +24,7 @@ use super::state::{Phase, State};
 use super::tally::Tallies;
 use crate::post::{Destination, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
+use ahead::Ahead;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -46,17 +49,29 @@ struct Lane {
     fresh: BTreeMap<Rank, Fresh>,
     /// Waiting posts in the catalog that can be claimed when they are due.
     cataloged: usize,
+    /// Priorities of those in the catalog, and maybe others: one bit each.
+    priorities: u16,
     /// Waiting posts behind others with their ordering key.
     blocked: usize,
     in_flight: usize,
     held: usize,
     letters: usize,
+    /// Posts that were read ahead.
+    known: usize,
+    /// Others are being read.
+    is_reading: bool,
 }
 
 impl Lane {
     fn is_idle(&self) -> bool {
         let others = self.cataloged + self.blocked + self.in_flight + self.held + self.letters;
         self.fresh.is_empty() && others == 0
+    }
+
+    /// The priorities that posts in the catalog may have.
+    fn priorities(&self) -> impl Iterator<Item = u8> + use<> {
+        let priorities = self.priorities;
+        (0..PRIORITIES).filter(move |priority| priorities & (1 << priority) != 0)
     }
 
     /// The number of those that an entry in the catalog counts among.
@@ -111,6 +126,7 @@ pub(super) struct Index {
     /// Where each fresh post is.
     fresh: HashMap<PostId, (u32, Rank)>,
     fresh_octets: usize,
+    ahead: Ahead,
     in_flight: HashMap<PostId, InFlight>,
     /// The lines of which a post is in flight.
     busy: HashMap<Line, PostId>,
@@ -136,6 +152,7 @@ impl Index {
             next_lane: 0,
             fresh: HashMap::new(),
             fresh_octets: 0,
+            ahead: Ahead::default(),
             in_flight: HashMap::new(),
             busy: HashMap::new(),
             complete: None,

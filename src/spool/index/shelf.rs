@@ -2,7 +2,7 @@
 
 use super::super::catalog::Entry;
 use super::super::state::Phase;
-use super::{Fresh, Index};
+use super::{Fresh, Index, PRIORITIES};
 use crate::post::PostId;
 
 impl Index {
@@ -20,6 +20,7 @@ impl Index {
     pub(super) fn shelve(&mut self, id: PostId, entry: &Entry) {
         if let Some((_, lane)) = self.lanes.get_mut(&entry.lane) {
             *lane.number_of(entry) += 1;
+            lane.priorities |= 1 << entry.priority.min(PRIORITIES - 1);
         }
         self.catalog(id, entry);
     }
@@ -29,6 +30,9 @@ impl Index {
         if let Some((_, lane)) = self.lanes.get_mut(&entry.lane) {
             let number = lane.number_of(entry);
             *number = number.saturating_sub(1);
+            if lane.cataloged == 0 {
+                lane.priorities = 0;
+            }
         }
         self.uncatalog(id, entry);
     }
@@ -52,6 +56,7 @@ impl Index {
         }
         let entry = self.cataloged(id)?;
         self.unshelve(id, &entry);
+        self.take_known(id);
         Some(entry)
     }
 

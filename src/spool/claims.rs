@@ -1,0 +1,88 @@
+//! Claims of an embedded spool: posts that were taken, as they are to be sent.
+//!
+//! What is not in memory is read from the log, on a thread made for that. Behind
+//! the answer the posts are read that a lane will ask for next, so that one with a
+//! backlog is mostly answered at once.
+
+use super::catalog::Entry;
+use super::index::{Known, Taken};
+use super::job::Job;
+use super::shared::Shared;
+use super::state::as_sent;
+use super::{Attempt, Claim, Claimed, Settlement, SpoolError};
+use crate::post::{Destination, PostId};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+/// Delay after which a post is read again that could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Takes up to `max` due posts of a lane.
+pub(super) async fn claim(
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    lane: &Arc<Destination>,
+    max: usize,
+) -> Result<Claimed, SpoolError> {
+    let now = shared.clock.now();
+    let (taken, next, behind) = {
+        let mut index = shared.index();
+        let taken = index.claim(lane, max, now, shared.epoch);
+        let next = index.next_due(lane).map(|due_at| due_at.since(now));
+        (taken, next, index.to_read(lane, now))
+    };
+    let must_read = taken.iter().any(|taken| taken.post.is_none());
+    let reader = Arc::clone(&shared);
+    let claims = move || taken.into_iter().filter_map(|taken| claim_of(&shared, &jobs, taken)).collect();
+    let claims = if must_read { Err(spawn_blocking(claims)) } else { Ok(claims()) };
+    if !behind.is_empty() {
+        let lane = Arc::clone(lane);
+        spawn_blocking(move || read_ahead(&reader, &lane, &behind));
+    }
+    let claims = match claims {
+        Ok(claims) => claims,
+        Err(reading) => reading.await.map_err(|_| SpoolError::Closed)?,
+    };
+    Ok(Claimed { claims, next })
+}
+
+/// Reads posts that will be claimed soon. What is wrong with one is announced when
+/// it is.
+fn read_ahead(shared: &Shared, lane: &Destination, wanted: &[(PostId, Entry)]) {
+    let read = |(id, entry): &(PostId, Entry)| Some((*id, shared.read_known(*id, entry).ok()?));
+    let read: Vec<(PostId, Known)> = wanted.iter().filter_map(read).collect();
+    shared.index().keep_known(lane, read);
+}
+
+/// The claim of a post that was taken; nothing when it cannot be read.
+fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> {
+    let Taken { id, entry, fence, tried, post } = taken;
+    let read = match post {
+        Some(post) => Ok(as_sent(post, &entry.state, None)),
+        None => shared.read_claimed(id, &entry, fence),
+    };
+    let post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
+    let (ended, ages_from) = (entry.state.ended, entry.state.ages_from);
+    Some(Claim { post, attempt: tried, ended, ages_from, fence })
+}
+
+/// Makes a dead letter of a post that cannot be read any more; one that cannot
+/// be read now is tried again.
+fn put_aside(jobs: &Sender<Job>, shared: &Shared, id: PostId, fence: u64, error: &SpoolError) {
+    let last = Attempt::because(error.to_string());
+    let settlement = if matches!(error, SpoolError::Damaged(_)) {
+        shared.damages.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(post = %id, %error, "a post cannot be read back; it is kept as a dead letter");
+        Settlement::Failed { last }
+    } else {
+        tracing::warn!(post = %id, %error, "a post cannot be read now; it will be tried again");
+        Settlement::Again { after: READ_AGAIN, last }
+    };
+    let (ack, _) = oneshot::channel();
+    // Fails only when the spool is closing; the next start meets it again.
+    let _ = jobs.send(Job::Settle { done: vec![(id, fence, settlement)], ack });
+}
