@@ -170,6 +170,7 @@ fn what_is_in_force_reads_back_as_itself() {
         client_id = "x"
         client_secret = { env = "PATH" }
         scope = "post"
+        origins = ["https://*.crm.example", "*"]
         [bounce]
         relay = "smtp+starttls://relay.example:2587"
         from = "postmaster@gateway.example"

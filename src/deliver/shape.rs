@@ -42,9 +42,14 @@ impl Shop {
         profile.map(Some).ok_or_else(|| Trouble::Credentials(format!("no auth profile {name:?}")))
     }
 
-    /// Who we are to the receiver of a post, if it is to know.
+    /// Who we are to the receiver of a post, if it is to know. Whoever may name URLs
+    /// may name profiles as well: where one goes is its own to say.
     pub(super) async fn proof(&self, post: &Post, terms: &Terms) -> Result<Option<Proof>, Trouble> {
         let Some(profile) = self.profile(post, terms)? else { return Ok(None) };
+        if !profile.is_for(&post.destination) {
+            let (name, to) = (&profile.name, &post.destination);
+            return Err(Trouble::Withheld(format!("auth profile {name:?} is not for {to} (origins)")));
+        }
         let header = self.credentials.header(&profile, self.ways()).await?;
         Ok(Some((profile, header)))
     }

@@ -129,6 +129,7 @@ impl Out {
                 self.text("credentials", credentials.word());
             }
         }
+        self.list("origins", &auth.origins);
     }
 
     pub(super) fn bounce(&mut self, bounce: &Bounce) {

@@ -105,12 +105,14 @@ pub(super) fn auth(mut section: Section<'_>) -> Option<Auth> {
         section.refuse(&others, &format!("means nothing to type = {:?}; remove it", kind.word()));
         proof(&mut section, kind)
     });
+    let mut origins = Vec::new();
+    section.take_list("origins", &mut origins);
     match kind {
         // Without a type nothing can be said about the other keys.
         None => {}
         Some(_) => section.finish(&[]),
     }
-    Some(Auth { name: name?, proof: proof? })
+    Some(Auth { name: name?, proof: proof?, origins })
 }
 
 fn proof(section: &mut Section<'_>, kind: ProofKind) -> Option<Proof> {

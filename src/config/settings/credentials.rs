@@ -8,6 +8,7 @@ use super::super::secret::Secret;
 use super::super::server::Named;
 use crate::deliver::profile::{Place, Relay};
 use crate::deliver::sign::{self, Scheme};
+use crate::url_pattern::UrlPattern;
 use std::sync::Arc;
 
 /// `[[signing_key]]`: what requests are signed with.
@@ -38,6 +39,8 @@ pub struct Auth {
     pub name: String,
     /// How.
     pub proof: Proof,
+    /// The only origins that it is sent to; empty for any.
+    pub origins: Vec<UrlPattern>,
 }
 
 /// `type` of an auth profile, with what belongs to it.
