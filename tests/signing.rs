@@ -79,6 +79,7 @@ fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
         prefix: None,
         key_id: None,
         parameter: None,
+        origins: Vec::new(),
     }
 }
 
@@ -205,6 +206,33 @@ async fn a_secret_parameter_is_never_put_where_it_is_not_read() {
     assert!(matches!(refused[0], Settlement::Failed { .. }));
     assert!(!engine.stop().await.contains("canary"));
     assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_signs_posts_to_its_origins_only_whoever_names_it() {
+    let (receiver, other) = (Receiver::start(|_| answer(200)).await, Receiver::start(|_| answer(200)).await);
+    let origins = vec![format!("http://{}", receiver.address).parse().unwrap()];
+    let key = KeySettings { origins, ..settings(Scheme::SecretParameter, &["canary"]) };
+    let key = Arc::new(SigningKey::new(key).unwrap());
+    for terms in [Terms::default(), Terms { sign_with: Some(Arc::clone(&key)), ..Terms::default() }] {
+        let named = terms.sign_with.is_none().then(|| "main".to_owned());
+        let signing_keys = [("main".to_owned(), Arc::clone(&key))].into();
+        let engine = Engine::start(terms, Options { signing_keys, ..Options::default() });
+        let form =
+            Field { name: "Content-Type".to_owned(), value: b"application/x-www-form-urlencoded".to_vec() };
+        let to = |receiver: &Receiver, number| Post {
+            sign_with: named.clone(),
+            headers: vec![form.clone()],
+            ..post(number, &destination(receiver.address))
+        };
+        let refused = engine.send(to(&other, 1), b"a=1").await;
+        assert!(matches!(refused[0], Settlement::Failed { .. }), "{refused:?}");
+        let reason = format!("signing key \"main\" is not for http://{} (origins)", other.address);
+        assert_eq!(last(&refused[0]).reason, reason);
+        assert_eq!(engine.send(to(&receiver, 2), b"a=1").await, [Settlement::Delivered]);
+        assert_eq!(receiver.requests().pop().unwrap().body, b"a=1&SecretKey=canary");
+    }
+    assert_eq!(other.requests().len(), 0);
 }
 
 fn profile(proof: Proof) -> Option<Arc<Profile>> {

@@ -18,7 +18,7 @@ pub struct Profile {
 impl Profile {
     /// Whether a destination may know who we are.
     pub fn is_for(&self, destination: &Destination) -> bool {
-        self.origins.is_empty() || self.origins.iter().any(|origin| origin.matches(destination))
+        UrlPattern::any_matches(&self.origins, destination)
     }
 }
 

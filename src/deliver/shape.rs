@@ -31,9 +31,15 @@ impl Shop {
 
     /// What signs a post.
     fn key(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<SigningKey>>, Trouble> {
-        let Some(name) = &post.sign_with else { return Ok(terms.sign_with.clone()) };
-        let key = self.signing_keys.get(name).map(Arc::clone);
-        key.map(Some).ok_or_else(|| Trouble::Credentials(format!("no signing key {name:?}")))
+        let named = |name: &String| {
+            let key = self.signing_keys.get(name).map(Arc::clone);
+            key.ok_or_else(|| Trouble::Credentials(format!("no signing key {name:?}")))
+        };
+        let key = post.sign_with.as_ref().map(named).transpose()?.or_else(|| terms.sign_with.clone());
+        match key {
+            Some(key) if !key.is_for(&post.destination) => Err(withheld("signing key", &key.name, post)),
+            key => Ok(key),
+        }
     }
 
     fn profile(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<Profile>>, Trouble> {
@@ -47,8 +53,7 @@ impl Shop {
     pub(super) async fn proof(&self, post: &Post, terms: &Terms) -> Result<Option<Proof>, Trouble> {
         let Some(profile) = self.profile(post, terms)? else { return Ok(None) };
         if !profile.is_for(&post.destination) {
-            let (name, to) = (&profile.name, &post.destination);
-            return Err(Trouble::Withheld(format!("auth profile {name:?} is not for {to} (origins)")));
+            return Err(withheld("auth profile", &profile.name, post));
         }
         let header = self.credentials.header(&profile, self.ways()).await?;
         Ok(Some((profile, header)))
@@ -79,4 +84,8 @@ impl Shop {
         let built = tokio::task::spawn_blocking(move || request::build(&claim, &dress, body)).await;
         built.unwrap_or(Err(Trouble::Crashed))
     }
+}
+
+fn withheld(what: &str, name: &str, post: &Post) -> Trouble {
+    Trouble::Withheld(format!("{what} {name:?} is not for {} (origins)", post.destination))
 }

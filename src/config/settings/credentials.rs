@@ -28,6 +28,8 @@ pub struct SigningKey {
     pub key_id: Option<String>,
     /// Name of the parameter (`secret-parameter`).
     pub parameter: Option<String>,
+    /// The only origins whose posts are signed; empty for any.
+    pub origins: Vec<UrlPattern>,
     /// The key itself.
     pub key: Arc<sign::SigningKey>,
 }
