@@ -28,11 +28,13 @@ use reload::Change;
 use crate::api;
 use crate::config::{Config, Listener};
 use crate::deliver;
+use crate::deliver::collector;
 use crate::deliver::control::Control;
 use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
-use crate::smtp::{self, Address, Protocol, TlsError, TlsUse};
+use crate::smtp::{self, Address, Protocol, Socket, TlsError, TlsUse};
 use crate::spool::embedded::{Embedded, OpenError};
+use crate::trace::Tracer;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fmt;
@@ -151,6 +153,22 @@ struct Front {
     terms: Terms,
 }
 
+impl Front {
+    /// The front of a listener, and the work of serving it.
+    fn open(
+        socket: Socket,
+        terms: Terms,
+        common: &Common,
+        (log, stopped): (&ProtocolLog, &watch::Receiver<bool>),
+    ) -> Result<(Front, impl Future<Output = ()> + use<>), StartError> {
+        let door = Arc::new(Door::new(terms.intake(common)?, Arc::clone(&common.metrics)));
+        let (options, changing) = watch::channel(terms.options(common));
+        let own: Arc<dyn smtp::Door> = door.clone();
+        let serving = smtp::serve_changing(socket, changing, own, log.clone(), stopped.clone());
+        Ok((Front { options, door, terms }, serving))
+    }
+}
+
 /// What a listener is made of.
 struct Terms {
     config: Config,
@@ -192,13 +210,21 @@ impl Gateway {
         let spool = open_spool(&config).await?;
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
-        let common = options::common(&config, spool, &sockets, api_address)
+        let mut common = options::common(&config, spool, &sockets, api_address)
             .map_err(|error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error)))?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
+        let collector = delivery::collector(&config).map(|endpoint| {
+            let (tracer, spans) = Tracer::new();
+            common.tracer = tracer;
+            (endpoint, spans)
+        });
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
         warn_of_insecure(&config);
+        if let Some((endpoint, spans)) = collector {
+            parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
+        }
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         if let Some(listener) = api {
@@ -212,10 +238,8 @@ impl Gateway {
             let address = socket.address().clone();
             listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
             let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
-            let door = Arc::new(Door::new(terms.intake(&common)?, Arc::clone(&common.metrics)));
-            let (options, changing) = watch::channel(terms.options(&common));
-            let front = Front { options, door: Arc::clone(&door), terms };
-            parts.spawn(smtp::serve_changing(socket, changing, door, log.clone(), stopped.clone()));
+            let (front, serving) = Front::open(socket, terms, &common, (&log, &stopped))?;
+            parts.spawn(serving);
             fronts.push(front);
         }
         let watching = access.watch(&stopped);

@@ -14,6 +14,12 @@ pub fn wall() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The wall clock now, as exactly as the machine tells it: for spans shorter than
+/// a millisecond.
+pub fn exact() -> SystemTime {
+    SystemTime::now()
+}
+
 /// RFC 3339 in UTC with milliseconds, as the protocol log and payloads show it.
 pub fn rfc3339(at: Timestamp) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);

@@ -33,7 +33,7 @@
 //! | --- | --- | --- |
 //! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
-//! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`] | know rules |
+//! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`] | know each other |
 //! | surface | [`api`] | know a spool's backends |
@@ -90,4 +90,5 @@ pub mod protocol_log;
 pub mod smtp;
 pub mod spool;
 pub mod tenant;
+pub mod trace;
 pub mod url_pattern;

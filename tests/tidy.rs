@@ -42,6 +42,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (20, &["first_attempts"]),
     (20, &["journal"]),
     (20, &["metrics"]),
+    (20, &["trace"]),
     (20, &["protocol_log"]),
     (30, &["intake"]),
     (40, &["smtp"]),

@@ -5,6 +5,7 @@
 //! same one: what is known of it, such as a token, is not forgotten.
 
 use super::options::{Common, count, egress};
+use crate::compose::Endpoint;
 use crate::config::{self, Config, Named, Proof, Via, merged};
 use crate::deliver;
 use crate::deliver::lane::Adaptive;
@@ -55,8 +56,15 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         profiles: keyring.profiles.clone(),
         instance: common.instance.clone(),
         total_connections: count(config.delivery.total_connections),
+        tracer: common.tracer.clone(),
         metrics: Arc::clone(&common.metrics),
     }
+}
+
+/// Where traces are collected, if somewhere; a URL that the configuration's own
+/// checks let through is one.
+pub(super) fn collector(config: &Config) -> Option<Endpoint> {
+    config.log.otlp.as_deref().and_then(|url| url.parse().ok())
 }
 
 /// Whether delivery goes on as it is when `new` takes the place of `old`.

@@ -19,6 +19,7 @@ use crate::spool::disk::Reserve;
 use crate::spool::embedded::{self, Embedded};
 use crate::spool::spill::SpillDirectory;
 use crate::tenant::Tenant;
+use crate::trace::Tracer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) struct Common {
     pub turns: intake::Turns,
     /// Where delivery tells the doors of first attempts.
     pub first_attempts: FirstAttempts,
+    /// Where spans go.
+    pub tracer: Tracer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -94,6 +97,7 @@ pub(super) fn common(
         crowd: smtp::Crowd::default(),
         spills,
         turns,
+        tracer: Tracer::off(),
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
     })
@@ -173,6 +177,7 @@ pub(super) fn intake(
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
         first_attempts: common.first_attempts.clone(),
+        tracer: common.tracer.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }

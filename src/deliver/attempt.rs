@@ -8,11 +8,11 @@
 use super::connection::Response;
 use super::courier::{Courier, Errand};
 use super::order::{Order, Presence};
-use super::relay;
 use super::retry::{Outcome, Trouble};
 use super::shop::Shop;
 use super::terms::Terms;
-use crate::post::{Destination, Scheme};
+use super::{relay, traced};
+use crate::post::{Destination, Scheme, Trace};
 use crate::protocol_log::Transcript;
 use crate::spool::{Claim, SpoolError};
 use bytes::Bytes;
@@ -35,12 +35,16 @@ pub(super) async fn work(mut order: Order) {
         host: None,
         courier: Courier::default(),
         said: None,
+        trace: None,
         log: order.shop.log.transcript('H'),
     };
     loop {
         let Some(claim) = order.claim.clone() else { return };
         (worker.shop, worker.terms) = (Arc::clone(&order.shop), Arc::clone(&order.terms));
+        let span = traced::begin(&worker.shop.tracer, &claim);
+        worker.trace = span.as_ref().map(|span| span.context);
         let outcome = worker.attempt(&claim).await;
+        traced::end(&worker.shop.tracer, span, &outcome);
         order.seen = (worker.courier.took(), worker.courier.version());
         order.said = worker.said.take();
         if !worker.courier.keeps_link(&worker.terms) {
@@ -68,6 +72,8 @@ struct Worker {
     courier: Courier,
     /// What the receiver of the last post said against it.
     said: Option<String>,
+    /// The span of the attempt, when somebody traces.
+    trace: Option<Trace>,
     log: Transcript,
 }
 
@@ -110,7 +116,7 @@ impl Worker {
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
         let host = self.host()?;
-        let mut request = shop.shape(claim, &self.terms, host, body).await?;
+        let mut request = shop.shape(claim, &self.terms, (host, self.trace), body).await?;
         if let Some((_, (name, value))) = &proof {
             request.headers_mut().insert(name, value.clone());
         }

@@ -9,11 +9,12 @@
 //! The URL for tokens is the operator's own and is reached on the terms of its
 //! origin; what it answers is never logged: nothing but an error code.
 
+use super::ask::ask;
 use super::egress::Connector;
 use super::profile::{Place, Profile, Proof};
 use super::request;
 use super::retry::{Span, Trouble};
-use super::terms::{Book, Http2, Terms};
+use super::terms::Book;
 use crate::compose::Endpoint;
 use crate::post::Trust;
 use crate::tenant::Tenant;
@@ -21,18 +22,14 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use url::form_urlencoded;
 
-/// Longest time that a request for a token may take.
-const LIMIT: Duration = Duration::from_secs(10);
 /// Time until a token is asked for again after that failed, or after a new one
 /// was asked for because a receiver did not take the old one.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -40,8 +37,6 @@ const PAUSE: Duration = Duration::from_secs(10);
 const MARGIN: Duration = Duration::from_secs(30);
 /// How long a token is used that does not say when it ends.
 const USUAL_LIFE: Duration = Duration::from_secs(3600);
-/// Octets of an answer that are read.
-const ANSWER: usize = 64 * 1024;
 
 /// How tokens are asked for.
 #[derive(Clone, Copy)]
@@ -201,9 +196,7 @@ impl Seconds {
 
 async fn fetch(profile: &Profile, ways: Ways<'_>) -> Result<Token, String> {
     let asked_at = Instant::now();
-    let (status, body) = timeout(LIMIT, ask(profile, ways))
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {}", Span(LIMIT))))?;
+    let (status, body) = ask_for_token(profile, ways).await?;
     let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
         return Err(refusal(status, answer.error.as_deref()));
@@ -239,30 +232,12 @@ fn refusal(status: StatusCode, error: Option<&str>) -> String {
     }
 }
 
-/// Asks on a connection of its own.
-async fn ask(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode, Bytes), String> {
+async fn ask_for_token(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode, Bytes), String> {
     let Proof::OAuth2 { token_url, .. } = &profile.proof else { return Err("it has none".to_owned()) };
     let endpoint: Endpoint = token_url.parse().map_err(|error| format!("token_url: {error}"))?;
     let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
     let request = token_request(profile, &endpoint.path, &destination.authority())?;
-    // The server of tokens may need a certificate authority or a proxy of its own.
-    let terms = Terms { http2: Http2::Off, ..Terms::clone(&ways.book.terms(&destination)) };
-    let connected =
-        ways.connector.connect(&destination, &terms, LIMIT).await.map_err(|trouble| trouble.to_string())?;
-    let broken = |error: hyper::Error| format!("{destination} broke off: {error}");
-    let (mut sender, connection) =
-        http1::Builder::new().handshake(TokioIo::new(connected.stream)).await.map_err(broken)?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER).collect().await;
-        body.map(|body| (status, body.to_bytes())).map_err(|error| format!("{destination}: {error}"))
-    };
-    let (answer, ()) = tokio::join!(exchange, async {
-        // How the connection ends does not matter once there is an answer.
-        let _ = connection.await;
-    });
-    answer
+    ask(&destination, request, ways).await
 }
 
 fn token_request(profile: &Profile, path: &str, authority: &str) -> Result<Request<Full<Bytes>>, String> {

@@ -11,10 +11,12 @@
 //! posts, attempts, connections or a grudge is forgotten.
 
 mod announce;
+mod ask;
 mod attempt;
 mod berth;
 mod bounce;
 pub mod breaker;
+pub mod collector;
 mod compress;
 mod conclusion;
 mod connection;
@@ -57,6 +59,7 @@ pub mod target;
 pub mod terms;
 pub mod tls;
 mod tls_words;
+mod traced;
 pub mod turns;
 mod watched;
 pub mod window;
@@ -67,6 +70,7 @@ use crate::metrics::Metrics;
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Doorbell, Spool, SpoolError};
+use crate::trace::Tracer;
 use control::{Request, Requests};
 use dispatch::{Dispatcher, Done, SPOOL_PAUSE, Touched};
 use notes::Notary;
@@ -99,6 +103,8 @@ pub struct Options {
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     /// The auth profiles that routes may name.
     pub profiles: HashMap<String, Arc<Profile>>,
+    /// Where spans of attempts go.
+    pub tracer: Tracer,
     /// What this gateway calls itself in `CDN-Loop`: the same after a restart, and
     /// another than any other gateway's.
     pub instance: String,
@@ -118,6 +124,7 @@ impl Default for Options {
             ids: Arc::default(),
             signing_keys: HashMap::new(),
             profiles: HashMap::new(),
+            tracer: Tracer::off(),
             instance: String::new(),
             total_connections: 2000,
             metrics: Arc::default(),

@@ -14,8 +14,8 @@ use super::sign::{SigningKey, Unsigned};
 use super::terms::Compress;
 use crate::post::{Field, Post, Timestamp, Trace};
 use crate::spool::Claim;
+use crate::trace::traceparent;
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap,
     HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
@@ -74,6 +74,8 @@ pub(super) struct Dress {
     pub compress: Compress,
     /// What signs it.
     pub key: Option<Arc<SigningKey>>,
+    /// The span of the attempt, when somebody traces.
+    pub trace: Option<Trace>,
     /// The time by the wall clock.
     pub at: Timestamp,
     /// Not used before.
@@ -152,13 +154,12 @@ fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
     headers.insert(POSTGATE_ATTEMPT, HeaderValue::from(claim.attempt));
     headers.insert(IDEMPOTENCY_KEY, idempotency_key(post, id)?);
     headers.insert(CDN_LOOP, dress.cdn_loop.clone());
-    if let Some(traceparent) = post.trace.and_then(traceparent) {
+    let trace = dress.trace.or(post.trace);
+    if let Some(traceparent) = trace.and_then(|trace| value(&traceparent(trace))) {
         headers.insert(TRACEPARENT, traceparent);
     }
     let is_set = |name: &HeaderName| {
-        is_own(name)
-            || [CONTENT_TYPE, USER_AGENT].contains(name)
-            || *name == TRACEPARENT && post.trace.is_some()
+        is_own(name) || [CONTENT_TYPE, USER_AGENT].contains(name) || *name == TRACEPARENT && trace.is_some()
     };
     for (name, value) in fixed.iter().chain(&said).filter(|(name, _)| !is_set(name)) {
         headers.append(name, value.clone());
@@ -200,10 +201,6 @@ fn idempotency_key(post: &Post, id: HeaderValue) -> Result<HeaderValue, Trouble>
         (Some(key), number) => value(&format!("{key}-{number}")),
     };
     key.ok_or_else(|| unsendable("the idempotency key"))
-}
-
-fn traceparent(trace: Trace) -> Option<HeaderValue> {
-    value(&format!("00-{}-{}-01", HEXLOWER.encode(&trace.trace), HEXLOWER.encode(&trace.span)))
 }
 
 fn unsendable(what: &str) -> Trouble {

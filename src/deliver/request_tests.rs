@@ -30,6 +30,7 @@ fn claim(headers: &[(&str, &str)]) -> Claim {
 
 fn dress() -> Dress {
     Dress {
+        trace: None,
         host: HeaderValue::from_static("a.example"),
         cdn_loop: cdn_loop("gateway.example"),
         fixed: Arc::default(),

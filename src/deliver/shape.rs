@@ -13,7 +13,7 @@ use super::shop::Shop;
 use super::sign::SigningKey;
 use super::terms::Terms;
 use crate::clock;
-use crate::post::Post;
+use crate::post::{Post, Trace};
 use crate::spool::Claim;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
@@ -65,7 +65,7 @@ impl Shop {
         &self,
         claim: &Claim,
         terms: &Terms,
-        host: HeaderValue,
+        (host, trace): (HeaderValue, Option<Trace>),
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, Trouble> {
         let dress = Dress {
@@ -74,6 +74,7 @@ impl Shop {
             fixed: Arc::clone(&terms.headers),
             compress: terms.compress,
             key: self.key(&claim.post, terms)?,
+            trace,
             at: clock::wall(),
             nonce: fastrand::u128(..).to_be_bytes(),
         };

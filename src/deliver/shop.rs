@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::post::Timestamp;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Claim, Settlement, Spool, SpoolError};
+use crate::trace::Tracer;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(super) struct Shop {
     pub signing_keys: HashMap<String, Arc<SigningKey>>,
     pub profiles: HashMap<String, Arc<Profile>>,
     pub credentials: Arc<Credentials>,
+    pub tracer: Tracer,
     pub cdn_loop: HeaderValue,
     pub room: Arc<Room>,
     started_at: Timestamp,
@@ -54,6 +56,7 @@ impl Shop {
             signing_keys: options.signing_keys.clone(),
             profiles: options.profiles.clone(),
             credentials: Arc::default(),
+            tracer: options.tracer.clone(),
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::new(Room::new()),
             started_at: clock::wall(),
@@ -79,6 +82,7 @@ impl Shop {
             signing_keys: options.signing_keys.clone(),
             profiles: options.profiles.clone(),
             credentials: Arc::clone(&self.credentials),
+            tracer: options.tracer.clone(),
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::clone(&self.room),
             ..*self

@@ -20,6 +20,7 @@ mod hashes;
 mod logins;
 mod seal;
 mod tenants;
+mod traced;
 mod turns;
 
 pub use hashes::{HashError, PasswordHash};
@@ -39,9 +40,11 @@ use crate::smtp::auth::{Credentials, Mechanisms, Offer};
 use crate::smtp::session::Policy;
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
+use crate::trace::Tracer;
 use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
 use std::sync::Arc;
+use traced::Traced;
 use turns::Turn;
 
 /// Messages from this size on are composed where they hold nobody up; every
@@ -69,6 +72,8 @@ pub struct Options {
     pub turns: Turns,
     /// Where delivery tells of first attempts; the same for all doors.
     pub first_attempts: FirstAttempts,
+    /// Where spans of messages go; the same for all doors.
+    pub tracer: Tracer,
     /// Where it is counted; the same for all doors.
     pub metrics: Arc<Metrics>,
 }
@@ -114,6 +119,18 @@ impl Intake {
     /// with the same idempotency key, and what became of its posts as far as the
     /// client waits for that. Nothing is kept of a message that is refused.
     pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<Taken, Refusal> {
+        let mut traced = Traced::begin(&self.options.tracer, &envelope);
+        let answer = self.take(envelope, data, &mut traced).await;
+        traced.end(&answer);
+        answer
+    }
+
+    async fn take(
+        &self,
+        envelope: Envelope,
+        data: MailData,
+        traced: &mut Traced<'_>,
+    ) -> Result<Taken, Refusal> {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
         let options = Arc::clone(self.compose_options(&envelope.client));
         let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
@@ -134,7 +151,8 @@ impl Intake {
             self.permit(&client, &post.destination)?;
         }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        let Composition { admission, waits, .. } = composition;
+        let Composition { mut admission, waits, .. } = composition;
+        traced.mark(&mut admission);
         let waits = self.listen(&admission, replies, waits);
         let (message, posts) = (admission.message, admission.posts.len());
         match self.commit(&client, admission).await? {

@@ -1,6 +1,6 @@
 //! Section 2.9: open relays, circles and floods.
 
-use crate::support::hostile::{Hostile, Sender, honest};
+use crate::support::hostile::{Act, Hostile, Sender, honest, response, write};
 use crate::support::name_server::{PUBLIC, in_a_world_of_its_own};
 use crate::support::program::{CONFIG, Client, Gateway, Reply, postgate};
 use std::fs;
@@ -78,6 +78,48 @@ fn l2_every_request_says_through_whom_it_came() {
     assert!(sender.verdict(&sender.post(&receiver.recipient()), 1).starts_with("delivered "));
     let (_, request) = receiver.requests().pop().unwrap();
     assert!(request.only("CDN-Loop").starts_with("postgate"), "{}", request.head);
+}
+
+#[test]
+fn l2_mail_that_went_through_fifty_hands_goes_through_no_more() {
+    let receiver = Hostile::start(honest(9));
+    let sender = Sender::start(CONFIG);
+    let mail =
+        |hops: usize| format!("{}Subject: x\r\n\r\nhello\r\n", "Received: from a by b; x\r\n".repeat(hops));
+    let reply = sender.send(&receiver.recipient(), &mail(50));
+    assert!(sender.verdict(reply.id(), 1).starts_with("delivered "));
+    let reply = sender.send(&receiver.recipient(), &mail(51));
+    assert!(matches!(&reply, Reply::Said(line) if line.starts_with("554 5.4.6 ")), "{reply:?}");
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+/// Hands in a message from this sender that will not be taken.
+fn fail(sender: &Sender, receiver: &Hostile, reverse_path: &str, headers: &str) {
+    let mut client = Client::connect(sender.gateway.smtp).unwrap();
+    for (line, code) in [
+        (format!("MAIL FROM:<{reverse_path}>"), "250 "),
+        (format!("RCPT TO:<{}>", receiver.recipient()), "250 "),
+        ("DATA".to_owned(), "354 "),
+    ] {
+        assert!(client.say(&line).unwrap().starts_with(code), "{line}");
+    }
+    let reply = client.say(&format!("X-XsHttp-Content-Type: text/plain\r\n{headers}\r\nhello\r\n."));
+    let verdict = sender.verdict(Reply::Said(reply.unwrap()).id(), 1);
+    assert!(verdict.starts_with("failed: 404 "), "{verdict}");
+}
+
+#[test]
+fn l3_nobody_is_told_about_reports() {
+    let receiver = Hostile::start(vec![Act::Request, response("404 Not Found", "")]);
+    let relay = Hostile::start(vec![write("220 relay.example ESMTP\r\n"), Act::Hang]);
+    let sender = Sender::start(&format!("{CONFIG}\n[bounce]\nrelay = \"smtp://{}\"\n", relay.address));
+    fail(&sender, &receiver, "", "");
+    fail(&sender, &receiver, "daemon@app.example", "Auto-Submitted: auto-replied\r\n");
+    fail(&sender, &receiver, "", "Auto-Submitted: no\r\n");
+    assert!(relay.heard().is_empty(), "{:?}", relay.heard());
+    // Somebody is told.
+    fail(&sender, &receiver, "app@app.example", "");
+    relay.until("a report", |heard| heard.len() == 1);
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! What a trace tells of a message that was taken.
+
+use crate::envelope::{Envelope, Refusal, Taken};
+use crate::post::{Admission, Trace};
+use crate::trace::{self, Kind, Span, Tracer};
+use serde_json::json;
+
+/// A message on its way through the door, as a span.
+pub(super) struct Traced<'a> {
+    tracer: &'a Tracer,
+    span: Option<Span>,
+}
+
+impl<'a> Traced<'a> {
+    /// The span of a message begins; none when nobody traces.
+    pub(super) fn begin(tracer: &'a Tracer, envelope: &Envelope) -> Traced<'a> {
+        let mut span = tracer.begin("receive", Kind::Server, None);
+        if let Some(span) = &mut span {
+            let recipients = envelope.recipients.len();
+            span.attributes.push(("messaging.system", json!("smtp")));
+            span.attributes.push(("postgate.session", json!(envelope.client.session)));
+            span.attributes.push(("postgate.tenant", json!(envelope.client.tenant.as_str())));
+            span.attributes.push(("postgate.recipients", json!(recipients)));
+        }
+        Traced { tracer, span }
+    }
+
+    /// Makes all posts of a message parts of its trace; that of the sender, when it
+    /// named one.
+    pub(super) fn mark(&mut self, admission: &mut Admission) {
+        let Some(span) = &mut self.span else { return };
+        let headers = admission.posts.iter().flat_map(|post| &post.headers);
+        let named = headers.filter(|field| field.name.eq_ignore_ascii_case("traceparent"));
+        let mut named =
+            named.filter_map(|field| trace::parse_traceparent(std::str::from_utf8(&field.value).ok()?));
+        if let Some(parent) = named.next() {
+            span.context = Trace { trace: parent.trace, ..span.context };
+            span.parent = Some(parent.span);
+        }
+        span.attributes.push(("messaging.message.id", json!(admission.message.to_string())));
+        admission.posts.iter_mut().for_each(|post| post.trace = Some(span.context));
+    }
+
+    /// The span ends with what the client hears.
+    pub(super) fn end(self, answer: &Result<Taken, Refusal>) {
+        if let Some(mut span) = self.span {
+            span.error = answer.as_ref().err().map(ToString::to_string);
+            self.tracer.end(span);
+        }
+    }
+}
