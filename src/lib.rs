@@ -14,7 +14,7 @@
 //! 5. One task, the **dispatcher** ([`deliver`]), owns all lanes. It does no I/O; it
 //!    asks each lane *what now?* and starts attempts.
 //! 6. An **attempt** loads the body, sends, gets an answer. One function judges it
-//!    ([`deliver::retry`]): delivered, deferred, failed. The spool is told.
+//!    ([`deliver::retry`]): delivered, deferred, held, failed. The spool is told.
 //! 7. Everything that was said on a wire is in the [`protocol_log`].
 //! 8. Everything that decides is a **rule**: a pure function or value without
 //!    socket, disk, clock or dice. Everything that does I/O is thin.
@@ -32,7 +32,7 @@
 //! | floor | modules | must not |
 //! | --- | --- | --- |
 //! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
-//! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: lane, retry, target | know sockets, files, clocks, dice, the runtime |
+//! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`] | know each other |
@@ -59,9 +59,13 @@
 //! | post | one HTTP request made from a message, kept until it ends |
 //! | destination | scheme, host and port that posts go to |
 //! | attempt | one try to deliver a post |
-//! | verdict | delivered, deferred or failed, with a reason |
+//! | verdict | delivered, deferred, held or failed, with a reason |
 //! | claim, settle | taking a due post; telling the spool the verdict |
 //! | backoff, window, breaker | delays between attempts; attempts at a time; only probing a destination that fails |
+//! | terms | how one destination is served: limits, times, trust, credentials |
+//! | rate, pause | attempts allowed in a time; an operator's stop of a destination |
+//! | order | what is done to posts by hand: hold, release, retry, reroute, delete |
+//! | held | said of a post: it waits, without ageing, until it is released |
 //! | dead letter | a failed post, kept for a while |
 //!
 //! Types are nouns, functions verbs, predicates questions. Ids are newtypes,

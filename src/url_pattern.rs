@@ -57,6 +57,12 @@ impl UrlPattern {
         *scheme == destination.scheme && *port == destination.port && hosts.contain(&destination.host)
     }
 
+    /// Whether URLs of this origin are among those that a list names; an empty one
+    /// names all.
+    pub fn any_matches(list: &[UrlPattern], destination: &Destination) -> bool {
+        list.is_empty() || list.iter().any(|pattern| pattern.matches(destination))
+    }
+
     /// Whether all that `other` means is meant.
     pub fn covers(&self, other: &UrlPattern) -> bool {
         match (&self.0, &other.0) {

@@ -163,6 +163,7 @@ fn what_is_in_force_reads_back_as_itself() {
         secrets = [{ env = "PATH" }]
         header = "X-Signature"
         prefix = "sha256="
+        origins = ["http://10.1.2.3:8080"]
         [[auth]]
         name = "crm"
         type = "oauth2"
@@ -170,6 +171,7 @@ fn what_is_in_force_reads_back_as_itself() {
         client_id = "x"
         client_secret = { env = "PATH" }
         scope = "post"
+        origins = ["https://*.crm.example", "*"]
         [bounce]
         relay = "smtp+starttls://relay.example:2587"
         from = "postmaster@gateway.example"

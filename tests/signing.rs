@@ -17,6 +17,7 @@ use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Attempt, Settlement, Spool};
 use regex::Regex;
 use ring::hmac;
+use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +79,7 @@ fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
         prefix: None,
         key_id: None,
         parameter: None,
+        origins: Vec::new(),
     }
 }
 
@@ -206,8 +208,35 @@ async fn a_secret_parameter_is_never_put_where_it_is_not_read() {
     assert_eq!(receiver.requests().len(), 1);
 }
 
+#[tokio::test]
+async fn a_key_signs_posts_to_its_origins_only_whoever_names_it() {
+    let (receiver, other) = (Receiver::start(|_| answer(200)).await, Receiver::start(|_| answer(200)).await);
+    let origins = vec![format!("http://{}", receiver.address).parse().unwrap()];
+    let key = KeySettings { origins, ..settings(Scheme::SecretParameter, &["canary"]) };
+    let key = Arc::new(SigningKey::new(key).unwrap());
+    for terms in [Terms::default(), Terms { sign_with: Some(Arc::clone(&key)), ..Terms::default() }] {
+        let named = terms.sign_with.is_none().then(|| "main".to_owned());
+        let signing_keys = [("main".to_owned(), Arc::clone(&key))].into();
+        let engine = Engine::start(terms, Options { signing_keys, ..Options::default() });
+        let form =
+            Field { name: "Content-Type".to_owned(), value: b"application/x-www-form-urlencoded".to_vec() };
+        let to = |receiver: &Receiver, number| Post {
+            sign_with: named.clone(),
+            headers: vec![form.clone()],
+            ..post(number, &destination(receiver.address))
+        };
+        let refused = engine.send(to(&other, 1), b"a=1").await;
+        assert!(matches!(refused[0], Settlement::Failed { .. }), "{refused:?}");
+        let reason = format!("signing key \"main\" is not for http://{} (origins)", other.address);
+        assert_eq!(last(&refused[0]).reason, reason);
+        assert_eq!(engine.send(to(&receiver, 2), b"a=1").await, [Settlement::Delivered]);
+        assert_eq!(receiver.requests().pop().unwrap().body, b"a=1&SecretKey=canary");
+    }
+    assert_eq!(other.requests().len(), 0);
+}
+
 fn profile(proof: Proof) -> Option<Arc<Profile>> {
-    Some(Arc::new(Profile { name: "crm".to_owned(), proof }))
+    Some(Arc::new(Profile { name: "crm".to_owned(), proof, origins: Vec::new() }))
 }
 
 fn oauth(server: &Receiver, place: Place) -> Option<Arc<Profile>> {
@@ -262,6 +291,37 @@ async fn profiles_replace_what_a_message_says_of_itself() {
         let log = engine.stop().await;
         assert!(!log.contains("canary") && log.contains(": ***"), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_profile_goes_to_its_origins_only_whoever_names_it() {
+    let (receiver, other) = (Receiver::start(|_| answer(200)).await, Receiver::start(|_| answer(200)).await);
+    let tokens = token_server(3600).await;
+    let origins = vec![format!("http://{}", receiver.address).parse().unwrap()];
+    let bearer = profile(Proof::Bearer { token: "canary".to_owned() });
+    for (bare, asked) in [(bearer, 0), (oauth(&tokens, Place::Header), 1)] {
+        let bare = Profile::clone(&bare.unwrap());
+        let profile = Arc::new(Profile { origins: origins.clone(), ..bare });
+        let profiles = [("crm".to_owned(), Arc::clone(&profile))].into();
+        for terms in [Terms::default(), Terms { auth: Some(profile), ..Terms::default() }] {
+            let options = Options { profiles: HashMap::clone(&profiles), ..Options::default() };
+            let named = terms.auth.is_none().then(|| "crm".to_owned());
+            let engine = Engine::start(terms, options);
+            let to = |receiver: &Receiver, number| Post {
+                auth: named.clone(),
+                ..post(number, &destination(receiver.address))
+            };
+            let refused = engine.send(to(&other, 1), b"").await;
+            assert!(matches!(refused[0], Settlement::Failed { .. }), "{refused:?}");
+            let reason = format!("auth profile \"crm\" is not for http://{} (origins)", other.address);
+            assert_eq!(last(&refused[0]).reason, reason);
+            assert_eq!(engine.send(to(&receiver, 2), b"").await, [Settlement::Delivered]);
+            assert!(authorization(&receiver.requests().pop().unwrap()).starts_with("Bearer canary"));
+            assert!(!engine.stop().await.contains("canary"));
+        }
+        assert_eq!(tokens.requests().len(), 2 * asked);
+    }
+    assert_eq!(other.requests().len(), 0);
 }
 
 #[tokio::test]

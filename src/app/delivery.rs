@@ -173,7 +173,7 @@ fn profile(auth: &config::Auth) -> Profile {
             }
         }
     };
-    Profile { name: auth.name.clone(), proof }
+    Profile { name: auth.name.clone(), proof, origins: auth.origins.clone() }
 }
 
 fn bounce(config: &Config) -> Option<Arc<profile::Bounce>> {

@@ -100,7 +100,8 @@ impl fmt::Display for Line<'_> {
         if value.is_sensitive() || is_secret(name.as_str()) {
             return f.write_str("***");
         }
-        f.write_str(&String::from_utf8_lossy(value.as_bytes()))
+        // Many hold a URL: Location, Link, Referer.
+        Masked(&String::from_utf8_lossy(value.as_bytes())).fmt(f)
     }
 }
 
@@ -109,12 +110,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_shown_as_they_are_sent() {
-        for (name, shown) in
-            [("x-twice-", "X-Twice-: a"), ("content-type", "Content-Type: a"), ("x-key", "X-Key: ***")]
-        {
+    fn names_are_shown_as_they_are_sent_and_values_without_secrets() {
+        for (name, value, shown) in [
+            ("x-twice-", "a", "X-Twice-: a"),
+            ("content-type", "a", "Content-Type: a"),
+            ("x-key", "a", "X-Key: ***"),
+            ("location", "https://u:p@h/x?a=1&token=2", "Location: https://***@h/x?a=1&token=***"),
+            ("location", "/x?api_key=2", "Location: /x?api_key=***"),
+        ] {
             let name = HeaderName::from_static(name);
-            assert_eq!(Line(&name, &HeaderValue::from_static("a")).to_string(), shown);
+            assert_eq!(Line(&name, &HeaderValue::from_static(value)).to_string(), shown);
         }
     }
 }

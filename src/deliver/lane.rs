@@ -83,7 +83,7 @@ pub enum Condition {
 /// that a spool which contradicts itself cannot make the loop spin.
 const EMPTY_CLAIM: Duration = Duration::from_millis(1);
 
-/// How long the troubles of a lane without posts are remembered.
+/// How long a lane without posts is remembered that did not take one.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// How often a closed lane looks for posts whose time is over.
@@ -105,8 +105,8 @@ pub struct Lane {
     throttle: Throttle,
     held_until: Option<Instant>,
     is_paused: bool,
-    /// A troubled lane outlives its last attempt until the spool has said when
-    /// the post is due again.
+    /// A lane that did not take its post outlives the attempt until the spool has
+    /// said when it is due again: what was told about it is not told anew.
     remembered_until: Option<Instant>,
     /// When posts were last claimed, for whatever reason.
     looked_at: Instant,
@@ -320,7 +320,10 @@ impl Lane {
                 }
                 match ended.feedback {
                     Feedback::Taken => self.window.taken(ended.took),
-                    _ => self.window.ended(),
+                    _ => {
+                        self.remembered_until = Some(now + MEMORY);
+                        self.window.ended();
+                    }
                 }
                 if is_back { Change::IsBack } else { Change::None }
             }

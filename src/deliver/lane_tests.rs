@@ -189,6 +189,18 @@ fn troubles_are_counted_across_moments_without_posts() {
 }
 
 #[test]
+fn a_refusal_is_remembered_until_the_spool_has_said_when_its_post_is_due() {
+    for (feedback, is_remembered) in [(Feedback::Answered, true), (Feedback::Taken, false)] {
+        let now = Instant::now();
+        let mut lane = Lane::new(LIMITS, &[], now);
+        lane.begin_claim();
+        lane.end_claim(catch(1, None), now);
+        end(&mut lane, feedback, now);
+        assert_eq!([now, now + MEMORY].map(|at| lane.is_spent(at)), [!is_remembered, true]);
+    }
+}
+
+#[test]
 fn a_hold_stops_the_lane_and_is_remembered_without_posts() {
     let now = Instant::now();
     let mut lane = busy(now);

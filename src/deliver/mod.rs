@@ -146,6 +146,8 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let begin = Arc::clone(&options.borrow_and_update());
+    // However this ends, nobody waits in vain.
+    let _closing = first_attempts::Closing(begin.first_attempts.clone());
     let (reports, news) = mpsc::unbounded_channel();
     let (notary, jobs) = Notary::new();
     let shop = Arc::new(Shop::new(Arc::clone(&spool), &begin, log));
@@ -160,8 +162,6 @@ pub async fn run(
         waiting = waiting => waiting,
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    // However this ends, nobody waits in vain.
-    let _closing = first_attempts::Closing(begin.first_attempts.clone());
     let mut ears = Ears { doorbell, news, options, in_force: begin, requests: Some(requests), stop };
     dispatcher.wake(Wake::Rung(waiting));
     while !dispatcher.is_done() {

@@ -1,6 +1,7 @@
 //! Who the gateway is to a receiver: auth profiles and proxies, as values.
 
-use crate::post::Scheme;
+use crate::post::{Destination, Scheme};
+use crate::url_pattern::UrlPattern;
 use std::fmt;
 
 /// An auth profile, by its name in the configuration.
@@ -10,6 +11,15 @@ pub struct Profile {
     pub name: String,
     /// How it proves who we are.
     pub proof: Proof,
+    /// The only origins that it is sent to; empty for any.
+    pub origins: Vec<UrlPattern>,
+}
+
+impl Profile {
+    /// Whether a destination may know who we are.
+    pub fn is_for(&self, destination: &Destination) -> bool {
+        UrlPattern::any_matches(&self.origins, destination)
+    }
 }
 
 /// How a request proves who sent it.

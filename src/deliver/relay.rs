@@ -6,9 +6,10 @@
 //! and never ends a report. Every line is in the protocol log, but for what AUTH
 //! carries.
 //!
-//! Credentials are sent under TLS with a verified certificate only, or to this
-//! machine itself. Without any to protect, TLS that is merely offered need not prove
-//! whose it is (RFC 7435): the alternative is clear text.
+//! Credentials are sent under TLS with a verified certificate only (unless the
+//! operator says `insecure` of all destinations), or to this machine itself. Without
+//! any to protect, TLS that is merely offered need not prove whose it is (RFC 7435):
+//! the alternative is clear text.
 
 use super::attempt::unread;
 use super::egress::{Connected, Stream};

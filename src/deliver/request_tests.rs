@@ -50,6 +50,7 @@ fn key(scheme: Scheme, secret: &str) -> Option<Arc<SigningKey>> {
         prefix: None,
         key_id: Some("main".to_owned()),
         parameter: None,
+        origins: Vec::new(),
     });
     Some(Arc::new(key.unwrap()))
 }

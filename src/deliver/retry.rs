@@ -96,6 +96,8 @@ pub enum Trouble {
     Tls(String),
     /// The proxy on the way did not do its part.
     Proxy(String),
+    /// What proves who we are is not for this origin.
+    Withheld(String),
     /// What proves who we are could not be had: a token, a profile, a signing key.
     Credentials(String),
     /// The named thing took longer than it may.
@@ -123,6 +125,7 @@ impl fmt::Display for Trouble {
             | Trouble::Denied(text)
             | Trouble::Connect(text)
             | Trouble::Proxy(text)
+            | Trouble::Withheld(text)
             | Trouble::Credentials(text)
             | Trouble::Broken(text)
             | Trouble::Unreadable(text) => f.write_str(text),
@@ -256,9 +259,11 @@ fn usual(outcome: &Outcome) -> (Fate, Feedback) {
             _ => (Fate::Defer, Feedback::Answered),
         },
         Outcome::Broken(why) => match why {
-            Trouble::Denied(_) | Trouble::Unsendable(_) | Trouble::Damaged(_) | Trouble::Expired => {
-                (Fate::Fail, Feedback::Nothing)
-            }
+            Trouble::Denied(_)
+            | Trouble::Withheld(_)
+            | Trouble::Unsendable(_)
+            | Trouble::Damaged(_)
+            | Trouble::Expired => (Fate::Fail, Feedback::Nothing),
             Trouble::Resolve(_)
             | Trouble::Connect(_)
             | Trouble::Tls(_)

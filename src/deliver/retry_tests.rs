@@ -44,6 +44,7 @@ fn troubles() -> Vec<(Trouble, Fate, bool, &'static str)> {
         (Trouble::Tls(text()), Fate::Defer, true, "TLS: x"),
         (Trouble::Proxy(text()), Fate::Defer, false, "x"),
         (Trouble::Credentials(text()), Fate::Defer, false, "x"),
+        (Trouble::Withheld(text()), Fate::Fail, false, "x"),
         (Trouble::TimedOut("connecting", second), Fate::Defer, true, "timed out connecting after 1 s"),
         (Trouble::Broken(text()), Fate::Defer, true, "x"),
         (Trouble::Malformed(text()), Fate::Defer, false, "the response is not HTTP: x"),

@@ -79,6 +79,7 @@ impl On {
             Trouble::Tls(_) => Some(On::Tls),
             Trouble::TimedOut(..) => Some(On::Timeout),
             Trouble::Denied(_)
+            | Trouble::Withheld(_)
             | Trouble::Malformed(_)
             | Trouble::Proxy(_)
             | Trouble::Credentials(_)

@@ -31,9 +31,15 @@ impl Shop {
 
     /// What signs a post.
     fn key(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<SigningKey>>, Trouble> {
-        let Some(name) = &post.sign_with else { return Ok(terms.sign_with.clone()) };
-        let key = self.signing_keys.get(name).map(Arc::clone);
-        key.map(Some).ok_or_else(|| Trouble::Credentials(format!("no signing key {name:?}")))
+        let named = |name: &String| {
+            let key = self.signing_keys.get(name).map(Arc::clone);
+            key.ok_or_else(|| Trouble::Credentials(format!("no signing key {name:?}")))
+        };
+        let key = post.sign_with.as_ref().map(named).transpose()?.or_else(|| terms.sign_with.clone());
+        match key {
+            Some(key) if !key.is_for(&post.destination) => Err(withheld("signing key", &key.name, post)),
+            key => Ok(key),
+        }
     }
 
     fn profile(&self, post: &Post, terms: &Terms) -> Result<Option<Arc<Profile>>, Trouble> {
@@ -42,9 +48,13 @@ impl Shop {
         profile.map(Some).ok_or_else(|| Trouble::Credentials(format!("no auth profile {name:?}")))
     }
 
-    /// Who we are to the receiver of a post, if it is to know.
+    /// Who we are to the receiver of a post, if it is to know. Whoever may name URLs
+    /// may name profiles as well: where one goes is its own to say.
     pub(super) async fn proof(&self, post: &Post, terms: &Terms) -> Result<Option<Proof>, Trouble> {
         let Some(profile) = self.profile(post, terms)? else { return Ok(None) };
+        if !profile.is_for(&post.destination) {
+            return Err(withheld("auth profile", &profile.name, post));
+        }
         let header = self.credentials.header(&profile, self.ways()).await?;
         Ok(Some((profile, header)))
     }
@@ -75,4 +85,8 @@ impl Shop {
         let built = tokio::task::spawn_blocking(move || request::build(&claim, &dress, body)).await;
         built.unwrap_or(Err(Trouble::Crashed))
     }
+}
+
+fn withheld(what: &str, name: &str, post: &Post) -> Trouble {
+    Trouble::Withheld(format!("{what} {name:?} is not for {} (origins)", post.destination))
 }

@@ -99,6 +99,7 @@ impl Out {
         self.text_if_any("prefix", key.prefix.as_ref());
         self.text_if_any("key_id", key.key_id.as_ref());
         self.text_if_any("parameter", key.parameter.as_ref());
+        self.list("origins", &key.origins);
     }
 
     pub(super) fn auth(&mut self, auth: &Auth) {
@@ -129,6 +130,7 @@ impl Out {
                 self.text("credentials", credentials.word());
             }
         }
+        self.list("origins", &auth.origins);
     }
 
     pub(super) fn bounce(&mut self, bounce: &Bounce) {

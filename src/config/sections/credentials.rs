@@ -42,6 +42,8 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
     let scheme = scheme.unwrap_or_default();
     let mut secrets = Vec::<Secret>::new();
     section.take_one_or_more("secrets", &mut secrets);
+    let mut origins = Vec::new();
+    section.take_list("origins", &mut origins);
     let settings = KeySettings {
         name: name.clone().unwrap_or_default(),
         scheme,
@@ -50,6 +52,7 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
         prefix: section.take_optional("prefix"),
         key_id: section.take_optional("key_id"),
         parameter: section.take_optional("parameter"),
+        origins,
     };
     if is_known {
         let others = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme);
@@ -58,8 +61,8 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
     }
     let key = is_known.then(|| build(&section, &settings)).flatten();
     section.finish(&[]);
-    let KeySettings { header, prefix, key_id, parameter, .. } = settings;
-    Some(SigningKey { name: name?, scheme, secrets, header, prefix, key_id, parameter, key: key? })
+    let KeySettings { header, prefix, key_id, parameter, origins, .. } = settings;
+    Some(SigningKey { name: name?, scheme, secrets, header, prefix, key_id, parameter, origins, key: key? })
 }
 
 /// Makes the key; what is wrong with a secret is said at its place.
@@ -105,12 +108,14 @@ pub(super) fn auth(mut section: Section<'_>) -> Option<Auth> {
         section.refuse(&others, &format!("means nothing to type = {:?}; remove it", kind.word()));
         proof(&mut section, kind)
     });
+    let mut origins = Vec::new();
+    section.take_list("origins", &mut origins);
     match kind {
         // Without a type nothing can be said about the other keys.
         None => {}
         Some(_) => section.finish(&[]),
     }
-    Some(Auth { name: name?, proof: proof? })
+    Some(Auth { name: name?, proof: proof?, origins })
 }
 
 fn proof(section: &mut Section<'_>, kind: ProofKind) -> Option<Proof> {

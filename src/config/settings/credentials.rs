@@ -8,6 +8,7 @@ use super::super::secret::Secret;
 use super::super::server::Named;
 use crate::deliver::profile::{Place, Relay};
 use crate::deliver::sign::{self, Scheme};
+use crate::url_pattern::UrlPattern;
 use std::sync::Arc;
 
 /// `[[signing_key]]`: what requests are signed with.
@@ -27,6 +28,8 @@ pub struct SigningKey {
     pub key_id: Option<String>,
     /// Name of the parameter (`secret-parameter`).
     pub parameter: Option<String>,
+    /// The only origins whose posts are signed; empty for any.
+    pub origins: Vec<UrlPattern>,
     /// The key itself.
     pub key: Arc<sign::SigningKey>,
 }
@@ -38,6 +41,8 @@ pub struct Auth {
     pub name: String,
     /// How.
     pub proof: Proof,
+    /// The only origins that it is sent to; empty for any.
+    pub origins: Vec<UrlPattern>,
 }
 
 /// `type` of an auth profile, with what belongs to it.

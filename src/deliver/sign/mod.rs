@@ -19,7 +19,8 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use crate::post::Timestamp;
+use crate::post::{Destination, Timestamp};
+use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -56,6 +57,8 @@ pub struct KeySettings {
     pub key_id: Option<String>,
     /// Name of the parameter, by default `SecretKey` (`secret-parameter`).
     pub parameter: Option<String>,
+    /// The only origins whose posts are signed; empty for any.
+    pub origins: Vec<UrlPattern>,
 }
 
 /// How a key signs.
@@ -133,6 +136,11 @@ impl SigningKey {
             Scheme::SecretParameter => parameter(&settings)?,
         };
         Ok(SigningKey { name: settings.name.clone(), settings: Arc::new(settings), signer: Arc::new(signer) })
+    }
+
+    /// Whether posts to a destination may be signed with it.
+    pub fn is_for(&self, destination: &Destination) -> bool {
+        UrlPattern::any_matches(&self.settings.origins, destination)
     }
 
     /// The body with what the key adds to it, for a post of this `Content-Type`;

@@ -15,6 +15,7 @@ fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
         prefix: None,
         key_id: None,
         parameter: None,
+        origins: Vec::new(),
     }
 }
 
