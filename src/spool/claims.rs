@@ -33,7 +33,7 @@ pub(super) async fn claim(
         let mut index = shared.index();
         let taken = index.claim(lane, max, now, shared.epoch);
         let next = index.next_due(lane).map(|due_at| due_at.since(now));
-        (taken, next, index.to_read(lane, now))
+        (taken, next, index.next_unread(lane, now))
     };
     let must_read = taken.iter().any(|taken| taken.post.is_none());
     let reader = Arc::clone(&shared);

@@ -24,12 +24,14 @@ pub(super) struct Message {
     pub accepted: Arc<Accepted<'static>>,
     /// Octets of its meta.
     pub meta: usize,
+    /// What was read of it, from its beginning on.
+    pub octets: Vec<u8>,
 }
 
 impl Message {
     /// One of its blobs, checked.
     pub fn blob(&self, number: u16, place: Place) -> Result<Bytes, SpoolError> {
-        read_blob(&self.segment, &self.accepted, self.meta, number, place)
+        read_blob(&self.segment, &self.accepted, (self.meta, &self.octets), number, place)
     }
 
     /// A body, checked.
@@ -73,18 +75,23 @@ impl Recent {
     }
 }
 
-/// One blob of a message, checked.
+/// One blob of a message, checked; taken from what was read of it, if it is there.
 pub(super) fn read_blob(
     segment: &Segment,
     accepted: &Accepted<'_>,
-    meta: usize,
+    (meta, known): (usize, &[u8]),
     number: u16,
     place: Place,
 ) -> Result<Bytes, SpoolError> {
     let (offset, head) =
         blob_place(accepted, meta, number).ok_or_else(|| damaged(place, "a missing body"))?;
+    let length = head.length as usize;
+    let known = usize::try_from(offset).ok().and_then(|from| known.get(from..from + length));
     let read = |buffer: &mut [u8]| segment.file.read(buffer, place.offset + offset);
-    let octets = filled(head.length as usize, read).map_err(|error| SpoolError::Failed(error.to_string()))?;
+    let octets = match known {
+        Some(octets) => Bytes::copy_from_slice(octets),
+        None => filled(length, read).map_err(|error| SpoolError::Failed(error.to_string()))?,
+    };
     if crc32c::crc32c(&octets) != head.checksum {
         return Err(damaged(place, "a wrong checksum of a body"));
     }

@@ -22,6 +22,8 @@ pub(super) const UNKNOWN_END: u64 = u64::MAX;
 const MAGIC: &[u8; 8] = b"pgspool1";
 /// Octets read at a time by a scan.
 const WINDOW: usize = 256 * 1024;
+/// Octets read at first: all of most records.
+const FIRST_LOOK: usize = 8 * 1024;
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,10 +211,16 @@ fn record_at(
     Ok(Some(Found { offset: at, total: head.total, meta: head.meta, salt: head.salt, record }))
 }
 
-/// Reads one record of segment `number`; `None` when it is damaged.
-pub(super) fn read_record(file: &dyn DiskFile, number: u64, offset: u64) -> io::Result<Option<Found>> {
+/// Reads one record of segment `number`; `None` when it is damaged. Behind it the
+/// octets from its beginning on that were read: often all of it.
+pub(super) fn read_record(
+    file: &dyn DiskFile,
+    number: u64,
+    offset: u64,
+) -> io::Result<Option<(Found, Vec<u8>)>> {
     let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new() };
-    record_at(&mut window, (number, None), offset, Blobs::Unread)
+    let found = record_at(&mut window, (number, None), offset, Blobs::Unread)?;
+    Ok(found.map(|found| (found, window.octets)))
 }
 
 /// A moving piece of a file.
@@ -231,7 +239,7 @@ impl Window<'_> {
             let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             let left = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX);
             // A first look at a record takes a little, a scan soon grows it.
-            let step = if self.octets.is_empty() { 4096 } else { WINDOW };
+            let step = if self.octets.is_empty() { FIRST_LOOK } else { WINDOW };
             self.octets.resize(wanted.max(step).min(left), 0);
             self.start = at;
             self.file.read(&mut self.octets, at)?;

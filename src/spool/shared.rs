@@ -234,7 +234,7 @@ impl Shared {
     fn read_chronicle(&self, id: PostId, history: Spot) -> Result<Chronicle, SpoolError> {
         let Some((segment, offset)) = history.place() else { return Ok(Chronicle::default()) };
         let place = Place { segment, offset, share: 0 };
-        let (_, found) = self.read_record(place)?;
+        let (_, found, _) = self.read_record(place)?;
         let chronicle = match found.record {
             Record::Lives(own, life) => (own == id).then(|| life.into_owned().chronicle),
             Record::Accepted(accepted) => {
@@ -263,7 +263,7 @@ impl Shared {
     ) -> Result<Vec<Bytes>, SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let numbers = 0..u16::try_from(accepted.blobs.len()).unwrap_or(u16::MAX);
-        numbers.map(|number| recent::read_blob(&segment, accepted, meta, number, place)).collect()
+        numbers.map(|number| recent::read_blob(&segment, accepted, (meta, &[]), number, place)).collect()
     }
 
     fn read_accepted(&self, place: Place) -> Result<Message, SpoolError> {
@@ -271,20 +271,21 @@ impl Shared {
         let at = (place.segment, place.offset);
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).find(at);
         if let Some((accepted, meta)) = recent {
-            return Ok(Message { segment, accepted, meta });
+            return Ok(Message { segment, accepted, meta, octets: Vec::new() });
         }
-        let (_, found) = self.read_record(place)?;
+        let (_, found, octets) = self.read_record(place)?;
         let Record::Accepted(accepted) = found.record else { return Err(damaged(place, "no message")) };
         let accepted = Arc::new(accepted);
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(at, &accepted, found.meta);
-        Ok(Message { segment, accepted, meta: found.meta })
+        Ok(Message { segment, accepted, meta: found.meta, octets })
     }
 
-    fn read_record(&self, place: Place) -> Result<(Segment, Found), SpoolError> {
+    fn read_record(&self, place: Place) -> Result<(Segment, Found, Vec<u8>), SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let read = segment::read_record(&*segment.file, place.segment, place.offset);
         let found = read.map_err(|error| SpoolError::Failed(error.to_string()))?;
-        Ok((segment, found.ok_or_else(|| damaged(place, "no whole record"))?))
+        let (found, octets) = found.ok_or_else(|| damaged(place, "no whole record"))?;
+        Ok((segment, found, octets))
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Ahead {
 impl Index {
     /// The posts of a lane that will be claimed next and have to be read, if it is
     /// time for that. They are handed in with [`Index::keep_known`].
-    pub fn to_read(&mut self, destination: &Destination, now: Timestamp) -> Vec<(PostId, Entry)> {
+    pub fn next_unread(&mut self, destination: &Destination, now: Timestamp) -> Vec<(PostId, Entry)> {
         let Some(number) = self.numbers.get(destination).copied() else { return Vec::new() };
         let Some((_, lane)) = self.lanes.get(&number) else { return Vec::new() };
         let wanted = lane.in_flight.min(OF_A_LANE);
