@@ -163,7 +163,7 @@ fn what_is_in_force_reads_back_as_itself() {
         secrets = [{ env = "PATH" }]
         header = "X-Signature"
         prefix = "sha256="
-        origins = ["http://10.1.2.3:8080"]
+        origins = ["https://shop.example", "http://10.1.2.3:8080"]
         [[auth]]
         name = "crm"
         type = "oauth2"

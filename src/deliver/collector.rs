@@ -56,8 +56,10 @@ pub async fn carry(
             () = sending => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
+        // Where there were so many there are more.
+        let company = if batch.len() < BATCH { PATIENCE } else { Duration::ZERO };
         tokio::select! {
-            () = sleep(PATIENCE) => {}
+            () = sleep(company) => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }

@@ -4,10 +4,13 @@
 //! a less specific block: all that holds for its origins is looked at.
 
 use super::super::pem::Pem;
-use super::super::settings::{Config, Destination, Mode, Terms, merged};
+use super::super::settings::{Config, Destination, Mode, Route, Terms, merged};
 use super::super::walk::Section;
 use super::is_whole;
+use crate::compose::Endpoint;
 use crate::deliver::tls;
+use crate::post::Trust;
+use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -150,10 +153,27 @@ fn routes(config: &Config, root: &mut Section<'_>, names: &Names) {
     }
     for (route, section) in config.routes.iter().zip(sections) {
         names.check(&section, route.sign_with.as_deref(), route.auth.as_deref());
+        origins(config, route, &section);
         for key in ["sync_timeout", "sync_fallback"] {
             if route.mode == Mode::Async && section.has(key) {
                 section.complain(key, "without effect; add mode = \"sync\" or remove the key");
             }
+        }
+    }
+}
+
+/// What a route names that is not for its URL: all its posts would fail.
+fn origins(config: &Config, route: &Route, section: &Section<'_>) {
+    // A URL that is none has been told about.
+    let Ok(url) = route.url.parse::<Endpoint>() else { return };
+    let to = url.destination(&Tenant::default(), Trust::Operator);
+    let key = config.signing_keys.iter().find(|key| Some(&key.name) == route.sign_with.as_ref());
+    let auth = config.auths.iter().find(|auth| Some(&auth.name) == route.auth.as_ref());
+    for (name, origins) in
+        [("sign_with", key.map(|key| &key.origins)), ("auth", auth.map(|auth| &auth.origins))]
+    {
+        if origins.is_some_and(|origins| !UrlPattern::any_matches(origins, &to)) {
+            section.complain(name, format!("its origins leave out {to}; add that one or name another"));
         }
     }
 }
