@@ -96,8 +96,12 @@ fn row(destination: &Value) -> [String; 9] {
 fn remark(destination: &Value) -> String {
     let insecure = destination.get("insecure").and_then(Value::as_bool).unwrap_or_default();
     let last = destination.get("last").map(|last| text(last, "text")).unwrap_or_default();
-    let remarks = [if insecure { "INSECURE" } else { "" }.to_owned(), text(destination, "reason"), last];
-    remarks.into_iter().filter(|remark| !remark.is_empty()).collect::<Vec<_>>().join("; ")
+    let mut remarks =
+        vec![if insecure { "INSECURE" } else { "" }.to_owned(), text(destination, "reason"), last];
+    // What a destination is in backoff for is usually what it said last.
+    remarks.dedup();
+    remarks.retain(|remark| !remark.is_empty());
+    remarks.join("; ")
 }
 
 async fn act(place: &Place, verb: &str, origins: &[String], body: Option<&Value>) -> Result<(), Failure> {
@@ -107,7 +111,8 @@ async fn act(place: &Place, verb: &str, origins: &[String], body: Option<&Value>
         if place.json {
             say(answer)?;
         } else {
-            say(format_args!("{origin}: {} destinations with posts", text(&answer, "count")))?;
+            let what = if verb == "flush" { "posts tried at once" } else { "destinations with posts" };
+            say(format_args!("{origin}: {} {what}", text(&answer, "count")))?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::clock::{self, Ids};
 use crate::compose::notice::{self, Failure, Reporter};
 use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
 use crate::protocol_log::secrets::Masked;
-use crate::spool::{Attempt, Claim, Content, Settlement, Spool, SpoolError};
+use crate::spool::{Attempt, Claim, Committed, Content, Settlement, Spool, SpoolError};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -47,10 +47,12 @@ async fn report(shop: &Shop, bounce: &Bounce, claim: &Claim, last: &Attempt) {
     let admission = admission((bounce, &shop.ids), claim, last, &message);
     loop {
         match spool.commit(admission.clone()).await {
-            Ok(_) => {
+            Ok(Committed::Kept) => {
                 shop.metrics.posts_accepted.inc();
                 return tracing::info!(post = %id, "its sender gets a report of its failure");
             }
+            // It failed before, not long ago, and its sender knows.
+            Ok(Committed::Repeated(_)) => return,
             Err(SpoolError::Closed) => return,
             Err(error) => tracing::error!(post = %id, "cannot keep the report of its failure: {error}"),
         }

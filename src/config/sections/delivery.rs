@@ -66,8 +66,10 @@ fn take_pace(section: &mut Section<'_>, terms: &mut Terms) {
     if terms.max_connections == Some(0) {
         section.complain("max_connections", "0 would let nothing through; write a number from 1");
     }
+    let mut rate = Vec::new();
+    section.take_one_or_more("rate", &mut rate);
     if section.has("rate") {
-        section.take_one_or_more("rate", terms.rate.insert(Vec::new()));
+        terms.rate = Some(rate);
     }
     section.take_some("max_posts_per_connection", &mut terms.max_posts_per_connection);
     section.take_some("keep_alive", &mut terms.keep_alive);
@@ -87,13 +89,14 @@ fn take_times(section: &mut Section<'_>, terms: &mut Terms) {
             section.complain(key, "no time at all; write a duration such as \"10s\"");
         }
     }
+    let mut retry = Vec::new();
+    section.take_list("retry", &mut retry);
     if section.has("retry") {
-        let retry = terms.retry.get_or_insert_default();
-        section.take_list("retry", retry);
         if retry.iter().any(Duration::is_zero) || retry.is_empty() {
             let text = "at least one interval is needed and none may be 0; write [\"5s\", \"30s\"]";
             section.complain("retry", text);
         }
+        terms.retry = Some(retry);
     }
     section.take_some("max_attempts", &mut terms.max_attempts);
 }
