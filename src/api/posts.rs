@@ -6,7 +6,8 @@ use super::ask::{Action, Actions, Asked, Given, Nothing, Page, Reroute, Whose};
 use super::desk::{Desk, endpoint, order_to};
 use super::problem::{Problem, json};
 use super::shapes::{AttemptShape, PostShape};
-use crate::spool::Order;
+use crate::post::PostId;
+use crate::spool::{Content, Order};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -55,9 +56,8 @@ pub(super) async fn body(
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let post = desk.find(&text, whose).await?.post;
-    let content = desk.spool.content(post.id).await?;
-    Ok(download(content.body, &format!("{}.bin", post.id)))
+    let (id, content) = content(&desk, &text, whose).await?;
+    Ok(download(content.body, &format!("{id}.bin")))
 }
 
 /// `GET /posts/{id}/message`
@@ -67,9 +67,13 @@ pub(super) async fn message(
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let post = desk.find(&text, whose).await?.post;
-    let content = desk.spool.content(post.id).await?;
-    Ok(download(content.message, &format!("{}.eml", post.id)))
+    let (id, content) = content(&desk, &text, whose).await?;
+    Ok(download(content.message, &format!("{id}.eml")))
+}
+
+async fn content(desk: &Desk, text: &str, whose: Whose) -> Result<(PostId, Content), Problem> {
+    let id = desk.find(text, whose).await?.post.id;
+    Ok((id, desk.spool.content(id).await?))
 }
 
 /// Octets of strangers, which no browser is to show.
