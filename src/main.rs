@@ -2,6 +2,10 @@
 //! that answers.
 
 use std::process::ExitCode;
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     postgate::cli::run()
