@@ -14,7 +14,7 @@ mod support;
 mod troubles;
 
 use postgate::deliver::control::Control;
-use postgate::deliver::lane::Limits;
+use postgate::deliver::lane::{Adaptive, Limits};
 use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Terms};
@@ -25,7 +25,7 @@ use postgate::spool::{Settlement, Spool, SpoolError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::memory::MemorySpool;
+use support::memory::{MemorySpool, Pause};
 use support::receiver::{Act, Receiver, answer, answer_with, raw};
 use support::{admission, destination, post, within_deadline};
 use tokio::net::TcpListener;

@@ -36,6 +36,10 @@ impl Spool for Stuck {
         Box::pin(pending())
     }
 
+    fn claim_expired<'a>(&'a self, _: &'a Arc<Destination>, _: Duration, _: usize) -> Later<'a, Claimed> {
+        Box::pin(pending())
+    }
+
     fn body<'a>(&'a self, _: &'a Claim) -> Later<'a, Bytes> {
         Box::pin(pending())
     }

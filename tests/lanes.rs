@@ -352,3 +352,28 @@ async fn a_paused_destination_gives_posts_up_near_their_time_and_contacts_nobody
     assert_eq!((status.counts.waiting, status.counts.failed), (2, 40));
     assert_eq!(receiver.connections(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_long_backlog_those_whose_time_is_over_are_given_up_near_it() {
+    const BACKLOG: u64 = 3000;
+    let receiver = Receiver::start(|_| vec![Act::Reset]).await;
+    let to = destination(receiver.address);
+    // One trouble closes it; then one probe after another goes out.
+    let schedule = Schedule { retry: vec![Duration::from_secs(100)], ..Schedule::default() };
+    let limits = Limits { breaker: 1, ..connections(1) };
+    let engine = Engine::start(MemorySpool::new(), options(Terms { schedule, ..with(limits) }));
+    engine.send(0..BACKLOG, &to).await;
+    let begin = tokio::time::Instant::now();
+    engine.commit(Post { expires_at: Some(in_seconds(3600)), ..post(BACKLOG, &to) }).await;
+    let given_up = async {
+        while engine.spool.settlements(post(BACKLOG, &to).id).is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4500), given_up).await.expect("it is still kept");
+    let after = begin.elapsed().as_secs();
+    assert!((3600..=3600 + 310).contains(&after), "after {after} s");
+    let settlements = engine.spool.settlements(post(BACKLOG, &to).id);
+    assert!(matches!(settlements[..], [Settlement::Failed { .. }]), "{settlements:?}");
+    assert!(receiver.requests().len() < 50, "probes, and no more");
+}

@@ -124,6 +124,7 @@ conformance!(
     a_post_is_claimed_by_one_and_delivered_once,
     all_posts_of_a_message_are_kept,
     a_deferred_post_comes_back_with_the_next_attempt_number,
+    a_post_that_was_not_tried_keeps_its_attempt_number,
     an_old_fence_changes_nothing_but_delivery,
     posts_come_by_priority_then_age,
     a_lane_tells_when_its_next_post_is_due,
@@ -135,6 +136,7 @@ conformance!(
     dropping_a_commit_does_not_undo_it,
     a_held_post_waits_until_it_is_released_and_does_not_age,
     what_was_never_tried_comes_back_as_it_was,
+    those_whose_time_is_over_are_found_however_many_wait,
     every_attempt_can_be_read_back,
     orders_mean_those_in_the_right_state,
     a_retried_post_is_due_at_once_and_rings,
@@ -193,6 +195,23 @@ async fn a_deferred_post_comes_back_with_the_next_attempt_number(spool: &dyn Spo
     let claims = claim_all(spool, "a").await;
     settle_all(spool, claims, &again(Duration::from_secs(60))).await;
     assert!(claim_all(spool, "a").await.is_empty());
+}
+
+async fn a_post_that_was_not_tried_keeps_its_attempt_number(spool: &dyn Spool) {
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    for (attempt, settlement) in [
+        (1, Settlement::Back),
+        (1, again(Duration::ZERO)),
+        (2, Settlement::Back),
+        (2, Settlement::Back),
+        (2, again(Duration::ZERO)),
+    ] {
+        let claims = claim_all(spool, "a").await;
+        assert_eq!((claims[0].attempt, claims[0].ended), (attempt, attempt - 1));
+        settle_all(spool, claims, &settlement).await;
+    }
+    let claims = claim_all(spool, "a").await;
+    assert_eq!(claims[0].attempt, 3);
 }
 
 async fn an_old_fence_changes_nothing_but_delivery(spool: &dyn Spool) {
@@ -337,7 +356,7 @@ async fn posts_survive_an_orderly_and_a_disorderly_end() {
     drop(spool);
     let spool = Embedded::open(options(directory.path())).unwrap();
     let found = contents(&spool).await;
-    assert_eq!((found[&2].0, found[&3].0), (3, 3), "an attempt may have been cut short");
+    assert_eq!((found[&2].0, found[&3].0), (2, 2), "nothing was noted of the attempts that were cut short");
     close(spool);
 }
 
@@ -792,7 +811,7 @@ async fn a_failure_of_any_call_of_a_start_on_a_full_disk_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attempts_cut_short_on_a_full_disk_count() {
+async fn starts_on_a_full_disk_count_no_attempts() {
     let directory = tempfile::tempdir().unwrap();
     let mut disk = SimDisk::new(Sync::Honest);
     let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
@@ -805,7 +824,7 @@ async fn attempts_cut_short_on_a_full_disk_count() {
         spool.recovered().await;
         attempts.push(claim_all(&spool, "a").await[0].attempt);
     }
-    assert_eq!(attempts, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(attempts, [1; 6]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

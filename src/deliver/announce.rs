@@ -3,6 +3,7 @@
 //!
 //! Counting them is the spool's work and is done for many at once.
 
+use super::caught::caught;
 use super::control::Which;
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::Change;
@@ -74,7 +75,7 @@ impl Dispatcher {
         let news = std::mem::take(&mut self.news);
         let spool = Arc::clone(&self.shop.spool);
         self.tasks.spawn(async move {
-            let counts = spool.counts().await.unwrap_or_default();
+            let counts = caught(async { spool.counts().await }).await.unwrap_or_default();
             news.iter().for_each(|news| news.tell(&counts));
             Done::Announced
         });

@@ -36,6 +36,8 @@ pub(super) struct Place {
     pub peer: String,
     /// TLS version, when there is TLS.
     pub tls: Option<&'static str>,
+    /// How long it took to get there, TLS aside: about a round trip.
+    pub distance: Duration,
 }
 
 /// How long a response is waited for, and how much of it is kept.
@@ -77,8 +79,8 @@ pub(super) struct Response {
 /// Why there is no response.
 pub(super) struct Failure {
     pub trouble: Trouble,
-    /// Whether the receiver did nothing with the request, for all that is known:
-    /// it said so, or the connection had been closed before.
+    /// Whether the receiver did nothing with the request: it said so, or it was
+    /// closing the connection before it could have had the request.
     pub is_untaken: bool,
     /// Whether it insists on HTTP/1.1.
     pub wants_http1: bool,

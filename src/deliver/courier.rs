@@ -2,8 +2,8 @@
 //! goes over, the cases in which it goes once more, and redirects.
 //!
 //! A request is repeated within one attempt only when the receiver did nothing
-//! with it: the connection had been closed before, or the receiver says so
-//! (HTTP/2). Everything else is for the schedule.
+//! with it: a kept connection was being closed as it was written, or the receiver
+//! says so (HTTP/2). Everything else is for the schedule.
 
 use super::connection::{Failure, Link, Patience, Readers, Response};
 use super::dialogue;
@@ -44,6 +44,8 @@ pub(super) struct Courier {
     link: Option<Link>,
     /// How long the last answer of the destination itself took.
     took: Option<Duration>,
+    /// Whether a redirect led to another origin, which had the last word.
+    is_elsewhere: bool,
 }
 
 impl Courier {
@@ -56,6 +58,7 @@ impl Courier {
         errand: &Errand<'_>,
         log: &mut Transcript,
     ) -> Result<Response, Trouble> {
+        self.is_elsewhere = false;
         let request = errand.request.clone();
         let mut trail = Trail::new(lane, request.uri().to_string(), errand.terms.follow_redirects);
         let mut response = self.bring(shop, lane, errand, request, log).await?;
@@ -83,7 +86,8 @@ impl Courier {
                     return Ok(response);
                 }
             };
-            response = if hop.destination == **lane {
+            self.is_elsewhere = hop.destination != **lane;
+            response = if !self.is_elsewhere {
                 self.bring(shop, lane, errand, request, log).await?
             } else {
                 detour(shop, hop, errand, request, log).await?
@@ -98,7 +102,12 @@ impl Courier {
 
     /// Begins an attempt: nothing is known of it.
     pub(super) fn begin(&mut self) {
-        self.took = None;
+        (self.took, self.is_elsewhere) = (None, false);
+    }
+
+    /// Whether the outcome is that of another origin, to which a redirect led.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
     }
 
     /// How long the answer took, from the request on.
@@ -134,7 +143,12 @@ impl Courier {
         let road = self.road(shop, lane, errand.terms);
         let mut tries = 1;
         loop {
-            let link = self.link(shop, &road, errand, log).await?;
+            let has_answered = self.took.is_some();
+            let link = match self.link(shop, &road, errand, log).await {
+                // It was tried: the destination has had a request of this attempt.
+                Err(Trouble::Untried(why)) if has_answered => return Err(Trouble::Connect(why)),
+                link => link?,
+            };
             let begun = Instant::now();
             let answer = exchange(link, &road.destination, errand, request.clone(), log).await;
             self.took = answer.is_ok().then(|| begun.elapsed());

@@ -7,6 +7,7 @@
 use super::Options;
 use super::attempt;
 use super::berth::Berth;
+use super::caught::caught;
 use super::lane::{Catch, Condition, Plan};
 use super::notes::Notary;
 use super::order::{Order, Report};
@@ -49,7 +50,7 @@ pub(super) enum Done {
 pub(super) enum Purpose {
     /// To be sent.
     Send,
-    /// To see whether their time is over.
+    /// To be given up: their time is over.
     Look,
 }
 
@@ -146,9 +147,16 @@ impl Dispatcher {
 
     fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
         let spool = Arc::clone(&self.shop.spool);
+        let max_age = self.berth(&lane).terms.schedule.max_age;
         self.start(
             Box::pin(async move {
-                let claimed = spool.claim(&lane, most).await;
+                let claimed = caught(async {
+                    match purpose {
+                        Purpose::Send => spool.claim(&lane, most).await,
+                        Purpose::Look => spool.claim_expired(&lane, max_age, most).await,
+                    }
+                });
+                let claimed = claimed.await;
                 Done::Claimed(lane, purpose, claimed)
             }),
             now,

@@ -94,24 +94,24 @@ impl Connector {
     ) -> Result<Connected, Trouble> {
         target::permit_origin(&self.egress, destination).map_err(denied)?;
         let late = Trouble::TimedOut("connecting", limit);
-        let (socket, peer, deadline) = match &terms.proxy {
+        let (socket, peer, distance, deadline) = match &terms.proxy {
             None => {
                 let addresses = self.addresses(destination).await?;
                 let deadline = Instant::now() + limit;
-                let socket = self.dial(destination, &addresses, deadline).await?;
+                let (socket, distance) = self.dial(destination, &addresses, deadline).await?;
                 let peer = socket.peer_addr().map_err(connect)?;
-                (socket, format!("[{}]:{}", peer.ip(), peer.port()), deadline)
+                (socket, format!("[{}]:{}", peer.ip(), peer.port()), distance, deadline)
             }
             Some(proxy) => {
                 let goals = self.goals(destination).await?;
                 let addresses = self.resolver.resolve(&proxy.host).await;
                 let addresses = addresses.map_err(|trouble| of_proxy(proxy, &trouble))?;
                 let deadline = Instant::now() + limit;
-                let (socket, goal) = pass(proxy, &addresses, &goals, deadline).await?;
-                (socket, format!("{goal} through {proxy}"), deadline)
+                let (socket, goal, distance) = pass(proxy, &addresses, &goals, deadline).await?;
+                (socket, format!("{goal} through {proxy}"), distance, deadline)
             }
         };
-        let connected = timeout_at(deadline, self.begin(destination, terms, socket, peer)).await;
+        let connected = timeout_at(deadline, self.begin(destination, terms, socket, (peer, distance))).await;
         connected.unwrap_or(Err(late)).inspect(|_| {
             self.metrics.connections_opened.inc();
         })
@@ -123,7 +123,7 @@ impl Connector {
         destination: &Destination,
         terms: &Terms,
         socket: TcpStream,
-        peer: String,
+        (peer, distance): (String, Duration),
     ) -> Result<Connected, Trouble> {
         // A request is written in one piece; waiting for more only delays it.
         socket.set_nodelay(true).map_err(connect)?;
@@ -132,7 +132,7 @@ impl Connector {
         SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT).map_err(connect)?;
         let is_prior = terms.http2 == Http2::PriorKnowledge;
         if destination.scheme != Scheme::Https {
-            let place = Place { peer, tls: None };
+            let place = Place { peer, tls: None, distance };
             return Ok(Connected { stream: Box::new(socket), place, is_http2: is_prior });
         }
         let offer = match terms.http2 {
@@ -144,7 +144,7 @@ impl Connector {
         let session = stream.get_ref().1;
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
         let is_http2 = is_prior || session.alpn_protocol() == Some(b"h2");
-        let place = Place { peer, tls: Some(version) };
+        let place = Place { peer, tls: Some(version), distance };
         Ok(Connected { stream: Box::new(stream), place, is_http2 })
     }
 
@@ -170,24 +170,25 @@ impl Connector {
         destination: &Destination,
         addresses: &[IpAddr],
         deadline: Instant,
-    ) -> Result<TcpStream, Trouble> {
-        let socket = dial(addresses, destination.port, deadline).await?;
+    ) -> Result<(TcpStream, Duration), Trouble> {
+        let (socket, distance) = dial(addresses, destination.port, deadline).await?;
         let (local, peer) =
             socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).map_err(connect)?;
         target::permit_addresses(&self.egress, destination, &[peer.ip()]).map_err(denied)?;
         target::permit_connection(&self.egress, local, peer).map_err(denied)?;
-        Ok(socket)
+        Ok((socket, distance))
     }
 }
 
 /// Tries the addresses in turn; each but the last may use half of what is left.
-async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, Trouble> {
+/// Says how long the one took that answered.
+async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<(TcpStream, Duration), Trouble> {
     let mut trouble = Trouble::Connect("no address".to_owned());
     let count = addresses.len().min(ADDRESSES);
     for (index, address) in addresses.iter().take(count).enumerate() {
-        let share = share(deadline, index + 1 == count);
-        match timeout_at(Instant::now() + share, TcpStream::connect((*address, port))).await {
-            Ok(Ok(socket)) => return Ok(socket),
+        let (share, begun) = (share(deadline, index + 1 == count), Instant::now());
+        match timeout_at(begun + share, TcpStream::connect((*address, port))).await {
+            Ok(Ok(socket)) => return Ok((socket, begun.elapsed())),
             Ok(Err(error)) => trouble = connect(error),
             Err(_) => trouble = Trouble::TimedOut("connecting", share),
         }
@@ -201,19 +202,20 @@ async fn pass<'a>(
     addresses: &[IpAddr],
     goals: &'a [Goal],
     deadline: Instant,
-) -> Result<(TcpStream, &'a Goal), Trouble> {
+) -> Result<(TcpStream, &'a Goal, Duration), Trouble> {
     let mut trouble = Trouble::Proxy("no address".to_owned());
     let count = goals.len().min(ADDRESSES);
     for (index, goal) in goals.iter().take(count).enumerate() {
         let until = Instant::now() + share(deadline, index + 1 == count);
         let asked = timeout_at(until, async {
             let socket = dial(addresses, proxy.port, until).await;
-            let mut socket = socket.map_err(|trouble| trouble.to_string())?;
+            let (mut socket, _) = socket.map_err(|trouble| trouble.to_string())?;
+            let begun = Instant::now();
             proxy::ask(proxy, goal, &mut socket).await?;
-            Ok(socket)
+            Ok((socket, begun.elapsed()))
         });
         let said: String = match asked.await {
-            Ok(Ok(socket)) => return Ok((socket, goal)),
+            Ok(Ok((socket, distance))) => return Ok((socket, goal, distance)),
             Ok(Err(said)) => said,
             Err(_) => "does not answer".to_owned(),
         };
@@ -234,7 +236,8 @@ fn of_proxy(proxy: &Proxy, trouble: &Trouble) -> Trouble {
 fn connect(error: io::Error) -> Trouble {
     Trouble::Connect(match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        // The second: before it was asked who is at the other end.
+        io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => "connection reset".to_owned(),
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         _ => format!("cannot connect: {error}"),

@@ -6,6 +6,8 @@ use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::{self, Condition};
 use super::order::{Ended, Report};
+use super::retry::Feedback;
+use crate::first_attempts::FirstAttempt;
 use crate::post::Destination;
 use crate::spool::{Claim, Settlement};
 use std::sync::Arc;
@@ -21,6 +23,11 @@ impl Dispatcher {
                     if let Some(berth) = self.lanes.get_mut(&lane) {
                         berth.leave(&mut self.turns);
                     }
+                    touched.insert(lane);
+                }
+                Report::Untried(lane, claim) => {
+                    self.put_back(&lane, &claim, now);
+                    settled.push((*claim, Settlement::Back));
                     touched.insert(lane);
                 }
                 Report::Ended(ended) => {
@@ -39,6 +46,16 @@ impl Dispatcher {
             let shop = Arc::clone(&self.shop);
             self.start(Box::pin(bounce::report_and_settle(shop, reported)), now);
         }
+    }
+
+    /// Notes that a post was not tried; whoever waits for its first attempt has
+    /// waited for one.
+    fn put_back(&mut self, lane: &Arc<Destination>, claim: &Claim, now: Instant) {
+        self.in_flight -= 1;
+        let nothing = lane::Ended { feedback: Feedback::Nothing, took: None };
+        let berth = self.berth(lane);
+        berth.lane.end_attempt(nothing, &berth.terms.schedule, now.into_std(), 0.5);
+        self.shop.first_attempts.tell(claim.post.id, || FirstAttempt::Trouble);
     }
 
     fn end_attempt(&mut self, ended: Ended, now: Instant) -> (Claim, Conclusion) {

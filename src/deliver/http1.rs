@@ -20,9 +20,14 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
+
+/// Besides two round trips, the time within which the news arrives that a connection
+/// was being closed when a request was written.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// See the module.
 pub(super) struct Http1 {
@@ -92,8 +97,8 @@ impl Http1 {
         mark: Mark,
         patience: Patience,
     ) -> Result<http::Response<Incoming>, Failure> {
-        let is_reused = self.posts > 1;
-        let Http1 { sender, driver, watch, .. } = self;
+        let (is_reused, begun) = (self.posts > 1, Instant::now());
+        let Http1 { sender, driver, watch, place, .. } = self;
         let mut exchange = pin!(drive(driver, async {
             sender.ready().await?;
             sender.send_request(request).await
@@ -105,7 +110,10 @@ impl Http1 {
             match timeout_at(until, &mut exchange).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => {
-                    let is_untaken = is_reused && !watch.has_heard_since(mark);
+                    // RFC 9112 section 9.3.1: closed as we wrote. Whoever had the time to
+                    // read the request may have worked on it.
+                    let was_closing = watch.has_refused() || begun.elapsed() <= 2 * place.distance + GRACE;
+                    let is_untaken = is_reused && was_closing && !watch.has_heard_since(mark);
                     return Err(Failure { is_untaken, ..Failure::unknown(broken(&error, watch)) });
                 }
                 Err(_) => {}

@@ -12,7 +12,7 @@
 use super::connection::{Failure, Patience, Place, RESPONSE_HEAD, Response, timed_out};
 use super::egress::Connected;
 use super::retry::Trouble;
-use super::watched::{Mark, Watch, Watched};
+use super::watched::{Watch, Watched};
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, Reason, RecvStream, SendStream};
@@ -110,11 +110,10 @@ impl Trunk {
         patience: Patience,
     ) -> Result<Response, Failure> {
         let _waiting = Waiting::new(&self.waiting);
-        let mark = self.watch.mark();
         let (request, body) = self.translate(request).await.map_err(Failure::unknown)?;
         let mut sender = self.sender.clone();
         let sent = sender.send_request(request, body.is_empty());
-        let (head, stream) = sent.map_err(|error| self.failure(&error, None, mark))?;
+        let (head, stream) = sent.map_err(|error| self.failure(&error, None))?;
         let id = head.stream_id().as_u32();
         let mut head = pin!(head);
         let mut upload = pin!(async {
@@ -133,7 +132,7 @@ impl Trunk {
         });
         let (head, is_written) = match end.await {
             Ok(Some((Ok(head), is_written))) => (head, is_written),
-            Ok(Some((Err(error), _))) => return Err(self.failure(&error, Some(id), mark)),
+            Ok(Some((Err(error), _))) => return Err(self.failure(&error, Some(id))),
             Ok(None) => return Err(Failure::unknown(timed_out(patience, true))),
             Err(_) => return Err(Failure::unknown(timed_out(patience, false))),
         };
@@ -166,15 +165,13 @@ impl Trunk {
     }
 
     /// Why a stream has no answer; `id` when it got as far as having one.
-    fn failure(&self, error: &h2::Error, id: Option<u32>, mark: Mark) -> Failure {
+    fn failure(&self, error: &h2::Error, id: Option<u32>) -> Failure {
         let is_refused =
             error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         let last = self.watch.last_stream();
         let is_unseen = id.map_or(error.is_io() || error.is_go_away(), |id| id > last);
-        // As over HTTP/1.1: it may have been closed long before.
-        let is_stale = self.posts() > 1 && error.is_io() && !self.watch.has_heard_since(mark);
         let wants_http1 = error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED);
-        let is_untaken = is_refused || is_unseen || is_stale || wants_http1;
+        let is_untaken = is_refused || is_unseen || wants_http1;
         Failure { trouble: broken(error, &self.watch), is_untaken, wants_http1 }
     }
 }

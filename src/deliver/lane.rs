@@ -3,9 +3,9 @@
 //! [`Lane::plan`] says what should be done and does nothing. A lane sends what its
 //! *window* and its *throttle* leave room for. It is closed while its *breaker* is
 //! open (but for probes), during a *hold* (`Retry-After`), while its throttle is used
-//! up, and during a *pause*. A closed lane with posts that are due looks at a few of
-//! them every [`LOOK`], so that those whose time is over are given up near it and
-//! not when the lane opens; nobody is contacted for that.
+//! up, and during a *pause*. A lane that cannot send what is due looks every [`LOOK`]
+//! for posts whose time is over, so that they are given up near it and not when the
+//! lane opens; nobody is contacted for that.
 //!
 //! A post that is refused for itself slows nobody: the destination answered.
 //! A lane knows when its next post is due, not which one that is.
@@ -54,7 +54,7 @@ pub enum Carrier {
 pub enum Plan {
     /// Claim and send up to so many posts.
     Send(usize),
-    /// Claim so many posts, give up those whose time is over, give the others back.
+    /// Claim up to so many posts whose time is over, and give them up.
     Look(usize),
     /// Ask again then.
     WaitUntil(Instant),
@@ -86,11 +86,11 @@ const EMPTY_CLAIM: Duration = Duration::from_millis(1);
 /// How long a lane without posts is remembered that did not take one.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// How often a closed lane looks for posts whose time is over.
-const LOOK: Duration = Duration::from_secs(300);
+/// How often a lane that is closed or full looks for posts whose time is over.
+const LOOK: Duration = Duration::from_secs(120);
 
-/// How many posts it looks at; where some were over it looks again at once.
-const LOOKED_AT: usize = 16;
+/// How many it takes at most; where some were over it looks again at once.
+const LOOKED_AT: usize = 64;
 
 /// The state of one destination.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ pub struct Lane {
     /// A lane that did not take its post outlives the attempt until the spool has
     /// said when it is due again: what was told about it is not told anew.
     remembered_until: Option<Instant>,
-    /// When posts were last claimed, for whatever reason.
+    /// When it was last found that no post's time was over.
     looked_at: Instant,
 }
 
@@ -180,17 +180,16 @@ impl Lane {
         if self.is_claiming {
             return Plan::Idle;
         }
-        if due_at <= now && self.is_open(now) {
-            return match self.room(now) {
-                0 => Plan::Idle,
-                room => Plan::Send(room),
-            };
-        }
+        let is_due = due_at <= now && self.is_open(now);
+        let room = if is_due { self.room(now) } else { 0 };
         let look_at = due_at.max(self.looked_at + LOOK);
-        match self.opens_at(now).map(|at| at.max(due_at)) {
-            Some(at) if at <= look_at => Plan::WaitUntil(at),
-            _ if look_at <= now => Plan::Look(LOOKED_AT),
-            _ => Plan::WaitUntil(look_at),
+        let opens_at = self.opens_at(now).map_or(look_at, |at| at.max(due_at));
+        match room {
+            0 if look_at <= now => Plan::Look(LOOKED_AT),
+            // Until an attempt ends.
+            0 if is_due => Plan::Idle,
+            0 => Plan::WaitUntil(opens_at.min(look_at)),
+            room => Plan::Send(room),
         }
     }
 
@@ -293,7 +292,7 @@ impl Lane {
         self.is_claiming = false;
         self.in_flight += catch.begun + catch.over;
         // A lane where posts were over looks for more of them at once.
-        if catch.begun > 0 || catch.over == 0 {
+        if catch.begun + catch.over == 0 {
             self.looked_at = now;
         }
         if catch.begun > 0 {

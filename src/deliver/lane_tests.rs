@@ -12,8 +12,11 @@ fn catch(begun: usize, next: Option<Duration>) -> Catch {
     Catch { begun, next, ..Catch::default() }
 }
 
-/// Sends as much as the lane wants at `now`.
+/// Sends as much as the lane wants at `now`; the time of no post is over.
 fn send(lane: &mut Lane, now: Instant) -> usize {
+    if let Plan::Look(_) = lane.plan(now) {
+        lane.looked_at = now;
+    }
     match lane.plan(now) {
         Plan::Send(n) => {
             lane.begin_claim();
@@ -87,6 +90,7 @@ fn an_open_breaker_lets_one_probe_through_on_the_intervals() {
         assert_eq!(lane.plan(now), Plan::WaitUntil(probe_at));
         assert_eq!(lane.condition(now), Condition::Backoff(probe_at));
         now = probe_at;
+        lane.looked_at = now;
         assert_eq!(send(&mut lane, now), 1);
         assert_eq!(lane.plan(now), Plan::Idle, "one probe at a time");
         assert_eq!(end(&mut lane, TROUBLE, now), Change::None);
@@ -310,12 +314,8 @@ fn run(mut lane: Lane, server: &Server, length: Duration) -> Run {
         }
         run.widest[second] = run.widest[second].max(lane.window());
         run.most_in_flight = run.most_in_flight.max(lane.in_flight);
-        let timer = match lane.plan(now) {
-            Plan::WaitUntil(at) => Some(at),
-            _ => None,
-        };
-        let next = ends.peek().map(|end| end.0.0);
-        now = next.into_iter().chain(timer).min().expect("the lane hangs");
+        let timer = if let Plan::WaitUntil(at) = lane.plan(now) { Some(at) } else { None };
+        now = ends.peek().map(|end| end.0.0).into_iter().chain(timer).min().expect("the lane hangs");
         while let Some(std::cmp::Reverse((at, began, is_taken))) = ends.peek().copied()
             && at <= now
         {

@@ -16,6 +16,7 @@ mod attempt;
 mod berth;
 mod bounce;
 pub mod breaker;
+mod caught;
 pub mod collector;
 mod compress;
 mod conclusion;
@@ -84,6 +85,7 @@ use std::time::Duration;
 use target::Egress;
 use terms::Book;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// What the engine needs to know.
@@ -204,7 +206,7 @@ impl Ears {
         tokio::select! {
             _ = self.news.recv_many(&mut look, LOOK) => Wake::News(look),
             rung = self.doorbell.wait() => Wake::Rung(rung),
-            Some(done) = dispatcher.tasks.join_next() => Wake::Done(done.unwrap_or(Done::Nothing)),
+            Some(done) = dispatcher.tasks.join_next() => Wake::Done(done.unwrap_or_else(lost)),
             () = sleep_until(timer) => Wake::Timer,
             request = next(&mut self.requests) => match request {
                 Some(request) => Wake::Asked(request),
@@ -222,6 +224,12 @@ impl Ears {
             _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
         }
     }
+}
+
+/// What a task led to that did not end in order.
+fn lost(error: JoinError) -> Done {
+    tracing::error!("a task of the dispatcher failed: {error}");
+    Done::Nothing
 }
 
 async fn next(requests: &mut Option<Requests>) -> Option<Request> {

@@ -23,6 +23,8 @@ use tokio::time::Instant;
 pub(super) enum Report {
     /// An attempt ended.
     Ended(Box<Ended>),
+    /// A post was not tried after all.
+    Untried(Arc<Destination>, Box<Claim>),
     /// A worker left.
     Left(Arc<Destination>),
 }
@@ -69,6 +71,8 @@ pub(super) struct Order {
     pub seen: (Option<Duration>, Option<Version>),
     /// What the receiver said against the post, in plain text.
     pub said: Option<String>,
+    /// Whether the outcome is that of another origin, to which a redirect led.
+    pub is_elsewhere: bool,
     tally: Arc<LaneMetrics>,
     pub reports: mpsc::UnboundedSender<Report>,
     pub shop: Arc<Shop>,
@@ -86,7 +90,8 @@ impl Order {
             (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
         let tally = Arc::clone(berth.tally.get_or_insert_with(|| shop.metrics.lane(&lane)));
         let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
-        Order { lane, claim, terms, permit, began, seen, said: None, tally, reports, shop }
+        let (said, is_elsewhere) = (None, false);
+        Order { lane, claim, terms, permit, began, seen, said, is_elsewhere, tally, reports, shop }
     }
 
     /// Ends it without an attempt: the time of its post is over.
@@ -114,13 +119,20 @@ impl Order {
         log: Option<&mut Transcript>,
         next: Option<oneshot::Sender<Order>>,
     ) {
+        if let Outcome::Broken(trouble @ Trouble::Untried(_)) = outcome {
+            return self.put_back(claim, trouble, log);
+        }
         let now = self.shop.now();
         let Terms { schedule, verdicts, .. } = &*self.terms;
         let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
         let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
-        let Judged { verdict, feedback, measure } = judged;
+        let Judged { verdict, mut feedback, measure } = judged;
+        if self.is_elsewhere && matches!(feedback, Feedback::Trouble { .. }) {
+            // Whoever redirects has answered.
+            feedback = Feedback::Answered;
+        }
         let age = now.since(claim.post.accepted_at);
         tally::count(&self.shop.metrics, &self.tally, (outcome, &verdict), attempt.duration, age);
         if let Some(log) = log.filter(|log| log.is_on()) {
@@ -136,6 +148,14 @@ impl Order {
             Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
+    }
+
+    fn put_back(&self, claim: Claim, why: &Trouble, log: Option<&mut Transcript>) {
+        if let Some(log) = log {
+            log.note(format_args!("{} not tried: {why}", claim.post.id));
+        }
+        // Without a dispatcher it is claimed again after a restart.
+        let _ = self.reports.send(Report::Untried(Arc::clone(&self.lane), Box::new(claim)));
     }
 }
 

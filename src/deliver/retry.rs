@@ -92,6 +92,8 @@ pub enum Trouble {
     Resolve(String),
     /// No connection.
     Connect(String),
+    /// Another attempt found no connection that this one waited for.
+    Untried(String),
     /// No trusted TLS session.
     Tls(String),
     /// The proxy on the way did not do its part.
@@ -124,6 +126,7 @@ impl fmt::Display for Trouble {
             Trouble::Resolve(text)
             | Trouble::Denied(text)
             | Trouble::Connect(text)
+            | Trouble::Untried(text)
             | Trouble::Proxy(text)
             | Trouble::Withheld(text)
             | Trouble::Credentials(text)
@@ -270,9 +273,11 @@ fn usual(outcome: &Outcome) -> (Fate, Feedback) {
             | Trouble::TimedOut(..)
             | Trouble::Broken(_) => (Fate::Defer, trouble),
             Trouble::Malformed(_) => (Fate::Defer, Feedback::Answered),
-            Trouble::Proxy(_) | Trouble::Credentials(_) | Trouble::Unreadable(_) | Trouble::Crashed => {
-                (Fate::Defer, Feedback::Nothing)
-            }
+            Trouble::Untried(_)
+            | Trouble::Proxy(_)
+            | Trouble::Credentials(_)
+            | Trouble::Unreadable(_)
+            | Trouble::Crashed => (Fate::Defer, Feedback::Nothing),
         },
     }
 }

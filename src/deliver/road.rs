@@ -2,8 +2,9 @@
 //!
 //! Whether HTTP/2 is spoken shows when somebody has connected. Until then one
 //! worker connects and the others wait; then they ride on the same connection
-//! (HTTP/2), or connect side by side (HTTP/1.1). When the first one fails, all
-//! who waited fail with it, and none of them tries the same in vain.
+//! (HTTP/2), or connect side by side (HTTP/1.1). When the first one fails, none of
+//! those who waited tries the same in vain: their posts go back, for it was one
+//! trouble and no more.
 //!
 //! A road is known as long as a worker is on it. It belongs to the terms and the
 //! egress rules it was made for: others are another road, so no connection
@@ -106,7 +107,7 @@ impl Road {
                     // Otherwise it is known now; or whoever asked is gone, and
                     // somebody else must.
                     if let Ok(Some(Err(trouble))) = told.wait_for(Option::is_some).await.as_deref() {
-                        return Err(trouble.clone());
+                        return Err(Trouble::Untried(trouble.to_string()));
                     }
                 }
                 Turn::Ask(tell) => {

@@ -78,7 +78,8 @@ impl On {
             Trouble::Resolve(_) => Some(On::Dns),
             Trouble::Tls(_) => Some(On::Tls),
             Trouble::TimedOut(..) => Some(On::Timeout),
-            Trouble::Denied(_)
+            Trouble::Untried(_)
+            | Trouble::Denied(_)
             | Trouble::Withheld(_)
             | Trouble::Malformed(_)
             | Trouble::Proxy(_)

@@ -1,6 +1,7 @@
 //! What all workers use, as long as the options are the same.
 
 use super::Options;
+use super::caught::caught;
 use super::credentials::Credentials;
 use super::dispatch::SPOOL_PAUSE;
 use super::egress::Connector;
@@ -98,7 +99,7 @@ impl Shop {
     /// would keep claimed for ever.
     pub(super) async fn settle(&self, settled: Vec<(Claim, Settlement)>) {
         loop {
-            match self.spool.settle(settled.clone()).await {
+            match caught(async { self.spool.settle(settled.clone()).await }).await {
                 Ok(()) | Err(SpoolError::Closed) => return,
                 Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
             }

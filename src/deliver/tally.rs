@@ -32,7 +32,8 @@ fn kind(outcome: &Outcome) -> metrics::Outcome {
             Trouble::Tls(_) => metrics::Outcome::Tls,
             Trouble::TimedOut(..) => metrics::Outcome::TimedOut,
             Trouble::Broken(_) | Trouble::Malformed(_) => metrics::Outcome::Broken,
-            Trouble::Withheld(_)
+            Trouble::Untried(_)
+            | Trouble::Withheld(_)
             | Trouble::Credentials(_)
             | Trouble::Unsendable(_)
             | Trouble::Damaged(_)

@@ -13,7 +13,7 @@ use super::retry::Trouble;
 use super::tls;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(super) struct Watch {
     most: AtomicU64,
     written: AtomicU64,
     written_at: Mutex<Instant>,
+    has_refused: AtomicBool,
     fault: OnceLock<Trouble>,
     /// Requests that were begun on it.
     pub requests: AtomicU32,
@@ -47,6 +48,7 @@ impl Watch {
             most: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(0),
             written_at: Mutex::new(Instant::now()),
+            has_refused: AtomicBool::new(false),
             fault: OnceLock::new(),
             requests: AtomicU32::new(0),
             goaway: Mutex::new(None),
@@ -70,6 +72,11 @@ impl Watch {
     /// Whether anything came in since.
     pub(super) fn has_heard_since(&self, mark: Mark) -> bool {
         self.received.load(Ordering::Relaxed) != mark.received
+    }
+
+    /// Whether it took not all that was to be written.
+    pub(super) fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed)
     }
 
     /// Until when to wait for an answer: `limit` after the last of `octets` was
@@ -107,6 +114,11 @@ impl Watch {
     fn note_write(&self, octets: usize) {
         self.written.fetch_add(octets as u64, Ordering::Relaxed);
         *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn note_refusal(&self, error: &io::Error) {
+        self.has_refused.store(true, Ordering::Relaxed);
+        self.note_fault(error);
     }
 
     fn note_fault(&self, error: &io::Error) {
@@ -186,7 +198,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        Poll::Ready(flushed.inspect_err(|error| self.watch.note_refusal(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -212,7 +225,7 @@ impl Watched {
     fn note(&self, written: &io::Result<usize>) {
         match written {
             Ok(octets) => self.watch.note_write(*octets),
-            Err(error) => self.watch.note_fault(error),
+            Err(error) => self.watch.note_refusal(error),
         }
     }
 }

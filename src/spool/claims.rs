@@ -5,7 +5,7 @@
 //! backlog is mostly answered at once.
 
 use super::catalog::Entry;
-use super::index::{Known, Taken};
+use super::index::{Known, Taken, Wanted};
 use super::job::Job;
 use super::shared::Shared;
 use super::state::as_sent;
@@ -21,17 +21,18 @@ use tokio::task::spawn_blocking;
 /// Delay after which a post is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Takes up to `max` due posts of a lane.
+/// Takes up to `max` posts of a lane.
 pub(super) async fn claim(
     shared: Arc<Shared>,
     jobs: Sender<Job>,
     lane: &Arc<Destination>,
+    wanted: Wanted,
     max: usize,
 ) -> Result<Claimed, SpoolError> {
     let now = shared.clock.now();
     let (taken, next, behind) = {
         let mut index = shared.index();
-        let taken = index.claim(lane, max, now, shared.epoch);
+        let taken = index.claim(lane, wanted, max, now);
         let next = index.next_due(lane).map(|due_at| due_at.since(now));
         (taken, next, index.next_unread(lane, now))
     };
@@ -60,14 +61,14 @@ fn read_ahead(shared: &Shared, lane: &Destination, wanted: &[(PostId, Entry)]) {
 
 /// The claim of a post that was taken; nothing when it cannot be read.
 fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> {
-    let Taken { id, entry, fence, tried, post } = taken;
+    let Taken { id, entry, fence, post } = taken;
     let read = match post {
         Some(post) => Ok(as_sent(post, &entry.state, None)),
         None => shared.read_claimed(id, &entry, fence),
     };
     let post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
-    let (ended, ages_from) = (entry.state.ended, entry.state.ages_from);
-    Some(Claim { post, attempt: tried, ended, ages_from, fence })
+    let (attempt, ended, ages_from) = (entry.state.next_attempt(), entry.state.ended, entry.state.ages_from);
+    Some(Claim { post, attempt, ended, ages_from, fence })
 }
 
 /// Makes a dead letter of a post that cannot be read any more; one that cannot

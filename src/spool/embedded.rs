@@ -12,7 +12,7 @@ use super::appender::Appender;
 use super::catalog::{self, Catalog};
 use super::claims;
 use super::disk::{Directory, Disk};
-use super::index::Index;
+use super::index::{Index, Wanted};
 use super::job::Job;
 use super::keeper::{self, Keeper};
 use super::log::Writer;
@@ -233,7 +233,17 @@ impl Spool for Embedded {
     }
 
     fn claim<'a>(&'a self, lane: &'a Arc<Destination>, max: usize) -> Later<'a, Claimed> {
-        Box::pin(claims::claim(Arc::clone(&self.shared), self.jobs.clone(), lane, max))
+        Box::pin(claims::claim(Arc::clone(&self.shared), self.jobs.clone(), lane, Wanted::Due, max))
+    }
+
+    fn claim_expired<'a>(
+        &'a self,
+        lane: &'a Arc<Destination>,
+        max_age: Duration,
+        max: usize,
+    ) -> Later<'a, Claimed> {
+        let wanted = Wanted::Expired { max_age };
+        Box::pin(claims::claim(Arc::clone(&self.shared), self.jobs.clone(), lane, wanted, max))
     }
 
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes> {

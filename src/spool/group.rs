@@ -168,7 +168,7 @@ impl Group {
                     for post in std::mem::take(&mut admission.posts) {
                         let blob = blobs.get(usize::from(post.body.number));
                         let body = blob.and_then(|blob| piece(blob, post.body)).unwrap_or_default();
-                        let state = State::fresh(&post, shared.epoch);
+                        let state = State::fresh(&post);
                         index.admit(post, body, *place, state);
                     }
                 }

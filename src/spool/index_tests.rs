@@ -1,7 +1,7 @@
 //! What the index makes of posts that are found in the log a second time.
 
 use super::catalog::{Catalog, Place, Spot};
-use super::index::{Index, Known};
+use super::index::{Index, Known, Wanted};
 use super::state::State;
 use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
 use crate::tenant::Tenant;
@@ -53,11 +53,11 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));
     let lane = lane();
     let posts: Vec<_> = (0..4).map(|number| post(number, &lane)).collect();
-    let state = State::fresh(&posts[0], 0);
+    let state = State::fresh(&posts[0]);
     for post in &posts[..3] {
         index.admit(post.clone(), Bytes::new(), PLACE, state);
     }
-    let claimed = index.claim(&lane, 3, Timestamp(2), 0);
+    let claimed = index.claim(&lane, Wanted::Due, 3, Timestamp(2));
     assert_eq!(claimed.len(), 3);
     // One ended before, one ends meanwhile; the log tells of neither.
     index.end(posts[0].id);
@@ -69,7 +69,7 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     index.end_anew();
     assert!(index.find(posts[0].id).is_none() && index.find(posts[1].id).is_none());
     assert!(index.claimed(posts[2].id, claimed[2].fence).is_some(), "still claimed");
-    let again = index.claim(&lane, 4, Timestamp(2), 0);
+    let again = index.claim(&lane, Wanted::Due, 4, Timestamp(2));
     assert_eq!(again.iter().map(|taken| taken.id).collect::<Vec<_>>(), [posts[3].id]);
 }
 
@@ -80,7 +80,7 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
     let lane = lane();
     let posts: Vec<_> = (0..6).map(|number| post(number, &lane)).collect();
     for post in &posts {
-        index.restore(post, &lane, PLACE, Spot::default(), State::fresh(post, 0));
+        index.restore(post, &lane, PLACE, Spot::default(), State::fresh(post));
     }
     let now = Timestamp(2);
     let unread = |index: &mut Index| -> Vec<u16> {
@@ -91,14 +91,14 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
         (post.id, Known { post, body: Some(Bytes::from_static(b"body")) })
     };
     assert!(unread(&mut index).is_empty(), "nothing is under way");
-    assert!(index.claim(&lane, 2, now, 0).iter().all(|taken| taken.post.is_none()));
+    assert!(index.claim(&lane, Wanted::Due, 2, now).iter().all(|taken| taken.post.is_none()));
     assert_eq!(unread(&mut index), [2, 3]);
     assert!(unread(&mut index).is_empty(), "they are being read");
     // One ends meanwhile, and another comes that nobody waits for.
     index.end(posts[2].id);
     index.keep_known(&lane, vec![known(0), known(2), known(3), known(4)]);
     index.end(posts[4].id);
-    let taken = index.claim(&lane, 2, now, 0);
+    let taken = index.claim(&lane, Wanted::Due, 2, now);
     let read: Vec<_> = taken.iter().map(|taken| (taken.id.number, taken.post.is_some())).collect();
     assert_eq!(read, [(3, true), (5, false)]);
     let body =

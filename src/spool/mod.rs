@@ -9,8 +9,9 @@
 //! - A claimed post is given to nobody else until it is settled. A claim
 //!   carries a fence: settling with an old fence changes nothing, except that
 //!   `Delivered` always ends the post.
-//! - Attempt numbers of one post rise with every claim, also across crashes;
-//!   they may skip.
+//! - The number of an attempt is one more than that of the last one that was settled;
+//!   a claim that goes `Back` is none. After a crash an attempt that was under way is
+//!   made again under its number: nobody knows whether it began.
 //! - Within a lane, due posts come by priority, then by due time, then by id.
 //! - Posts of a lane with the same ordering key are claimed one at a time and by
 //!   id: none before each one before it was delivered, failed or deleted. While one
@@ -76,6 +77,15 @@ pub trait Spool: Send + Sync {
     /// Takes up to `max` due posts of a lane.
     fn claim<'a>(&'a self, lane: &'a Arc<Destination>, max: usize) -> Later<'a, Claimed>;
 
+    /// Takes up to `max` posts of a lane whose time is over, due or not: those that
+    /// have aged for `max_age`, and those with an end of their own that is past.
+    fn claim_expired<'a>(
+        &'a self,
+        lane: &'a Arc<Destination>,
+        max_age: Duration,
+        max: usize,
+    ) -> Later<'a, Claimed>;
+
     /// The body of a claimed post. [`SpoolError::Damaged`] when its octets are
     /// not those that were committed.
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes>;
@@ -131,7 +141,8 @@ pub enum Committed {
 pub struct Claim {
     /// The post.
     pub post: Arc<Post>,
-    /// Which attempt this is, from 1; rises with every claim of the post.
+    /// Which attempt this is, from 1: that many less one were settled since the post
+    /// was accepted.
     pub attempt: u32,
     /// How many attempts ended before this one: what `max_attempts` counts.
     pub ended: u32,

@@ -18,7 +18,7 @@ pub struct Options {
     pub flush_interval: Duration,
     /// With less free room than this no mail is taken.
     pub reserve: Reserve,
-    /// Waiting posts that are indexed in memory, at 200 octets each; the backlog
+    /// Waiting posts that are indexed in memory, at 250 octets each; the backlog
     /// beyond is indexed on disk.
     pub indexed_in_memory: usize,
     /// How long dead letters are kept.

@@ -29,20 +29,20 @@ impl Writer {
             }
             let claimed = self.shared.index().claimed(id, fence).map(|claimed| {
                 let orders: Box<[Order]> = claimed.orders.clone().into();
-                (claimed.entry, claimed.tried, orders)
+                (claimed.entry, orders)
             });
-            if let Some((entry, tried, orders)) = claimed {
-                let news = self.news(id, &entry, tried, &orders, settlement);
+            if let Some((entry, orders)) = claimed {
+                let news = self.news(id, &entry, &orders, settlement);
                 self.settled.push((id, news));
             }
         }
         self.acks.push(ack);
     }
 
-    /// What to write of a settlement; `tried` counts its attempt.
-    fn news(&self, id: PostId, entry: &Entry, tried: u32, orders: &[Order], settlement: Settlement) -> News {
+    /// What to write of a settlement.
+    fn news(&self, id: PostId, entry: &Entry, orders: &[Order], settlement: Settlement) -> News {
         let (now, retain) = (self.shared.clock.now(), self.shared.options.retain_failed);
-        let state = entry.state.settled(&settlement, (tried, self.shared.epoch), now, retain);
+        let state = entry.state.settled(&settlement, now, retain);
         let Some(state) = state.map(|state| ordered(state, orders, now)) else { return News::Ended };
         let destination = orders.iter().find_map(|order| match order {
             Order::Reroute { destination, .. } => Some(destination.clone()),
@@ -64,7 +64,7 @@ impl Writer {
                 Chronicle::default()
             }
         };
-        chronicle.push(Attempt { number: tried, ..last });
+        chronicle.push(Attempt { number: entry.state.next_attempt(), ..last });
         News::Lives(Box::new(Life { state, chronicle }))
     }
 

@@ -42,8 +42,8 @@ pub(super) enum Record<'a> {
     Settled(Vec<(PostId, Outcome)>),
     /// The spool was closed in order: nothing was under way.
     Closed,
-    /// A process goes on in the segment of an earlier one; what follows was
-    /// written in this epoch.
+    /// A process goes on in the segment of an earlier one, after so many unclean
+    /// starts.
     Opened { epoch: u32 },
     /// A post that lives on, after an attempt or on another way.
     Lives(PostId, Cow<'a, Life>),
@@ -106,11 +106,11 @@ impl<'a> Accepted<'a> {
 
     /// Post number `at` of this record, had it been read at its start: its state, and
     /// its life when the record was moved.
-    pub fn state(&self, at: usize, epoch: u32) -> Option<(State, Option<&Life>)> {
+    pub fn state(&self, at: usize) -> Option<(State, Option<&Life>)> {
         let post = self.posts.get(at)?;
         match self.lives.get(at) {
             Some(life) => life.as_ref().map(|life| (life.state, Some(life))),
-            None => Some((State::fresh(post, epoch), None)),
+            None => Some((State::fresh(post), None)),
         }
     }
 }
@@ -220,14 +220,14 @@ pub(super) fn post_of(accepted: &Accepted<'_>, id: PostId) -> Option<Arc<Post>> 
 mod tests {
     use super::*;
     use crate::spool::Attempt;
-    use crate::spool::state::{Chronicle, Phase};
+    use crate::spool::state::{Chronicle, Former, Phase};
 
     fn lives() -> Record<'static> {
         let id = PostId { message: MessageId(7), number: 1 };
         let state = State {
             ended: 1,
             tried: 2,
-            epoch: 3,
+            former: Former,
             phase: Phase::Held,
             is_anew: false,
             is_rerouted: true,

@@ -9,7 +9,7 @@
 use super::disk::{Disk, DiskFile};
 use super::log::{name_of, number_in};
 use super::record::{Accepted, HEAD, Outcome, Record};
-use super::segment::{self, Extent, Found, Gap, Header, Scan, Segment, UNKNOWN_END};
+use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END};
 use super::shared::{NOTES, Shared};
 use super::state::{Chronicle, State, began_at};
 use super::{catalog::Noted, catalog::Place, catalog::Spot};
@@ -91,15 +91,7 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
 }
 
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
-    let mut epoch = segment.header.epoch;
-    let mut epoch_of = |found: &Found| {
-        if let Record::Opened { epoch: later } = found.record {
-            epoch = later;
-        }
-        epoch
-    };
-    let epochs: Vec<u32> = scan.records.iter().map(&mut epoch_of).collect();
-    for (at, (found, epoch)) in scan.records.into_iter().zip(epochs).rev().enumerate() {
+    for (at, found) in scan.records.into_iter().rev().enumerate() {
         if at % CATCH_UP == 0 {
             shared.index().catch_up();
         }
@@ -127,13 +119,13 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
             Record::Accepted(accepted) => {
                 let share = share(found.total, accepted.posts.len());
                 let place = Place { segment: segment.header.number, offset: found.offset, share };
-                restore(shared, &accepted, place, epoch, later);
+                restore(shared, &accepted, place, later);
             }
         }
     }
 }
 
-fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, epoch: u32, later: &mut Later) {
+fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut Later) {
     let now = shared.clock.now();
     let mut index = shared.index();
     for (at, post) in accepted.posts.iter().enumerate() {
@@ -144,7 +136,7 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, epoch: u32, l
             }
             continue;
         }
-        let Some((state, life)) = accepted.state(at, epoch) else { continue };
+        let Some((state, life)) = accepted.state(at) else { continue };
         let own = match life.filter(|life| life.chronicle != Chronicle::default()) {
             Some(life) => Word::new(state, Spot::at(place.segment, place.offset), &life.chronicle),
             None => Word { state, history: Spot::default(), destination: None },

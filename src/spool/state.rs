@@ -6,7 +6,7 @@
 
 use super::{Attempt, Order, PostState, Settlement};
 use crate::post::{Destination, Post, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +24,9 @@ const EXCERPTS: usize = 5;
 pub(super) struct State {
     /// Attempts that were settled since it was accepted or begun anew.
     pub ended: u32,
-    /// Attempts that may have been made, at least `ended`.
+    /// Attempts that were settled since it was accepted.
     pub tried: u32,
-    /// The unclean start it was last written in: each one since may have been
-    /// the end of an attempt nobody could settle.
-    pub epoch: u32,
+    pub former: Former,
     pub phase: Phase,
     /// It was a dead letter and began anew.
     pub is_anew: bool,
@@ -38,6 +36,22 @@ pub(super) struct State {
     pub due_at: Timestamp,
     /// When its age begins; the time for which it was held is left out.
     pub ages_from: Timestamp,
+}
+
+/// Room of a number that formats 1 and 2 have here, and nobody reads any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Former;
+
+impl Serialize for Former {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Former {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Former, D::Error> {
+        u32::deserialize(deserializer).map(|_| Former)
+    }
 }
 
 /// What a living post waits for.
@@ -53,11 +67,11 @@ pub(super) enum Phase {
 
 impl State {
     /// The state of a post that was just accepted.
-    pub fn fresh(post: &Post, epoch: u32) -> State {
+    pub fn fresh(post: &Post) -> State {
         State {
             ended: 0,
             tried: 0,
-            epoch,
+            former: Former,
             phase: Phase::Waiting,
             is_anew: false,
             is_rerouted: false,
@@ -85,20 +99,18 @@ impl State {
         }
     }
 
-    /// What an attempt, the one with number `tried`, makes of it; nothing when the
-    /// post is over. Dead letters are kept for `retain`.
-    pub fn settled(
-        self,
-        settlement: &Settlement,
-        (tried, epoch): (u32, u32),
-        now: Timestamp,
-        retain: Duration,
-    ) -> Option<State> {
-        let tried = State { tried, epoch, ..self };
-        let ended = State { ended: self.ended.saturating_add(1), ..tried };
+    /// The number of its next attempt.
+    pub fn next_attempt(&self) -> u32 {
+        self.tried.saturating_add(1)
+    }
+
+    /// What its next attempt makes of it; nothing when the post is over. Dead letters
+    /// are kept for `retain`.
+    pub fn settled(self, settlement: &Settlement, now: Timestamp, retain: Duration) -> Option<State> {
+        let ended = State { ended: self.ended.saturating_add(1), tried: self.next_attempt(), ..self };
         match settlement {
             Settlement::Delivered => None,
-            Settlement::Back => Some(tried),
+            Settlement::Back => Some(self),
             Settlement::Again { after, .. } => Some(State { due_at: now.after(*after), ..ended }),
             Settlement::Held { .. } => Some(State { phase: Phase::Held, due_at: now, ..ended }),
             Settlement::Failed { .. } => {
@@ -204,7 +216,7 @@ mod tests {
         State {
             ended: 3,
             tried: 4,
-            epoch: 0,
+            former: Former,
             phase,
             is_anew: false,
             is_rerouted: false,

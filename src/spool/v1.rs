@@ -4,7 +4,7 @@
 //! held posts, kept one reason beside a state and no other attempts.
 
 use super::record::{Accepted, BlobHead, Outcome, Record};
-use super::state::{Chronicle, Life, Phase, State};
+use super::state::{Chronicle, Former, Life, Phase, State};
 use crate::post::{Blob, Destination, Field, MessageId, Notice, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use serde::Deserialize;
@@ -54,7 +54,7 @@ struct OldPost {
 struct OldState {
     ended: u32,
     tried: u32,
-    epoch: u32,
+    former: Former,
     phase: OldPhase,
     due_at: Timestamp,
 }
@@ -132,7 +132,7 @@ impl From<OldState> for State {
         State {
             ended: old.ended,
             tried: old.tried,
-            epoch: old.epoch,
+            former: old.former,
             phase: match old.phase {
                 OldPhase::Waiting => Phase::Waiting,
                 OldPhase::DeadLetter => Phase::DeadLetter,

@@ -352,6 +352,26 @@ fn d4_a_kept_connection_that_is_closed_as_we_write_costs_no_attempt() {
 }
 
 #[test]
+fn d4_a_request_that_was_worked_on_is_repeated_by_another_attempt_alone() {
+    for last in [Act::Reset, Act::Close] {
+        let sender = Sender::start(&CONFIG.replace("[delivery]", "[delivery]\nmax_connections = 1"));
+        let work = Act::Work(Duration::from_millis(300));
+        let busy = vec![Act::Request, response("200 OK", ""), Act::Request, work, last];
+        let receiver = Hostile::scripts(vec![busy, honest(1)]);
+        let posts = [(); 2].map(|()| {
+            let post = sender.post(&receiver.recipient());
+            (sender.verdict(&post, 1), post)
+        });
+        assert!(posts[0].0.starts_with(DELIVERED));
+        assert!(is_like(&posts[1].0, BROKEN), "{}", posts[1].0);
+        assert!(sender.verdict(&posts[1].1, 2).starts_with(DELIVERED));
+        let requests = receiver.requests();
+        let attempts: Vec<_> = requests.iter().map(|(_, request)| request.only("Postgate-Attempt")).collect();
+        assert_eq!(attempts, ["1", "1", "2"]);
+    }
+}
+
+#[test]
 fn d5_a_status_line_is_an_answer_whatever_becomes_of_the_body() {
     let sender = Sender::start(&impatient());
     let with = |headers: &str, last: Act| vec![write(&format!("HTTP/1.1 200 OK\r\n{headers}\r\nhalf")), last];

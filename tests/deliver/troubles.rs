@@ -39,6 +39,41 @@ async fn a_spool_that_fails_for_a_while_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_failed_is_one_trouble_however_many_waited_for_it() {
+    let spool = MemorySpool::new();
+    let to = Destination { scheme: Scheme::Https, ..(*destination(dead_end().await)).clone() };
+    let to = Arc::new(to);
+    for number in 0..10 {
+        commit(&spool, post(number, &to)).await;
+    }
+    let limits = Limits { breaker: 2, max_connections: 10, adaptive: Adaptive::Off, ..quick().limits };
+    let terms = Terms { limits, schedule: retrying(&[3_600_000]), ..quick() };
+    let book = Book::new(terms, Vec::new());
+    let engine = Engine::on(spool, Options { book, egress: loopback(), ..Options::default() });
+    engine.spool.attempted(10).await;
+    let spool = Arc::clone(&engine.spool);
+    engine.stop().await;
+    let settlements = (0..10).flat_map(|number| spool.settlements(post(number, &to).id));
+    let (tried, back): (Vec<_>, Vec<_>) = settlements.partition(|one| *one != Settlement::Back);
+    assert!(tried.iter().all(|one| deferral(one).1 == "connection refused"), "{tried:?}");
+    assert!((1..=2).contains(&tried.len()), "two troubles close the lane: {tried:?}");
+    assert!(back.len() >= 9, "the others were not tried");
+}
+
+#[tokio::test]
+async fn a_claim_that_panics_is_made_again() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let engine = Engine::start(quick());
+    let to = destination(receiver.address);
+    for (number, pause) in [(1, Pause::None), (2, Pause::One)] {
+        engine.spool.mine_claim(pause);
+        let id = engine.send(post(number, &to)).await;
+        assert_eq!(engine.settled(id, 1).await, [Settlement::Delivered]);
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
 async fn an_attempt_that_panics_ends_alone() {
     let receiver = Receiver::start(|_| answer(200)).await;
     let engine = Engine::start(quick());

@@ -251,21 +251,29 @@ async fn a_stream_that_hangs_does_not_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_up_between_posts_costs_no_attempt() {
-    let receiver = Frames::start(|_, mut wire: Wire| async move {
-        wire.begin(&[]).await;
-        if let Some(stream) = wire.request().await {
+async fn a_receiver_that_hangs_up_costs_no_attempt_when_it_says_what_it_took() {
+    for says_so in [true, false] {
+        let receiver = Frames::start(move |_, mut wire: Wire| async move {
+            wire.begin(&[]).await;
+            let Some(stream) = wire.request().await else { return };
             wire.answer(stream).await;
+            wire.request().await;
+            if says_so {
+                wire.write(GOAWAY, 0, 0, &[stream.to_be_bytes(), [0; 4]].concat()).await;
+            }
+        })
+        .await;
+        let engine =
+            Engine::start(Terms { limits: Limits { max_connections: 1, ..prior().limits }, ..prior() });
+        let to = origin(Scheme::Http, "127.0.0.1", receiver.address);
+        for number in 1..=3 {
+            let settlement = within_deadline("an attempt", engine.first(number, &to)).await;
+            if says_so || number == 1 {
+                assert_eq!(settlement, Settlement::Delivered, "{number}");
+            } else {
+                assert_eq!(deferred(&settlement), "connection closed before the response");
+                break;
+            }
         }
-        // Until the next request has begun.
-        while wire.read().await.is_some_and(|frame| frame.kind != HEADERS) {}
-    })
-    .await;
-    let engine = Engine::start(Terms { limits: Limits { max_connections: 1, ..prior().limits }, ..prior() });
-    let to = origin(Scheme::Http, "127.0.0.1", receiver.address);
-    for number in 1..=3 {
-        let settlement = within_deadline("an attempt", engine.first(number, &to)).await;
-        assert_eq!(settlement, Settlement::Delivered, "{number}");
     }
-    assert_eq!(receiver.connections(), 3);
 }

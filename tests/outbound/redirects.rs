@@ -3,11 +3,14 @@
 use crate::support::post;
 use crate::support::receiver::{Receiver, answer, answer_with};
 use crate::{Engine, failed, loopback, origin, pattern, quick};
+use postgate::deliver::lane::Limits;
+use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::post::{Destination, Field, Scheme, Trust};
 use postgate::spool::Settlement;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn following(count: u32) -> Terms {
     Terms { follow_redirects: count, ..quick() }
@@ -178,6 +181,25 @@ async fn the_operators_trust_holds_within_the_origin() {
     let to = origin(Scheme::Http, "127.0.0.1", receiver.address);
     let to = Arc::new(Destination { trust: Trust::Operator, ..(*to).clone() });
     assert_eq!(engine.first(1, &to).await, Settlement::Delivered);
+}
+
+#[tokio::test]
+async fn trouble_behind_a_redirect_is_none_of_who_redirects() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let busy = Receiver::start(|_| answer_with(503, "Retry-After: 3600\r\n")).await;
+    for (there, reason) in [(nobody, "connection refused"), (busy.address, "503 Service Unavailable")] {
+        let location = format!("http://{there}/");
+        let here = redirecting(308, move |index| (index < 2).then(|| location.clone())).await;
+        let schedule = Schedule { retry: vec![Duration::from_secs(3600)], ..quick().schedule };
+        let limits = Limits { breaker: 1, ..quick().limits };
+        let engine = Engine::start(Terms { schedule, limits, ..following(1) });
+        let to = origin(Scheme::Http, "127.0.0.1", here.address);
+        for number in 1..=2 {
+            let settlement = engine.first(number, &to).await;
+            assert_eq!(crate::deferred(&settlement), reason);
+        }
+        assert_eq!(engine.first(3, &to).await, Settlement::Delivered, "{reason}");
+    }
 }
 
 #[tokio::test]

@@ -78,9 +78,58 @@ pub async fn what_was_never_tried_comes_back_as_it_was(spool: &dyn Spool) {
         assert_eq!(claims[0].ended, 0);
         settle_all(spool, claims, &Settlement::Back).await;
     }
-    assert!(attempts.is_sorted_by(|a, b| a < b), "{attempts:?}");
+    assert_eq!(attempts, [1, 1, 1]);
     assert_eq!(look(spool, 1).await.state, PostState::Queued);
     assert_eq!(spool.attempts(id(1)).await, Ok(Vec::new()));
+}
+
+pub async fn those_whose_time_is_over_are_found_however_many_wait(spool: &dyn Spool) {
+    let now = postgate::clock::wall();
+    let past = |age: Duration| Timestamp(now.0 - age.as_millis() as u64);
+    for (id, accepted_at, expires_at) in [
+        (1, past(9 * HOUR), None),
+        (2, now, None),
+        (3, now, Some(past(HOUR))),
+        (4, past(HOUR), Some(now.after(HOUR))),
+        (5, past(9 * HOUR), Some(past(HOUR))),
+        (6, past(9 * HOUR), None),
+        (7, past(9 * HOUR), None),
+        (8, now, Some(past(HOUR))),
+    ] {
+        let mut admission = message(id, &["a"], b"x");
+        let post = &mut admission.posts[0];
+        (post.accepted_at, post.expires_at) = (accepted_at, expires_at);
+        post.ordering_key = matches!(id, 2 | 8).then(|| "behind another one".to_owned());
+        spool.commit(admission).await.unwrap();
+    }
+    // One has been tried, one begins anew, and one has gone elsewhere.
+    let claims = spool.claim(&lane("a"), 99).await.unwrap().claims;
+    for claim in claims {
+        let settlement = match claim.post.id.message.0 {
+            6 => again(HOUR),
+            5 => failed("404"),
+            _ => Settlement::Back,
+        };
+        settle_all(spool, vec![claim], &settlement).await;
+    }
+    assert_eq!(spool.order(one(5), Order::Retry).await, Ok(1));
+    let to = lane("b");
+    assert_eq!(spool.order(one(7), Order::Reroute { destination: to, path: "/".to_owned() }).await, Ok(1));
+    let mut found = Vec::new();
+    loop {
+        let claimed = spool.claim_expired(&lane("a"), 8 * HOUR, 2).await.unwrap();
+        let Some(claim) = claimed.claims.first() else { break };
+        assert!(claimed.next.is_some() && claimed.claims.len() <= 2);
+        assert_eq!(claim.attempt, claim.ended + 1);
+        found.extend(claimed.claims.iter().map(|claim| claim.post.id.message.0));
+        settle_all(spool, claimed.claims, &failed("expired")).await;
+    }
+    found.sort_unstable();
+    assert_eq!(found, [1, 3, 6]);
+    assert_eq!(spool.claim_expired(&lane("b"), 8 * HOUR, 9).await.unwrap().claims.len(), 1);
+    assert!(spool.claim_expired(&lane("c"), Duration::ZERO, 9).await.unwrap().claims.is_empty());
+    assert!(spool.claim_expired(&lane("a"), Duration::MAX, 9).await.unwrap().claims.is_empty());
+    assert_eq!(claim_all(spool, "a").await.len(), 3, "the others are still there");
 }
 
 pub async fn every_attempt_can_be_read_back(spool: &dyn Spool) {

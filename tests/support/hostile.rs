@@ -37,6 +37,8 @@ pub enum Act {
     Flood(Vec<u8>, usize),
     /// Neither reads nor writes from here on.
     Hang,
+    /// Is busy for so long.
+    Work(Duration),
     /// Waits until the other side has sent more, which it does not read.
     Unread,
     /// Ends the connection when the other side has sent more by now.
@@ -341,6 +343,10 @@ impl Connection {
             Act::Hang => {
                 self.shared.wait_for_the_end();
                 Err(io::Error::other("the test is over"))
+            }
+            Act::Work(time) => {
+                std::thread::sleep(time);
+                Ok(())
             }
             Act::Unread => self.stream.socket().peek(&mut [0]).map(drop),
             Act::Silent => {

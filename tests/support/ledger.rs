@@ -32,8 +32,8 @@ pub struct Audit {
     pub dup_newkey: Vec<String>,
     /// Sent again with another body.
     pub dup_body: Vec<String>,
-    /// Sent again with an attempt that was not higher.
-    pub not_rising: Vec<String>,
+    /// Sent again with a lower attempt: after a kill it may be the same.
+    pub falling: Vec<String>,
     /// Not what the client sent.
     pub corrupt: Vec<String>,
     /// Sent again although it had been answered 2xx.
@@ -97,10 +97,8 @@ impl Audit {
             if earlier.checksum != later.checksum {
                 self.dup_body.push(path.to_owned());
             }
-            // One that was hung up on may go out once more on a fresh connection.
-            let least = earlier.attempt() + u32::from(*answer != Answer::Close);
-            if later.attempt() < least {
-                self.not_rising.push(path.to_owned());
+            if later.attempt() < earlier.attempt() {
+                self.falling.push(path.to_owned());
             }
             if *answer == Answer::Status(200) {
                 self.repeated.push(path.to_owned());
@@ -116,7 +114,7 @@ impl Audit {
             ("partial", &self.partial),
             ("dup_newkey", &self.dup_newkey),
             ("dup_body", &self.dup_body),
-            ("not_rising", &self.not_rising),
+            ("falling", &self.falling),
             ("corrupt", &self.corrupt),
         ];
         all.into_iter()

@@ -24,6 +24,15 @@ const KEY_AGE: Duration = Duration::from_secs(24 * 3600);
 const RETAIN_FAILED: Duration = Duration::from_secs(14 * 24 * 3600);
 const RETAIN_HELD: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// What a call does before it panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing.
+    None,
+    /// It lets others go first.
+    One,
+}
+
 /// The spool; see the module.
 pub struct MemorySpool {
     kept: Mutex<Kept>,
@@ -44,6 +53,7 @@ struct Kept {
     broken: Option<SpoolError>,
     damaged: Vec<PostId>,
     explosive: Vec<PostId>,
+    explosive_claim: Option<Pause>,
 }
 
 struct Entry {
@@ -52,7 +62,7 @@ struct Entry {
     message: Bytes,
     /// When it is due; of a held one, since when it is; of a dead letter, when it failed.
     due_at: Instant,
-    attempt: u32,
+    tried: u32,
     ended: u32,
     fence: u64,
     state: State,
@@ -124,6 +134,11 @@ impl MemorySpool {
         self.kept().explosive.push(id);
     }
 
+    /// The next claim panics.
+    pub fn mine_claim(&self, pause: Pause) {
+        self.kept().explosive_claim = Some(pause);
+    }
+
     /// How many settlements there were so far, of all posts.
     pub fn attempts(&self) -> usize {
         self.kept().entries.values().map(|entry| entry.settlements.len()).sum()
@@ -181,14 +196,24 @@ impl MemorySpool {
     }
 
     fn take(&self, lane: &Arc<Destination>, max: usize) -> Result<Claimed, SpoolError> {
+        let now = Instant::now();
+        self.take_those(lane, max, |entry| entry.due_at <= now)
+    }
+
+    fn take_those(
+        &self,
+        lane: &Arc<Destination>,
+        max: usize,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Claimed, SpoolError> {
         let mut kept = self.usable()?;
         let now = Instant::now();
         let mut waiting: Vec<_> = kept.claimable(lane);
-        waiting.sort_by_key(|entry| (entry.due_at > now, entry.post.priority, entry.due_at, entry.post.id));
-        let due: Vec<_> = waiting.iter().take_while(|entry| entry.due_at <= now).take(max).collect();
-        let ids: Vec<_> = due.iter().map(|entry| entry.post.id).collect();
-        let left = waiting.iter().skip(ids.len()).map(|entry| entry.due_at.duration_since(now));
-        let next = left.min();
+        waiting.sort_by_key(|entry| (entry.post.priority, entry.due_at, entry.post.id));
+        let wanted: Vec<_> = waiting.iter().filter(|entry| is_wanted(entry)).take(max).collect();
+        let ids: Vec<_> = wanted.iter().map(|entry| entry.post.id).collect();
+        let left = waiting.iter().filter(|entry| !ids.contains(&entry.post.id));
+        let next = left.map(|entry| entry.due_at.saturating_duration_since(now)).min();
         let claims = ids.into_iter().filter_map(|id| {
             kept.next_fence += 1;
             let fence = kept.next_fence;
@@ -296,7 +321,7 @@ impl Entry {
             body,
             message,
             due_at,
-            attempt: 0,
+            tried: 0,
             ended: 0,
             fence: 0,
             state: State::Waiting,
@@ -324,11 +349,10 @@ impl Entry {
 
     fn claim(&mut self, fence: u64) -> Claim {
         self.is_claimed = true;
-        self.attempt += 1;
         self.fence = fence;
         Claim {
             post: Arc::clone(&self.post),
-            attempt: self.attempt,
+            attempt: self.tried + 1,
             ended: self.ended,
             ages_from: self.ages_from,
             fence,
@@ -349,8 +373,9 @@ impl Entry {
             &settlement
         {
             self.ended += 1;
+            self.tried += 1;
             self.due_at = Instant::now() + after;
-            self.attempts.push(Attempt { number: self.attempt, ..last.clone() });
+            self.attempts.push(Attempt { number: self.tried, ..last.clone() });
         }
         self.settlements.push(settlement);
         for order in std::mem::take(&mut self.orders) {
@@ -428,7 +453,29 @@ impl Spool for MemorySpool {
     }
 
     fn claim<'a>(&'a self, lane: &'a Arc<Destination>, max: usize) -> Later<'a, Claimed> {
-        Box::pin(async move { self.take(lane, max) })
+        Box::pin(async move {
+            let mined = self.kept().explosive_claim.take();
+            if mined == Some(Pause::One) {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(mined, None, "a mine in a claim");
+            self.take(lane, max)
+        })
+    }
+
+    fn claim_expired<'a>(
+        &'a self,
+        lane: &'a Arc<Destination>,
+        max_age: Duration,
+        max: usize,
+    ) -> Later<'a, Claimed> {
+        Box::pin(async move {
+            let now = self.wall();
+            let is_over = |entry: &Entry| {
+                entry.ages_from.after(max_age) <= now || entry.post.expires_at.is_some_and(|end| end <= now)
+            };
+            self.take_those(lane, max, is_over)
+        })
     }
 
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes> {

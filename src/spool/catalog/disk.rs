@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! d lane priority due message number   a waiting post       → nothing
+//! e lane end at message number         the same, by its ends → nothing
 //! x due message number                 a dead letter        → nothing
 //! h since message number               a held post          → nothing
 //! o lane key message number            one of its line      → nothing
@@ -16,7 +17,7 @@
 //! k tenant 0 key                       an idempotency key   → Noted
 //! ```
 
-use super::{Entry, Filter, Line, Noted, Rank, Turn};
+use super::{End, Entry, Filter, Line, Noted, Rank, Turn};
 use crate::post::{MessageId, PostId, Timestamp};
 use crate::spool::PostState;
 use crate::tenant::Tenant;
@@ -50,7 +51,7 @@ impl OnDisk {
     pub fn insert(&self, id: PostId, entry: &Entry) -> Result<(), String> {
         let value = postcard::to_stdvec(entry).map_err(|error| error.to_string())?;
         let mut batch = sled::Batch::default();
-        turn_key(id, entry).into_iter().for_each(|key| batch.insert(key, Vec::new()));
+        turn_keys(id, entry).into_iter().for_each(|key| batch.insert(key, Vec::new()));
         batch.insert(list_key(entry.lane, entry.state.seen(), id), Vec::new());
         batch.insert(post_key(id), value);
         caught(|| self.tree.apply_batch(batch))
@@ -58,7 +59,7 @@ impl OnDisk {
 
     pub fn remove(&self, id: PostId, entry: &Entry) -> Result<(), String> {
         let mut batch = sled::Batch::default();
-        turn_key(id, entry).into_iter().for_each(|key| batch.remove(key));
+        turn_keys(id, entry).into_iter().for_each(|key| batch.remove(key));
         batch.remove(list_key(entry.lane, entry.state.seen(), id));
         batch.remove(post_key(id));
         caught(|| self.tree.apply_batch(batch))
@@ -75,12 +76,26 @@ impl OnDisk {
         until: Timestamp,
         max: usize,
     ) -> Result<Vec<Rank>, String> {
-        let mut start = vec![b'd'];
-        start.extend_from_slice(&lane.to_be_bytes());
-        start.push(priority);
+        self.first(b'd', lane, priority, until, max)
+    }
+
+    pub fn ending(&self, lane: u32, end: End, until: Timestamp, max: usize) -> Result<Vec<Rank>, String> {
+        self.first(b'e', lane, end as u8, until, max)
+    }
+
+    /// The first keys of a lane's part of an order.
+    fn first(
+        &self,
+        order: u8,
+        lane: u32,
+        part: u8,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<Vec<Rank>, String> {
+        let start = [&[order][..], &lane.to_be_bytes(), &[part]].concat();
         let end = [start.as_slice(), &until.0.saturating_add(1).to_be_bytes()].concat();
         let keys = self.keys(start, end, max)?;
-        Ok(keys.iter().filter_map(|key| Some((priority, time_at(key, 6)?, id_at(key, 14)?))).collect())
+        Ok(keys.iter().filter_map(|key| Some((part, time_at(key, 6)?, id_at(key, 14)?))).collect())
     }
 
     pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Result<Vec<PostId>, String> {
@@ -202,21 +217,25 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn turn_key(id: PostId, entry: &Entry) -> Option<Vec<u8>> {
-    let (mut key, at) = match entry.turn(id) {
-        Turn::Due(lane, (priority, due_at, _)) => {
-            let mut key = vec![b'd'];
-            key.extend_from_slice(&lane.to_be_bytes());
-            key.push(priority);
-            (key, due_at)
-        }
-        Turn::Blocked => return None,
-        Turn::Letter(at, _) => (vec![b'x'], at),
-        Turn::Held(at, _) => (vec![b'h'], at),
+fn turn_keys(id: PostId, entry: &Entry) -> Vec<Vec<u8>> {
+    let ordered = |order: u8, lane: u32, (part, at, id): Rank| {
+        timed([&[order][..], &lane.to_be_bytes(), &[part]].concat(), at, id)
     };
+    match entry.turn(id) {
+        Turn::Due(lane, rank) => {
+            let ends = entry.ends(id).map(|end| ordered(b'e', lane, end));
+            ends.chain([ordered(b'd', lane, rank)]).collect()
+        }
+        Turn::Blocked => Vec::new(),
+        Turn::Letter(at, _) => vec![timed(vec![b'x'], at, id)],
+        Turn::Held(at, _) => vec![timed(vec![b'h'], at, id)],
+    }
+}
+
+fn timed(mut key: Vec<u8>, at: Timestamp, id: PostId) -> Vec<u8> {
     key.extend_from_slice(&at.0.to_be_bytes());
     push_id(&mut key, id);
-    Some(key)
+    key
 }
 
 fn list_key(lane: u32, state: PostState, id: PostId) -> Vec<u8> {

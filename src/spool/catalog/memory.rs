@@ -1,16 +1,21 @@
 //! The part of the catalog that is in memory.
 
-use super::{Entry, Filter, GREATEST, LEAST, Line, Noted, Place, Rank, Spot, Turn};
+use super::{End, Entry, Filter, GREATEST, LEAST, Line, Noted, Place, Rank, Spot, Turn};
 use crate::post::{MessageId, PostId, Timestamp};
-use crate::spool::state::{Phase, State};
+use crate::spool::state::{Former, Phase, State};
 use crate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Stands for no end.
+const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// Entries and the orders in which they are asked for.
 #[derive(Default)]
 pub(super) struct InMemory {
     posts: BTreeMap<PostId, Packed>,
     waiting: BTreeSet<WaitingKey>,
+    /// The same posts by what may end their time.
+    ends: BTreeSet<WaitingKey>,
     letters: BTreeSet<(Timestamp, PostId)>,
     held: BTreeSet<(Timestamp, PostId)>,
     lines: BTreeSet<(Line, PostId)>,
@@ -24,7 +29,10 @@ impl InMemory {
 
     pub fn insert(&mut self, id: PostId, entry: Entry) {
         match entry.turn(id) {
-            Turn::Due(lane, rank) => self.waiting.insert(waiting_key(lane, rank)),
+            Turn::Due(lane, rank) => {
+                self.ends.extend(entry.ends(id).map(|end| waiting_key(lane, end)));
+                self.waiting.insert(waiting_key(lane, rank))
+            }
             Turn::Blocked => true,
             Turn::Letter(at, id) => self.letters.insert((at, id)),
             Turn::Held(at, id) => self.held.insert((at, id)),
@@ -36,7 +44,12 @@ impl InMemory {
     pub fn remove(&mut self, id: PostId) -> bool {
         let Some(entry) = self.posts.remove(&id).map(|packed| packed.entry()) else { return false };
         match entry.turn(id) {
-            Turn::Due(lane, rank) => self.waiting.remove(&waiting_key(lane, rank)),
+            Turn::Due(lane, rank) => {
+                for end in entry.ends(id) {
+                    self.ends.remove(&waiting_key(lane, end));
+                }
+                self.waiting.remove(&waiting_key(lane, rank))
+            }
             Turn::Blocked => true,
             Turn::Letter(at, id) => self.letters.remove(&(at, id)),
             Turn::Held(at, id) => self.held.remove(&(at, id)),
@@ -49,9 +62,11 @@ impl InMemory {
     }
 
     pub fn waiting(&self, lane: u32, priority: u8, until: Timestamp, max: usize) -> Vec<Rank> {
-        let (first, last) = ((priority, Timestamp(0), LEAST), (priority, until, GREATEST));
-        let (first, last) = (waiting_key(lane, first), waiting_key(lane, last));
-        self.waiting.range(first..=last).take(max).filter_map(rank_in).collect()
+        first(&self.waiting, lane, priority, until, max)
+    }
+
+    pub fn ending(&self, lane: u32, end: End, until: Timestamp, max: usize) -> Vec<Rank> {
+        first(&self.ends, lane, end as u8, until, max)
     }
 
     pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
@@ -92,6 +107,13 @@ impl InMemory {
     }
 }
 
+/// The first keys of a lane's part of an order.
+fn first(order: &BTreeSet<WaitingKey>, lane: u32, part: u8, until: Timestamp, max: usize) -> Vec<Rank> {
+    let (first, last) = ((part, Timestamp(0), LEAST), (part, until, GREATEST));
+    let (first, last) = (waiting_key(lane, first), waiting_key(lane, last));
+    order.range(first..=last).take(max).filter_map(rank_in).collect()
+}
+
 /// An entry as it is kept: there is one for every waiting post.
 struct Packed {
     key: u64,
@@ -102,7 +124,8 @@ struct Packed {
     history: Spot,
     ended: u32,
     tried: u32,
-    epoch: u32,
+    /// The greatest time there is when there is none.
+    expires_at: Timestamp,
     lane: u32,
     phase: Phase,
     priority: u8,
@@ -112,7 +135,7 @@ struct Packed {
 
 impl Packed {
     fn of(entry: &Entry) -> Packed {
-        let State { ended, tried, epoch, phase, due_at, ages_from, .. } = entry.state;
+        let State { ended, tried, phase, due_at, ages_from, .. } = entry.state;
         Packed {
             key: entry.key,
             due_at,
@@ -122,7 +145,7 @@ impl Packed {
             history: entry.history,
             ended,
             tried,
-            epoch,
+            expires_at: entry.expires_at.unwrap_or(NEVER),
             lane: entry.lane,
             phase,
             priority: entry.priority,
@@ -131,8 +154,9 @@ impl Packed {
     }
 
     fn entry(&self) -> Entry {
-        let Packed { key, due_at, ages_from, share, history, ended, tried, epoch, .. } = *self;
+        let Packed { key, due_at, ages_from, share, history, ended, tried, expires_at, .. } = *self;
         let Packed { lane, phase, priority, marks: [is_blocked, is_anew, is_rerouted], .. } = *self;
+        let former = Former;
         let (segment, offset) = self.place.place().unwrap_or_default();
         Entry {
             place: Place { segment, offset, share },
@@ -140,8 +164,9 @@ impl Packed {
             key,
             lane,
             priority,
+            expires_at: (expires_at != NEVER).then_some(expires_at),
             is_blocked,
-            state: State { ended, tried, epoch, phase, is_anew, is_rerouted, due_at, ages_from },
+            state: State { ended, tried, former, phase, is_anew, is_rerouted, due_at, ages_from },
         }
     }
 }
@@ -173,8 +198,8 @@ mod tests {
     #[test]
     fn a_waiting_post_takes_little_memory() {
         // Maps that are filled in order have room for four fifths more.
-        let octets = size_of::<(PostId, Packed)>() + size_of::<WaitingKey>();
-        assert!(octets * 9 / 5 <= 200, "{octets} octets");
+        let octets = size_of::<(PostId, Packed)>() + 2 * size_of::<WaitingKey>();
+        assert!(octets * 9 / 5 <= 250, "{octets} octets");
     }
 
     #[test]

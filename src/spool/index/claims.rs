@@ -1,23 +1,29 @@
 //! Which posts of a lane are due, and taking them.
 
-use super::super::catalog::{GREATEST, LEAST, Rank};
-use super::{InFlight, Index, Known, PRIORITIES, Taken};
+use super::super::catalog::{End, GREATEST, LEAST, Rank};
+use super::{Fresh, InFlight, Index, Known, PRIORITIES, Taken, Wanted};
 use crate::post::{Destination, Timestamp};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Index {
-    /// Takes up to `max` posts of a lane that are due at `now`.
+    /// Takes up to `max` posts of a lane that are wanted at `now`.
     pub fn claim(
         &mut self,
         destination: &Arc<Destination>,
+        wanted: Wanted,
         max: usize,
         now: Timestamp,
-        epoch: u32,
     ) -> Vec<Taken> {
         let Some(number) = self.numbers.get(destination).copied() else { return Vec::new() };
-        let mut ranks = self.due(number, max, now);
+        let mut ranks = match wanted {
+            Wanted::Due => self.due(number, max, now),
+            Wanted::Expired { max_age } => self.expired(number, max_age, max, now),
+        };
         ranks.sort_unstable();
+        // The time of some is over in both ways.
+        ranks.dedup();
         ranks.truncate(max);
         let mut taken = Vec::with_capacity(ranks.len());
         for rank in ranks {
@@ -37,14 +43,12 @@ impl Index {
             };
             let Some((entry, post, body)) = found else { continue };
             self.next_fence += 1;
-            // Each unclean start since may have cut an attempt short.
-            let tried = entry.state.tried + epoch.saturating_sub(entry.state.epoch) + 1;
             if entry.key != 0 {
                 self.busy.insert((entry.lane, entry.key), id);
             }
             let fence = self.next_fence;
-            self.in_flight.insert(id, InFlight { entry, fence, tried, body, orders: Vec::new() });
-            taken.push(Taken { id, entry, fence, tried, post });
+            self.in_flight.insert(id, InFlight { entry, fence, body, orders: Vec::new() });
+            taken.push(Taken { id, entry, fence, post });
         }
         if let Some((_, lane)) = self.lanes.get_mut(&number) {
             lane.in_flight += taken.len();
@@ -72,6 +76,25 @@ impl Index {
         ranks
     }
 
+    /// Up to `max` posts each from memory and catalog whose time is over. What waits in
+    /// memory is little, and looked through.
+    fn expired(&mut self, number: u32, max_age: Duration, max: usize, now: Timestamp) -> Vec<Rank> {
+        let Some((_, lane)) = self.lanes.get(&number) else { return Vec::new() };
+        let bounds = [(End::Age, before(now, max_age)), (End::Own, Some(now))];
+        let is_over = |fresh: &Fresh| {
+            let mut ends = bounds.iter().filter_map(|(end, until)| fresh.entry.end(*end).zip(*until));
+            ends.any(|(end, until)| end <= until)
+        };
+        let in_memory = lane.fresh.iter().filter(|(_, fresh)| is_over(fresh)).take(max);
+        let mut ranks: Vec<Rank> = in_memory.map(|(rank, _)| *rank).collect();
+        for (end, until) in bounds {
+            let Some(until) = until else { continue };
+            let more = self.catalog.ending(number, end, until, max);
+            ranks.extend(self.intact(more).unwrap_or_default());
+        }
+        ranks
+    }
+
     /// When the next waiting post of a lane is due.
     pub fn next_due(&mut self, destination: &Destination) -> Option<Timestamp> {
         let number = self.numbers.get(destination).copied()?;
@@ -87,4 +110,10 @@ impl Index {
         }
         next
     }
+}
+
+/// The time so long before, if there was one.
+fn before(now: Timestamp, span: Duration) -> Option<Timestamp> {
+    let millis = u64::try_from(span.as_millis()).ok()?;
+    now.0.checked_sub(millis).map(Timestamp)
 }

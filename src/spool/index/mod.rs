@@ -28,6 +28,7 @@ use ahead::Ahead;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Posts kept in memory while they wait to be claimed for the first time.
 const FRESH: usize = 4096;
@@ -89,8 +90,6 @@ impl Lane {
 pub(super) struct InFlight {
     pub entry: Entry,
     pub fence: u64,
-    /// Attempts made, this one included.
-    pub tried: u32,
     pub body: Option<Bytes>,
     /// What is to be done to it when its attempt has ended.
     pub orders: Vec<Order>,
@@ -105,12 +104,23 @@ pub(super) struct Change {
     pub destination: Option<Arc<Destination>>,
 }
 
+/// Which posts of a lane are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// Those that are due.
+    Due,
+    /// Those whose time is over.
+    Expired {
+        /// They age for so long.
+        max_age: Duration,
+    },
+}
+
 /// What a claim took out.
 pub(super) struct Taken {
     pub id: PostId,
     pub entry: Entry,
     pub fence: u64,
-    pub tried: u32,
     /// Absent for a post that must be read from the log.
     pub post: Option<Arc<Post>>,
 }
@@ -381,5 +391,6 @@ pub(super) fn ordered(state: State, orders: &[Order], now: Timestamp) -> State {
 
 fn entry_of(post: &Post, lane: u32, place: Place, history: Spot, state: State) -> Entry {
     let key = post.ordering_key.as_deref().map_or(0, lines::hash);
-    Entry { place, history, key, lane, priority: post.priority, is_blocked: false, state }
+    let (priority, expires_at) = (post.priority, post.expires_at);
+    Entry { place, history, key, lane, priority, expires_at, is_blocked: false, state }
 }
