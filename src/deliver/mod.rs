@@ -16,6 +16,7 @@ mod attempt;
 mod berth;
 mod bounce;
 pub mod breaker;
+pub mod charge;
 pub mod collector;
 mod compress;
 mod conclusion;
