@@ -8,7 +8,8 @@
 //! the beginning of a host stands for one label or more: the domain itself is not
 //! among them, and has a pattern of its own.
 
-use crate::post::{Destination, Scheme};
+use crate::post::{Destination, Scheme, Trust};
+use crate::tenant::Tenant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -61,6 +62,18 @@ impl UrlPattern {
     /// names all.
     pub fn any_matches(list: &[UrlPattern], destination: &Destination) -> bool {
         list.is_empty() || list.iter().any(|pattern| pattern.matches(destination))
+    }
+
+    /// The only origin that is meant, as this tenant's; nothing when there may be many.
+    pub fn only(&self, tenant: &Tenant) -> Option<Destination> {
+        let Kind::Origin { scheme, hosts: Hosts::One(host), port } = &self.0 else { return None };
+        let (scheme, host, port, tenant) = (*scheme, host.clone(), *port, tenant.clone());
+        Some(Destination { tenant, scheme, host, port, trust: Trust::Wire })
+    }
+
+    /// What both mean: patterns lie one within the other, or apart.
+    pub fn common<'a>(&'a self, other: &'a UrlPattern) -> Option<&'a UrlPattern> {
+        if self.covers(other) { Some(other) } else { other.covers(self).then_some(self) }
     }
 
     /// Whether all that `other` means is meant.

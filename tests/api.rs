@@ -251,6 +251,10 @@ fn what_cannot_be_meant_is_refused_with_a_problem() {
         );
         assert_eq!(problem["errors"][0]["field"].as_str().unwrap_or_default(), field, "{asked}: {problem}");
         assert!(!problem.to_string().contains("canary"), "{problem}");
+        if body.contains(r#"},"all":true"#) {
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("leave one of both out"), "{problem}");
+        }
     }
     scene.stands(&id, "deferred");
 }

@@ -193,7 +193,7 @@ async fn a_pause_lets_attempts_end_and_none_begin_also_after_a_restart() {
     let engine = Engine::start(engine.stop().await, options(patient()));
     let status = engine.status(&to).await;
     assert!(matches!(&status.state, State::Paused { reason, .. } if reason == "maintenance"), "{status:?}");
-    assert_eq!(engine.control.flush(all()).await, Ok(0), "a flush ends no pause");
+    assert_eq!(engine.control.flush(all()).await.unwrap().count, 0, "a flush ends no pause");
     let other = Which { origins: "http://other.example".parse().unwrap(), tenant: None };
     assert_eq!(engine.control.resume(other).await, Ok(0));
     assert_eq!(receiver.requests().len(), 2);
@@ -236,7 +236,7 @@ async fn a_flush_tries_at_once_and_forgets_the_backoff() {
 
     let _receiver = Receiver::on(TcpListener::bind(address).await.unwrap(), |_| answer(200));
     let deferred = engine.spool.attempts() as u64;
-    assert_eq!(engine.control.flush(only(&to)).await, Ok(deferred));
+    assert_eq!(engine.control.flush(only(&to)).await.unwrap().count, deferred);
     engine.spool.delivered(10).await;
 }
 

@@ -142,6 +142,52 @@ fn what_happened_is_counted_and_agrees_with_the_queue() {
     assert!(!text.contains("canary") && !text.contains("app.example"), "{text}");
 }
 
+/// A relay that refuses a recipient who is called `gone`.
+fn relay() -> std::net::SocketAddr {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let input = BufReader::new(stream.try_clone().unwrap());
+            let mut is_data = false;
+            stream.write_all(b"220 relay\r\n").unwrap();
+            for line in input.lines().map_while(Result::ok) {
+                is_data = is_data && line != ".";
+                let reply = match line.split(' ').next().unwrap() {
+                    _ if is_data => continue,
+                    "DATA" => "354 go on",
+                    _ if line.contains("<gone@") => "550 nobody",
+                    _ => "250 OK",
+                };
+                is_data = line == "DATA";
+                stream.write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn reports_are_counted() {
+    let scene = Scene::start(&format!("[bounce]\nrelay = \"smtp://{}\"\n", relay()));
+    for sender in ["a@app.example", "gone@app.example", ""] {
+        let mut client = support::program::Client::connect(scene.gateway.smtp).unwrap();
+        client.say(&format!("MAIL FROM:<{sender}>")).unwrap();
+        client.say(&format!("RCPT TO:<{}>", scene.receiver.recipient("/gone"))).unwrap();
+        client.say("DATA").unwrap();
+        assert!(client.say("x\r\n.").unwrap().starts_with("250 "));
+    }
+    let counted = || {
+        let (_, samples) = scrape(&scene);
+        ["made", "delivered", "failed", "dropped"]
+            .map(|name| samples.get(&format!("postgate_reports_{name}_total")).copied().unwrap_or_default())
+    };
+    support::program::eventually("the reports", support::DEADLINE, || {
+        (counted() == [2.0, 1.0, 1.0, 1.0]).then_some(())
+    });
+}
+
 #[test]
 fn backoff_throttles_and_denials_are_counted() {
     let scene = Scene::start("[[destination]]\nmatch = \"*\"\nrate = [\"1/d\"]\n");

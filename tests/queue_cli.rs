@@ -6,7 +6,8 @@ mod support;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use support::api::{Scene, said};
-use support::program::postgate;
+use support::collector::{Answer, Collector};
+use support::program::{postgate, send};
 use tempfile::TempDir;
 
 fn json(text: &str) -> Value {
@@ -72,12 +73,83 @@ fn destinations_are_listed_paused_resumed_and_flushed() {
     assert_eq!((code, text.lines().count()), (0, 2), "{text}");
     assert!(text.lines().nth(1).unwrap().starts_with(&format!("{origin}  default  active")), "{text}");
     let (code, text, _) = scene.run(&["destination", "pause", &origin, "--reason", "moving house"]);
-    assert_eq!((code, text), (0, format!("{origin}: 1 destinations with posts\n")));
+    let paused = format!("{origin}: paused; 1 destinations with posts now, and those to come\n");
+    assert_eq!((code, text), (0, paused));
     let (_, text, _) = scene.run(&["destination", "list", &origin]);
     assert!(text.contains(" paused ") && text.contains("moving house"), "{text}");
-    assert_eq!(scene.run(&["destination", "resume", &origin]).0, 0);
+    assert_eq!(scene.run(&["destination", "resume", &origin]).1, format!("{origin}: 1 pauses ended\n"));
     assert_eq!(scene.run(&["destination", "flush", "*", "--json"]).1, "{\"count\":1}\n");
     scene.receiver.received(2);
+}
+
+#[test]
+fn a_pause_before_there_are_posts_is_listed_outlives_a_restart_and_its_end_is_counted() {
+    let mut scene = Scene::start("");
+    let (named, pattern) = ("https://shop.example", "https://*.shop.example");
+    let (_, text, _) = scene.run(&["destination", "pause", named, pattern, "--reason", "moving"]);
+    let expected = [named, pattern]
+        .map(|one| format!("{one}: paused; 0 destinations with posts now, and those to come\n"));
+    assert_eq!(text, expected.concat());
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    scene.again();
+    let (_, text, _) = scene.run(&["destination", "list"]);
+    let rows: Vec<_> = text.lines().skip(1).collect();
+    assert_eq!(rows.len(), 1, "{text}");
+    assert!(rows[0].starts_with(&format!("{named}  default  paused  0 ")) && rows[0].contains("moving"));
+    let (code, text, _) = scene.run(&["destination", "list", named, "--json"]);
+    assert_eq!((code, &json(&text)["destinations"][0]["queued"]), (0, &json!(0)), "{text}");
+    let (_, text, _) = scene.run(&["destination", "resume", "https://x.shop.example", "*"]);
+    assert_eq!(text, "https://x.shop.example: 0 pauses ended\n*: 2 pauses ended\n");
+    assert_eq!(scene.run(&["destination", "list"]).1.lines().count(), 1);
+}
+
+#[test]
+fn orders_say_which_posts_wait_for_the_end_of_a_pause() {
+    let scene = Scene::start("");
+    let first = scene.post("/busy", "X-Postgate-Tag: bill\r\n", "deferred");
+    scene.post("/busy", "", "deferred");
+    let origin = scene.origin();
+    let receiver = Collector::start(|_| Answer::Status(500));
+    let other = send(scene.gateway.smtp, &[receiver.recipient("/")], "\r\nx\r\n").id().to_owned();
+    scene.stands(&other, "deferred");
+    scene.run(&["destination", "pause", &origin]);
+    let wait = |count| format!("; {count} of them wait because {origin} is paused\n");
+    // How often the other destination was asked before, and how its post stands.
+    for (asked, state, arguments, expected) in [
+        (
+            1,
+            "deferred",
+            &["destination", "flush", &origin][..],
+            format!("{origin}: 2 posts due now{}", wait(2)),
+        ),
+        (1, "deferred", &["queue", "retry", "--tag", "bill"], format!("1 posts{}", wait(1))),
+        (1, "deferred", &["queue", "retry", &first], format!("1 posts{}", wait(1))),
+        (1, "deferred", &["queue", "retry", &first, &other], format!("2 posts{}", wait(1))),
+        (2, "deferred", &["destination", "flush", "*"], format!("*: 3 posts due now{}", wait(2))),
+        (3, "deferred", &["queue", "hold", "--all"], "3 posts\n".to_owned()),
+        (3, "held", &["queue", "release", "--all"], format!("3 posts{}", wait(2))),
+    ] {
+        receiver.received(asked);
+        scene.stands(&other, state);
+        assert_eq!(scene.run(arguments).1, expected, "{arguments:?}");
+    }
+    let piece = scene.origin_piece();
+    let answer = scene.post_to(&format!("/api/v1/destinations/{piece}/flush"), "").json();
+    assert_eq!(answer, json!({ "count": 2, "paused": [{ "origin": origin, "count": 2 }] }));
+}
+
+#[test]
+fn a_dead_proxy_is_named_where_its_destination_is_listed() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = free.local_addr().unwrap();
+    drop(free);
+    let scene = Scene::start(&format!("proxy = \"http://{proxy}\"\n"));
+    for _ in 0..5 {
+        scene.post("/ok", "", "deferred");
+        let (_, text, _) = scene.run(&["destination", "list"]);
+        let row = text.lines().nth(1).unwrap_or_default();
+        assert!(row.contains("proxy") && row.contains("refused"), "{text}");
+    }
 }
 
 /// Arguments, exit code and a part of what is said.

@@ -25,6 +25,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "deliver/lane",
             "deliver/window",
             "deliver/breaker",
+            "deliver/charge",
             "deliver/turns",
             "deliver/pauses",
             "deliver/retry",

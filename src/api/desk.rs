@@ -3,15 +3,15 @@
 use super::Options;
 use super::ask::{Action, MOST, Whose, id, state_name};
 use super::problem::{Problem, json};
+use super::shapes::OrderedShape;
 use crate::compose::{BadUrl, Endpoint};
-use crate::deliver::control::Control;
+use crate::deliver::control::{Control, Ordered};
 use crate::metrics::Metrics;
 use crate::post::Trust;
 use crate::spool::{Listed, Order, PostState, Query, Spool};
 use crate::tenant::Tenant;
 use axum::response::Response;
 use http::StatusCode;
-use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -36,11 +36,11 @@ impl Desk {
     pub(super) async fn order_one(&self, listed: &Listed, order: Order) -> Result<Response, Problem> {
         let query = Query { id: Some(listed.post.id), ..Query::default() };
         match self.control.order(query, order).await? {
-            0 => {
+            Ordered { count: 0, .. } => {
                 let detail = format!("the post is {}: there is nothing to be done", state_name(listed.state));
                 Err(Problem::new(StatusCode::CONFLICT, detail))
             }
-            count => Ok(json(StatusCode::OK, &json!({ "count": count }))),
+            ordered => Ok(json(StatusCode::OK, &OrderedShape::of(&ordered))),
         }
     }
 
@@ -53,7 +53,8 @@ impl Desk {
         let mut count = 0;
         for tenant in tenants {
             let order = order_to(url, &tenant);
-            count += self.control.order(Query { tenant: Some(tenant), ..query.clone() }, order).await?;
+            let query = Query { tenant: Some(tenant), ..query.clone() };
+            count += self.control.order(query, order).await?.count;
         }
         Ok(count)
     }

@@ -6,7 +6,7 @@
 use super::ask::{Asked, Given, Nothing, Pause, Whose};
 use super::desk::Desk;
 use super::problem::{Problem, json};
-use super::shapes::DestinationShape;
+use super::shapes::{DestinationShape, OrderedShape};
 use crate::deliver::control::{Status, Which};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -84,7 +84,8 @@ pub(super) async fn flush(
     Path(origin): Path<String>,
     Given(Nothing {}): Given<Nothing>,
 ) -> Answer {
-    counted(desk.control.flush(which(&origin, whose)?).await?)
+    let ordered = desk.control.flush(which(&origin, whose)?).await?;
+    Ok(json(StatusCode::OK, &OrderedShape::of(&ordered)))
 }
 
 fn counted(count: u64) -> Answer {

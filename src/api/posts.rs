@@ -5,7 +5,8 @@
 use super::ask::{Action, Actions, Asked, Given, Nothing, Page, Reroute, Whose};
 use super::desk::{Desk, endpoint, order_to};
 use super::problem::{Problem, json};
-use super::shapes::{AttemptShape, PostShape};
+use super::shapes::{AttemptShape, OrderedShape, PostShape};
+use crate::deliver::control::Ordered;
 use crate::post::PostId;
 use crate::spool::{Content, Order};
 use axum::extract::{Path, State};
@@ -154,20 +155,29 @@ pub(super) async fn act(
     Given(asked): Given<Actions>,
 ) -> Answer {
     let Actions { action, filter, url, all, dry_run } = asked;
-    if filter.says_something() == all {
-        return Err(Problem::bad_field("filter", "give a filter, or \"all\": true to mean all posts"));
+    match (filter.says_something(), all) {
+        (true, true) => {
+            let detail = "it means some posts and \"all\": true means all of them; leave one of both out";
+            return Err(Problem::bad_field("filter", detail));
+        }
+        (false, false) => {
+            let detail = "it names no post; say which by state, destination or tag, or \"all\": true for all";
+            return Err(Problem::bad_field("filter", detail));
+        }
+        _ => {}
     }
     let url = url.as_deref().map(endpoint).transpose()?;
     if url.is_some() != (action == Action::Reroute) {
         return Err(Problem::bad_field("url", "a reroute has one, and nothing else"));
     }
     let query = filter.query(tenant)?;
-    let count = match url {
-        _ if dry_run => desk.count(query, action).await?,
-        Some(url) => desk.reroute_all(query, &url).await?,
+    let counted = |count| Ordered { count, ..Ordered::default() };
+    let ordered = match url {
+        _ if dry_run => counted(desk.count(query, action).await?),
+        Some(url) => counted(desk.reroute_all(query, &url).await?),
         None => desk.control.order(query, order(action)?).await?,
     };
-    Ok(json(StatusCode::OK, &json!({ "count": count })))
+    Ok(json(StatusCode::OK, &OrderedShape::of(&ordered)))
 }
 
 /// What an action does; a reroute has an order of its own for each tenant.

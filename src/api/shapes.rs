@@ -5,8 +5,8 @@
 //! masked, and of header fields only those of [`SHOWN`] have a value.
 
 use super::ask::state_name;
-use crate::clock::rfc3339;
-use crate::deliver::control::{State, Status};
+use crate::clock::{self, rfc3339};
+use crate::deliver::control::{Ordered, State, Status};
 use crate::deliver::pace::Rate;
 use crate::post::{Field, Post, Timestamp, Trust};
 use crate::protocol_log::secrets::Masked;
@@ -168,13 +168,36 @@ fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
+/// What an order to posts came to.
+#[derive(Debug, Serialize)]
+pub(super) struct OrderedShape {
+    count: u64,
+    /// Those of them that are due but wait for the end of a pause.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paused: Vec<PausedShape>,
+}
+
+#[derive(Debug, Serialize)]
+struct PausedShape {
+    origin: String,
+    count: u64,
+}
+
+impl OrderedShape {
+    pub(super) fn of(Ordered { count, paused }: &Ordered) -> OrderedShape {
+        let paused =
+            paused.iter().map(|(origins, count)| PausedShape { origin: origins.to_string(), count: *count });
+        OrderedShape { count: *count, paused: paused.collect() }
+    }
+}
+
 /// A destination: an origin as one tenant uses it.
 #[derive(Debug, Serialize)]
 pub(super) struct DestinationShape {
     origin: String,
     tenant: String,
     state: &'static str,
-    /// Why it is in backoff or paused.
+    /// Why it is in backoff, deferring or paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Since when it is paused.
@@ -183,6 +206,9 @@ pub(super) struct DestinationShape {
     /// Seconds until something goes out again.
     #[serde(skip_serializing_if = "Option::is_none")]
     wait: Option<f64>,
+    /// When that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
     /// Posts that wait for an attempt.
     queued: u64,
     sending: u64,
@@ -242,7 +268,8 @@ impl DestinationShape {
         let (reason, since, wait) = match &status.state {
             State::Active | State::Recovering => (None, None, None),
             State::Backoff { next_probe, reason } => (Some(reason.clone()), None, Some(*next_probe)),
-            State::Deferring { left } | State::Throttled { left } => (None, None, Some(*left)),
+            State::Deferring { left, reason } => (Some(reason.clone()), None, Some(*left)),
+            State::Throttled { left } => (None, None, Some(*left)),
             State::Paused { since, reason } => (Some(reason.clone()), Some(rfc3339(*since)), None),
         };
         DestinationShape {
@@ -252,6 +279,7 @@ impl DestinationShape {
             reason,
             since,
             wait: wait.map(seconds),
+            until: wait.map(|wait| rfc3339(clock::wall().after(wait))),
             queued: status.counts.waiting,
             sending: status.counts.sending,
             held: status.counts.held,

@@ -2,7 +2,7 @@
 //! steers them.
 
 use super::api_client::{Place, piece};
-use super::table::{table, text};
+use super::table::{table, text, waiting};
 use super::{Failure, block_on, say};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -100,6 +100,9 @@ fn remark(destination: &Value) -> String {
         vec![if insecure { "INSECURE" } else { "" }.to_owned(), text(destination, "reason"), last];
     // What a destination is in backoff for is usually what it said last.
     remarks.dedup();
+    let until = text(destination, "until");
+    // To the second.
+    remarks.extend(until.get(..19).map(|until| format!("next attempt at {until}Z")));
     remarks.retain(|remark| !remark.is_empty());
     remarks.join("; ")
 }
@@ -111,8 +114,14 @@ async fn act(place: &Place, verb: &str, origins: &[String], body: Option<&Value>
         if place.json {
             say(answer)?;
         } else {
-            let what = if verb == "flush" { "posts tried at once" } else { "destinations with posts" };
-            say(format_args!("{origin}: {} {what}", text(&answer, "count")))?;
+            let count = text(&answer, "count");
+            match verb {
+                "pause" => say(format_args!(
+                    "{origin}: paused; {count} destinations with posts now, and those to come"
+                )),
+                "resume" => say(format_args!("{origin}: {count} pauses ended")),
+                _ => say(format_args!("{origin}: {count} posts due now{}", waiting(&answer))),
+            }?;
         }
     }
     Ok(())

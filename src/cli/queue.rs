@@ -1,7 +1,7 @@
 //! `postgate queue`: looks at the posts of a running gateway and steers them.
 
 use super::api_client::{Client, Place, piece};
-use super::table::{plain, table, text};
+use super::table::{plain, table, text, waiting};
 use super::{Failure, USAGE, block_on, say};
 use crate::post::PostId;
 use clap::Subcommand;
@@ -232,7 +232,7 @@ async fn act(place: &Place, action: &str, which: &Which, url: Option<&str>) -> R
     if place.json {
         return Ok(say(answer)?);
     }
-    Ok(say(format_args!("{} posts", text(&answer, "count")))?)
+    Ok(say(format_args!("{} posts{}", text(&answer, "count"), waiting(&answer)))?)
 }
 
 /// Does something to posts one by one; one that is refused stops no other.
@@ -243,7 +243,7 @@ async fn each(
     ids: &[PostId],
     url: Option<&str>,
 ) -> Result<(), Failure> {
-    let (mut count, mut failed) = (0, None);
+    let (mut count, mut failed, mut paused) = (0, None, Vec::new());
     for id in ids {
         let done = match (action, url) {
             ("delete", _) => client.delete(&format!("/posts/{id}")).await,
@@ -253,7 +253,10 @@ async fn each(
             (_, None) => client.post(&format!("/posts/{id}/{action}"), None).await,
         };
         match done {
-            Ok(_) => count += 1,
+            Ok(answer) => {
+                count += 1;
+                paused.extend(answer.get("paused").and_then(Value::as_array).into_iter().flatten().cloned());
+            }
             Err(failure) => {
                 let _ = writeln!(io::stderr(), "{id}: {}", failure.text);
                 failed = Some(Failure { text: format!("{count} of {} posts", ids.len()), ..failure });
@@ -262,7 +265,8 @@ async fn each(
     }
     match failed {
         Some(failure) => Err(Failure { text: format!("done: {count} of {}", ids.len()), ..failure }),
-        None if place.json => Ok(say(json!({ "count": count }))?),
-        None => Ok(say(format_args!("{count} posts"))?),
+        None if place.json && paused.is_empty() => Ok(say(json!({ "count": count }))?),
+        None if place.json => Ok(say(json!({ "count": count, "paused": paused }))?),
+        None => Ok(say(format_args!("{count} posts{}", waiting(&json!({ "paused": paused }))))?),
     }
 }

@@ -1,6 +1,7 @@
 //! Columns of text for a terminal.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Rows under their heads, each column as wide as its widest cell. Nothing in a
 /// cell can move the cursor.
@@ -33,6 +34,19 @@ pub(super) fn text(value: &Value, field: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }
+}
+
+/// What an answer says of posts that are due and wait for the end of a pause; begins
+/// with a semicolon.
+pub(super) fn waiting(answer: &Value) -> String {
+    let mut paused: BTreeMap<String, u64> = BTreeMap::new();
+    for part in answer.get("paused").and_then(Value::as_array).into_iter().flatten() {
+        let count = part.get("count").and_then(Value::as_u64).unwrap_or_default();
+        *paused.entry(text(part, "origin")).or_default() += count;
+    }
+    let parts =
+        paused.iter().map(|(origin, count)| format!("; {count} of them wait because {origin} is paused"));
+    parts.collect()
 }
 
 #[cfg(test)]

@@ -116,6 +116,11 @@ impl Berth {
         self.last = Some((at, reason));
     }
 
+    /// The last attempt that was not delivered: when it ended and why.
+    pub(super) fn last_error(&self) -> Option<(Timestamp, String)> {
+        self.last_error.as_ref().map(|(at, text)| (*at, text.to_string()))
+    }
+
     /// Notes which HTTP is spoken.
     pub(super) fn speak(&mut self, version: Version) {
         self.version = Some(version);
@@ -129,7 +134,6 @@ impl Berth {
         pause: Option<&Pause>,
         now: Instant,
     ) -> Status {
-        let text = |(at, text): &(Timestamp, Arc<str>)| (*at, text.to_string());
         let is_shared = self.version == Some(Version::HTTP_2);
         Status {
             destination: Arc::clone(destination),
@@ -141,8 +145,8 @@ impl Berth {
             connections: if is_shared { self.workers.min(1) } else { self.workers },
             version: self.version.map(name),
             rates: self.lane.usage(now.into_std()),
-            last: self.last.as_ref().map(text),
-            last_error: self.last_error.as_ref().map(text),
+            last: self.last.as_ref().map(|(at, text)| (*at, text.to_string())),
+            last_error: self.last_error(),
             insecure: self.terms.tls.trust == TlsTrust::Anyone,
         }
     }
@@ -152,15 +156,13 @@ impl Berth {
         if let Some(pause) = pause {
             return State::Paused { since: pause.since, reason: pause.reason.clone() };
         }
+        let reason = || self.last_error().map(|(_, text)| text).unwrap_or_default();
         match self.lane.condition(now.into_std()) {
             Condition::Open | Condition::Paused => State::Active,
             Condition::Recovering => State::Recovering,
-            Condition::Held(at) => State::Deferring { left: left(at) },
+            Condition::Held(at) => State::Deferring { left: left(at), reason: reason() },
             Condition::Throttled(at) => State::Throttled { left: left(at) },
-            Condition::Backoff(at) => State::Backoff {
-                next_probe: left(at),
-                reason: self.last_error.as_ref().map(|(_, text)| text.to_string()).unwrap_or_default(),
-            },
+            Condition::Backoff(at) => State::Backoff { next_probe: left(at), reason: reason() },
         }
     }
 }

@@ -10,6 +10,7 @@ use super::profile::Bounce;
 use super::shop::Shop;
 use crate::clock::{self, Ids};
 use crate::compose::notice::{self, Failure, Reporter};
+use crate::metrics::Metrics;
 use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
 use crate::protocol_log::secrets::Masked;
 use crate::spool::{Attempt, Claim, Committed, Content, Settlement, Spool, SpoolError};
@@ -22,6 +23,17 @@ const PRIORITY: u8 = 0;
 /// Whether a report is due before the settlement is noted.
 pub(super) fn is_due(claim: &Claim, settlement: &Settlement) -> bool {
     matches!(settlement, Settlement::Failed { .. }) && notice::is_wanted(&claim.post)
+}
+
+/// Counts what became of a report, or that there is none because nobody could have it.
+pub(super) fn count(metrics: &Metrics, post: &Post, settlement: &Settlement) {
+    let counter = match (settlement, post.destination.scheme) {
+        (Settlement::Delivered, Scheme::Smtp) => &metrics.reports_delivered,
+        (Settlement::Failed { .. }, Scheme::Smtp) => &metrics.reports_failed,
+        (Settlement::Failed { .. }, _) if post.sender.is_empty() => &metrics.reports_dropped,
+        _ => return,
+    };
+    counter.inc();
 }
 
 /// Reports failures and settles them, each after its own report.
@@ -49,6 +61,7 @@ async fn report(shop: &Shop, bounce: &Bounce, claim: &Claim, last: &Attempt) {
         match spool.commit(admission.clone()).await {
             Ok(Committed::Kept) => {
                 shop.metrics.posts_accepted.inc();
+                shop.metrics.reports_made.inc();
                 return tracing::info!(post = %id, "its sender gets a report of its failure");
             }
             // It failed before, not long ago, and its sender knows.

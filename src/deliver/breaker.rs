@@ -33,6 +33,13 @@ impl Breaker {
         self.after = after;
     }
 
+    /// Opens it: what comes next is a probe. One that never opens stays closed.
+    pub fn open(&mut self, now: Instant) {
+        if self.after > 0 {
+            self.open = Some(Open { probe_at: now, failed_probes: 0, is_probing: false });
+        }
+    }
+
     /// When the next probe may go out, if it is open.
     pub fn probe_at(&self) -> Option<Instant> {
         self.open.as_ref().map(|open| open.probe_at)

@@ -31,11 +31,20 @@ pub struct Which {
 /// One request and the place for its answer.
 #[derive(Debug)]
 pub(super) enum Request {
-    Post(Query, Order, oneshot::Sender<Result<u64, SpoolError>>),
+    Post(Query, Order, oneshot::Sender<Result<Ordered, SpoolError>>),
     Pause(Which, String, oneshot::Sender<Result<u64, SpoolError>>),
     Resume(Which, oneshot::Sender<Result<u64, SpoolError>>),
-    Flush(Which, oneshot::Sender<Result<u64, SpoolError>>),
+    Flush(Which, oneshot::Sender<Result<Ordered, SpoolError>>),
     Destinations(Which, oneshot::Sender<Result<Vec<Status>, SpoolError>>),
+}
+
+/// What an order to posts came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ordered {
+    /// How many it meant.
+    pub count: u64,
+    /// Those of them that are due but wait for the end of a pause, by its origins.
+    pub paused: Vec<(UrlPattern, u64)>,
 }
 
 /// How a destination does.
@@ -85,6 +94,8 @@ pub enum State {
     Deferring {
         /// How long still.
         left: Duration,
+        /// What it said.
+        reason: String,
     },
     /// Its rate is used up.
     Throttled {
@@ -108,7 +119,7 @@ impl Control {
     }
 
     /// Does something to posts; answers how many they were.
-    pub async fn order(&self, which: Query, order: Order) -> Result<u64, SpoolError> {
+    pub async fn order(&self, which: Query, order: Order) -> Result<Ordered, SpoolError> {
         self.ask(|answer| Request::Post(which, order, answer)).await
     }
 
@@ -118,13 +129,13 @@ impl Control {
         self.ask(|answer| Request::Pause(which, reason, answer)).await
     }
 
-    /// Ends a pause of the same origins.
+    /// Ends pauses of origins that are meant; answers how many.
     pub async fn resume(&self, which: Which) -> Result<u64, SpoolError> {
         self.ask(|answer| Request::Resume(which, answer)).await
     }
 
     /// Tries all posts at once, forgetting a backoff.
-    pub async fn flush(&self, which: Which) -> Result<u64, SpoolError> {
+    pub async fn flush(&self, which: Which) -> Result<Ordered, SpoolError> {
         self.ask(|answer| Request::Flush(which, answer)).await
     }
 

@@ -9,7 +9,7 @@ use super::attempt;
 use super::berth::Berth;
 use super::caught::caught;
 use super::lane::{Catch, Condition, Plan};
-use super::notes::Notary;
+use super::notes::{Charge, Notary};
 use super::order::{Order, Report};
 use super::pauses::Pauses;
 use super::shop::Shop;
@@ -39,6 +39,8 @@ pub(super) type Touched = HashSet<Arc<Destination>>;
 pub(super) enum Done {
     /// The spool's answer to a claim of a lane.
     Claimed(Arc<Destination>, Purpose, Result<Claimed, SpoolError>),
+    /// What was new was written down, these charges among it.
+    Saved(Vec<Charge>),
     /// State changes were announced.
     Announced,
     /// Nothing to be done.
@@ -118,6 +120,7 @@ impl Dispatcher {
             self.pursue(&lane, Turn::Other, now);
         }
         self.serve_ring(now);
+        self.save(now);
         self.announce();
     }
 
@@ -172,18 +175,19 @@ impl Dispatcher {
         }
     }
 
-    /// Takes what a task led to; answers which lane is concerned.
-    pub(super) fn finish(&mut self, done: Done, now: Instant) -> Option<Arc<Destination>> {
+    /// Takes what a task led to; answers which lanes are concerned.
+    pub(super) fn finish(&mut self, done: Done, now: Instant) -> Vec<Arc<Destination>> {
         match done {
             Done::Claimed(lane, purpose, claimed) => {
                 self.take_claims(&lane, purpose, claimed, now);
-                Some(lane)
+                vec![lane]
             }
+            Done::Saved(charges) => self.end_save(charges),
             Done::Announced => {
                 self.is_announcing = false;
-                None
+                Vec::new()
             }
-            Done::Nothing => None,
+            Done::Nothing => Vec::new(),
         }
     }
 
@@ -209,11 +213,7 @@ impl Dispatcher {
         let back = if may_begin { Vec::new() } else { std::mem::take(&mut begun) };
         let catch = Catch { begun: begun.len(), over: over.len(), back: back.len(), next };
         berth.lane.end_claim(catch, now.into_std());
-        let is_rated = !berth.terms.rates.is_empty();
         self.turns.release(reserved);
-        if is_rated && !begun.is_empty() {
-            self.notary.use_rates(lane, now);
-        }
         self.give_back(back, now);
         self.in_flight += over.len() + begun.len();
         for claim in over {
@@ -264,9 +264,6 @@ impl Dispatcher {
             }
             touched.insert(lane);
         }
-        if self.notary.save_at().is_some_and(|at| at <= now) {
-            self.save_rates(now);
-        }
     }
 
     /// Lets resting workers go; those that work leave when they have ended.
@@ -275,7 +272,7 @@ impl Dispatcher {
         for berth in self.lanes.values_mut() {
             berth.dismiss_all(&mut self.turns);
         }
-        self.save_rates(now);
+        self.save_finally(now);
     }
 
     /// Does what a lane wants now.
@@ -290,6 +287,11 @@ impl Dispatcher {
                     self.turns.reserve(granted, &mut berth.stake);
                     berth.claiming = granted;
                     (granted, Purpose::Send)
+                }
+                Plan::Charge(attempts) => {
+                    berth.lane.credit().begin_charge();
+                    self.notary.charge(lane, attempts);
+                    break;
                 }
                 Plan::Look(posts) => (posts, Purpose::Look),
                 Plan::WaitUntil(at) => {

@@ -4,7 +4,7 @@
 use super::bounce;
 use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
-use super::lane::{self, Condition};
+use super::lane::{self, Change, Condition};
 use super::order::{Ended, Report};
 use super::retry::Feedback;
 use crate::first_attempts::FirstAttempt;
@@ -73,6 +73,11 @@ impl Dispatcher {
             now.into_std(),
             fastrand::f64(),
         );
+        let is_held = matches!(feedback, Feedback::Trouble { retry_after: Some(_) });
+        if is_held || change != Change::None {
+            self.notary.resent(&lane);
+        }
+        let berth = self.berth(&lane);
         let keeps_this = keeps_workers && berth.permit == permit;
         if let Some(worker) = next.filter(|_| keeps_this) {
             let rest = self.turns.rest(&lane);
@@ -80,6 +85,9 @@ impl Dispatcher {
         }
         self.learn(&lane, &attempt, &verdict, change, measure);
         let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);
+        if self.shop.bounce.is_some() {
+            bounce::count(&self.shop.metrics, &claim.post, &conclusion.settlement);
+        }
         (claim, conclusion)
     }
 

@@ -11,6 +11,7 @@
 //! A lane knows when its next post is due, not which one that is.
 
 use super::breaker::Breaker;
+use super::charge::Credit;
 use super::pace::{Rate, Throttle, Used};
 use super::retry::{Feedback, Schedule};
 use super::window::Window;
@@ -54,6 +55,8 @@ pub enum Carrier {
 pub enum Plan {
     /// Claim and send up to so many posts.
     Send(usize),
+    /// Charge so many attempts to the rates, and ask again.
+    Charge(usize),
     /// Claim up to so many posts whose time is over, and give them up.
     Look(usize),
     /// Ask again then.
@@ -103,6 +106,7 @@ pub struct Lane {
     window: Window,
     breaker: Breaker,
     throttle: Throttle,
+    credit: Credit,
     held_until: Option<Instant>,
     is_paused: bool,
     /// A lane that did not take its post outlives the attempt until the spool has
@@ -137,6 +141,7 @@ impl Lane {
             window: Window::new(limits.max_connections, limits.adaptive),
             breaker: Breaker::new(limits.breaker),
             throttle: Throttle::new(rates, now),
+            credit: Credit::new(rates),
             held_until: None,
             is_paused: false,
             remembered_until: None,
@@ -150,6 +155,7 @@ impl Lane {
         self.resize();
         self.breaker.change(limits.breaker);
         self.throttle.change(rates, now);
+        self.credit.change(rates);
     }
 
     /// Notes what carries its attempts.
@@ -189,7 +195,7 @@ impl Lane {
             // Until an attempt ends.
             0 if is_due => Plan::Idle,
             0 => Plan::WaitUntil(opens_at.min(look_at)),
-            room => Plan::Send(room),
+            room => self.credit.plan(room),
         }
     }
 
@@ -247,7 +253,7 @@ impl Lane {
         self.throttle.usage(now)
     }
 
-    /// What is used of its rates, to be kept elsewhere.
+    /// What is used of each of its rates, to be kept elsewhere.
     pub fn used(&self, now: Instant) -> Vec<Used> {
         self.throttle.used(now)
     }
@@ -255,6 +261,29 @@ impl Lane {
     /// Counts what was used of its rates before.
     pub fn restore(&mut self, used: &[Used], now: Instant) {
         self.throttle.restore(used, now);
+    }
+
+    /// Its credit with its rates.
+    pub fn credit(&mut self) -> &mut Credit {
+        &mut self.credit
+    }
+
+    /// Begins no attempt before then.
+    pub fn hold(&mut self, until: Instant) {
+        self.held_until = self.held_until.max(Some(until));
+    }
+
+    /// Sends a probe before anything else.
+    pub fn probe(&mut self, now: Instant) {
+        self.breaker.open(now);
+    }
+
+    /// Until when it is to begin no attempt, and whether it sends probes only;
+    /// nothing when there is no grudge.
+    pub fn grudge(&self, now: Instant) -> Option<(Option<Instant>, bool)> {
+        let held_until = self.held_until.filter(|at| *at > now);
+        let is_away = self.breaker.probe_at().is_some();
+        (held_until.is_some() || is_away).then_some((held_until, is_away))
     }
 
     /// Begins no attempt any more.
@@ -298,6 +327,7 @@ impl Lane {
         if catch.begun > 0 {
             self.breaker.begin();
             self.throttle.take(catch.begun, now);
+            self.credit.spend(catch.begun);
             self.window.fill(self.in_flight);
         }
         let is_empty = catch.begun + catch.over + catch.back == 0;
@@ -311,6 +341,9 @@ impl Lane {
     /// answered after `took`; `dice` (0 to 1) spreads the probes. Says what changed.
     pub fn end_attempt(&mut self, ended: Ended, schedule: &Schedule, now: Instant, dice: f64) -> Change {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if ended.feedback != Feedback::Taken {
+            self.remembered_until = Some(now + MEMORY);
+        }
         match ended.feedback {
             Feedback::Taken | Feedback::Answered => {
                 let is_back = self.breaker.answered();
@@ -319,16 +352,12 @@ impl Lane {
                 }
                 match ended.feedback {
                     Feedback::Taken => self.window.taken(ended.took),
-                    _ => {
-                        self.remembered_until = Some(now + MEMORY);
-                        self.window.ended();
-                    }
+                    _ => self.window.ended(),
                 }
                 if is_back { Change::IsBack } else { Change::None }
             }
             Feedback::Trouble { retry_after } => {
                 self.held_until = self.held_until.max(retry_after.map(|after| now + after));
-                self.remembered_until = Some(now + MEMORY);
                 self.window.trouble(self.in_flight);
                 let is_away = self.breaker.trouble(schedule, now, dice);
                 if is_away { Change::IsAway } else { Change::None }

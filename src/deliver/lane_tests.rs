@@ -12,10 +12,13 @@ fn catch(begun: usize, next: Option<Duration>) -> Catch {
     Catch { begun, next, ..Catch::default() }
 }
 
-/// Sends as much as the lane wants at `now`; the time of no post is over.
+/// Sends as much as the lane wants; no post's time is over, charges are durable at once.
 fn send(lane: &mut Lane, now: Instant) -> usize {
     if let Plan::Look(_) = lane.plan(now) {
         lane.looked_at = now;
+    }
+    if let Plan::Charge(attempts) = lane.plan(now) {
+        lane.credit().end_charge(attempts);
     }
     match lane.plan(now) {
         Plan::Send(n) => {
@@ -54,8 +57,7 @@ fn broken(now: Instant) -> Lane {
 fn a_lane_waits_for_its_next_post_and_for_room() {
     let now = Instant::now();
     let mut lane = Lane::new(LIMITS, &[], now);
-    assert_eq!(lane.plan(now), Plan::Idle);
-    assert!(lane.is_spent(now));
+    assert_eq!((lane.plan(now), lane.is_spent(now)), (Plan::Idle, true));
     let later = now + 5 * SECOND;
     lane.expect(later);
     lane.expect(later + SECOND);
@@ -194,13 +196,13 @@ fn troubles_are_counted_across_moments_without_posts() {
 
 #[test]
 fn a_refusal_is_remembered_until_the_spool_has_said_when_its_post_is_due() {
-    for (feedback, is_remembered) in [(Feedback::Answered, true), (Feedback::Taken, false)] {
+    for feedback in [Feedback::Answered, Feedback::Nothing, Feedback::Taken] {
         let now = Instant::now();
         let mut lane = Lane::new(LIMITS, &[], now);
         lane.begin_claim();
         lane.end_claim(catch(1, None), now);
         end(&mut lane, feedback, now);
-        assert_eq!([now, now + MEMORY].map(|at| lane.is_spent(at)), [!is_remembered, true]);
+        assert_eq!([now, now + MEMORY].map(|at| lane.is_spent(at)), [feedback == Feedback::Taken, true]);
     }
 }
 
@@ -217,8 +219,7 @@ fn a_hold_stops_the_lane_and_is_remembered_without_posts() {
     assert_eq!(lane.condition(now), Condition::Held(over));
     lane.in_flight = 0;
     lane.due_at = None;
-    assert!(!lane.is_spent(now));
-    assert!(lane.is_spent(over));
+    assert!(!lane.is_spent(now) && lane.is_spent(over));
     lane.expect(now);
     lane.flush(now);
     assert!(matches!(lane.plan(now), Plan::Send(_)), "a flush does");
@@ -261,11 +262,10 @@ fn a_used_rate_is_remembered_when_there_are_no_posts_and_when_it_changes() {
     }
     assert!(matches!(lane.condition(now), Condition::Throttled(_)));
     lane.due_at = None;
-    assert!(!lane.is_spent(now + 3600 * SECOND));
-    assert!(lane.is_spent(now + 3700 * SECOND));
+    assert!(!lane.is_spent(now + 3600 * SECOND) && lane.is_spent(now + 3700 * SECOND));
     lane.expect(now);
     lane.change(LIMITS, &[hour(8)], now);
-    assert_eq!(lane.plan(now), Plan::Send(3));
+    assert_eq!(lane.plan(now), Plan::Charge(3));
 }
 
 /// A destination in thought: it serves `at_once` attempts, each for `took`, others

@@ -17,6 +17,7 @@ mod berth;
 mod bounce;
 pub mod breaker;
 mod caught;
+pub mod charge;
 pub mod collector;
 mod compress;
 mod conclusion;

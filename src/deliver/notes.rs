@@ -1,11 +1,14 @@
-//! What the engine keeps in the spool besides posts: pauses and used rates.
+//! What the engine keeps in the spool besides posts: pauses, used rates, and
+//! grudges: which destination asked for a rest (`Retry-After`) or is sent probes only.
 //!
-//! One task writes, one fact after another, so that the newest stays. Rates are
-//! written at most once a second while something of them was used, and at the stop;
-//! after a crash the last second of them is forgotten. They are kept with points of
-//! the wall clock, for a restart takes time.
+//! One task writes, one fact after another, so that the newest stays. Attempts on a
+//! long rate are written down before they begin (`charge`); grudges soon after they
+//! begin or end; all of it at the stop. While one save is under way the next is
+//! collected. Points of time are those of the wall clock, for a restart takes time.
 
-use super::dispatch::{Dispatcher, SPOOL_PAUSE};
+use super::charge::Credit;
+use super::dispatch::{Dispatcher, Done, SPOOL_PAUSE};
+use super::lane::Lane;
 use super::pace::Used;
 use super::pauses::Pauses;
 use crate::clock;
@@ -13,7 +16,7 @@ use crate::post::{Destination, Timestamp};
 use crate::spool::{Spool, SpoolError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -21,9 +24,21 @@ use tokio::time::Instant;
 
 const RATES: &str = "rates";
 const PAUSES: &str = "pauses";
+const GRUDGES: &str = "grudges";
 
-/// Shortest time between two writes of the rates.
-const SAVE: Duration = Duration::from_secs(1);
+/// Octets of rates that are written in a millisecond on the average at most: with
+/// very many rated destinations charges are collected, and the disk is left to posts.
+const OCTETS: usize = 10_000;
+
+/// When attempts began that are charged and have not begun: at a restart they may
+/// have begun at any time until then.
+const AHEAD: Timestamp = Timestamp(u64::MAX);
+
+/// Tells when a fact is durable.
+type Written = oneshot::Receiver<Result<(), SpoolError>>;
+
+/// Attempts that a lane charges to its rates.
+pub(super) type Charge = (Arc<Destination>, usize);
 
 /// One fact to be written, and who waits for that.
 struct Job {
@@ -37,8 +52,14 @@ pub(super) struct Notary {
     jobs: mpsc::UnboundedSender<Job>,
     /// Lanes with used rates.
     rated: HashSet<Arc<Destination>>,
-    save_at: Option<Instant>,
-    saving: Option<oneshot::Receiver<Result<(), SpoolError>>>,
+    /// What they ask for, until it is written.
+    charges: Vec<Charge>,
+    /// Lanes with grudges.
+    resented: HashSet<Arc<Destination>>,
+    has_new_grudges: bool,
+    is_saving: bool,
+    /// No save before.
+    save_at: Instant,
 }
 
 /// Where they are taken.
@@ -57,27 +78,53 @@ struct KeptRate {
     attempts: Vec<(Timestamp, u32)>,
 }
 
+/// What one destination is left alone for.
+#[derive(Serialize, Deserialize)]
+struct Grudge {
+    destination: Destination,
+    /// Until when it asked for that.
+    until: Option<Timestamp>,
+    /// Whether it is sent probes only.
+    is_away: bool,
+    /// Its last error, and when that was.
+    reason: Option<(Timestamp, String)>,
+}
+
 impl Notary {
     pub(super) fn new() -> (Notary, Jobs) {
         let (jobs, taken) = mpsc::unbounded_channel();
-        (Notary { jobs, rated: HashSet::new(), save_at: None, saving: None }, Jobs(taken))
+        let notary = Notary {
+            jobs,
+            rated: HashSet::new(),
+            charges: Vec::new(),
+            resented: HashSet::new(),
+            has_new_grudges: false,
+            is_saving: false,
+            save_at: Instant::now(),
+        };
+        (notary, Jobs(taken))
     }
 
-    /// When the rates are to be saved, if they are.
+    /// When something is to be saved, if something is.
     pub(super) fn save_at(&self) -> Option<Instant> {
-        self.save_at
+        let has_news = self.has_new_grudges || !self.charges.is_empty();
+        (has_news && !self.is_saving).then_some(self.save_at)
     }
 
-    /// Notes that a lane used its rates.
-    pub(super) fn use_rates(&mut self, lane: &Arc<Destination>, now: Instant) {
-        if !self.rated.contains(lane) {
-            self.rated.insert(Arc::clone(lane));
-        }
-        self.save_at.get_or_insert(now + SAVE);
+    /// Notes that a lane wants to begin so many attempts.
+    pub(super) fn charge(&mut self, lane: &Arc<Destination>, attempts: usize) {
+        self.rated.insert(Arc::clone(lane));
+        self.charges.push((Arc::clone(lane), attempts));
+    }
+
+    /// Notes that a grudge began, changed or ended.
+    pub(super) fn resent(&mut self, lane: &Arc<Destination>) {
+        self.resented.insert(Arc::clone(lane));
+        self.has_new_grudges = true;
     }
 
     /// Hands in a fact; what is returned tells when it is durable.
-    fn write(&self, key: &'static str, value: Option<Vec<u8>>) -> oneshot::Receiver<Result<(), SpoolError>> {
+    fn write(&self, key: &'static str, value: Option<Vec<u8>>) -> Written {
         let (done, written) = oneshot::channel();
         // A writer that is gone drops `done`: that is the answer.
         let _ = self.jobs.send(Job { key, value: value.map(Bytes::from), done });
@@ -85,7 +132,7 @@ impl Notary {
     }
 
     /// Hands in the pauses.
-    pub(super) fn write_pauses(&self, pauses: &Pauses) -> oneshot::Receiver<Result<(), SpoolError>> {
+    pub(super) fn write_pauses(&self, pauses: &Pauses) -> Written {
         self.write(PAUSES, pauses.write())
     }
 }
@@ -114,8 +161,14 @@ impl Dispatcher {
         }
         if let Some(octets) = self.fact(RATES).await {
             match postcard::from_bytes::<Vec<Kept>>(&octets) {
-                Ok(kept) => self.restore(kept),
+                Ok(kept) => self.restore_rates(kept),
                 Err(error) => tracing::error!("the used rates of destinations cannot be read: {error}"),
+            }
+        }
+        if let Some(text) = self.fact(GRUDGES).await {
+            match serde_json::from_slice(&text) {
+                Ok(kept) => self.restore_grudges(kept),
+                Err(error) => tracing::error!("the rests of destinations cannot be read: {error}"),
             }
         }
     }
@@ -135,7 +188,7 @@ impl Dispatcher {
         }
     }
 
-    fn restore(&mut self, kept: Vec<Kept>) {
+    fn restore_rates(&mut self, kept: Vec<Kept>) {
         let (now, wall) = (Instant::now(), clock::wall());
         for Kept { destination, used } in kept {
             let lane = Arc::new(destination);
@@ -145,43 +198,126 @@ impl Dispatcher {
                 attempts: attempts.into_iter().map(age).collect(),
             });
             let used: Vec<_> = used.collect();
-            self.berth(&lane).lane.restore(&used, now.into_std());
-            // Known from now on, and looked at once, so that it is forgotten in time.
-            self.berth(&lane).lane.expect(now.into_std());
+            self.known(&lane, now).restore(&used, now.into_std());
             self.notary.rated.insert(lane);
         }
     }
 
-    /// Writes down what is used of all rates, unless that is still being done.
-    pub(super) fn save_rates(&mut self, now: Instant) {
-        if self.notary.save_at.is_none() {
+    fn restore_grudges(&mut self, kept: Vec<Grudge>) {
+        let (now, wall) = (Instant::now(), clock::wall());
+        for Grudge { destination, until, is_away, reason } in kept {
+            let lane = Arc::new(destination);
+            let known = self.known(&lane, now);
+            if let Some(until) = until {
+                known.hold((now + until.since(wall)).into_std());
+            }
+            if is_away {
+                known.probe(now.into_std());
+            }
+            if let Some((at, reason)) = reason {
+                self.berth(&lane).note(at, reason.into(), false);
+            }
+            self.notary.resented.insert(lane);
+        }
+    }
+
+    /// A lane that is known from now on, and looked at once, so that it is forgotten
+    /// in time.
+    fn known(&mut self, lane: &Arc<Destination>, now: Instant) -> &mut Lane {
+        let known = &mut self.berth(lane).lane;
+        known.expect(now.into_std());
+        known
+    }
+
+    /// Writes down what is new, unless something is still being written.
+    pub(super) fn save(&mut self, now: Instant) {
+        if self.is_stopping || self.notary.save_at().is_none_or(|at| at > now) {
             return;
         }
-        let is_saving = |saving: &mut oneshot::Receiver<_>| {
-            matches!(saving.try_recv(), Err(oneshot::error::TryRecvError::Empty))
-        };
-        if !self.is_stopping && self.notary.saving.as_mut().is_some_and(is_saving) {
-            self.notary.save_at = Some(now + SAVE);
-            return;
+        let charges = std::mem::take(&mut self.notary.charges);
+        let rates = (!charges.is_empty()).then(|| self.write_rates(&charges, now));
+        let grudges = self.notary.has_new_grudges.then(|| self.write_grudges(now));
+        self.notary.is_saving = true;
+        self.tasks.spawn(async move {
+            for written in [rates, grudges].into_iter().flatten() {
+                // The writer has told what went wrong. Charges that cannot be kept are
+                // good until the end: a full disk gets room by deliveries alone.
+                let _ = written.await;
+            }
+            Done::Saved(charges)
+        });
+    }
+
+    /// Takes note that charges are durable; answers whose they are.
+    pub(super) fn end_save(&mut self, charges: Vec<Charge>) -> Vec<Arc<Destination>> {
+        self.notary.is_saving = false;
+        let granted = charges.into_iter().map(|(lane, attempts)| {
+            self.berth(&lane).lane.credit().end_charge(attempts);
+            lane
+        });
+        granted.collect()
+    }
+
+    /// Writes down everything as it is in the end: nothing begins any more.
+    pub(super) fn save_finally(&mut self, now: Instant) {
+        for (lane, berth) in &mut self.lanes {
+            // Shorter rates are kept here only.
+            if !berth.terms.rates.is_empty() {
+                self.notary.rated.insert(Arc::clone(lane));
+            }
+            *berth.lane.credit() = Credit::default();
         }
-        self.notary.save_at = None;
+        if !self.notary.rated.is_empty() {
+            self.write_rates(&[], now);
+        }
+        if !self.notary.resented.is_empty() {
+            self.write_grudges(now);
+        }
+    }
+
+    /// Hands in what is used of all rates, these charges included.
+    fn write_rates(&mut self, charges: &[Charge], now: Instant) -> Written {
         let wall = clock::wall();
-        let at = |age: Duration| Timestamp(wall.0.saturating_sub(age.as_millis() as u64));
+        let at = |(age, attempts): (Duration, u32)| {
+            (Timestamp(wall.0.saturating_sub(age.as_millis() as u64)), attempts)
+        };
+        let mut ahead: HashMap<_, _> = charges.iter().map(|(lane, attempts)| (lane, *attempts)).collect();
         let mut kept = Vec::new();
         self.notary.rated.retain(|lane| {
-            let used = self.lanes.get(lane).map(|berth| berth.lane.used(now.into_std())).unwrap_or_default();
-            let used = used.into_iter().map(|used| KeptRate {
-                per: used.per,
-                attempts: used.attempts.into_iter().map(|(age, attempts)| (at(age), attempts)).collect(),
+            let Some(berth) = self.lanes.get_mut(lane) else { return false };
+            let ahead = ahead.remove(lane).unwrap_or_default() + berth.lane.credit().left();
+            let ahead = (ahead > 0).then(|| (AHEAD, u32::try_from(ahead).unwrap_or(u32::MAX)));
+            let used = berth.lane.used(now.into_std()).into_iter().map(|Used { per, attempts }| KeptRate {
+                per,
+                attempts: attempts.into_iter().map(at).chain(ahead).collect(),
             });
             let used: Vec<_> = used.collect();
-            let is_used = !used.is_empty();
+            let is_used = used.iter().any(|rate| !rate.attempts.is_empty());
             if is_used {
                 kept.push(Kept { destination: Destination::clone(lane), used });
             }
             is_used
         });
         let value = if kept.is_empty() { None } else { postcard::to_stdvec(&kept).ok() };
-        self.notary.saving = Some(self.notary.write(RATES, value));
+        let octets = value.as_ref().map_or(0, Vec::len);
+        self.notary.save_at = now + Duration::from_millis((octets / OCTETS) as u64);
+        self.notary.write(RATES, value)
+    }
+
+    /// Hands in all grudges.
+    fn write_grudges(&mut self, now: Instant) -> Written {
+        self.notary.has_new_grudges = false;
+        let wall = clock::wall();
+        let mut kept = Vec::new();
+        self.notary.resented.retain(|lane| {
+            let Some(berth) = self.lanes.get(lane) else { return false };
+            let Some((until, is_away)) = berth.lane.grudge(now.into_std()) else { return false };
+            let until = until.map(|at| wall.after(Instant::from(at).saturating_duration_since(now)));
+            let (destination, reason) = (Destination::clone(lane), berth.last_error());
+            kept.push(Grudge { destination, until, is_away, reason });
+            true
+        });
+        let value = if kept.is_empty() { None } else { serde_json::to_vec(&kept).ok() };
+        self.notary.write(GRUDGES, value)
     }
 }

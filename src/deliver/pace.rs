@@ -107,10 +107,10 @@ impl Throttle {
         self.windows.iter().map(|window| (window.rate, window.used(at))).collect()
     }
 
-    /// What is used, to be kept elsewhere.
+    /// What is used of each rate, to be kept elsewhere.
     pub fn used(&self, now: Instant) -> Vec<Used> {
         let at = self.since_origin(now);
-        self.windows.iter().map(|window| window.saved(at)).filter(|used| !used.attempts.is_empty()).collect()
+        self.windows.iter().map(|window| window.saved(at)).collect()
     }
 
     /// Counts what was used before, as old as it says. Each rate takes it from the

@@ -6,9 +6,9 @@
 use super::Options;
 use super::announce::News;
 use super::berth::Berth;
-use super::control::{Request, Status, Which};
+use super::control::{Ordered, Request, Status, Which};
 use super::dispatch::{Dispatcher, Done, Touched};
-use super::pauses::{Pause, Pauses};
+use super::pauses::{Part, Pause, Pauses};
 use super::terms::Book;
 use crate::clock;
 use crate::post::Destination;
@@ -32,11 +32,17 @@ impl Dispatcher {
         }
     }
 
-    fn command(&mut self, which: Query, order: Order, answer: Answer<u64>) {
+    fn command(&mut self, which: Query, order: Order, answer: Answer<Ordered>) {
         let spool = Arc::clone(&self.shop.spool);
+        let paused = match order {
+            Order::Retry | Order::Release => {
+                self.pauses.parts(which.destination.as_ref(), which.tenant.as_ref())
+            }
+            Order::Hold | Order::Delete | Order::Reroute { .. } => Vec::new(),
+        };
         self.tasks.spawn(async move {
             // Nobody need wait for the answer.
-            let _ = answer.send(spool.order(which, order).await);
+            let _ = answer.send(carry_out(&*spool, which, order, paused).await);
             Done::Nothing
         });
     }
@@ -65,7 +71,8 @@ impl Dispatcher {
     }
 
     fn resume(&mut self, which: Which, answer: Answer<u64>, touched: &mut Touched) {
-        if !self.pauses.end(&which.origins, which.tenant.as_ref()) {
+        let ended = self.pauses.end(&which.origins, which.tenant.as_ref());
+        if ended == 0 {
             let _ = answer.send(Ok(0));
             return;
         }
@@ -75,8 +82,13 @@ impl Dispatcher {
                 touched.insert(Arc::clone(lane));
             }
         }
-        self.news.push(News::Resumed(which.clone()));
-        self.keep_pauses(which, Some(answer));
+        self.news.push(News::Resumed(which));
+        let written = self.notary.write_pauses(&self.pauses);
+        self.tasks.spawn(async move {
+            let written = written.await.unwrap_or(Err(SpoolError::Closed));
+            let _ = answer.send(written.map(|()| ended as u64));
+            Done::Nothing
+        });
     }
 
     /// Answers, once the pauses are durable, how many destinations are meant.
@@ -100,8 +112,11 @@ impl Dispatcher {
 
     /// Posts that wait for another attempt are due at once; those that wait for a
     /// time of their sender's are not.
-    fn flush(&mut self, which: Which, answer: Answer<u64>, now: Instant, touched: &mut Touched) {
+    fn flush(&mut self, which: Which, answer: Answer<Ordered>, now: Instant, touched: &mut Touched) {
         for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
+            if berth.lane.grudge(now.into_std()).is_some() {
+                self.notary.resent(lane);
+            }
             berth.lane.flush(now.into_std());
             touched.insert(Arc::clone(lane));
         }
@@ -144,7 +159,43 @@ impl Dispatcher {
     }
 }
 
-/// How destinations do that are in memory or have posts.
+/// Posts that are looked at in one call.
+const PAGE: usize = 1000;
+
+/// Does something to posts, and finds out which of them wait for the end of a pause.
+async fn carry_out(
+    spool: &dyn Spool,
+    which: Query,
+    order: Order,
+    paused: Vec<Part>,
+) -> Result<Ordered, SpoolError> {
+    let mut parts = Vec::new();
+    for Part { origins, tenant } in paused {
+        let part = Query { destination: Some(origins.clone()), tenant, ..which.clone() };
+        // When all is paused the order itself counts.
+        let posts = if part == which { None } else { Some(count(spool, part, &order).await?) };
+        parts.push((origins, posts));
+    }
+    let count = spool.order(which, order).await?;
+    let paused = parts.into_iter().map(|(origins, posts)| (origins, posts.unwrap_or(count)));
+    Ok(Ordered { count, paused: paused.filter(|(_, posts)| *posts > 0).collect() })
+}
+
+/// How many posts an order is about to mean.
+async fn count(spool: &dyn Spool, which: Query, order: &Order) -> Result<u64, SpoolError> {
+    let (mut count, mut before) = (0, None);
+    loop {
+        let page = spool.page(which.clone(), before, PAGE).await?;
+        let is_meant = |state| *order != Order::Release || state == PostState::Held;
+        count += page.iter().filter(|listed| is_meant(listed.state)).count() as u64;
+        before = page.last().map(|last| last.post.id);
+        if page.len() < PAGE {
+            return Ok(count);
+        }
+    }
+}
+
+/// How destinations do that are in memory, have posts, or are paused by name.
 async fn join(
     spool: &dyn Spool,
     which: &Which,
@@ -158,6 +209,14 @@ async fn join(
             Berth::new(book.terms(lane), 0, now).status(lane, pauses.of(lane), now)
         });
         status.counts = counts;
+    }
+    let tenant = which.tenant.clone().unwrap_or_default();
+    for (pause, lane) in pauses.named(&tenant).filter(|(_, lane)| which.means(lane)) {
+        if !known.keys().any(|known| pause.means(known)) {
+            let lane = Arc::new(lane);
+            let status = Berth::new(book.terms(&lane), 0, now).status(&lane, Some(pause), now);
+            known.insert(lane, status);
+        }
     }
     let mut all: Vec<_> = known.into_values().collect();
     all.sort_by(|one, other| one.destination.cmp(&other.destination));

@@ -70,6 +70,14 @@ pub struct Metrics {
     pub token_refreshes: Counter,
     /// Attempts that the egress rules forbade.
     pub egress_denials: Counter,
+    /// Reports to senders that were admitted.
+    pub reports_made: Counter,
+    /// Reports that the relay took.
+    pub reports_delivered: Counter,
+    /// Reports that were given up.
+    pub reports_failed: Counter,
+    /// Failures without a report, because the message has no sender.
+    pub reports_dropped: Counter,
     /// Connections of clients that were taken.
     pub smtp_connections: Counter,
     /// Messages that were accepted.
@@ -221,6 +229,10 @@ impl Default for Metrics {
             breaker_openings: list.add("breaker_openings", "Times that a destination went into backoff"),
             token_refreshes: list.add("oauth_token_refreshes", "OAuth 2.0 tokens that were asked for"),
             egress_denials: list.add("egress_denials", "Attempts that the egress rules forbade"),
+            reports_made: list.add("reports_made", "Reports of failures to senders that were made"),
+            reports_delivered: list.add("reports_delivered", "Reports that the relay took"),
+            reports_failed: list.add("reports_failed", "Reports that were given up"),
+            reports_dropped: list.add("reports_dropped", "Failures without a report, for want of a sender"),
             smtp_connections: list.add("smtp_connections", "Connections of clients that were taken"),
             smtp_messages: list.add("smtp_messages", "Messages that were accepted"),
             smtp_refusals: list.add("smtp_refusals", "Senders, recipients and messages that were refused"),

@@ -267,7 +267,8 @@ impl Spool for Embedded {
         let mut others = Vec::new();
         for (claim, settlement) in done {
             match settlement {
-                Settlement::Delivered => self.end(&claim),
+                // The next of an ordered line waits until it is durable that this one is over.
+                Settlement::Delivered if claim.post.ordering_key.is_none() => self.end(&claim),
                 settlement => others.push((claim.post.id, claim.fence, settlement)),
             }
         }

@@ -4,7 +4,8 @@
 //! once and answers all. Only it appends, and only it changes the index from
 //! what became durable, so the order of the log is the order of events.
 //! News of delivered posts rides with the next group, at the latest after
-//! [`RIDE`]: losing it means a repeat under the same id, never a loss.
+//! [`RIDE`]: losing it means a repeat under the same id, never a loss. That of posts
+//! in an order does not wait.
 
 use super::appender::Appender;
 use super::filling::Filling;

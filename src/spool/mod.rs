@@ -14,8 +14,9 @@
 //!   made again under its number: nobody knows whether it began.
 //! - Within a lane, due posts come by priority, then by due time, then by id.
 //! - Posts of a lane with the same ordering key are claimed one at a time and by
-//!   id: none before each one before it was delivered, failed or deleted. While one
-//!   waits or is held, those behind it wait too, and are not part of `next`.
+//!   id: none before each one before it was delivered, failed or deleted, durably:
+//!   a crash repeats the last one at most. While one waits or is held, those behind
+//!   it wait too, and are not part of `next`.
 //! - No point in time crosses the trait, only durations: two machines disagree
 //!   about now.
 //!
@@ -91,7 +92,8 @@ pub trait Spool: Send + Sync {
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes>;
 
     /// Says how claimed posts ended. Resolves when that is noted; `Delivered`
-    /// becomes durable with the next group, the others before this resolves.
+    /// becomes durable with the next group, the others before this resolves, and so
+    /// does `Delivered` of a post with an ordering key.
     fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()>;
 
     /// Does something to all living posts that are meant; answers how many they

@@ -27,6 +27,10 @@ impl Writer {
             if self.unwritten.contains(&id) {
                 continue;
             }
+            if settlement == Settlement::Delivered {
+                self.settled.push((id, News::Ended));
+                continue;
+            }
             let claimed = self.shared.index().claimed(id, fence).map(|claimed| {
                 let orders: Box<[Order]> = claimed.orders.clone().into();
                 (claimed.entry, orders)

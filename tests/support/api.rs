@@ -80,6 +80,14 @@ impl Scene {
         Scene { directory, gateway, api, receiver: Collector::start(by_path) }
     }
 
+    /// Starts the gateway again, where it was.
+    pub fn again(&mut self) {
+        let config = std::fs::read_to_string(self.directory.path().join("postgate.toml")).unwrap();
+        self.gateway = Gateway::start(self.directory.path(), &config);
+        let line = self.gateway.line("API at ");
+        self.api = line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap();
+    }
+
     /// Sends a message with these header lines to a path of the receiver; its id.
     pub fn send(&self, path: &str, headers: &str) -> String {
         let message = format!("{headers}Subject: x\r\n\r\nhello\r\n");
