@@ -19,15 +19,17 @@ use std::sync::Arc;
 /// Reports go before other mail.
 const PRIORITY: u8 = 0;
 
-/// Whether a report is due before the settlement is noted.
-pub(super) fn is_due(claim: &Claim, settlement: &Settlement) -> bool {
-    matches!(settlement, Settlement::Failed { .. }) && notice::is_wanted(&claim.post)
+/// Whether a failure is to be reported before it is noted.
+pub(super) fn is_due(shop: &Shop, claim: &Claim) -> bool {
+    shop.bounce.is_some() && notice::is_wanted(&claim.post)
 }
 
-/// Reports failures and settles them, each after its own report.
+/// Settles failures, each after its report when one is due.
 pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settlement)>) -> Done {
     for (claim, settlement) in failed {
-        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement) {
+        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement)
+            && is_due(&shop, &claim)
+        {
             report(&shop, bounce, &claim, last).await;
         }
         shop.settle(vec![(claim, settlement)]).await;

@@ -261,9 +261,11 @@ impl Dispatcher {
         }
     }
 
-    /// Lets resting workers go; those that work leave when they have ended.
+    /// Lets resting workers go; those that work leave when they have ended. Nobody
+    /// waits for what does not begin any more.
     pub(super) fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
+        self.shop.first_attempts.close();
         for berth in self.lanes.values_mut() {
             berth.dismiss_all(&mut self.turns);
         }
