@@ -18,7 +18,7 @@ use super::retry::Trouble;
 use super::shop::Shop;
 use super::target;
 use super::terms::{Terms, TlsTerms, TlsTrust};
-use super::tls::{Offer, Tls};
+use super::tls::{self, Offer, Tls};
 use crate::post::{Destination, Post};
 use crate::protocol_log::Transcript;
 use crate::spool::Claim;
@@ -350,7 +350,10 @@ fn refused(what: &str, reply: &Reply) -> Trouble {
 }
 
 fn broken(error: &io::Error) -> Trouble {
-    Trouble::Broken(format!("connection to the relay failed: {error}"))
+    match tls::fault(error) {
+        Some(fault) => Trouble::Tls(fault),
+        None => Trouble::Broken(format!("connection to the relay failed: {error}")),
+    }
 }
 
 #[cfg(test)]

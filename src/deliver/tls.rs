@@ -79,7 +79,9 @@ impl Tls {
         let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_owned();
         let name = ServerName::try_from(name).map_err(|error| Trouble::Tls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(config));
-        connector.connect(name, stream).await.map_err(|error| Trouble::Tls(tls_words::explain(&error)))
+        let plain = if offer == Offer::Nothing { "smtp://" } else { "http://" };
+        let connected = connector.connect(name, stream).await;
+        connected.map_err(|error| Trouble::Tls(tls_words::explain(&error, plain)))
     }
 
     fn cell(&self, terms: &Arc<TlsTerms>, offer: Offer) -> Arc<OnceCell<Arc<ClientConfig>>> {
