@@ -253,7 +253,13 @@ async fn each(
             (_, None) => client.post(&format!("/posts/{id}/{action}"), None).await,
         };
         match done {
-            Ok(_) => count += 1,
+            Ok(answer) => {
+                count += 1;
+                if let Some(Value::Array(left)) = answer.get("dropped_headers") {
+                    let left = left.iter().map(item).collect::<Vec<_>>().join(", ");
+                    let _ = writeln!(io::stderr(), "{id}: without {}", plain(&left));
+                }
+            }
             Err(failure) => {
                 let _ = writeln!(io::stderr(), "{id}: {}", failure.text);
                 failed = Some(Failure { text: format!("{count} of {} posts", ids.len()), ..failure });
