@@ -102,8 +102,10 @@ impl Dispatcher {
         }
     }
 
+    /// Whether nothing is left to be done. The last words of a worker are in the
+    /// protocol log when it has left.
     pub(super) fn is_done(&self) -> bool {
-        self.is_stopping && self.in_flight == 0 && self.tasks.is_empty()
+        self.is_stopping && self.in_flight == 0 && self.tasks.is_empty() && self.turns.are_deserted()
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {

@@ -84,6 +84,12 @@ impl Tls {
         connected.map_err(|error| Trouble::Tls(tls_words::explain(&error, plain)))
     }
 
+    /// Forgets what was built so far: who has no place in the configuration any more
+    /// leaves no key and no session behind.
+    pub(super) fn forget(&self) {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn cell(&self, terms: &Arc<TlsTerms>, offer: Offer) -> Arc<OnceCell<Arc<ClientConfig>>> {
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |entry: &&Entry| {
