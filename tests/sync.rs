@@ -7,14 +7,12 @@ mod support;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::DEADLINE;
 use support::api::Scene;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually};
 use support::receiver::{Act, Receiver, Request, answer, raw};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
 /// Longer than any test.
 const PATIENCE: &str = "sync_timeout = \"5m\"";
@@ -238,10 +236,7 @@ async fn a_post_that_is_handed_back_is_not_sent_again() {
 /// A stop does not wait for those who wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_the_wait() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let receiver =
-        Receiver::start(move |_| [vec![Act::Wait(Arc::clone(&opened))], answer(200)].concat()).await;
+    let (receiver, gate) = Receiver::gated().await;
     let directory = TempDir::new().unwrap();
     let config = CONFIG.replace("[delivery]", "[delivery]\nmax_connections = 1");
     let config = format!("{config}\n{}", route("slow", receiver.address, ""));

@@ -216,6 +216,15 @@ async fn sessions_are_resumed() {
         assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
     }
     assert_eq!(server.kinds(), [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed]);
+    // Other options begin with no session, and no key, of those before.
+    engine.options.send_modify(|options| *options = Arc::new((**options).clone()));
+    let is_anew = || server.kinds().last() == Some(&HandshakeKind::Full);
+    for number in 3..100 {
+        if !is_anew() {
+            assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
+        }
+    }
+    assert!(is_anew());
 }
 
 #[test]
