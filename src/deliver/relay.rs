@@ -379,6 +379,13 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_the_relay_ends_is_explained() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        let why = broken(&io::Error::new(io::ErrorKind::InvalidData, alert)).to_string();
+        assert!(why.ends_with("it wants a client certificate; set client_cert and client_key"), "{why}");
+    }
+
+    #[test]
     fn passwords_go_in_the_clear_to_this_machine_only() {
         for (host, expected) in
             [("localhost", true), ("127.0.0.1", true), ("[::1]", true), ("10.0.0.1", false)]
