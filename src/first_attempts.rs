@@ -6,8 +6,8 @@
 //! costs one atomic load.
 //!
 //! Invariants: whoever waits is told once at most. A failure that was told is
-//! heard, or the telling says that nobody did: no post ends without that somebody
-//! knows.
+//! answered for by who heard of it, who may weigh it with those of other posts
+//! first, or turns out to be nobody's: no post ends without that somebody knows.
 
 use crate::post::{Destination, PostId};
 use std::collections::HashMap;
@@ -30,6 +30,17 @@ pub enum FirstAttempt {
     },
     /// It did not end the post, or was not made; others will be.
     Trouble,
+}
+
+/// What who waits makes of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It counts as trouble: the client cannot hear of it.
+    Trouble,
+    /// The client hears of it for sure, and this becomes of the post.
+    Tell(AfterFailure),
+    /// The client may hear of it: what becomes of the post is said later.
+    Weigh,
 }
 
 /// What is to become of a post whose failure the client hears of.
@@ -61,35 +72,47 @@ struct Waiting {
 #[derive(Debug)]
 struct Waiter {
     lane: Arc<Destination>,
-    /// What becomes of the post when it fails; nothing when the client cannot be
-    /// told of a failure.
-    after_failure: Option<AfterFailure>,
+    on_failure: OnFailure,
     /// The attempt is under way.
     has_begun: bool,
-    told: oneshot::Sender<FirstAttempt>,
+    ear: oneshot::Sender<News>,
 }
+
+/// A first attempt, and of one that failed where it is answered for.
+type News = (FirstAttempt, Option<oneshot::Sender<AfterFailure>>);
 
 /// A place to hear of one first attempt; dropping it ends the wait.
 #[derive(Debug)]
 pub struct Hearing {
     all: FirstAttempts,
     id: PostId,
-    told: oneshot::Receiver<FirstAttempt>,
+    news: oneshot::Receiver<News>,
+    answer: Option<oneshot::Sender<AfterFailure>>,
+}
+
+/// Where it is said who answers for a failure.
+#[derive(Debug)]
+pub struct Answer(oneshot::Receiver<AfterFailure>);
+
+impl Answer {
+    /// What becomes of the post; nothing when nobody answers for its failure.
+    pub async fn given(self) -> Option<AfterFailure> {
+        self.0.await.ok()
+    }
 }
 
 impl FirstAttempts {
-    /// Waits from now on for a post that is not committed yet. Without
-    /// `after_failure` a failure is not told: it counts as trouble.
-    pub fn hear(&self, id: PostId, lane: &Arc<Destination>, after_failure: Option<AfterFailure>) -> Hearing {
-        let (sender, told) = oneshot::channel();
+    /// Waits from now on for a post that is not committed yet.
+    pub fn hear(&self, id: PostId, lane: &Arc<Destination>, on_failure: OnFailure) -> Hearing {
+        let (ear, news) = oneshot::channel();
         let mut waiting = self.waiting();
         // When closed the sender is dropped here, which tells that there is nothing to hear.
         if !waiting.is_closed {
-            let waiter = Waiter { lane: Arc::clone(lane), after_failure, has_begun: false, told: sender };
+            let waiter = Waiter { lane: Arc::clone(lane), on_failure, has_begun: false, ear };
             waiting.posts.insert(id, waiter);
             self.count(&waiting);
         }
-        Hearing { all: self.clone(), id, told }
+        Hearing { all: self.clone(), id, news, answer: None }
     }
 
     /// Whether nobody waits.
@@ -97,10 +120,9 @@ impl FirstAttempts {
         self.0.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Tells what became of an attempt at a post; the first time counts. Of a
-    /// failure that the client answers for, the answer says what becomes of the
-    /// post; nothing when nobody has heard of it.
-    pub fn tell(&self, id: PostId, attempt: impl FnOnce() -> FirstAttempt) -> Option<AfterFailure> {
+    /// Tells what became of an attempt at a post; the first time counts. Nobody
+    /// answers for a failure that nobody has heard of.
+    pub fn tell(&self, id: PostId, attempt: impl FnOnce() -> FirstAttempt) -> Option<Answer> {
         if self.is_idle() {
             return None;
         }
@@ -108,13 +130,21 @@ impl FirstAttempts {
         let waiter = waiting.posts.remove(&id)?;
         self.count(&waiting);
         drop(waiting);
-        let (attempt, after_failure) = match (attempt(), waiter.after_failure) {
-            (FirstAttempt::Failed { .. }, None) => (FirstAttempt::Trouble, None),
-            (failed @ FirstAttempt::Failed { .. }, after_failure) => (failed, after_failure),
-            (attempt, _) => (attempt, None),
+        let (sender, answer) = oneshot::channel();
+        let (news, answer) = match (attempt(), waiter.on_failure) {
+            (FirstAttempt::Failed { .. }, OnFailure::Trouble) => ((FirstAttempt::Trouble, None), None),
+            (failed @ FirstAttempt::Failed { .. }, OnFailure::Weigh) => {
+                ((failed, Some(sender)), Some(Answer(answer)))
+            }
+            (failed @ FirstAttempt::Failed { .. }, OnFailure::Tell(after)) => {
+                // Its other end is here.
+                let _ = sender.send(after);
+                ((failed, None), Some(Answer(answer)))
+            }
+            (attempt, _) => ((attempt, None), None),
         };
-        waiter.told.send(attempt).ok()?;
-        after_failure
+        waiter.ear.send(news).ok()?;
+        answer
     }
 
     /// Notes that the attempt is under way: it will be told of.
@@ -138,11 +168,12 @@ impl FirstAttempts {
         self.count(&waiting);
     }
 
-    /// Tells all who wait, now or later, that there are no attempts any more.
+    /// Tells all who wait, now or later, that no attempt begins any more; those
+    /// whose attempt is under way wait for that.
     pub fn close(&self) {
         let mut waiting = self.waiting();
         waiting.is_closed = true;
-        waiting.posts.clear();
+        waiting.posts.retain(|_, waiter| waiter.has_begun);
         self.count(&waiting);
     }
 
@@ -162,6 +193,9 @@ pub struct Closing(pub FirstAttempts);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
+        let mut waiting = self.0.waiting();
+        waiting.posts.clear();
+        self.0.count(&waiting);
     }
 }
 
@@ -174,16 +208,27 @@ impl Hearing {
     /// What became of the attempt; nothing when that is not known by then. It can
     /// still be heard later.
     pub async fn until(&mut self, deadline: Instant) -> Option<FirstAttempt> {
-        match timeout_at(deadline, &mut self.told).await {
-            Ok(told) => Some(told.unwrap_or(FirstAttempt::Trouble)),
-            Err(_) => None,
-        }
+        let news = timeout_at(deadline, &mut self.news).await.ok()?;
+        Some(self.take(news.unwrap_or((FirstAttempt::Trouble, None))))
     }
 
     /// Waits no longer; what was told until now.
-    pub fn end(mut self) -> Option<FirstAttempt> {
-        self.told.close();
-        self.told.try_recv().ok()
+    pub fn end(&mut self) -> Option<FirstAttempt> {
+        self.news.close();
+        let news = self.news.try_recv().ok()?;
+        Some(self.take(news))
+    }
+
+    /// Answers for the failure that was heard of, unless that was settled before;
+    /// whether it is answered for.
+    pub fn answer(self, after_failure: AfterFailure) -> bool {
+        let mut hearing = self;
+        hearing.answer.take().is_none_or(|answer| answer.send(after_failure).is_ok())
+    }
+
+    fn take(&mut self, (attempt, answer): News) -> FirstAttempt {
+        self.answer = answer;
+        attempt
     }
 }
 
@@ -219,47 +264,69 @@ mod tests {
         FirstAttempt::Failed { status: Some(404), text: "no".to_owned() }
     }
 
-    #[test]
-    fn the_first_news_counts_and_only_a_failure_that_is_heard_is_answered_for() {
+    #[tokio::test]
+    async fn the_first_news_counts_and_a_failure_is_somebodys_who_answers_for_it() {
+        use AfterFailure::{Leave, Stay};
         let all = FirstAttempts::default();
         assert!(all.is_idle());
-        assert_eq!(all.tell(id(1), || panic!("nobody waits")), None);
-        for (after_failure, told, heard, answered) in [
-            (Some(AfterFailure::Leave), failed(), failed(), Some(AfterFailure::Leave)),
-            (Some(AfterFailure::Stay), failed(), failed(), Some(AfterFailure::Stay)),
-            (None, failed(), FirstAttempt::Trouble, None),
-            (Some(AfterFailure::Leave), FirstAttempt::Delivered(202), FirstAttempt::Delivered(202), None),
-            (Some(AfterFailure::Leave), FirstAttempt::Trouble, FirstAttempt::Trouble, None),
+        assert!(all.tell(id(1), || panic!("nobody waits")).is_none());
+        for (on_failure, attempt, heard, said, answered) in [
+            (OnFailure::Tell(Leave), failed(), failed(), None, Some(Some(Leave))),
+            (OnFailure::Tell(Stay), failed(), failed(), None, Some(Some(Stay))),
+            (OnFailure::Weigh, failed(), failed(), Some(Leave), Some(Some(Leave))),
+            (OnFailure::Weigh, failed(), failed(), None, Some(None)),
+            (OnFailure::Trouble, failed(), FirstAttempt::Trouble, None, None),
+            (OnFailure::Tell(Leave), FirstAttempt::Delivered(202), FirstAttempt::Delivered(202), None, None),
+            (OnFailure::Weigh, FirstAttempt::Trouble, FirstAttempt::Trouble, None, None),
         ] {
-            let hearing = all.hear(id(1), &lane("a"), after_failure);
+            let mut hearing = all.hear(id(1), &lane("a"), on_failure);
             assert!(!all.is_idle());
-            assert_eq!(all.tell(id(2), failed), None);
-            assert_eq!(all.tell(id(1), || told.clone()), answered);
-            assert_eq!(all.tell(id(1), failed), None);
+            assert!(all.tell(id(2), failed).is_none());
+            let answer = all.tell(id(1), || attempt);
+            assert!(all.tell(id(1), failed).is_none());
             assert_eq!(hearing.end(), Some(heard));
             assert!(all.is_idle());
+            match said {
+                Some(after_failure) => assert!(hearing.answer(after_failure)),
+                None => drop(hearing),
+            }
+            let given = match answer {
+                Some(answer) => Some(answer.given().await),
+                None => None,
+            };
+            assert_eq!(given, answered);
         }
-        let hearing = all.hear(id(1), &lane("a"), Some(AfterFailure::Leave));
+        let mut hearing = all.hear(id(1), &lane("a"), OnFailure::Weigh);
         assert_eq!(hearing.end(), None);
-        assert_eq!(all.tell(id(1), failed), None, "whoever has left answers for nothing");
+        assert!(all.tell(id(1), failed).is_none(), "whoever has left answers for nothing");
+        let mut hearing = all.hear(id(1), &lane("a"), OnFailure::Weigh);
+        drop(all.tell(id(1), failed));
+        assert_eq!(hearing.end(), Some(failed()));
+        assert!(!hearing.answer(Leave), "who told it is gone");
     }
 
     #[tokio::test]
     async fn nobody_waits_for_what_does_not_come() {
         let all = FirstAttempts::default();
         let soon = Instant::now() + std::time::Duration::from_secs(600);
-        let (mut one, mut other) = (all.hear(id(1), &lane("a"), None), all.hear(id(2), &lane("b"), None));
-        let mut begun = all.hear(id(4), &lane("a"), None);
+        let (mut one, mut other) = (
+            all.hear(id(1), &lane("a"), OnFailure::Trouble),
+            all.hear(id(2), &lane("b"), OnFailure::Trouble),
+        );
+        let mut begun = all.hear(id(4), &lane("a"), OnFailure::Trouble);
         all.begin(id(4));
         all.begin(id(5));
         all.tell_lane(&lane("a"));
         assert_eq!(begun.until(Instant::now()).await, None);
         assert_eq!(one.until(soon).await, Some(FirstAttempt::Trouble));
         assert_eq!(other.until(Instant::now()).await, None);
-        drop(Closing(all.clone()));
+        all.close();
         assert_eq!(other.until(soon).await, Some(FirstAttempt::Trouble));
-        drop((one, begun));
-        let mut late = all.hear(id(3), &lane("a"), None);
+        assert_eq!(begun.until(Instant::now()).await, None);
+        drop(Closing(all.clone()));
+        assert_eq!(begun.until(soon).await, Some(FirstAttempt::Trouble));
+        drop(one);
+        let mut late = all.hear(id(3), &lane("a"), OnFailure::Trouble);
         assert_eq!(late.until(soon).await, Some(FirstAttempt::Trouble));
         assert!(all.is_idle());
     }

@@ -158,6 +158,22 @@ pub struct Field {
     pub value: Vec<u8>,
 }
 
+/// Parts of names whose values are nobody's business.
+const SECRET: &[&str] = &["auth", "cookie", "key", "token", "secret", "signature", "password"];
+
+/// Whether the name of a field or parameter, in lower case, speaks of a secret.
+pub fn is_secret(name: &str) -> bool {
+    // The idempotency key is the post's id, or what the sender chose to be known by.
+    // `sig` is what signed URLs of clouds call their signature; as a part it is in "design".
+    !name.ends_with("idempotency-key") && (name == "sig" || SECRET.iter().any(|part| name.contains(part)))
+}
+
+/// Whether a field of that name, in lower case, goes to no other origin than it was
+/// written for. A signature may: it gives nothing away.
+pub fn is_credential(name: &str) -> bool {
+    is_secret(name) && !name.contains("signature")
+}
+
 /// One HTTP request made from a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
@@ -212,6 +228,24 @@ pub struct Post {
     /// What its sender wants to hear when it fails.
     #[serde(default)]
     pub notice: Notice,
+}
+
+impl Post {
+    /// The fields that do not go along when it goes there: of another origin, those
+    /// that prove who sends it.
+    pub fn left_behind(&self, to: &Destination) -> Vec<String> {
+        let here = &*self.destination;
+        let is_same = (here.scheme, &here.host, here.port) == (to.scheme, &to.host, to.port);
+        let names = self.headers.iter().map(|field| &field.name);
+        names.filter(|name| !is_same && is_credential(&name.to_ascii_lowercase())).cloned().collect()
+    }
+
+    /// Sends it elsewhere.
+    pub fn reroute(&mut self, destination: Arc<Destination>, path: String) {
+        let left = self.left_behind(&destination);
+        self.headers.retain(|field| !left.contains(&field.name));
+        (self.destination, self.path) = (destination, path);
+    }
 }
 
 /// Where a post stands in a distributed trace (W3C Trace Context, section 3.2).
@@ -302,6 +336,16 @@ mod tests {
         }
         for text in ["", "52a0", "52a000000000000g", "52a0000000000002-", "+2a0000000000002"] {
             assert_eq!(text.parse::<PostId>(), Err(BadId), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for name in ["authorization", "proxy-authorization", "cookie", "x-api-key", "webhook-signature"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["content-type", "idempotency-key", "x-xshttp-idempotency-key", "postgate-id"] {
+            assert!(!is_secret(name), "{name}");
         }
     }
 

@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use support::api::Scene;
+use support::collector::{Answer, Collector};
 use support::memory::MemorySpool;
 use support::program::eventually;
 use support::{DEADLINE, within_deadline};
@@ -140,6 +141,40 @@ fn single_posts_are_retried_held_released_rerouted_and_deleted() {
     assert_eq!(scene.ask("DELETE", &format!("/api/v1/posts/{id}"), None).json(), json!({ "count": 1 }));
     scene.ends(&id);
     assert_eq!(scene.ask("DELETE", &format!("/api/v1/posts/{id}"), None).status, 404);
+}
+
+/// What proves who sends a post is for the origin that it was written for.
+#[test]
+fn a_reroute_to_another_origin_leaves_credentials_behind() {
+    let scene = Scene::start("");
+    let other = Collector::start(|_| Answer::Status(200));
+    let headers =
+        "X-XsHttp-Authorization: Bearer canary\r\nX-XsHttp-Cookie: canary\r\nX-XsHttp-X-Kind: order\r\n";
+    for (origin, receiver, dropped) in [
+        (scene.origin(), &scene.receiver, None),
+        (format!("http://{}", other.address), &other, Some(json!(["Authorization", "Cookie"]))),
+    ] {
+        let id = scene.post("/busy", headers, "deferred");
+        let url = format!("{origin}/elsewhere");
+        let answer =
+            scene.post_to(&format!("/api/v1/posts/{id}/reroute"), &json!({ "url": url }).to_string());
+        let mut expected = json!({ "count": 1 });
+        if let Some(dropped) = &dropped {
+            expected["dropped_headers"] = dropped.clone();
+        }
+        assert_eq!(answer.json(), expected);
+        scene.ends(&id);
+        let arrivals = receiver.received(1);
+        let sent = &arrivals.iter().find(|arrival| arrival.path == "/elsewhere").unwrap().headers;
+        assert_eq!(sent["x-kind"], "order");
+        for name in ["authorization", "cookie"] {
+            assert_eq!(sent.contains_key(name), dropped.is_none(), "{name}");
+        }
+    }
+    let id = scene.post("/busy", headers, "deferred");
+    let url = format!("http://{}/once-more", other.address);
+    let (_, told, warned) = scene.run(&["queue", "reroute", "--url", &url, &id]);
+    assert_eq!((told.as_str(), warned), ("1 posts\n", format!("{id}: without Authorization, Cookie\n")));
 }
 
 #[test]

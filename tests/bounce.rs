@@ -2,8 +2,12 @@
 //! that refuses, and a relay that is scripted line by line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/authority.rs"]
+mod authority;
 mod support;
 
+use authority::Authority;
+use mail_parser::MimeHeaders as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -83,6 +87,26 @@ struct World {
     directory: TempDir,
 }
 
+/// A gateway that reports through a relay, with more keys for all destinations.
+fn reporting(directory: &TempDir, relay: &str, delivery: &str) -> Gateway {
+    let config = CONFIG.replace("[delivery]", &format!("[delivery]\n{delivery}"));
+    let more = format!("[server]\nhostname = \"gateway.example\"\n[bounce]\nrelay = \"{relay}\"\n");
+    secretly(directory, &format!("{config}\n{more}"))
+}
+
+/// A gateway whose configuration holds a password.
+fn secretly(directory: &TempDir, config: &str) -> Gateway {
+    let mut secret = std::fs::File::options();
+    secret.write(true).create(true).mode(0o600);
+    secret.open(directory.path().join("postgate.toml")).unwrap();
+    Gateway::start(directory.path(), config)
+}
+
+fn log(directory: &TempDir) -> String {
+    let files = std::fs::read_dir(directory.path().join("postgate-data/log")).unwrap();
+    files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+}
+
 impl World {
     /// A gateway that reports through the relay; posts to `/no…` are refused.
     fn start(
@@ -97,15 +121,8 @@ impl World {
         let receiver = Collector::on(socket, Keep::Everything, refuse);
         let relay = Relay::start(script);
         let directory = TempDir::new().unwrap();
-        // It holds a password.
-        let mut secret = std::fs::File::options();
-        secret.write(true).create(true).mode(0o600);
-        secret.open(directory.path().join("postgate.toml")).unwrap();
-        let config = format!(
-            "{CONFIG}\n[server]\nhostname = \"gateway.example\"\n[bounce]\nrelay = \"smtp://{credentials}{}\"\n",
-            relay.address
-        );
-        let gateway = Gateway::start(directory.path(), &config);
+        let url = format!("smtp://{credentials}{}", relay.address);
+        let gateway = reporting(&directory, &url, "");
         World { gateway, receiver, relay, directory }
     }
 
@@ -121,8 +138,7 @@ impl World {
     }
 
     fn log(&self) -> String {
-        let files = std::fs::read_dir(self.directory.path().join("postgate-data/log")).unwrap();
-        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+        log(&self.directory)
     }
 }
 
@@ -216,4 +232,99 @@ fn a_relay_is_a_receiver_like_others() {
     eventually(failed, DEADLINE, is_told);
     let log = world.log();
     assert!(log.contains("deferred") && log.contains("> AUTH PLAIN ***") && !log.contains("AGVycA"), "{log}");
+}
+
+/// LOGIN is for relays that have nothing else; and what was asked for is not done without.
+#[test]
+fn relays_are_spoken_to_as_they_can_and_we_must() {
+    let world = World::start("erp:sesame@", |_, line| {
+        Some(match line {
+            "EHLO gateway.example" => "250-relay.example\r\n250 AUTH LOGIN".to_owned(),
+            "AUTH LOGIN" => "334 VXNlcm5hbWU6".to_owned(),
+            "ZXJw" => "334 UGFzc3dvcmQ6".to_owned(),
+            "c2VzYW1l" => "235 welcome".to_owned(),
+            _ => return None,
+        })
+    });
+    world.send("<a@app.example>", "/no", "", "x");
+    assert_eq!(world.relay.ended(1)[0][1..4], ["AUTH LOGIN", "ZXJw", "c2VzYW1l"]);
+    assert!(!world.log().contains("c2VzYW1l"), "{}", world.log());
+
+    let relay = Relay::start(|_, _| None);
+    let directory = TempDir::new().unwrap();
+    let url = format!("smtp+starttls://{}", relay.address);
+    let gateway = reporting(&directory, &url, "");
+    let world = World { gateway, receiver: world.receiver, relay, directory };
+    world.send("<a@app.example>", "/no", "", "x");
+    let told = || world.log().contains("the relay offers no STARTTLS").then_some(());
+    eventually("the missing STARTTLS", DEADLINE, told);
+    let heard = world.relay.heard.lock().unwrap().concat();
+    assert!(heard.iter().all(|line| line.starts_with("EHLO ")), "{heard:?}");
+}
+
+/// A second gateway as the relay: TLS from the beginning or by STARTTLS, a login, and
+/// a report that is one by RFC 3464.
+#[test]
+fn reports_go_out_encrypted_to_a_relay_that_is_known() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.write("relay", &authority.issue("relay", &["127.0.0.1"]));
+    for (listener, scheme) in [
+        ("tls = \"implicit\"", "smtps"),
+        ("tls = \"starttls\"", "smtp+starttls"),
+        ("tls = \"starttls\"", "smtp"),
+    ] {
+        let taker = Collector::start(|_| Answer::Status(200));
+        let config = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\nrequire_tls = true\nrequire_auth = true\n\
+             [api]\naddress = \"off\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n\
+             [tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             [[user]]\nname = \"erp\"\npassword = \"sesame\"\n\
+             [[route]]\nrecipient = \"*@app.example\"\nurl = \"http://{}/\"\npayload = \"raw\"\n",
+            taker.address
+        );
+        let place = TempDir::new().unwrap();
+        let relay = secretly(&place, &config);
+        let receiver = Collector::start(|_| Answer::Status(404));
+        let url = format!("{scheme}://erp:sesame@{}", relay.smtp);
+        for (ca, is_known) in [(String::new(), false), (format!("ca = {:?}", authority.own_file()), true)] {
+            let directory = TempDir::new().unwrap();
+            let gateway = reporting(&directory, &url, &ca);
+            let mut client = Client::connect(gateway.smtp).unwrap();
+            assert!(
+                client.send(&[receiver.recipient("/no")], b"Subject: Order 17\r\n\r\nx\r\n").is_accepted()
+            );
+            if is_known {
+                is_report(&taker.received(1)[0].body);
+                eventually("its end", DEADLINE, || log(&directory).contains("delivered in").then_some(()));
+                assert!(log(&directory).contains("TLS begins"), "{scheme}: {}", log(&directory));
+            } else {
+                let refusal = "TLS: the certificate is not trusted: unknown issuer";
+                eventually(refusal, DEADLINE, || log(&directory).contains(refusal).then_some(()));
+                assert!(!log(&directory).contains("> AUTH"), "{scheme}: {}", log(&directory));
+            }
+        }
+    }
+}
+
+/// Whether a message is a report of one failed recipient (RFC 3462, RFC 3464).
+fn is_report(message: &[u8]) {
+    let message = mail_parser::MessageParser::default().parse(message).unwrap();
+    let kind = message.content_type().unwrap();
+    assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("report")));
+    assert_eq!(kind.attribute("report-type"), Some("delivery-status"));
+    let kinds: Vec<_> = message.parts[1..]
+        .iter()
+        .map(|part| part.content_type().map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap())))
+        .collect();
+    let expected = ["text/plain", "message/delivery-status", "text/rfc822-headers"];
+    assert_eq!(kinds, expected.map(|kind| Some(kind.to_owned())));
+    let status = String::from_utf8(message.parts[2].contents().to_vec()).unwrap().replace('\r', "");
+    let groups: Vec<_> = status.trim().split("\n\n").collect();
+    assert_eq!(groups.len(), 2, "{status}");
+    assert!(groups[0].contains("Reporting-MTA: dns; gateway.example"), "{status}");
+    for line in
+        ["Final-Recipient: ", "Action: failed", "Status: 5.1.1", "Diagnostic-Code: http; 404 Not Found"]
+    {
+        assert!(groups[1].contains(line), "{line}: {status}");
+    }
 }

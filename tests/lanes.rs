@@ -26,7 +26,7 @@ use support::memory::MemorySpool;
 use support::receiver::{Act, Receiver, answer};
 use support::{admission, destination, in_seconds, post, within_deadline};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A running engine on a spool of its own.
@@ -174,11 +174,7 @@ async fn an_idle_connection_makes_room_and_the_one_idle_longest_goes_first() {
 
 #[tokio::test]
 async fn a_pause_lets_attempts_end_and_none_begin_also_after_a_restart() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let receiver =
-        Receiver::start(move |_| [Act::Wait(Arc::clone(&held))].into_iter().chain(answer(200)).collect())
-            .await;
+    let (receiver, gate) = Receiver::gated().await;
     let to = destination(receiver.address);
     let engine = Engine::start(MemorySpool::new(), options(with(connections(2))));
     engine.send(0..5, &to).await;
@@ -265,11 +261,7 @@ async fn a_used_rate_survives_the_end_of_the_engine_and_a_change() {
 
 #[tokio::test]
 async fn other_limits_hold_at_once_for_a_lane_in_flight() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let receiver =
-        Receiver::start(move |_| [Act::Wait(Arc::clone(&held))].into_iter().chain(answer(200)).collect())
-            .await;
+    let (receiver, gate) = Receiver::gated().await;
     let to = destination(receiver.address);
     let engine = Engine::start(MemorySpool::new(), options(with(connections(2))));
     engine.send(0..50, &to).await;

@@ -4,14 +4,15 @@
 
 mod support;
 
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::program::{CONFIG, Client, Gateway, Reply};
+use support::DEADLINE;
+use support::api::Scene;
+use support::program::{CONFIG, Client, Gateway, Reply, eventually};
 use support::receiver::{Act, Receiver, Request, answer, raw};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
 /// Longer than any test.
 const PATIENCE: &str = "sync_timeout = \"5m\"";
@@ -141,13 +142,35 @@ async fn one_reply_speaks_for_all_recipients() {
     let world = world(&["yes", "also", "no", "page"].map(|name| (name, "")), "").await;
     let reply = world.send(&["yes", "also"], "");
     assert_eq!(reply, format!("250 2.0.0 Delivered as {} (202)", id(&reply)));
-    for recipients in [&["yes", "no"][..], &["no", "page"]] {
-        let reply = world.send(recipients, "");
-        assert_eq!(reply, format!("250 2.0.0 Message received and queued as {}.", id(&reply)));
-    }
+    let reply = world.send(&["yes", "no"], "");
+    assert_eq!(reply, format!("250 2.0.0 Message received and queued as {}.", id(&reply)));
+    assert_eq!(world.send(&["no", "page", "no"], ""), "554 5.6.0 unknown order (all 3 recipients)");
     // All attempts are made at the same time: the second does not wait for the first.
-    assert_eq!(world.receiver.received(6).await.len(), 6);
+    assert_eq!(world.receiver.received(7).await.len(), 7);
     world.end();
+}
+
+/// Who was told in the reply that all failed gets no report, and no post is left; who
+/// was told that some are queued gets a report for each that failed.
+#[test]
+fn what_the_reply_has_told_is_not_told_again() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scene = Scene::start(&format!("[bounce]\nrelay = \"smtp://{nobody}\"\n"));
+    let send = |paths: &[&str]| {
+        let recipients: Vec<_> = paths.iter().map(|path| scene.receiver.recipient(path)).collect();
+        let message = "X-Postgate-Mode: sync\r\n\r\nx\r\n";
+        Client::connect(scene.gateway.smtp).unwrap().send(&recipients, message.as_bytes())
+    };
+    let Reply::Said(reply) = send(&["/gone/1", "/gone/2"]) else { panic!() };
+    assert_eq!(reply, "554 5.1.1 404 Not Found (all 2 recipients)");
+    assert!(send(&["/", "/gone/3"]).is_accepted());
+    // The report goes to nobody's port, and stays.
+    let left = || scene.get("/api/v1/posts").json()["posts"].as_array().unwrap().clone();
+    eventually("a dead letter and its report", DEADLINE, || {
+        let is_failed = |post: &Value| post["state"] == "failed";
+        (left().iter().any(is_failed) && left().len() >= 2).then_some(())
+    });
+    assert_eq!(left().len(), 2, "{:?}", left());
 }
 
 /// LMTP answers for each recipient.
@@ -213,10 +236,7 @@ async fn a_post_that_is_handed_back_is_not_sent_again() {
 /// A stop does not wait for those who wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_the_wait() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let receiver =
-        Receiver::start(move |_| [vec![Act::Wait(Arc::clone(&opened))], answer(200)].concat()).await;
+    let (receiver, gate) = Receiver::gated().await;
     let directory = TempDir::new().unwrap();
     let config = CONFIG.replace("[delivery]", "[delivery]\nmax_connections = 1");
     let config = format!("{config}\n{}", route("slow", receiver.address, ""));

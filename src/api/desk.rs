@@ -32,15 +32,20 @@ impl Desk {
         found.ok_or_else(|| Problem::not_found("no such post; it was delivered or deleted, or never was"))
     }
 
-    /// Does something to a post that was found.
-    pub(super) async fn order_one(&self, listed: &Listed, order: Order) -> Result<Response, Problem> {
+    /// Does something to a post that was found; `left` are the fields that it loses.
+    pub(super) async fn order_one(
+        &self,
+        listed: &Listed,
+        order: Order,
+        left: Vec<String>,
+    ) -> Result<Response, Problem> {
         let query = Query { id: Some(listed.post.id), ..Query::default() };
         match self.control.order(query, order).await? {
             Ordered { count: 0, .. } => {
                 let detail = format!("the post is {}: there is nothing to be done", state_name(listed.state));
                 Err(Problem::new(StatusCode::CONFLICT, detail))
             }
-            ordered => Ok(json(StatusCode::OK, &OrderedShape::of(&ordered))),
+            ordered => Ok(json(StatusCode::OK, &OrderedShape::of(&ordered).without(left))),
         }
     }
 

@@ -132,7 +132,7 @@ async fn one(
     order: Order,
 ) -> Answer {
     let listed = desk.find(&text, whose).await?;
-    desk.order_one(&listed, order).await
+    desk.order_one(&listed, order, Vec::new()).await
 }
 
 /// `POST /posts/{id}/reroute`
@@ -145,7 +145,11 @@ pub(super) async fn reroute(
     let endpoint = endpoint(&url)?;
     let listed = desk.find(&text, whose).await?;
     let order = order_to(&endpoint, &listed.post.destination.tenant);
-    desk.order_one(&listed, order).await
+    let left = match &order {
+        Order::Reroute { destination, .. } => listed.post.left_behind(destination),
+        _ => Vec::new(),
+    };
+    desk.order_one(&listed, order, left).await
 }
 
 /// `POST /posts/actions`

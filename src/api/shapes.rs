@@ -175,6 +175,9 @@ pub(super) struct OrderedShape {
     /// Those of them that are due but wait for the end of a pause.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     paused: Vec<PausedShape>,
+    /// Header fields that a post lost on its way to another origin.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped_headers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -187,7 +190,12 @@ impl OrderedShape {
     pub(super) fn of(Ordered { count, paused }: &Ordered) -> OrderedShape {
         let paused =
             paused.iter().map(|(origins, count)| PausedShape { origin: origins.to_string(), count: *count });
-        OrderedShape { count: *count, paused: paused.collect() }
+        OrderedShape { count: *count, paused: paused.collect(), dropped_headers: Vec::new() }
+    }
+
+    /// The same for a post that lost these fields.
+    pub(super) fn without(self, dropped_headers: Vec<String>) -> OrderedShape {
+        OrderedShape { dropped_headers, ..self }
     }
 }
 

@@ -256,6 +256,10 @@ async fn each(
             Ok(answer) => {
                 count += 1;
                 paused.extend(answer.get("paused").and_then(Value::as_array).into_iter().flatten().cloned());
+                if let Some(Value::Array(left)) = answer.get("dropped_headers") {
+                    let left = left.iter().map(item).collect::<Vec<_>>().join(", ");
+                    let _ = writeln!(io::stderr(), "{id}: without {}", plain(&left));
+                }
             }
             Err(failure) => {
                 let _ = writeln!(io::stderr(), "{id}: {}", failure.text);

@@ -133,6 +133,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// The text under a key, good or not.
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.table.get(key)?.get_ref().as_str()
+    }
+
     /// Takes a value; a bad or missing one leaves `into` as it is.
     pub(super) fn take<T: Value>(&mut self, key: &'static str, into: &mut T) {
         if let Some(value) = self.take_optional(key) {

@@ -5,6 +5,7 @@
 //! second report, and none is lost. From then on it is delivered like any post, in
 //! a lane of its own to the relay; it has no sender, so none is reported about it.
 
+use super::conclusion::Conclusion;
 use super::dispatch::{Done, SPOOL_PAUSE};
 use super::profile::Bounce;
 use super::shop::Shop;
@@ -20,26 +21,28 @@ use std::sync::Arc;
 /// Reports go before other mail.
 const PRIORITY: u8 = 0;
 
-/// Whether a report is due before the settlement is noted.
-pub(super) fn is_due(claim: &Claim, settlement: &Settlement) -> bool {
-    matches!(settlement, Settlement::Failed { .. }) && notice::is_wanted(&claim.post)
+/// Whether a failure is to be reported before it is noted.
+pub(super) fn is_due(shop: &Shop, claim: &Claim) -> bool {
+    shop.bounce.is_some() && notice::is_wanted(&claim.post)
 }
 
 /// Counts what became of a report, or that there is none because nobody could have it.
-pub(super) fn count(metrics: &Metrics, post: &Post, settlement: &Settlement) {
-    let counter = match (settlement, post.destination.scheme) {
-        (Settlement::Delivered, Scheme::Smtp) => &metrics.reports_delivered,
-        (Settlement::Failed { .. }, Scheme::Smtp) => &metrics.reports_failed,
-        (Settlement::Failed { .. }, _) if post.sender.is_empty() => &metrics.reports_dropped,
+pub(super) fn count(metrics: &Metrics, post: &Post, conclusion: &Conclusion) {
+    let counter = match (conclusion, post.destination.scheme) {
+        (Conclusion::Settled(Settlement::Delivered), Scheme::Smtp) => &metrics.reports_delivered,
+        (Conclusion::Failed(_), Scheme::Smtp) => &metrics.reports_failed,
+        (Conclusion::Failed(_), _) if post.sender.is_empty() => &metrics.reports_dropped,
         _ => return,
     };
     counter.inc();
 }
 
-/// Reports failures and settles them, each after its own report.
+/// Settles failures, each after its report when one is due.
 pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settlement)>) -> Done {
     for (claim, settlement) in failed {
-        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement) {
+        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement)
+            && is_due(&shop, &claim)
+        {
             report(&shop, bounce, &claim, last).await;
         }
         shop.settle(vec![(claim, settlement)]).await;

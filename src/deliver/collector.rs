@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Full;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -40,7 +40,7 @@ pub async fn carry(
     options: watch::Receiver<Arc<Options>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut collector = Collector { endpoint, options, is_down: false };
+    let mut collector = Collector { endpoint, options, connector: None, is_down: false };
     loop {
         let batch = tokio::select! {
             batch = spans.take(BATCH) => batch,
@@ -77,6 +77,8 @@ pub async fn carry(
 struct Collector {
     endpoint: Endpoint,
     options: watch::Receiver<Arc<Options>>,
+    /// Made for the options beside it; its TLS sessions are resumed.
+    connector: Option<(Weak<Options>, Connector)>,
     is_down: bool,
 }
 
@@ -107,7 +109,7 @@ impl Collector {
         }
     }
 
-    async fn send(&self, batch: &[Span]) -> Result<(), String> {
+    async fn send(&mut self, batch: &[Span]) -> Result<(), String> {
         let options = Arc::clone(&self.options.borrow());
         let destination = self.endpoint.destination(&Tenant::default(), Trust::Operator);
         let body = trace::encode(batch, &options.instance).to_string();
@@ -124,8 +126,12 @@ impl Collector {
             let value = HeaderValue::try_from(authorization).map_err(|error| error.to_string())?;
             headers.insert(AUTHORIZATION, value);
         }
-        let connector = Connector::new(options.egress.clone(), Arc::clone(&options.metrics));
-        let ways = Ways { connector: &connector, book: &options.book };
+        let made = self.connector.take().filter(|(made_for, _)| made_for.as_ptr() == Arc::as_ptr(&options));
+        let (_, connector) = self.connector.insert(made.unwrap_or_else(|| {
+            let connector = Connector::new(options.egress.clone(), Arc::clone(&options.metrics));
+            (Arc::downgrade(&options), connector)
+        }));
+        let ways = Ways { connector, book: &options.book };
         let (status, _) = ask(&destination, request, ways).await?;
         if status.is_success() { Ok(()) } else { Err(status.to_string()) }
     }

@@ -5,16 +5,21 @@
 //! of all others get a report, when somebody sends them.
 
 use super::bounce;
+use super::dispatch::Done;
 use super::retry::Verdict;
-use crate::first_attempts::{AfterFailure, FirstAttempt, FirstAttempts};
+use super::shop::Shop;
+use crate::first_attempts::{AfterFailure, Answer, FirstAttempt, FirstAttempts};
 use crate::spool::{Attempt, Claim, Settlement};
+use std::sync::Arc;
 
 /// How an attempt is settled.
-pub(super) struct Conclusion {
-    /// For the spool.
-    pub settlement: Settlement,
-    /// Whether its sender is to have a report before that.
-    pub is_reported: bool,
+pub(super) enum Conclusion {
+    /// So.
+    Settled(Settlement),
+    /// As a failure, after the report to its sender.
+    Failed(Attempt),
+    /// As is said by who has heard of the failure.
+    Asked(Answer, Attempt),
 }
 
 /// Tells who waits, and says what is to be noted. `said` is the receiver's reason in
@@ -26,7 +31,7 @@ pub(super) fn conclude(
     attempt: Attempt,
     said: Option<String>,
 ) -> Conclusion {
-    let told = first_attempts.tell(claim.post.id, || match &verdict {
+    let asked = first_attempts.tell(claim.post.id, || match &verdict {
         Verdict::Delivered => FirstAttempt::Delivered(attempt.status.unwrap_or(200)),
         Verdict::Failed { reason } => {
             let text = said.unwrap_or_else(|| reason.clone());
@@ -34,15 +39,25 @@ pub(super) fn conclude(
         }
         Verdict::Deferred { .. } | Verdict::Held { .. } => FirstAttempt::Trouble,
     });
-    let settlement = match (verdict, told) {
-        // The client knows: nothing is left behind.
-        (Verdict::Delivered, _) | (Verdict::Failed { .. }, Some(AfterFailure::Leave)) => {
-            Settlement::Delivered
+    match (verdict, asked) {
+        (Verdict::Delivered, _) => Conclusion::Settled(Settlement::Delivered),
+        (Verdict::Deferred { after, .. }, _) => {
+            Conclusion::Settled(Settlement::Again { after, last: attempt })
         }
-        (Verdict::Deferred { after, .. }, _) => Settlement::Again { after, last: attempt },
-        (Verdict::Held { .. }, _) => Settlement::Held { last: attempt },
-        (Verdict::Failed { .. }, _) => Settlement::Failed { last: attempt },
+        (Verdict::Held { .. }, _) => Conclusion::Settled(Settlement::Held { last: attempt }),
+        (Verdict::Failed { .. }, Some(answer)) => Conclusion::Asked(answer, attempt),
+        (Verdict::Failed { .. }, None) => Conclusion::Failed(attempt),
+    }
+}
+
+/// Settles a failure as it is answered for.
+pub(super) async fn settle_as_answered(shop: Arc<Shop>, claim: Claim, answer: Answer, last: Attempt) -> Done {
+    let settlement = match answer.given().await {
+        // The client knows: nothing is left behind.
+        Some(AfterFailure::Leave) => Settlement::Delivered,
+        Some(AfterFailure::Stay) => Settlement::Failed { last },
+        None => return bounce::report_and_settle(shop, vec![(claim, Settlement::Failed { last })]).await,
     };
-    let is_reported = told.is_none() && bounce::is_due(claim, &settlement);
-    Conclusion { settlement, is_reported }
+    shop.settle(vec![(claim, settlement)]).await;
+    Done::Nothing
 }

@@ -120,6 +120,12 @@ impl Credentials {
         Ok(Some((AUTHORIZATION, kept.token(profile, ways).await?)))
     }
 
+    /// Forgets the tokens of all other profiles.
+    pub(super) fn keep(&self, profiles: &HashMap<String, Arc<Profile>>) {
+        let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+        purses.retain(|name, purse| profiles.get(name).is_some_and(|profile| *profile == purse.profile));
+    }
+
     /// The purse of a profile; a new one when the profile changed.
     fn purse(&self, profile: &Arc<Profile>) -> Arc<Purse> {
         let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -296,6 +302,23 @@ fn unusable(profile: &Profile, why: &str) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_profiles_that_there_are_have_tokens() {
+        let profile = |token: &str| {
+            let proof = Proof::Bearer { token: token.to_owned() };
+            Arc::new(Profile { name: "crm".to_owned(), proof, origins: Vec::new() })
+        };
+        let all = |profile: Arc<Profile>| HashMap::from([(profile.name.clone(), profile)]);
+        for (kept, is_there) in
+            [(all(profile("a")), true), (all(profile("b")), false), (HashMap::new(), false)]
+        {
+            let credentials = Credentials::default();
+            let purse = Arc::downgrade(&credentials.purse(&profile("a")));
+            credentials.keep(&kept);
+            assert_eq!(purse.upgrade().is_some(), is_there);
+        }
+    }
 
     #[test]
     fn tokens_are_renewed_in_good_time() {

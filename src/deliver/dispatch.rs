@@ -105,8 +105,10 @@ impl Dispatcher {
         }
     }
 
+    /// Whether nothing is left to be done. The last words of a worker are in the
+    /// protocol log when it has left.
     pub(super) fn is_done(&self) -> bool {
-        self.is_stopping && self.in_flight == 0 && self.tasks.is_empty()
+        self.is_stopping && self.in_flight == 0 && self.tasks.is_empty() && self.turns.are_deserted()
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
@@ -266,9 +268,11 @@ impl Dispatcher {
         }
     }
 
-    /// Lets resting workers go; those that work leave when they have ended.
+    /// Lets resting workers go; those that work leave when they have ended. Nobody
+    /// waits for what does not begin any more.
     pub(super) fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
+        self.shop.first_attempts.close();
         for berth in self.lanes.values_mut() {
             berth.dismiss_all(&mut self.turns);
         }

@@ -32,10 +32,19 @@ impl Dispatcher {
                 }
                 Report::Ended(ended) => {
                     touched.insert(Arc::clone(&ended.lane));
-                    let (claim, conclusion) = self.end_attempt(*ended, now);
-                    let is_reported = conclusion.is_reported && self.shop.bounce.is_some();
-                    let settled = if is_reported { &mut reported } else { &mut settled };
-                    settled.push((claim, conclusion.settlement));
+                    match self.end_attempt(*ended, now) {
+                        (claim, Conclusion::Settled(settlement)) => settled.push((claim, settlement)),
+                        (claim, Conclusion::Failed(last)) => {
+                            let is_due = bounce::is_due(&self.shop, &claim);
+                            let settled = if is_due { &mut reported } else { &mut settled };
+                            settled.push((claim, Settlement::Failed { last }));
+                        }
+                        (claim, Conclusion::Asked(answer, last)) => {
+                            let shop = Arc::clone(&self.shop);
+                            let settle = conclusion::settle_as_answered(shop, claim, answer, last);
+                            self.start(Box::pin(settle), now);
+                        }
+                    }
                 }
             }
         }
@@ -86,7 +95,7 @@ impl Dispatcher {
         self.learn(&lane, &attempt, &verdict, change, measure);
         let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);
         if self.shop.bounce.is_some() {
-            bounce::count(&self.shop.metrics, &claim.post, &conclusion.settlement);
+            bounce::count(&self.shop.metrics, &claim.post, &conclusion);
         }
         (claim, conclusion)
     }

@@ -10,6 +10,7 @@ const HEAD: usize = 9;
 const GOAWAY_HEAD: usize = HEAD + 8;
 
 const DATA: u8 = 0;
+const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
 /// Frames without content that any connection may have.
@@ -39,6 +40,8 @@ pub(super) struct Frames {
     head: [u8; GOAWAY_HEAD],
     have: usize,
     skip: usize,
+    /// Kind of the first frame.
+    first: Option<u8>,
     /// Frames but those with data.
     counted: u64,
     /// Octets of frames but those with data.
@@ -78,6 +81,7 @@ impl Frames {
             let last_stream = u32::from_be_bytes(id) & 0x7fff_ffff;
             self.goaway = Some(Goaway { last_stream, code: u32::from_be_bytes([e, f, g, h]) });
         }
+        self.first.get_or_insert(kind);
         self.counted += u64::from(kind != DATA || length == 0);
         self.octets += if kind == DATA { 0 } else { length as u64 };
         self.skip = length - (wanted - HEAD);
@@ -88,6 +92,12 @@ impl Frames {
     /// The last GOAWAY, when there was one.
     pub(super) fn goaway(&self) -> Option<Goaway> {
         self.goaway
+    }
+
+    /// Whether it is HTTP/2 at all, as far as it came: that begins with settings
+    /// (RFC 9113 section 3.4).
+    pub(super) fn is_http2(&self) -> bool {
+        self.first.is_none_or(|kind| kind == SETTINGS)
     }
 
     /// Whether more came than so many requests of so many octets can explain.
@@ -124,6 +134,17 @@ mod tests {
             let mut frames = Frames::default();
             stream.chunks(step).for_each(|piece| frames.take(piece));
             assert_eq!((frames.counted, frames.goaway()), (4, Some(goaway)), "{step}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_told_by_their_first_octets() {
+        for (stream, is_http2) in
+            [(&frame(SETTINGS, b"")[..], true), (b"HTTP/1.1 400 Bad Request", false), (b"HTTP", true)]
+        {
+            let mut frames = Frames::default();
+            frames.take(stream);
+            assert_eq!(frames.is_http2(), is_http2, "{stream:?}");
         }
     }
 

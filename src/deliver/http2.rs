@@ -286,7 +286,10 @@ fn broken(error: &h2::Error, watch: &Watch) -> Trouble {
             Some(code) if code != 0 => {
                 format!("the receiver closed the connection: {:?}", Reason::from(code))
             }
-            _ => "connection closed before the response".to_owned(),
+            _ if watch.has_heard() => "connection closed before the response".to_owned(),
+            _ => "the receiver closed the connection unanswered; unless it speaks HTTP/2, \
+                  set http2 = \"auto\" or \"off\""
+                .to_owned(),
         },
         None => return Trouble::Unsendable(format!("as HTTP/2: {error}")),
     })

@@ -6,8 +6,8 @@
 //! no other origin. Never from https to http.
 
 use crate::compose::{Endpoint, MAX_URL};
-use crate::post::{Destination, Scheme, Trust};
-use crate::protocol_log::secrets::{Masked, is_secret};
+use crate::post::{Destination, Scheme, Trust, is_credential};
+use crate::protocol_log::secrets::Masked;
 use http::header::{HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{HeaderName, StatusCode, Uri};
 use std::fmt;
@@ -151,13 +151,12 @@ fn shown(location: &HeaderValue) -> String {
 
 /// Turns the header of a request into one for a hop to another origin. What
 /// proves who we are is marked as sensitive; what a post or an operator set shows
-/// by its name. Signatures go along: they give nothing away.
+/// by its name.
 pub(super) fn readdress(headers: &mut HeaderMap, hop: &Hop) -> Result<Uri, Stop> {
     let host = HeaderValue::try_from(hop.destination.authority());
     headers.insert(HOST, host.map_err(|_| Stop::BadUrl("the host is not valid in HTTP".to_owned()))?);
     let secret = |(name, value): (&HeaderName, &HeaderValue)| {
-        let says_so = is_secret(name.as_str()) && !name.as_str().contains("signature");
-        (value.is_sensitive() || says_so).then(|| name.clone())
+        (value.is_sensitive() || is_credential(name.as_str())).then(|| name.clone())
     };
     let secrets: Vec<_> = headers.iter().filter_map(secret).collect();
     for name in secrets {

@@ -18,7 +18,7 @@ use super::retry::Trouble;
 use super::shop::Shop;
 use super::target;
 use super::terms::{Terms, TlsTerms, TlsTrust};
-use super::tls::{Offer, Tls};
+use super::tls::{self, Offer, Tls};
 use crate::post::{Destination, Post};
 use crate::protocol_log::Transcript;
 use crate::spool::Claim;
@@ -350,7 +350,10 @@ fn refused(what: &str, reply: &Reply) -> Trouble {
 }
 
 fn broken(error: &io::Error) -> Trouble {
-    Trouble::Broken(format!("connection to the relay failed: {error}"))
+    match tls::fault(error) {
+        Some(fault) => Trouble::Tls(fault),
+        None => Trouble::Broken(format!("connection to the relay failed: {error}")),
+    }
 }
 
 #[cfg(test)]
@@ -373,6 +376,13 @@ mod tests {
         {
             assert_eq!(String::from_utf8(stuffed(report.as_bytes())).unwrap(), wire);
         }
+    }
+
+    #[test]
+    fn a_session_that_the_relay_ends_is_explained() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        let why = broken(&io::Error::new(io::ErrorKind::InvalidData, alert)).to_string();
+        assert!(why.ends_with("it wants a client certificate; set client_cert and client_key"), "{why}");
     }
 
     #[test]

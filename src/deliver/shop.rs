@@ -65,12 +65,15 @@ impl Shop {
         }
     }
 
-    /// The same with other options. Under the same rules connections go on.
+    /// The same with other options. Under the same rules connections go on; secrets
+    /// that are not configured any more are forgotten.
     pub(super) fn renewed(&self, options: &Options, old: &Options) -> Shop {
         let connector = match options.egress == old.egress {
             true => Arc::clone(&self.connector),
             false => Arc::new(Connector::new(options.egress.clone(), Arc::clone(&options.metrics))),
         };
+        connector.tls().forget();
+        self.credentials.keep(&options.profiles);
         Shop {
             spool: Arc::clone(&self.spool),
             book: options.book.clone(),

@@ -79,7 +79,15 @@ impl Tls {
         let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_owned();
         let name = ServerName::try_from(name).map_err(|error| Trouble::Tls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(config));
-        connector.connect(name, stream).await.map_err(|error| Trouble::Tls(tls_words::explain(&error)))
+        let plain = if offer == Offer::Nothing { "smtp://" } else { "http://" };
+        let connected = connector.connect(name, stream).await;
+        connected.map_err(|error| Trouble::Tls(tls_words::explain(&error, plain)))
+    }
+
+    /// Forgets what was built so far: who has no place in the configuration any more
+    /// leaves no key and no session behind.
+    pub(super) fn forget(&self) {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn cell(&self, terms: &Arc<TlsTerms>, offer: Offer) -> Arc<OnceCell<Arc<ClientConfig>>> {

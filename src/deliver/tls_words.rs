@@ -6,9 +6,13 @@ use std::io;
 /// Names of a certificate that are shown: it may have hundreds.
 const NAMES: usize = 5;
 
-/// The reason of a failed handshake.
-pub(super) fn explain(error: &io::Error) -> String {
+/// The reason when something else was spoken.
+const NO_TLS: &str = "what came back is not TLS";
+
+/// The reason of a failed handshake; `plain` is the scheme without TLS.
+pub(super) fn explain(error: &io::Error, plain: &str) -> String {
     match (fault(error), error.kind()) {
+        (Some(fault), _) if fault == NO_TLS => format!("{fault}; is it {plain} there?"),
         (Some(fault), _) => fault,
         (None, io::ErrorKind::UnexpectedEof) => "the connection was closed in the handshake".to_owned(),
         (None, io::ErrorKind::ConnectionReset) => "the connection was reset in the handshake".to_owned(),
@@ -23,7 +27,7 @@ pub(super) fn fault(error: &io::Error) -> Option<String> {
         Error::InvalidCertificate(certificate) => of_certificate(certificate),
         Error::AlertReceived(alert) => format!("the receiver refused the handshake: {}", of_alert(*alert)),
         Error::PeerIncompatible(reason) => format!("no common version or cipher: {reason:?}"),
-        Error::InvalidMessage(_) => "what came back is not TLS".to_owned(),
+        Error::InvalidMessage(_) => NO_TLS.to_owned(),
         Error::NoApplicationProtocol => "the receiver speaks none of the HTTP versions offered".to_owned(),
         other => other.to_string(),
     })
@@ -85,10 +89,14 @@ fn of_alert(alert: AlertDescription) -> String {
         | AlertDescription::UnknownCA
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateRevoked
-        | AlertDescription::AccessDenied => format!("it does not accept our client certificate ({alert:?})"),
+        | AlertDescription::AccessDenied => {
+            format!(
+                "it does not accept our client certificate, or there is none: see client_cert ({alert:?})"
+            )
+        }
         AlertDescription::ProtocolVersion => "it speaks another version of TLS".to_owned(),
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            format!("nothing in common, or a client certificate missing ({alert:?})")
+            format!("nothing in common, or no client_cert and client_key where it wants them ({alert:?})")
         }
         AlertDescription::UnrecognisedName => "it does not know the name".to_owned(),
         AlertDescription::NoApplicationProtocol => "it speaks none of the HTTP versions offered".to_owned(),

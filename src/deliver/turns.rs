@@ -166,6 +166,11 @@ impl<L: Clone> Turns<L> {
         self.workers += 1;
     }
 
+    /// Whether there is no worker.
+    pub fn are_deserted(&self) -> bool {
+        self.workers == 0
+    }
+
     /// Notes that a worker has left.
     pub fn leave(&mut self) {
         self.workers = self.workers.saturating_sub(1);

@@ -79,6 +79,11 @@ impl Watch {
         self.has_refused.load(Ordering::Relaxed)
     }
 
+    /// Whether anything came in at all.
+    pub(super) fn has_heard(&self) -> bool {
+        self.received.load(Ordering::Relaxed) > 0
+    }
+
     /// Until when to wait for an answer: `limit` after the last of `octets` was
     /// written since `mark`; nothing while they are not.
     pub(super) fn patience(&self, mark: Mark, octets: u64, limit: Duration) -> Option<Instant> {
@@ -156,18 +161,29 @@ impl Watched {
             self.watch.blame(Trouble::Malformed(flood.to_owned()));
             return Err(io::Error::other(flood));
         }
+        // An alert or a message of a handshake (RFC 8446 section 5.1) begins no HTTP.
+        if received == count && matches!(octets, [21 | 22, 3, ..]) {
+            return Err(self.end("the receiver speaks TLS; is it https:// there?"));
+        }
         let Some(frames) = &mut self.frames else { return Ok(()) };
         frames.take(octets);
+        if !frames.is_http2() {
+            return Err(self.end("the receiver does not speak HTTP/2; set http2 = \"auto\" or \"off\""));
+        }
         if let Some(goaway) = frames.goaway() {
             *self.watch.goaway.lock().unwrap_or_else(PoisonError::into_inner) = Some(goaway);
         }
         let requests = self.watch.requests.load(Ordering::Relaxed);
         if frames.is_flood(requests, self.watch.written.load(Ordering::Relaxed)) {
-            let flood = "the receiver floods the connection with frames that hold nothing";
-            self.watch.blame(Trouble::Broken(flood.to_owned()));
-            return Err(io::Error::other(flood));
+            return Err(self.end("the receiver floods the connection with frames that hold nothing"));
         }
         Ok(())
+    }
+
+    /// Ends the connection for a reason.
+    fn end(&self, reason: &'static str) -> io::Error {
+        self.watch.blame(Trouble::Broken(reason.to_owned()));
+        io::Error::other(reason)
     }
 }
 
@@ -193,7 +209,7 @@ impl AsyncWrite for Watched {
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, octets));
-        self.note(&written);
+        self.note(context, &written);
         Poll::Ready(written)
     }
 
@@ -216,16 +232,35 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
-        self.note(&written);
+        self.note(context, &written);
         Poll::Ready(written)
     }
 }
 
 impl Watched {
-    fn note(&self, written: &io::Result<usize>) {
+    fn note(&mut self, context: &mut Context<'_>, written: &io::Result<usize>) {
         match written {
             Ok(octets) => self.watch.note_write(*octets),
-            Err(error) => self.watch.note_refusal(error),
+            Err(error) => {
+                self.watch.note_refusal(error);
+                self.hear_out(context);
+            }
+        }
+    }
+
+    /// Reads why a receiver closed the connection before it had answered at all: who
+    /// cannot write any more does not read either.
+    fn hear_out(&mut self, context: &mut Context<'_>) {
+        if self.watch.has_heard() {
+            return;
+        }
+        let mut octets = [0; 512];
+        let mut buffer = ReadBuf::new(&mut octets);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            // The reason is noted where it is found.
+            Poll::Ready(Ok(())) => drop(self.take(buffer.filled())),
+            Poll::Ready(Err(error)) => self.watch.note_fault(&error),
+            Poll::Pending => {}
         }
     }
 }

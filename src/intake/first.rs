@@ -5,8 +5,9 @@
 //! All first attempts of a message are waited for at once, each for its own time.
 //!
 //! A reply for one recipient tells its own fate. One reply for several recipients
-//! can refuse none of them alone: what fails becomes a dead letter, and only a
-//! message of which nothing was sent can be handed back.
+//! can refuse none of them alone: it says that all failed or that all were delivered,
+//! or takes the message, and what fails becomes a dead letter. Only a message of
+//! which nothing was sent can be handed back.
 //!
 //! To hand a post back ([`Fallback::Refuse`]) is to delete it. An attempt that is
 //! under way at that moment may still reach its receiver, which then sees the post
@@ -17,7 +18,7 @@
 use super::Intake;
 use crate::compose::{Fallback, Sync, failure_status};
 use crate::envelope::{Fate, Refusal, Replies, Taken};
-use crate::first_attempts::{AfterFailure, FirstAttempt, Hearing};
+use crate::first_attempts::{AfterFailure, FirstAttempt, Hearing, OnFailure};
 use crate::post::{Admission, MessageId};
 use crate::spool::{Order, Query};
 use std::time::Duration;
@@ -36,13 +37,23 @@ pub(super) struct Wait {
     hearing: Hearing,
     deadline: Instant,
     fallback: Fallback,
+    after_failure: AfterFailure,
 }
 
 /// How a wait ended.
 enum Heard {
     Fate(Fate),
+    /// The post failed; it may not be said yet what becomes of it.
+    Failed(Failure),
     /// The post is in the spool, and the client wants it back.
     Unwanted(Hearing),
+}
+
+/// A failure that can be answered for.
+struct Failure {
+    hearing: Hearing,
+    refusal: Refusal,
+    after: AfterFailure,
 }
 
 impl Intake {
@@ -55,14 +66,13 @@ impl Intake {
     ) -> Vec<Wait> {
         let is_keyed = admission.idempotency_key.is_some();
         let after_failure = if is_keyed { AfterFailure::Stay } else { AfterFailure::Leave };
-        let is_alone = replies == Replies::Each || admission.posts.len() == 1;
+        let on_failure = on_failure(admission, replies, (waits.len(), after_failure));
         let wait = |(at, sync): (usize, Sync)| {
             let post = admission.posts.get(at)?;
-            let after_failure = is_alone.then_some(after_failure);
-            let hearing = self.options.first_attempts.hear(post.id, &post.destination, after_failure);
+            let hearing = self.options.first_attempts.hear(post.id, &post.destination, on_failure);
             let deadline = Instant::now() + sync.timeout.min(LONGEST);
             let fallback = if is_keyed { Fallback::Queue } else { sync.fallback };
-            Some(Wait { at, hearing, deadline, fallback })
+            Some(Wait { at, hearing, deadline, fallback, after_failure })
         };
         waits.into_iter().filter_map(wait).collect()
     }
@@ -95,12 +105,18 @@ impl Intake {
     async fn common_fate(&self, posts: usize, heard: Vec<(usize, Heard)>) -> Fate {
         let all = |is: fn(&Heard) -> bool| heard.len() == posts && heard.iter().all(|(_, heard)| is(heard));
         let is_delivered = |heard: &Heard| matches!(heard, Heard::Fate(Fate::Delivered(_)));
-        if !all(is_delivered) && !all(|heard| matches!(heard, Heard::Unwanted(_))) {
+        let has_failed = |heard: &Heard| matches!(heard, Heard::Failed(_));
+        if !all(is_delivered) && !all(has_failed) && !all(|heard| matches!(heard, Heard::Unwanted(_))) {
             return Fate::Queued;
         }
+        let suffix = if all(has_failed) { format!(" (all {posts} recipients)") } else { String::new() };
         let mut common = None;
         for (_, heard) in heard {
             match (self.fate(heard).await, &common) {
+                (Fate::Refused(mut refusal), None) => {
+                    refusal.text.push_str(&suffix);
+                    common = Some(Fate::Refused(refusal));
+                }
                 (fate, None) => common = Some(fate),
                 // What cannot be handed back is kept, so the message is.
                 (Fate::Queued, _) | (Fate::Delivered(_), Some(Fate::Refused(_))) => {
@@ -114,40 +130,66 @@ impl Intake {
 
     /// What is said of one post; takes it back when it is not wanted.
     async fn fate(&self, heard: Heard) -> Fate {
-        let hearing = match heard {
+        let mut hearing = match heard {
             Heard::Fate(fate) => return fate,
+            Heard::Failed(failure) => return failure.answered(),
             Heard::Unwanted(hearing) => hearing,
         };
         let which = Query { id: Some(hearing.id()), ..Query::default() };
-        let deleted = self.spool.order(which, Order::Delete).await;
-        match (deleted, hearing.end()) {
-            (Ok(1..), _) => {
-                let text = "the receiver cannot take it now; try again later";
-                Fate::Refused(Refusal::new(451, (4, 1), text))
-            }
-            // It ended just now, or cannot be deleted.
-            (_, attempt) => known(attempt),
+        if let Ok(1..) = self.spool.order(which, Order::Delete).await {
+            let text = "the receiver cannot take it now; try again later";
+            return Fate::Refused(Refusal::new(451, (4, 1), text));
+        }
+        // It ended just now, or cannot be deleted.
+        let attempt = hearing.end();
+        match known(attempt, hearing, AfterFailure::Leave) {
+            Heard::Failed(failure) => failure.answered(),
+            Heard::Fate(fate) => fate,
+            Heard::Unwanted(_) => Fate::Queued,
         }
     }
 }
 
 impl Wait {
     async fn end(mut self) -> Heard {
-        match (self.hearing.until(self.deadline).await, self.fallback) {
-            (None | Some(FirstAttempt::Trouble), Fallback::Refuse) => Heard::Unwanted(self.hearing),
-            // It may have been told since; a failure that was told is ours to tell.
-            (None, Fallback::Queue) => Heard::Fate(known(self.hearing.end())),
-            (attempt, _) => Heard::Fate(known(attempt)),
-        }
+        let attempt = match (self.hearing.until(self.deadline).await, self.fallback) {
+            (None | Some(FirstAttempt::Trouble), Fallback::Refuse) => return Heard::Unwanted(self.hearing),
+            // It may have been told since.
+            (None, Fallback::Queue) => self.hearing.end(),
+            (attempt, _) => attempt,
+        };
+        known(attempt, self.hearing, self.after_failure)
     }
 }
 
+impl Failure {
+    /// Takes it on the client, who will know. When nobody can note that any more,
+    /// the post is still there.
+    fn answered(self) -> Fate {
+        if self.hearing.answer(self.after) { Fate::Refused(self.refusal) } else { Fate::Queued }
+    }
+}
+
+/// What is made of a failure: where one reply speaks for several posts, all must have
+/// failed. Posts that go one after another, each when the one before it is settled,
+/// cannot be weighed together.
+fn on_failure(admission: &Admission, replies: Replies, (waits, after): (usize, AfterFailure)) -> OnFailure {
+    let posts = &admission.posts;
+    if replies == Replies::Each || posts.len() == 1 {
+        return OnFailure::Tell(after);
+    }
+    let is_joint = waits == posts.len() && posts.iter().all(|post| post.ordering_key.is_none());
+    if is_joint { OnFailure::Weigh } else { OnFailure::Trouble }
+}
+
 /// What is said of a post of whose first attempt this is known.
-fn known(attempt: Option<FirstAttempt>) -> Fate {
+fn known(attempt: Option<FirstAttempt>, hearing: Hearing, after: AfterFailure) -> Heard {
     match attempt {
-        Some(FirstAttempt::Delivered(status)) => Fate::Delivered(status),
-        Some(FirstAttempt::Failed { status, text }) => Fate::Refused(refusal(status, &text)),
-        Some(FirstAttempt::Trouble) | None => Fate::Queued,
+        Some(FirstAttempt::Delivered(status)) => Heard::Fate(Fate::Delivered(status)),
+        Some(FirstAttempt::Failed { status, text }) => {
+            Heard::Failed(Failure { hearing, refusal: refusal(status, &text), after })
+        }
+        Some(FirstAttempt::Trouble) | None => Heard::Fate(Fate::Queued),
     }
 }
 

@@ -199,8 +199,7 @@ fn cut(text: &mut String, most: usize) {
 /// was over when it began anew.
 pub(super) fn as_sent(mut post: Arc<Post>, state: &State, route: Option<Route>) -> Arc<Post> {
     if let Some(Route { destination, path }) = route {
-        let post = Arc::make_mut(&mut post);
-        (post.destination, post.path) = (destination, path);
+        Arc::make_mut(&mut post).reroute(destination, path);
     }
     if state.is_anew && post.expires_at.is_some_and(|end| end <= state.ages_from) {
         Arc::make_mut(&mut post).expires_at = None;

@@ -147,3 +147,17 @@ async fn a_connection_with_unread_octets_is_not_used_again() {
         assert_eq!(on, [0, 1], "{acts:?}");
     }
 }
+
+/// An engine that has ended has handed over all that was said, also on connections
+/// that were kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_waits_for_the_last_words() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    for number in 1..=500 {
+        let engine = Engine::start(quick());
+        let id = engine.send(post(number, &destination(receiver.address))).await;
+        engine.settled(id, 1).await;
+        let log = engine.stop().await;
+        assert!(log.contains("> POST /"), "engine {number}: {log}");
+    }
+}

@@ -125,11 +125,7 @@ async fn a_post_refused_for_itself_slows_no_neighbour() {
 
 #[tokio::test]
 async fn stop_lets_attempts_finish_and_begins_none() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let receiver =
-        Receiver::start(move |_| [Act::Wait(Arc::clone(&held))].into_iter().chain(answer(200)).collect())
-            .await;
+    let (receiver, gate) = Receiver::gated().await;
     let engine = Engine::start(single(quick()));
     for number in 1..=3 {
         engine.send(post(number, &destination(receiver.address))).await;

@@ -141,7 +141,10 @@ async fn old_versions_are_not_spoken() {
 #[tokio::test]
 async fn what_is_no_tls_at_all_is_told_apart() {
     for (acts, reason) in [
-        (vec![Act::Write(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())], "TLS: what came back is not TLS"),
+        (
+            vec![Act::Write(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())],
+            "TLS: what came back is not TLS; is it http:// there?",
+        ),
         (vec![Act::Close], "TLS: the connection was closed in the handshake"),
         (vec![Act::Reset], "TLS: the connection was reset in the handshake"),
         (vec![Act::Hang], "timed out connecting after 500 ms"),
@@ -167,6 +170,39 @@ async fn what_is_no_tls_at_all_is_told_apart() {
     }
 }
 
+/// What a receiver speaks that was taken for another kind is told, with what to change.
+#[tokio::test]
+async fn who_speaks_something_else_is_named() {
+    let authority = Authority::new();
+    let own = authority.issue("hook", &[HOST]);
+    let secure = || Some(Arc::new(authority.server(&own, Clients::Anybody, &[])));
+    let tls = "the receiver speaks TLS; is it https:// there?";
+    let no_http2 = "the receiver does not speak HTTP/2; set http2 = \"auto\" or \"off\"";
+    // Some are gone before what they say is read.
+    let closed = "the receiver closed the connection unanswered; unless it speaks HTTP/2, \
+                  set http2 = \"auto\" or \"off\"";
+    for (tls, http2, reasons) in [
+        (secure(), Http2::Auto, &[tls][..]),
+        (secure(), Http2::PriorKnowledge, &[tls, closed]),
+        (None, Http2::PriorKnowledge, &[closed]),
+    ] {
+        let server = Server::start(Habits { tls, ..Habits::default() }).await;
+        let terms = Terms { http2, ..quick() };
+        let settlement = attempt(terms, &origin(Scheme::Http, HOST, server.address)).await;
+        assert!(reasons.contains(&deferred(&settlement)), "{http2:?}: {settlement:?}");
+    }
+    let old = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = old.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = old.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+    });
+    let terms = Terms { http2: Http2::PriorKnowledge, ..quick() };
+    let settlement = attempt(terms, &origin(Scheme::Http, HOST, address)).await;
+    assert_eq!(deferred(&settlement), no_http2);
+}
+
 #[tokio::test]
 async fn sessions_are_resumed() {
     let authority = Authority::new();
@@ -180,6 +216,15 @@ async fn sessions_are_resumed() {
         assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
     }
     assert_eq!(server.kinds(), [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed]);
+    // Other options begin with no session, and no key, of those before.
+    engine.options.send_modify(|options| *options = Arc::new((**options).clone()));
+    let is_anew = || server.kinds().last() == Some(&HandshakeKind::Full);
+    for number in 3..100 {
+        if !is_anew() {
+            assert_eq!(engine.first(number, &to).await, Settlement::Delivered);
+        }
+    }
+    assert!(is_anew());
 }
 
 #[test]

@@ -419,8 +419,7 @@ impl Entry {
             }
             (Order::Reroute { destination, path }, _) => {
                 self.change(&Order::Retry, now);
-                let post = Arc::make_mut(&mut self.post);
-                (post.destination, post.path) = (Arc::clone(destination), path.clone());
+                Arc::make_mut(&mut self.post).reroute(Arc::clone(destination), path.clone());
             }
             _ => return false,
         }

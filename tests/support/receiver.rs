@@ -86,6 +86,14 @@ impl Receiver {
         Receiver::on(listener, script)
     }
 
+    /// One whose every answer, 200, takes a permit of the gate.
+    pub async fn gated() -> (Receiver, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let held = Arc::clone(&gate);
+        let script = move |_: &Request| [vec![Act::Wait(Arc::clone(&held))], answer(200)].concat();
+        (Receiver::start(script).await, gate)
+    }
+
     /// Serves on a socket that listens already.
     pub fn on(
         listener: TcpListener,

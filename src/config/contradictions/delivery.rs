@@ -6,7 +6,6 @@
 use super::super::pem::Pem;
 use super::super::settings::{Config, Destination, Mode, Route, Terms, merged};
 use super::super::walk::Section;
-use super::is_whole;
 use crate::compose::Endpoint;
 use crate::deliver::tls;
 use crate::post::Trust;
@@ -16,16 +15,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 pub(super) fn find(config: &Config, root: &mut Section<'_>) {
-    let signing_keys = names(root, "signing_key", config.signing_keys.iter().map(|key| key.name.as_str()));
-    let auths = names(root, "auth", config.auths.iter().map(|auth| auth.name.as_str()));
-    let names = Names { signing_keys, auths };
+    names(root);
     if let Some(section) = root.table("delivery") {
         let terms = &config.delivery.terms;
         check(&section, terms, terms, config.delivery.total_connections);
-        names.check(&section, terms.sign_with.as_deref(), terms.auth.as_deref());
     }
-    destinations(config, root, &names);
-    routes(config, root, &names);
+    destinations(config, root);
+    routes(config, root);
     if config.bounce.relay.is_none()
         && config.bounce.from.is_some()
         && let Some(section) = root.table("bounce").filter(|section| !section.has("relay"))
@@ -34,46 +30,28 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     }
 }
 
-/// The names that `sign_with` and `auth` may say; nothing when that is not known.
-struct Names {
-    signing_keys: Option<HashSet<String>>,
-    auths: Option<HashSet<String>>,
-}
-
-/// The names of tables, each of which must be another.
-fn names<'c>(
-    root: &mut Section<'_>,
-    key: &'static str,
-    understood: impl ExactSizeIterator<Item = &'c str>,
-) -> Option<HashSet<String>> {
-    if !is_whole(root, key, understood.len()) {
-        return None;
-    }
-    let mut names = HashSet::new();
-    for (name, section) in understood.zip(root.tables(key).unwrap_or_default()) {
-        if !names.insert(name.to_owned()) {
-            section.complain("name", format!("{name} stands in another [[{key}]]; remove one"));
+/// What `sign_with` and `auth` name. That shows also where tables hold other mistakes.
+fn names(root: &mut Section<'_>) {
+    for (key, table) in [("sign_with", "signing_key"), ("auth", "auth")] {
+        let mut known = HashSet::new();
+        for section in root.tables(table).unwrap_or_default() {
+            let Some(name) = section.text("name") else { continue };
+            if !known.insert(name) {
+                section.complain("name", format!("{name} stands in another [[{table}]]; remove one"));
+            }
         }
-    }
-    Some(names)
-}
-
-impl Names {
-    fn check(&self, section: &Section<'_>, sign_with: Option<&str>, auth: Option<&str>) {
-        for (key, name, table, known) in
-            [("sign_with", sign_with, "signing_key", &self.signing_keys), ("auth", auth, "auth", &self.auths)]
-        {
+        let delivery = root.table("delivery");
+        let lists = ["destination", "route"].map(|list| root.tables(list).unwrap_or_default());
+        for section in delivery.into_iter().chain(lists.into_iter().flatten()) {
             // An empty name undoes what holds elsewhere.
-            if let (Some(name), Some(known)) = (name.filter(|name| !name.is_empty()), known)
-                && !known.contains(name)
-            {
+            if let Some(name) = section.text(key).filter(|name| !name.is_empty() && !known.contains(name)) {
                 section.complain(key, format!("there is no [[{table}]] {name:?}; add it or name another"));
             }
         }
     }
 }
 
-fn destinations(config: &Config, root: &mut Section<'_>, names: &Names) {
+fn destinations(config: &Config, root: &mut Section<'_>) {
     let sections = root.tables("destination").unwrap_or_default();
     if sections.len() != config.destinations.len() {
         return;
@@ -87,7 +65,6 @@ fn destinations(config: &Config, root: &mut Section<'_>, names: &Names) {
         seen.push(origins);
         let all = merged(&config.delivery, &config.destinations, destination);
         check(&section, terms, &all, config.delivery.total_connections);
-        names.check(&section, terms.sign_with.as_deref(), terms.auth.as_deref());
         if origins.to_string().starts_with("http://") {
             plain(&section);
         }
@@ -146,13 +123,12 @@ fn plain(section: &Section<'_>) {
     }
 }
 
-fn routes(config: &Config, root: &mut Section<'_>, names: &Names) {
+fn routes(config: &Config, root: &mut Section<'_>) {
     let sections = root.tables("route").unwrap_or_default();
     if sections.len() != config.routes.len() {
         return;
     }
     for (route, section) in config.routes.iter().zip(sections) {
-        names.check(&section, route.sign_with.as_deref(), route.auth.as_deref());
         origins(config, route, &section);
         for key in ["sync_timeout", "sync_fallback"] {
             if route.mode == Mode::Async && section.has(key) {

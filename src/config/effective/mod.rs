@@ -12,6 +12,7 @@ use super::settings::{
 };
 use super::value::Written;
 use super::words::Word as _;
+use crate::post;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 
@@ -66,10 +67,7 @@ fn hold_secrets(headers: &[(String, String)]) -> bool {
 
 /// Whether the value of a header of this name is nobody's business.
 fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["auth", "cookie", "key", "token", "secret", "signature", "password"]
-        .iter()
-        .any(|part| name.contains(part))
+    post::is_secret(&name.to_ascii_lowercase())
 }
 
 /// A URL without its user and password.

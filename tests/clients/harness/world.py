@@ -142,7 +142,7 @@ def configuration(cases, listeners):
 [[route]]
 recipient = "{case.recipient}"
 url = "{case.url}"
-payload = "body"
+payload = "{getattr(case, 'payload', 'body')}"
 header_control = true""" for case in cases if case.recipient.endswith("@" + ROUTE_DOMAIN)]
     return "\n".join([*blocks, """
 [server]
