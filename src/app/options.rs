@@ -6,7 +6,7 @@ use super::access::Access;
 use super::delivery::field;
 use crate::api;
 use crate::clock::Ids;
-use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
+use crate::compose::{self, Endpoint, HeaderControl, Pattern};
 use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
 use crate::deliver::target::Egress;
 use crate::first_attempts::FirstAttempts;
@@ -249,12 +249,7 @@ fn route(route: &Route) -> Result<compose::Route, String> {
         recipient: route.recipient.parse::<Pattern>()?,
         method: method(route.method).to_owned(),
         url: route.url.parse::<Endpoint>().map_err(|error| format!("{}: {error}", route.url))?,
-        payload: match route.payload {
-            config::Payload::Body => Payload::Body,
-            config::Payload::Raw => Payload::Raw,
-            config::Payload::Json => Payload::Json,
-            config::Payload::Auto => Payload::Auto,
-        },
+        payload: route.payload.clone(),
         header_control: header_control(route.header_control),
         headers: route.headers.iter().map(field).collect(),
         order: route.ordering,

@@ -21,10 +21,12 @@ pub(crate) mod mail;
 mod mime;
 pub mod notice;
 mod pattern;
+mod payload;
 mod plan;
 mod render;
 mod reply;
 mod value;
+mod vendor;
 mod when;
 
 pub use address::{hides_credentials, target};
@@ -33,6 +35,7 @@ pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use forms::forms;
 pub use notice::failure_status;
 pub use pattern::Pattern;
+pub use payload::{Payload, Vendor};
 
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
@@ -40,7 +43,6 @@ use bytes::Bytes;
 use control::Controls;
 use plan::Plan;
 use render::Renderer;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,33 +176,6 @@ pub enum HeaderControl {
     On,
     /// They are ignored: the mail of strangers.
     Off,
-}
-
-/// The format of a post's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// `body` for data, `json` for mail.
-    Auto,
-    /// The message's text or data.
-    Body,
-    /// The parsed mail.
-    Json,
-    /// The message byte for byte.
-    Raw,
-}
-
-impl FromStr for Payload {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Payload, String> {
-        match name {
-            "auto" => Ok(Payload::Auto),
-            "body" => Ok(Payload::Body),
-            "json" => Ok(Payload::Json),
-            "raw" => Ok(Payload::Raw),
-            _ => Err("no such payload format; expected auto, body, json or raw".to_owned()),
-        }
-    }
 }
 
 /// What the gateway adds to a message when it takes it.

@@ -81,7 +81,7 @@ fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, 
             Ok(Plan {
                 recipient: recipient.forward_path.clone(),
                 detail: detail.as_deref(),
-                payload: route.payload,
+                payload: route.payload.clone(),
                 control: route.header_control,
                 trust: Trust::Operator,
                 method: &route.method,

@@ -6,6 +6,7 @@
 //! are the walk's. Sizes are powers of 1024 (`KiB`), durations have one unit.
 
 use super::settings::{API_ADDRESS, ApiAddress};
+use crate::compose::Payload;
 use crate::network::Network;
 use crate::smtp::Address;
 use crate::url_pattern::UrlPattern;
@@ -51,6 +52,12 @@ pub(super) fn text<'a>(value: &'a DeValue<'_>, wanted: &str) -> Result<&'a str, 
 impl Value for String {
     fn read(value: &DeValue<'_>) -> Result<String, String> {
         text(value, "a text in quotes").map(str::to_owned)
+    }
+}
+
+impl Value for Payload {
+    fn read(value: &DeValue<'_>) -> Result<Payload, String> {
+        text(value, "the name of a payload format, such as \"json\"")?.parse()
     }
 }
 

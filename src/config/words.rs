@@ -4,7 +4,7 @@
 //! them, and tells a word of the full product that this version lacks from one
 //! that nobody knows.
 
-use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, Payload, ProtocolLevel};
+use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
 use super::value::{Value, text};
 use crate::compose::{Fallback, Order};
 use crate::deliver::profile::Place;
@@ -67,26 +67,6 @@ impl Word for TlsUse {
 impl Word for BareNewline {
     const WORDS: &'static [(&'static str, BareNewline)] =
         &[("normalize", BareNewline::Normalize), ("refuse", BareNewline::Refuse), ("lf", BareNewline::Lf)];
-}
-
-impl Word for Payload {
-    const WORDS: &'static [(&'static str, Payload)] =
-        &[("body", Payload::Body), ("raw", Payload::Raw), ("json", Payload::Json), ("auto", Payload::Auto)];
-    const LATER: &'static [&'static str] = &[
-        "multipart",
-        "sendgrid",
-        "sendgrid-raw",
-        "mailgun",
-        "mailgun-mime",
-        "postmark",
-        "cloudmailin",
-        "cloudmailin-multipart",
-        "postal",
-        "ses-sns",
-        "smtp2http",
-        "action-mailbox",
-        "template:",
-    ];
 }
 
 impl Word for Method {

@@ -220,7 +220,7 @@ impl Out {
         self.text("recipient", &route.recipient);
         self.text("url", masked_url(&route.url));
         self.text("method", route.method.word());
-        self.text("payload", route.payload.word());
+        self.text("payload", &route.payload);
         self.bare("header_control", route.header_control);
         self.headers(&route.headers);
         self.text_if_any("sign_with", route.sign_with.as_ref());

@@ -17,7 +17,7 @@ pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 
 use super::effective::effective;
 use super::value::{Rate, Size};
-use crate::compose::{Fallback, Order};
+use crate::compose::{Fallback, Order, Payload};
 use crate::network::Network;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -276,19 +276,6 @@ pub enum Method {
     Patch,
     Get,
     Delete,
-}
-
-/// Formats of a request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// The message's text or data.
-    Body,
-    /// The message byte for byte.
-    Raw,
-    /// The parsed mail.
-    Json,
-    /// `body` or `json`, whichever fits.
-    Auto,
 }
 
 /// `[spool]`: how posts are kept.
