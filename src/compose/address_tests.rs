@@ -1,21 +1,10 @@
 //! Tables of recipients: what was seen of real clients, and what it must mean.
 
 use super::*;
-use crate::compose::{HeaderControl, Payload, Route};
+use crate::compose::Route;
 
 fn route(recipient: &str) -> Route {
-    Route {
-        recipient: recipient.parse().unwrap(),
-        method: "POST".to_owned(),
-        url: "https://shop.example/in".parse().unwrap(),
-        payload: Payload::Json,
-        header_control: HeaderControl::Off,
-        headers: Vec::new(),
-        order: crate::compose::Order::default(),
-        mode: crate::compose::Mode::default(),
-        sign_with: None,
-        auth: None,
-    }
+    Route::new(recipient.parse().unwrap(), "https://shop.example/in".parse().unwrap())
 }
 
 fn options() -> Options {

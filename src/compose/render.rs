@@ -71,7 +71,7 @@ impl<'a> Renderer<'a> {
             parts: mime::read(raw, &section, limits),
             section,
             content: None,
-            recipients: plans.iter().map(|plan| plan.recipient.as_str()).collect(),
+            recipients: recipients(plans),
             received_at: receipt.received_at,
             blobs: vec![raw.clone()],
             composed: 0,
@@ -262,6 +262,13 @@ impl<'a> Renderer<'a> {
 
 /// A document up to so many octets may be any multiple of its message.
 const SMALL: usize = 4 * 1024 * 1024;
+
+/// The recipients, each once, however many plans it has.
+fn recipients<'a>(plans: &'a [Plan]) -> Vec<&'a str> {
+    let mut before = None;
+    let firsts = plans.iter().filter(|plan| before.replace(plan.at) != Some(plan.at));
+    firsts.map(|plan| plan.recipient.as_str()).collect()
+}
 
 /// The refusal of a message whose posts would not fit.
 pub fn too_large() -> Refusal {

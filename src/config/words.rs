@@ -6,7 +6,7 @@
 
 use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
 use super::value::{Value, text};
-use crate::compose::{Fallback, Order};
+use crate::compose::{CheckFallback, CheckFormat, Fallback, Order};
 use crate::deliver::profile::Place;
 use crate::deliver::ruling::Ruling;
 use crate::deliver::sign::Scheme;
@@ -106,6 +106,16 @@ impl Word for Mode {
 impl Word for Fallback {
     const WORDS: &'static [(&'static str, Fallback)] =
         &[("queue", Fallback::Queue), ("refuse", Fallback::Refuse)];
+}
+
+impl Word for CheckFormat {
+    const WORDS: &'static [(&'static str, CheckFormat)] =
+        &[("json", CheckFormat::Json), ("form", CheckFormat::Form)];
+}
+
+impl Word for CheckFallback {
+    const WORDS: &'static [(&'static str, CheckFallback)] =
+        &[("defer", CheckFallback::Defer), ("accept", CheckFallback::Accept)];
 }
 
 impl Word for Order {

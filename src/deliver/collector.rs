@@ -5,7 +5,7 @@
 //! never hold up mail, and never fill the memory.
 
 use super::Options;
-use super::ask::ask;
+use super::ask::{LIMIT, ask};
 use super::credentials::Ways;
 use super::egress::Connector;
 use crate::compose::Endpoint;
@@ -126,7 +126,7 @@ impl Collector {
         }
         let connector = Connector::new(options.egress.clone(), Arc::clone(&options.metrics));
         let ways = Ways { connector: &connector, book: &options.book };
-        let (status, _) = ask(&destination, request, ways).await?;
+        let status = ask(&destination, request, LIMIT, ways).await?.status();
         if status.is_success() { Ok(()) } else { Err(status.to_string()) }
     }
 }

@@ -36,26 +36,14 @@ pub struct ComposerTarget {
 impl ComposerTarget {
     pub fn new(tamper: fn(&mut Composition)) -> ComposerTarget {
         let route = |recipient: &str, payload| Route {
-            recipient: recipient.parse().unwrap(),
-            method: "POST".to_owned(),
-            url: "https://shop.example/inbound".parse().unwrap(),
             payload,
-            header_control: HeaderControl::Off,
-            headers: Vec::new(),
-            order: postgate::compose::Order::default(),
-            mode: postgate::compose::Mode::default(),
-            sign_with: None,
-            auth: None,
+            ..Route::new(recipient.parse().unwrap(), "https://shop.example/inbound".parse().unwrap())
         };
         let payloads = [Payload::Json, Payload::Body, Payload::Raw, Payload::Auto];
         let mut routes: Vec<_> = STRANGERS.iter().zip(payloads).map(|(name, how)| route(name, how)).collect();
         routes.push(Route {
             header_control: HeaderControl::On,
             headers: vec![Field { name: "X-Source".to_owned(), value: b"mail".to_vec() }],
-            order: postgate::compose::Order::default(),
-            mode: postgate::compose::Mode::default(),
-            sign_with: None,
-            auth: None,
             ..route("steered+*@hooks.example", Payload::Auto)
         });
         let gateway_domains = vec!["postgate.local".to_owned()];

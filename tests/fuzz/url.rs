@@ -6,7 +6,7 @@
 use super::engine::Target;
 use postgate::compose::target as lead;
 use postgate::compose::{
-    Endpoint, HeaderControl, MAX_URL, Options, Payload, Route, forms, hides_credentials,
+    Endpoint, MAX_URL, Options, Payload, Route, forms, hides_credentials,
 };
 use postgate::deliver::target::{Denied, Egress, permit_origin};
 use postgate::envelope;
@@ -44,16 +44,8 @@ pub struct UrlTarget {
 impl UrlTarget {
     pub fn new() -> UrlTarget {
         let route = |recipient: &str| Route {
-            recipient: recipient.parse().unwrap(),
-            method: "POST".to_owned(),
-            url: "https://shop.example/in".parse().unwrap(),
             payload: Payload::Auto,
-            header_control: HeaderControl::Off,
-            headers: Vec::new(),
-            order: postgate::compose::Order::default(),
-            mode: postgate::compose::Mode::default(),
-            sign_with: None,
-            auth: None,
+            ..Route::new(recipient.parse().unwrap(), "https://shop.example/in".parse().unwrap())
         };
         let routes = ["*@all.example", "orders+*@all.example", "orders@all.example"].map(route).to_vec();
         let options = Options { gateway_domains: vec![DOMAIN.to_owned()], routes, ..Options::default() };
