@@ -5,9 +5,7 @@
 
 use super::engine::Target;
 use postgate::compose::target as lead;
-use postgate::compose::{
-    Endpoint, MAX_URL, Options, Payload, Route, forms, hides_credentials,
-};
+use postgate::compose::{Endpoint, MAX_URL, Options, Payload, Route, forms, hides_credentials};
 use postgate::deliver::target::{Denied, Egress, permit_origin};
 use postgate::envelope;
 use postgate::post::{Destination, Trust};
