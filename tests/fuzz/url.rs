@@ -5,7 +5,7 @@
 
 use super::engine::Target;
 use postgate::compose::target as lead;
-use postgate::compose::{Endpoint, MAX_URL, Options, Payload, Route, forms, hides_credentials};
+use postgate::compose::{Endpoint, MAX_URL, Options, Pattern, Payload, Route, forms, hides_credentials};
 use postgate::deliver::target::{Denied, Egress, permit_origin};
 use postgate::envelope;
 use postgate::post::{Destination, Trust};
@@ -45,7 +45,9 @@ impl UrlTarget {
             payload: Payload::Auto,
             ..Route::new(recipient.parse().unwrap(), "https://shop.example/in".parse().unwrap())
         };
-        let routes = ["*@all.example", "orders+*@all.example", "orders@all.example"].map(route).to_vec();
+        let mut routes = ["*@all.example", "orders+*@all.example", "orders@all.example"].map(route).to_vec();
+        let expression = Pattern::regex(r"(.*)[^l]@.*\.?all\.example|.*://.*").unwrap();
+        routes.push(Route { recipient: expression, priority: 1, ..route("a@b") });
         let options = Options { gateway_domains: vec![DOMAIN.to_owned()], routes, ..Options::default() };
         UrlTarget { permit: permit_origin, read: |text| text.parse().ok(), options }
     }
