@@ -16,6 +16,8 @@ use crate::post::{Field, Notice, OnFailure, Timestamp, Trust};
 pub struct Plan<'a> {
     /// Place of its recipient in the envelope.
     pub at: usize,
+    /// Place of its route among those that take the recipient together.
+    nth: usize,
     /// Its forward-path, without the credentials a URL may hold.
     pub recipient: String,
     /// What stood for the `*` of its route.
@@ -62,8 +64,9 @@ pub fn plans<'a>(options: &'a Options, envelope: &'a Envelope) -> Result<Vec<Pla
                 plans.push(Plan { at, original, ..named(options, recipient, method, None) });
             }
             Target::Route { route: name, detail } => {
-                let routed = |route| Plan { at, original, ..routed(recipient, detail.as_deref(), route) };
-                plans.extend(address::routes(options, name).into_iter().map(routed));
+                for (nth, route) in address::routes(options, name).into_iter().enumerate() {
+                    plans.push(Plan { at, nth, original, ..routed(recipient, detail.as_deref(), route) });
+                }
             }
         }
         if plans.len() == first {
@@ -90,6 +93,7 @@ fn named<'a>(
 ) -> Plan<'a> {
     Plan {
         at: 0,
+        nth: 0,
         recipient: shown(recipient, method, endpoint.as_ref()),
         detail: None,
         payload: Payload::Auto,
@@ -107,6 +111,7 @@ fn named<'a>(
 fn routed<'a>(recipient: &'a Recipient, detail: Option<&'a str>, route: &'a Route) -> Plan<'a> {
     Plan {
         at: 0,
+        nth: 0,
         recipient: recipient.forward_path.clone(),
         detail,
         payload: route.payload.clone(),
@@ -209,10 +214,12 @@ impl Plan<'_> {
     }
 
     /// What keeps the post in order with others. That of a route begins with a
-    /// blank, which no key of a message does.
+    /// blank, which no key of a message does; routes that take a recipient together
+    /// do not wait for each other.
     pub fn ordering_key(&self, asked: Option<String>) -> Option<String> {
         match self.route.filter(|route| route.order == Order::Fifo) {
-            Some(route) => Some(format!(" {}", route.recipient.name())),
+            Some(route) if self.nth == 0 => Some(format!(" {}", route.recipient.name())),
+            Some(route) => Some(format!(" {} {}", route.recipient.name(), self.nth + 1)),
             None => asked,
         }
     }

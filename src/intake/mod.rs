@@ -12,6 +12,8 @@
 //! (`first`); they are committed before, like all others.
 //!
 //! Routes are the operator's: whoever may mail to one need not be allowed its URL.
+//! They say themselves whose mail they take and how much (`entries`), and may have
+//! a receiver asked about each recipient (`checks`).
 
 mod checks;
 mod entries;
