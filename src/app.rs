@@ -17,6 +17,7 @@ mod door;
 mod instance;
 mod options;
 mod reload;
+mod routes;
 mod sockets;
 
 use access::Access;
@@ -30,7 +31,8 @@ use crate::config::{Config, Listener};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
-use crate::intake::{Intake, LoginsError};
+use crate::deliver::inquiry::Inquirer;
+use crate::intake::{Checks, Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{self, Address, Protocol, Socket, TlsError, TlsUse};
 use crate::spool::embedded::{Embedded, OpenError};
@@ -221,6 +223,7 @@ impl Gateway {
         });
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
+        common.checks = Checks::by(Arc::new(Inquirer::new(changing.clone())));
         warn_of_insecure(&config);
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));

@@ -95,6 +95,8 @@ pub struct Recipient {
     pub forward_path: String,
     /// Where it leads.
     pub target: Target,
+    /// Posts that it makes, at least one.
+    pub posts: usize,
     /// Whether a failure is reported to the sender (`NOTIFY`).
     pub on_failure: OnFailure,
     /// Type and address as the sender knows the recipient (`ORCPT`), decoded.
@@ -107,6 +109,7 @@ impl Recipient {
         Recipient {
             forward_path: forward_path.into(),
             target,
+            posts: 1,
             on_failure: OnFailure::default(),
             original: None,
         }
@@ -128,11 +131,12 @@ pub enum Target {
         /// HTTP method in capitals, as above.
         method: String,
     },
-    /// A configured route.
+    /// Configured routes: one, or several that take the recipient together.
     Route {
-        /// Its `recipient` pattern, which names it.
+        /// The name of their pattern.
         route: String,
-        /// What stood for the `*` of `user+*@domain`.
+        /// What stood for the `*` of `user+*@domain`, or for the first group of a
+        /// regular expression.
         detail: Option<String>,
     },
 }
@@ -144,16 +148,19 @@ pub struct Taken {
     pub message: MessageId,
     /// What its client hears, one a reply; what is not here is queued.
     pub fates: Vec<Fate>,
+    /// The number of the first post that each reply speaks for, where each recipient
+    /// has its own reply; what is not here makes one post, as do all before it.
+    pub numbers: Vec<u16>,
 }
 
 impl Taken {
     /// A message of which all is queued.
     pub fn queued(message: MessageId) -> Taken {
-        Taken { message, fates: Vec::new() }
+        Taken { message, fates: Vec::new(), numbers: Vec::new() }
     }
 }
 
-/// What became of a post by the time its client is answered.
+/// What became of posts by the time their client is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is kept and will be sent.

@@ -41,7 +41,9 @@
 //!
 //! News travels up as return values and channel messages, never as calls. The
 //! session asks the outside world through [`smtp::session::Demand`] and has its
-//! recipients judged through [`smtp::session::Policy`], which the door implements.
+//! recipients judged through [`smtp::session::Policy`], which the door implements;
+//! the door has receivers asked about them through [`intake::Inquire`], which
+//! delivery implements.
 //! The spool wakes the dispatcher through [`spool::Doorbell`].
 //!
 //! # Words

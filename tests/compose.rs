@@ -27,16 +27,8 @@ const RECEIPT: Receipt =
 
 fn route(recipient: &str, payload: Payload) -> Route {
     Route {
-        recipient: recipient.parse().unwrap(),
-        method: "POST".to_owned(),
-        url: "https://shop.example/inbound".parse().unwrap(),
         payload,
-        header_control: HeaderControl::Off,
-        headers: Vec::new(),
-        order: postgate::compose::Order::default(),
-        mode: postgate::compose::Mode::default(),
-        sign_with: None,
-        auth: None,
+        ..Route::new(recipient.parse().unwrap(), "https://shop.example/inbound".parse().unwrap())
     }
 }
 

@@ -54,7 +54,7 @@ fn the_reference_shows_every_key() {
     let text = reference_with_all_keys();
     let config = config::parse("postgate.toml", &text).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert_eq!(keys(&text), keys(&effective(&config)));
-    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.routes.len(), 2);
 }
 
 #[test]
@@ -128,6 +128,17 @@ fn what_is_in_force_reads_back_as_itself() {
         mode = "sync"
         sync_timeout = "3s"
         sync_fallback = "refuse"
+        [[route]]
+        regex = '^order-(\\d+)@hooks\\.example$'
+        priority = -3
+        url = ["https://shop.example/1", "https://shop.example/2"]
+        message_size = "500B"
+        allow_from = ["*@example.com", "<>", "10.1.0.0/16"]
+        check_url = "https://shop.example/check"
+        check_format = "form"
+        check_timeout = "700ms"
+        check_fallback = "accept"
+        check_cache = "0s"
         [delivery]
         total_connections = 100
         max_connections = 7
@@ -343,13 +354,14 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
     };
     let in_user = "url = \"https://h/\"\n[[user]]\nname = \"erp\"\npassword = \"canary\"";
     let in_url = "url = \"https://user:canary@h/\"";
+    let in_check = "url = \"https://h/\"\ncheck_url = \"https://user:canary@h/\"";
     let in_header = "url = \"https://h/\"\nheaders = { X-Api-Key = \"canary\" }";
     let with = |more: &str| format!("url = \"https://h/\"\n{more}");
     let in_proxy = with("[delivery]\nproxy = \"http://user:canary@h:3128\"");
     let in_relay = with("[bounce]\nrelay = \"smtps://user:canary@h\"");
     let in_token = with("[[auth]]\nname = \"a\"\ntype = \"bearer\"\ntoken = \"canary\"");
     let in_key = with("[[signing_key]]\nname = \"a\"\nscheme = \"hmac-hex\"\nsecrets = [\"canary\"]");
-    for secret in [in_url, in_header, in_user, &in_proxy, &in_relay, &in_token, &in_key] {
+    for secret in [in_url, in_check, in_header, in_user, &in_proxy, &in_relay, &in_token, &in_key] {
         assert!(load(0o600, secret).is_ok());
         for mode in [0o660, 0o604] {
             let complaint = load(mode, secret).unwrap_err();

@@ -44,7 +44,7 @@ use postgate::envelope::{Client, Envelope, Fate, Login, Refusal, Replies, Taken,
 use postgate::post::{MessageId, OnFailure, Returns};
 use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
-use postgate::smtp::session::{Answer, Demand, Session};
+use postgate::smtp::session::{Answer, CheckState, Demand, Judged, Opening, Question, Session};
 use postgate::smtp::words::Terms;
 use postgate::smtp::{
     self, BareNewline, Certificates, Door, Limits, Options, Policy, Protocol, Required, Socket, TlsUse,
@@ -105,6 +105,13 @@ impl World {
         login.ok_or_else(|| Refusal::new(535, (7, 8), "authentication failed"))
     }
 
+    fn inquire(&self, question: &Question) -> Result<(), Refusal> {
+        match question.recipient.forward_path.starts_with("unknown@") {
+            true => Err(Refusal::new(550, (1, 1), "the shop knows nobody of this name")),
+            false => Ok(()),
+        }
+    }
+
     fn is(&self, mood: &str) -> bool {
         *self.mood.lock().unwrap() == mood
     }
@@ -127,7 +134,7 @@ impl World {
             (true, Replies::Each) => turns.into_iter().take(envelope.recipients.len()).collect(),
         };
         messages.push((envelope, data));
-        Ok(Taken { message, fates })
+        Ok(Taken { fates, ..Taken::queued(message) })
     }
 }
 
@@ -140,11 +147,18 @@ impl Policy for World {
         }
     }
 
-    fn recipient(&self, _: &Client, path: &str) -> Result<Target, Refusal> {
+    fn recipient(&self, _: &Client, opening: Opening<'_>, path: &str) -> Result<Judged, Refusal> {
         if path.is_empty() || path.starts_with("nobody@") {
             return Err(Refusal::new(550, (1, 1), "no such recipient"));
         }
-        Ok(Target::Route { route: path.to_owned(), detail: None })
+        if path.starts_with("small@") && opening.size.is_some_and(|size| size > 1000) {
+            return Err(Refusal::new(552, (3, 4), "message too large"));
+        }
+        let is_due = path.starts_with("checked@") || path.starts_with("unknown@");
+        let check = if is_due { CheckState::Due } else { CheckState::Settled };
+        // A recipient that very many routes take.
+        let posts = if path.starts_with("many@") { 400 } else { 1 };
+        Ok(Judged { target: Target::Route { route: path.to_owned(), detail: None }, posts, check })
     }
 
     fn mechanisms(&self, client: &Client) -> Mechanisms {
@@ -183,6 +197,13 @@ impl Door for World {
         credentials: Credentials,
     ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
         Box::pin(async move { self.judge(client, credentials) })
+    }
+
+    fn check<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(async move { self.inquire(question) })
     }
 }
 
@@ -528,6 +549,7 @@ impl Rehearsal<'_> {
                     Ok(login) => Answer::Verified(login),
                     Err(refusal) => Answer::Denied(refusal),
                 },
+                Demand::Check(question) => Answer::Checked(self.world.inquire(&question)),
                 Demand::Read => return self.is_securing = false,
                 Demand::StartTls => return self.is_securing = true,
                 Demand::Close => return self.is_closed = true,

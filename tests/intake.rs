@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use postgate::clock::Ids;
-use postgate::compose::{self, HeaderControl, Payload, Route};
+use postgate::compose::{self, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
@@ -86,18 +86,7 @@ impl Spool for Stuck {
 }
 
 fn route() -> Route {
-    Route {
-        recipient: "*@h.example".parse().unwrap(),
-        method: "POST".to_owned(),
-        url: "https://shop.example/in".parse().unwrap(),
-        payload: Payload::Json,
-        header_control: HeaderControl::Off,
-        headers: Vec::new(),
-        order: compose::Order::default(),
-        mode: compose::Mode::default(),
-        sign_with: None,
-        auth: None,
-    }
+    Route::new("*@h.example".parse().unwrap(), "https://shop.example/in".parse().unwrap())
 }
 
 fn envelope(recipients: usize) -> Envelope {

@@ -11,6 +11,7 @@ use postgate::envelope::{Client, Envelope, Recipient, Refusal, Taken};
 use postgate::intake::{Intake, Logins, Options, TenantTerms, Tenants, User, UserSecret};
 use postgate::post::{MessageId, Trust};
 use postgate::smtp::Policy as _;
+use postgate::smtp::session::Opening;
 use postgate::spool::{Health, Spool, SpoolError};
 use postgate::tenant::Tenant;
 use postgate::url_pattern::UrlPattern;
@@ -60,16 +61,8 @@ fn door(tenants: Vec<TenantTerms>, header_control: HeaderControl, spool: &Arc<Me
         ..Options::default()
     };
     let route = Route {
-        recipient: "*@h.example".parse().unwrap(),
-        method: "POST".to_owned(),
-        url: "https://elsewhere.example/in".parse().unwrap(),
         payload: Payload::Body,
-        header_control: HeaderControl::Off,
-        headers: Vec::new(),
-        order: compose::Order::default(),
-        mode: compose::Mode::default(),
-        sign_with: None,
-        auth: None,
+        ..Route::new("*@h.example".parse().unwrap(), "https://elsewhere.example/in".parse().unwrap())
     };
     let compose = compose::Options {
         gateway_domains: vec!["postgate.local".to_owned()],
@@ -113,7 +106,10 @@ fn said<T>(result: Result<T, Refusal>) -> String {
 
 /// RCPT and, when that is accepted, the message.
 async fn hand_in(door: &Intake, client: &Client, paths: &[&str], message: &str) -> Result<Taken, Refusal> {
-    let recipient = |path: &&str| door.recipient(client, path).map(|target| Recipient::new(*path, target));
+    let recipient = |path: &&str| {
+        let judged = door.recipient(client, Opening::default(), path)?;
+        Ok(Recipient::new(*path, judged.target))
+    };
     let recipients = paths.iter().map(recipient).collect::<Result<_, _>>()?;
     let envelope = Envelope::new(client.clone(), "", recipients);
     door.admit(envelope, Bytes::copy_from_slice(message.as_bytes()).into()).await
@@ -164,7 +160,7 @@ fn who_may_name_which_url() {
         // Who was removed since it logged in.
         (AWAY, gone, "post@https://a.shop.example/x", to("https://a.shop.example")),
     ] {
-        let answer = said(door.recipient(&client(address, login), path));
+        let answer = said(door.recipient(&client(address, login), Opening::default(), path));
         assert!(answer.starts_with(&expected), "{address} {login:?} {path}: {answer}");
     }
 }
@@ -233,7 +229,7 @@ async fn headers_steer_what_listener_and_tenant_let_them() {
         let spool = MemorySpool::new();
         let door = door(tenants(), listener, &spool);
         let client = client(AWAY, Some(login));
-        let answer = said(door.recipient(&client, "post@postgate.local"));
+        let answer = said(door.recipient(&client, Opening::default(), "post@postgate.local"));
         assert_eq!(answer, if steers { "OK" } else { refused }, "{login:?}");
         let message = format!("X-XsHttp-X-Api-Key: 17\r\n{MAIL}");
         hand_in(&door, &client, &["post@https://a.example/x"], &message).await.unwrap();

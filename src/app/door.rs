@@ -4,12 +4,12 @@
 //! connections that were there before; a message that is being kept is kept by
 //! the door it was handed to.
 
-use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
+use crate::envelope::{Client, Envelope, Login, Refusal, Taken};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::smtp;
 use crate::smtp::auth::{Credentials, Mechanisms};
-use crate::smtp::session::Policy;
+use crate::smtp::session::{Judged, Opening, Policy, Question};
 use crate::spool::spill::MailData;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -44,8 +44,13 @@ impl Policy for Door {
         })
     }
 
-    fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal> {
-        let judged = self.current().recipient(client, forward_path);
+    fn recipient(
+        &self,
+        client: &Client,
+        opening: Opening<'_>,
+        forward_path: &str,
+    ) -> Result<Judged, Refusal> {
+        let judged = self.current().recipient(client, opening, forward_path);
         judged.inspect_err(|_| {
             self.metrics.smtp_refusals.inc();
         })
@@ -87,5 +92,18 @@ impl smtp::Door for Door {
     ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
         let intake = self.current();
         Box::pin(async move { intake.verify(client, credentials).await })
+    }
+
+    fn check<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        let intake = self.current();
+        Box::pin(async move {
+            let checked = intake.check(question).await;
+            checked.inspect_err(|_| {
+                self.metrics.smtp_refusals.inc();
+            })
+        })
     }
 }

@@ -3,11 +3,11 @@
 //! One function a part; nothing is decided here.
 
 use super::access::Access;
-use super::delivery::field;
+use super::routes;
 use crate::api;
 use crate::clock::Ids;
-use crate::compose::{self, Endpoint, HeaderControl, Pattern, Payload};
-use crate::config::{self, Config, Listener, Method, ProtocolLevel, Route, Size};
+use crate::compose::{self, HeaderControl};
+use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Octets as the machine counts them.
-fn octets(size: Size) -> usize {
+pub(super) fn octets(size: Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Common {
     pub spills: Arc<SpillDirectory>,
     /// Memory for composing.
     pub turns: intake::Turns,
+    /// Who asks about recipients, and what was answered.
+    pub checks: intake::Checks,
     /// Where delivery tells the doors of first attempts.
     pub first_attempts: FirstAttempts,
     /// Where spans go.
@@ -100,6 +102,7 @@ pub(super) fn common(
         tracer: Tracer::off(),
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
+        checks: intake::Checks::default(),
     })
 }
 
@@ -177,6 +180,7 @@ pub(super) fn intake(
         cram_md5: allowance(listener.cram_md5),
         turns: common.turns.clone(),
         first_attempts: common.first_attempts.clone(),
+        checks: common.checks.clone(),
         tracer: common.tracer.clone(),
         metrics: Arc::clone(&common.metrics),
     }
@@ -223,7 +227,8 @@ pub(super) fn tls_files(config: &Config) -> Option<smtp::TlsFiles> {
     has_any.then(|| smtp::TlsFiles { pairs, self_signed, client_ca: tls.client_ca.clone() })
 }
 
-fn header_control(is_on: bool) -> HeaderControl {
+/// Whether headers steer.
+pub(super) fn header_control(is_on: bool) -> HeaderControl {
     if is_on { HeaderControl::On } else { HeaderControl::Off }
 }
 
@@ -236,49 +241,12 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
         mime_parts: count(config.limits.mime_parts),
         ..compose::Limits::default()
     };
-    let routes = config.routes.iter().map(route).collect::<Result<_, _>>()?;
+    let routes = config.routes.iter().map(routes::routes).collect::<Result<Vec<_>, _>>()?.concat();
     let gateway_domains = config.server.gateway_domains.clone();
     let header_control = header_control(listener.header_control);
     let signing_keys = config.signing_keys.iter().map(|key| key.name.clone()).collect();
     let profiles = config.auths.iter().map(|auth| auth.name.clone()).collect();
     Ok(compose::Options { gateway_domains, routes, header_control, limits, signing_keys, profiles })
-}
-
-fn route(route: &Route) -> Result<compose::Route, String> {
-    Ok(compose::Route {
-        recipient: route.recipient.parse::<Pattern>()?,
-        method: method(route.method).to_owned(),
-        url: route.url.parse::<Endpoint>().map_err(|error| format!("{}: {error}", route.url))?,
-        payload: match route.payload {
-            config::Payload::Body => Payload::Body,
-            config::Payload::Raw => Payload::Raw,
-            config::Payload::Json => Payload::Json,
-            config::Payload::Auto => Payload::Auto,
-        },
-        header_control: header_control(route.header_control),
-        headers: route.headers.iter().map(field).collect(),
-        order: route.ordering,
-        mode: match route.mode {
-            config::Mode::Async => compose::Mode::Async,
-            config::Mode::Sync => compose::Mode::Sync(compose::Sync {
-                timeout: route.sync_timeout,
-                fallback: route.sync_fallback,
-            }),
-        },
-        // An empty name is none.
-        sign_with: route.sign_with.clone().filter(|name| !name.is_empty()),
-        auth: route.auth.clone().filter(|name| !name.is_empty()),
-    })
-}
-
-fn method(method: Method) -> &'static str {
-    match method {
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Patch => "PATCH",
-        Method::Get => "GET",
-        Method::Delete => "DELETE",
-    }
 }
 
 /// Where posts may go; `own` are the gateway's listeners.

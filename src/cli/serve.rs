@@ -7,6 +7,7 @@
 
 use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::app::{Ending, Gateway, StartError};
+use crate::compose::Pattern;
 use crate::config::{Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
@@ -169,7 +170,9 @@ fn try_line(config: &Config, gateway: &Gateway) -> Option<String> {
     let is_unknown = config.tls.self_signed && (must_encrypt || listener.tls == TlsUse::Implicit);
     let insecure = if is_unknown { " -k" } else { "" };
     let reaches_loopback = config.egress.allow.iter().any(|network| network.contains([127, 0, 0, 1].into()));
-    let exact = config.routes.iter().map(|route| route.recipient.as_str()).find(|name| !name.contains('*'));
+    let exact = config.routes.iter().map(|route| &route.recipient);
+    let exact = exact.filter(|recipient| !recipient.is_regex()).map(Pattern::as_str);
+    let exact = exact.into_iter().find(|name| !name.contains('*'));
     let (first, recipient) = match exact {
         Some(recipient) => ("", recipient),
         None if reaches_loopback => {

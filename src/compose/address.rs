@@ -8,10 +8,10 @@
 //! forms is the business of `forms`.
 
 use super::endpoint::{Endpoint, split_scheme, unescape};
-use super::pattern::Match;
 use super::{Options, Route};
 use crate::envelope::{Refusal, Target};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+use std::cmp::Reverse;
 
 /// HTTP methods that a recipient may name.
 pub(super) const METHODS: [&str; 5] = ["POST", "PUT", "PATCH", "GET", "DELETE"];
@@ -102,19 +102,24 @@ fn is_wreck(path: &str) -> bool {
         || path.contains(']') && !path.contains('[')
 }
 
-/// The most specific route; an `@` in the local part belongs to a URL, unless quoted.
+/// The route of the highest priority, of those the most specific one; an `@` in the
+/// local part belongs to a URL, unless quoted, and no route takes URLs.
 fn route(routes: &[Route], local: &str, domain: &str) -> Option<Target> {
     let local = local.strip_prefix('"').and_then(|local| local.strip_suffix('"')).unwrap_or(local);
-    if local.contains("://") || local.is_empty() {
+    if local.contains("://") || domain.contains("://") || local.is_empty() {
         return None;
     }
     let matches = routes.iter().filter_map(|route| Some((route.recipient.try_match(local, domain)?, route)));
-    let (how, route) = matches.min_by(|(one, _), (other, _)| one.cmp(other))?;
-    let detail = match how {
-        Match::Detail(detail) => Some(detail),
-        Match::Exact | Match::Any => None,
-    };
-    Some(Target::Route { route: route.recipient.as_str().to_owned(), detail })
+    let (how, route) = matches.min_by_key(|(how, route)| (Reverse(route.priority), how.rank()))?;
+    Some(Target::Route { route: route.recipient.name().to_owned(), detail: how.into_detail() })
+}
+
+/// The routes that take a recipient together: all of the same pattern that have the
+/// highest priority of these. None when they were removed meanwhile.
+pub fn routes<'o>(options: &'o Options, name: &str) -> Vec<&'o Route> {
+    let named = || options.routes.iter().filter(|route| route.recipient.name() == name);
+    let highest = named().map(|route| route.priority).max();
+    named().filter(|route| Some(route.priority) == highest).collect()
 }
 
 fn is_gateway(options: &Options, domain: &str) -> bool {

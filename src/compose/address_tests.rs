@@ -1,21 +1,10 @@
 //! Tables of recipients: what was seen of real clients, and what it must mean.
 
 use super::*;
-use crate::compose::{HeaderControl, Payload, Route};
+use crate::compose::{Pattern, Route};
 
 fn route(recipient: &str) -> Route {
-    Route {
-        recipient: recipient.parse().unwrap(),
-        method: "POST".to_owned(),
-        url: "https://shop.example/in".parse().unwrap(),
-        payload: Payload::Json,
-        header_control: HeaderControl::Off,
-        headers: Vec::new(),
-        order: crate::compose::Order::default(),
-        mode: crate::compose::Mode::default(),
-        sign_with: None,
-        auth: None,
-    }
+    Route::new(recipient.parse().unwrap(), "https://shop.example/in".parse().unwrap())
 }
 
 fn options() -> Options {
@@ -164,4 +153,81 @@ fn credentials_in_coded_urls_are_found() {
     for (_, path) in crate::compose::forms("https://h/x@y?z=a@b", "gw.example").unwrap() {
         assert!(!hides_credentials(&options(), &path), "{path}");
     }
+}
+
+/// Which pattern takes an address, whatever the order of the file, and with what
+/// detail; by what else the file says, that order counts.
+#[test]
+fn the_most_specific_route_of_the_highest_priority_wins() {
+    let regex = |text: &str| Route::new(Pattern::regex(text).unwrap(), route("a@b").url);
+    let first = |priority, route: Route| Route { priority, ..route };
+    let mut routes = vec![
+        route("*@d"),
+        regex(r"order-(\d+)@d"),
+        regex(r"(order)-.*@d"),
+        route("a+*@d"),
+        route("a+b+*@d"),
+        route("a+b+c@d"),
+        first(-1, route("late@d")),
+        first(1, regex(r"vip.*@d")),
+        route("vip@d"),
+        first(2, route("vip+*@d")),
+    ];
+    let led = |routes: &[Route], address: &str| {
+        let options = Options { routes: routes.to_vec(), ..Options::default() };
+        match target(&options, address) {
+            Ok(Target::Route { route, detail }) => format!("{route} {}", detail.unwrap_or_default()),
+            other => format!("{other:?}"),
+        }
+    };
+    for turn in 0..2 {
+        for (address, expected) in [
+            ("A+B+C@D", "a+b+c@d "),
+            ("a+b+x@d", "a+b+*@d x"),
+            ("a+x@d", "a+*@d x"),
+            ("order-17@d", [r"regex order-(\d+)@d 17", "regex (order)-.*@d order"][turn]),
+            ("order-x@d", "regex (order)-.*@d order"),
+            ("\"order-17\"@d", [r"regex order-(\d+)@d 17", "regex (order)-.*@d order"][turn]),
+            ("late@d", "*@d "),
+            ("vip@d", "regex vip.*@d "),
+            ("vip+1@d", "vip+*@d 1"),
+        ] {
+            assert_eq!(led(&routes, address), expected, "{address}, turn {turn}");
+        }
+        routes.reverse();
+    }
+}
+
+#[test]
+fn routes_of_one_pattern_and_priority_are_taken_together() {
+    let to = |recipient: &str, priority, url: &str| Route {
+        priority,
+        ..Route::new(recipient.parse().unwrap(), url.parse().unwrap())
+    };
+    let all = vec![
+        to("a@d", 0, "https://h/1"),
+        to("A@D", 0, "https://h/2"),
+        to("a@d", -1, "https://h/3"),
+        to("*@d", 0, "https://h/4"),
+    ];
+    let options = Options { routes: all, ..Options::default() };
+    let urls = |name: &str| -> Vec<_> {
+        routes(&options, name).into_iter().map(|route| route.url.path.clone()).collect()
+    };
+    assert_eq!(urls("a@d"), ["/1", "/2"]);
+    assert_eq!(urls("*@d"), ["/4"]);
+    assert!(urls("b@d").is_empty());
+}
+
+/// An expression takes addresses, never the forms that hold a URL with its `://`.
+#[test]
+fn expressions_take_no_urls() {
+    let all = Route::new(Pattern::regex(".*").unwrap(), route("a@b").url);
+    let options = Options { routes: vec![all], ..Options::default() };
+    for path in ["post@https://shop.example/hook", "post@[https://shop.example/hook]"] {
+        let expected =
+            Target::Direct { method: "POST".to_owned(), url: "https://shop.example/hook".to_owned() };
+        assert_eq!(target(&options, path), Ok(expected));
+    }
+    assert!(target(&options, "post@https").is_err());
 }

@@ -61,32 +61,58 @@ pub struct EnvelopeForm<'a> {
 /// What a message says to all its recipients.
 #[derive(Serialize)]
 pub struct Content<'a> {
-    message_id: Option<String>,
-    date: Option<String>,
-    subject: Option<String>,
-    from: Vec<Mailbox>,
-    reply_to: Vec<Mailbox>,
-    to: Vec<Mailbox>,
-    cc: Vec<Mailbox>,
-    bcc: Vec<Mailbox>,
-    sender: Option<Mailbox>,
-    in_reply_to: Vec<String>,
-    references: Vec<String>,
-    headers: Vec<(&'a str, String)>,
-    text: Option<Rc<Text<'a>>>,
-    html: Option<Text<'a>>,
-    text_reply: Option<Reply<'a>>,
-    attachments: Vec<Attachment<'a>>,
+    /// `Message-ID`, as it stands there.
+    pub message_id: Option<String>,
+    /// `Date` in RFC 3339.
+    pub date: Option<String>,
+    /// Decoded.
+    pub subject: Option<String>,
+    /// All of `From`.
+    pub from: Vec<Mailbox>,
+    /// All of `Reply-To`.
+    pub reply_to: Vec<Mailbox>,
+    /// All of `To`.
+    pub to: Vec<Mailbox>,
+    /// All of `Cc`.
+    pub cc: Vec<Mailbox>,
+    /// All of `Bcc`.
+    pub bcc: Vec<Mailbox>,
+    /// The first of `Sender`.
+    pub sender: Option<Mailbox>,
+    /// Ids with their brackets.
+    pub in_reply_to: Vec<String>,
+    /// Ids with their brackets.
+    pub references: Vec<String>,
+    /// All fields but controls, decoded, in order.
+    pub headers: Vec<(&'a str, String)>,
+    /// All that is plain text.
+    pub text: Option<Rc<Text<'a>>>,
+    /// All that is HTML.
+    pub html: Option<Text<'a>>,
+    /// The text without quoted mail.
+    pub text_reply: Option<Reply<'a>>,
+    /// What is neither.
+    pub attachments: Vec<Attachment<'a>>,
 }
 
+/// One address of a field.
 #[derive(Serialize)]
-struct Mailbox {
-    name: Option<String>,
-    address: Option<String>,
+pub struct Mailbox {
+    /// Its display name, decoded.
+    pub name: Option<String>,
+    /// Its addr-spec.
+    pub address: Option<String>,
 }
 
 /// Text that may be large: serialized as octets, which are written faster.
-struct Text<'a>(Cow<'a, str>);
+pub struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    /// As it is.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -95,8 +121,10 @@ impl Serialize for Text<'_> {
 }
 
 /// The new text of a reply; mostly the beginning of the text, which may be large.
-enum Reply<'a> {
+pub enum Reply<'a> {
+    /// So many octets of the text.
     Beginning(Rc<Text<'a>>, usize),
+    /// Pieces of it, put together.
     Other(String),
 }
 
@@ -107,31 +135,46 @@ impl<'a> Reply<'a> {
             Cow::Owned(other) => Reply::Other(other),
         }
     }
+
+    /// As it is.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Reply::Beginning(text, length) => text.0.get(..*length).unwrap_or_default(),
+            Reply::Other(other) => other,
+        }
+    }
 }
 
 impl Serialize for Reply<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(match self {
-            Reply::Beginning(text, length) => text.0.as_bytes().get(..*length).unwrap_or_default(),
-            Reply::Other(other) => other.as_bytes(),
-        })
+        serializer.serialize_bytes(self.as_str().as_bytes())
     }
 }
 
+/// A part that is neither text nor HTML to be read.
 #[derive(Serialize)]
-struct Attachment<'a> {
-    filename: Option<String>,
-    content_type: String,
-    content_id: Option<String>,
-    disposition: Option<String>,
-    size: usize,
-    sha256: String,
+pub struct Attachment<'a> {
+    /// As it came: never to be used as a path.
+    pub filename: Option<String>,
+    /// `type/subtype` in lower case.
+    pub content_type: String,
+    /// Without its brackets.
+    pub content_id: Option<String>,
+    /// `attachment`, `inline`, or what else it says.
+    pub disposition: Option<String>,
+    /// Octets, decoded.
+    pub size: usize,
+    /// In hexadecimal.
+    pub sha256: String,
+    /// Decoded.
     #[serde(serialize_with = "as_base64")]
-    content: Cow<'a, [u8]>,
-    url: Option<String>,
+    pub content: Cow<'a, [u8]>,
+    /// Where it can be fetched instead.
+    pub url: Option<String>,
 }
 
-fn as_base64<S: Serializer>(octets: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Octets in base64, as a document shows them.
+pub fn as_base64<S: Serializer>(octets: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     // Piece by piece: a copy of a large attachment in base64 is not needed.
     serializer.collect_str(&BASE64.encode_display(octets.as_ref()))
 }

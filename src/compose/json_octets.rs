@@ -17,13 +17,29 @@ use std::io;
 const LARGE: usize = 1 << 20;
 
 /// `document` as JSON, likely as long as `likely`; `None` when it would take more
-/// than `limit` octets. A large one gets all its room at once, mapped: the system
+/// than `limit` octets.
+pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<Bytes> {
+    fill(likely, limit, |out| serialize(document, out))
+}
+
+/// The same into a body that holds more than that.
+pub fn serialize(document: &impl Serialize, mut out: &mut dyn io::Write) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PageSafe);
+    document.serialize(&mut serializer).map_err(io::Error::from)
+}
+
+/// What `write` writes, likely as long as `likely`; `None` when it would be more
+/// than `limit` octets. A large body gets all its room at once, mapped: the system
 /// provides what is written to, in large pages where it has them, and takes it
 /// back when it is over. A buffer that grows would be there twice.
-pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<Bytes> {
+pub fn fill(
+    likely: usize,
+    limit: usize,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Option<Bytes> {
     if likely < LARGE || limit < LARGE {
         let mut out = Bounded { octets: Vec::with_capacity(likely.min(limit)), limit };
-        serialize(document, &mut out)?;
+        write(&mut out).ok()?;
         return Some(out.octets.into());
     }
     let mut map = MmapMut::map_anon(limit).ok()?;
@@ -31,13 +47,9 @@ pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<B
     // Only faster: in pages of 4 KiB a quarter of the time goes into providing them.
     let _ = map.advise(memmap2::Advice::HugePage);
     let mut out = Fixed { room: &mut map, length: 0 };
-    serialize(document, &mut out)?;
+    write(&mut out).ok()?;
     let length = out.length;
     Some(Bytes::from_owner(map).slice(..length))
-}
-
-fn serialize(document: &impl Serialize, out: &mut impl io::Write) -> Option<()> {
-    document.serialize(&mut serde_json::Serializer::with_formatter(out, PageSafe)).ok()
 }
 
 struct Bounded {

@@ -1,4 +1,5 @@
-//! Composing: one message becomes finished posts, one a recipient.
+//! Composing: one message becomes finished posts, one for each recipient, or for each
+//! of the routes that take it.
 //!
 //! A rule from end to end: the message, its envelope and the moment of its
 //! receipt go in, an admission or a refusal comes out, always the same one. All
@@ -13,6 +14,7 @@ mod body;
 mod control;
 mod decode;
 mod endpoint;
+mod entry;
 mod forms;
 mod json;
 mod json_octets;
@@ -21,18 +23,22 @@ pub(crate) mod mail;
 mod mime;
 pub mod notice;
 mod pattern;
+mod payload;
 mod plan;
 mod render;
 mod reply;
 mod value;
+mod vendor;
 mod when;
 
-pub use address::{hides_credentials, target};
+pub use address::{hides_credentials, routes, target};
 pub use control::is_reserved;
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
+pub use entry::{Allowed, Answer, Check, CheckFallback, CheckFormat, Entry, Facts};
 pub use forms::forms;
 pub use notice::failure_status;
 pub use pattern::Pattern;
+pub use payload::{Payload, Vendor};
 
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
@@ -40,7 +46,6 @@ use bytes::Bytes;
 use control::Controls;
 use plan::Plan;
 use render::Renderer;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +61,8 @@ const DEFAULT_PRIORITY: u8 = 5;
 pub struct Options {
     /// Domains of the recipient forms that hold a URL; compared without case.
     pub gateway_domains: Vec<String>,
-    /// Configured recipients; the more specific pattern wins.
+    /// Configured recipients; of the highest priority the more specific pattern wins,
+    /// and all routes of that pattern and priority make posts.
     pub routes: Vec<Route>,
     /// Whether controls count for recipients that hold a URL.
     pub header_control: HeaderControl,
@@ -100,6 +106,10 @@ impl Default for Limits {
 pub struct Route {
     /// Which recipients; names the route.
     pub recipient: Pattern,
+    /// Higher ones are asked first.
+    pub priority: i32,
+    /// Whose mail is taken for it, and how much.
+    pub entry: Entry,
     /// HTTP method in capitals.
     pub method: String,
     /// Where to.
@@ -118,6 +128,26 @@ pub struct Route {
     pub sign_with: Option<String>,
     /// Name of the auth profile of its posts, before that of the destination.
     pub auth: Option<String>,
+}
+
+impl Route {
+    /// A route as it is when nothing but the two is said.
+    pub fn new(recipient: Pattern, url: Endpoint) -> Route {
+        Route {
+            recipient,
+            priority: 0,
+            entry: Entry::default(),
+            method: "POST".to_owned(),
+            url,
+            payload: Payload::Json,
+            header_control: HeaderControl::Off,
+            headers: Vec::new(),
+            order: Order::Any,
+            mode: Mode::Async,
+            sign_with: None,
+            auth: None,
+        }
+    }
 }
 
 /// Whether posts keep the order of their messages.
@@ -176,33 +206,6 @@ pub enum HeaderControl {
     Off,
 }
 
-/// The format of a post's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// `body` for data, `json` for mail.
-    Auto,
-    /// The message's text or data.
-    Body,
-    /// The parsed mail.
-    Json,
-    /// The message byte for byte.
-    Raw,
-}
-
-impl FromStr for Payload {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Payload, String> {
-        match name {
-            "auto" => Ok(Payload::Auto),
-            "body" => Ok(Payload::Body),
-            "json" => Ok(Payload::Json),
-            "raw" => Ok(Payload::Raw),
-            _ => Err("no such payload format; expected auto, body, json or raw".to_owned()),
-        }
-    }
-}
-
 /// What the gateway adds to a message when it takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -217,6 +220,9 @@ pub struct Receipt {
 pub struct Composition {
     /// Its posts, ready for the spool.
     pub admission: Admission,
+    /// Whom each post is for, by the place of the recipient in the envelope; in the
+    /// order of the posts, and never falling.
+    pub recipients: Vec<usize>,
     /// Whose first attempts the client waits for, by their place among the posts.
     pub waits: Vec<(usize, Sync)>,
     /// Repairs and failures to read it, for the log.
@@ -263,8 +269,9 @@ pub fn compose(
     }
     let (blobs, remarks) = renderer.finish();
     let (message, tenant) = (receipt.message, envelope.client.tenant.clone());
+    let recipients = plans.iter().map(|plan| plan.at).collect();
     let admission = Admission { message, tenant, idempotency_key: steering.idempotency_key, blobs, posts };
-    Ok(Composition { admission, waits, remarks })
+    Ok(Composition { admission, recipients, waits, remarks })
 }
 
 /// Refuses mail that goes in circles.

@@ -1,4 +1,4 @@
-//! What one recipient asks for, before the message is looked at.
+//! What a recipient asks for, before the message is looked at: a plan for each post.
 //!
 //! A plan joins what RCPT decided with the route's configuration; with the
 //! message's controls it becomes the line and header of a request. Fixed headers
@@ -11,9 +11,13 @@ use super::{HeaderControl, Mode, Options, Order, Payload, Route, address};
 use crate::envelope::{Envelope, Recipient, Refusal, Target};
 use crate::post::{Field, Notice, OnFailure, Timestamp, Trust};
 
-/// One recipient's share of a message.
+/// What one post is to be.
 #[derive(Debug)]
 pub struct Plan<'a> {
+    /// Place of its recipient in the envelope.
+    pub at: usize,
+    /// Place of its route among those that take the recipient together.
+    nth: usize,
     /// Its forward-path, without the credentials a URL may hold.
     pub recipient: String,
     /// What stood for the `*` of its route.
@@ -42,9 +46,34 @@ pub struct Aim {
     pub method: String,
 }
 
-/// The plans of all recipients, in their order.
+/// The plans of all recipients, in their order; a recipient has one for each of the
+/// routes that take it, at least one.
 pub fn plans<'a>(options: &'a Options, envelope: &'a Envelope) -> Result<Vec<Plan<'a>>, Refusal> {
-    envelope.recipients.iter().map(|recipient| plan(options, recipient)).collect()
+    let mut plans = Vec::with_capacity(envelope.recipients.len());
+    for (at, recipient) in envelope.recipients.iter().enumerate() {
+        let original = original(options, recipient);
+        let first = plans.len();
+        match &recipient.target {
+            Target::Direct { method, url } => match url.parse() {
+                Ok(endpoint) => {
+                    plans.push(Plan { at, original, ..named(options, recipient, method, Some(endpoint)) });
+                }
+                Err(reason) => return Err(Refusal::new(553, (1, 3), format!("{reason}"))),
+            },
+            Target::Header { method } => {
+                plans.push(Plan { at, original, ..named(options, recipient, method, None) });
+            }
+            Target::Route { route: name, detail } => {
+                for (nth, route) in address::routes(options, name).into_iter().enumerate() {
+                    plans.push(Plan { at, nth, original, ..routed(recipient, detail.as_deref(), route) });
+                }
+            }
+        }
+        if plans.len() == first {
+            return Err(Refusal::new(451, (3, 0), "the route was removed just now; try again"));
+        }
+    }
+    Ok(plans)
 }
 
 /// `ORCPT`, unless it may hold credentials.
@@ -55,8 +84,16 @@ fn original<'a>(options: &Options, recipient: &'a Recipient) -> Option<&'a str> 
     is_open.then_some(original)
 }
 
-fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, Refusal> {
-    let wire = |method: &'a String, endpoint: Option<Endpoint>| Plan {
+/// A recipient or a message names the URL.
+fn named<'a>(
+    options: &Options,
+    recipient: &'a Recipient,
+    method: &'a str,
+    endpoint: Option<Endpoint>,
+) -> Plan<'a> {
+    Plan {
+        at: 0,
+        nth: 0,
         recipient: shown(recipient, method, endpoint.as_ref()),
         detail: None,
         payload: Payload::Auto,
@@ -66,31 +103,25 @@ fn plan<'a>(options: &'a Options, recipient: &'a Recipient) -> Result<Plan<'a>, 
         endpoint,
         route: None,
         on_failure: recipient.on_failure,
-        original: original(options, recipient),
-    };
-    match &recipient.target {
-        Target::Direct { method, url } => match url.parse() {
-            Ok(endpoint) => Ok(wire(method, Some(endpoint))),
-            Err(reason) => Err(Refusal::new(553, (1, 3), format!("{reason}"))),
-        },
-        Target::Header { method } => Ok(wire(method, None)),
-        Target::Route { route: name, detail } => {
-            let route = options.routes.iter().find(|route| route.recipient.as_str() == name);
-            let route = route
-                .ok_or_else(|| Refusal::new(451, (3, 0), "the route was removed just now; try again"))?;
-            Ok(Plan {
-                recipient: recipient.forward_path.clone(),
-                detail: detail.as_deref(),
-                payload: route.payload,
-                control: route.header_control,
-                trust: Trust::Operator,
-                method: &route.method,
-                endpoint: Some(route.url.clone()),
-                route: Some(route),
-                on_failure: recipient.on_failure,
-                original: original(options, recipient),
-            })
-        }
+        original: None,
+    }
+}
+
+/// The operator names it.
+fn routed<'a>(recipient: &'a Recipient, detail: Option<&'a str>, route: &'a Route) -> Plan<'a> {
+    Plan {
+        at: 0,
+        nth: 0,
+        recipient: recipient.forward_path.clone(),
+        detail,
+        payload: route.payload.clone(),
+        control: route.header_control,
+        trust: Trust::Operator,
+        method: &route.method,
+        endpoint: Some(route.url.clone()),
+        route: Some(route),
+        on_failure: recipient.on_failure,
+        original: None,
     }
 }
 
@@ -183,10 +214,12 @@ impl Plan<'_> {
     }
 
     /// What keeps the post in order with others. That of a route begins with a
-    /// blank, which no key of a message does.
+    /// blank, which no key of a message does; routes that take a recipient together
+    /// do not wait for each other.
     pub fn ordering_key(&self, asked: Option<String>) -> Option<String> {
         match self.route.filter(|route| route.order == Order::Fifo) {
-            Some(route) => Some(format!(" {}", route.recipient.as_str())),
+            Some(route) if self.nth == 0 => Some(format!(" {}", route.recipient.name())),
+            Some(route) => Some(format!(" {} {}", route.recipient.name(), self.nth + 1)),
             None => asked,
         }
     }

@@ -13,7 +13,8 @@ use super::json_octets;
 use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::Plan;
-use super::{Limits, Payload, Receipt, when};
+use super::vendor::{self, Mail};
+use super::{Limits, Payload, Receipt, Vendor, when};
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Blob, PostId, Timestamp};
 use bytes::Bytes;
@@ -27,12 +28,15 @@ pub struct Rendered {
     /// Its type.
     pub content_type: String,
     /// What the gateway has to say of it.
-    pub marks: Vec<(&'static str, &'static str)>,
+    pub marks: Vec<Mark>,
 }
 
 /// Reason and mark of a message that is posted whole against its will.
-const FAILED: (&str, &str) = ("Postgate-Parse", "failed");
-const REPAIRED: (&str, &str) = ("Postgate-Repaired", "line-cuts");
+const FAILED: Mark = ("Postgate-Parse", Cow::Borrowed("failed"));
+const REPAIRED: Mark = ("Postgate-Repaired", Cow::Borrowed("line-cuts"));
+
+/// A header field that the gateway adds to a body.
+type Mark = (&'static str, Cow<'static, str>);
 
 /// Makes the bodies of one message's posts.
 pub struct Renderer<'a> {
@@ -67,7 +71,7 @@ impl<'a> Renderer<'a> {
             parts: mime::read(raw, &section, limits),
             section,
             content: None,
-            recipients: plans.iter().map(|plan| plan.recipient.as_str()).collect(),
+            recipients: recipients(plans),
             received_at: receipt.received_at,
             blobs: vec![raw.clone()],
             composed: 0,
@@ -84,9 +88,11 @@ impl<'a> Renderer<'a> {
     /// The body of one post. Refuses with `552 5.3.4` past the bounds.
     pub fn render(&mut self, id: PostId, plan: &Plan, controls: &Controls) -> Result<Rendered, Refusal> {
         let wanted = plan.wanted_type(controls);
-        let payload = controls.payload.unwrap_or(plan.payload);
+        let payload = controls.payload.as_ref().unwrap_or(&plan.payload).clone();
         let payload = match (&self.parts, payload) {
-            (_, Payload::Raw) => return self.whole(wanted, Vec::new()),
+            (_, Payload::Raw | Payload::Vendor(Vendor::ActionMailbox)) => {
+                return self.whole(wanted, Vec::new());
+            }
             (Err(reason), _) => {
                 let remark = format!("not taken apart, posted whole: {reason}");
                 return self.unread(remark);
@@ -97,15 +103,12 @@ impl<'a> Renderer<'a> {
         };
         match payload {
             Payload::Body => self.body(wanted),
+            Payload::Vendor(vendor) => self.vendor(vendor, id, plan, controls),
             _ => self.json(id, plan, controls, wanted),
         }
     }
 
-    fn whole(
-        &self,
-        wanted: Option<&str>,
-        marks: Vec<(&'static str, &'static str)>,
-    ) -> Result<Rendered, Refusal> {
+    fn whole(&self, wanted: Option<&str>, marks: Vec<Mark>) -> Result<Rendered, Refusal> {
         let length = u32::try_from(self.raw.len()).map_err(|_| too_large())?;
         let content_type = wanted.unwrap_or("message/rfc822").to_owned();
         Ok(Rendered { body: Blob { number: 0, start: 0, length }, content_type, marks })
@@ -151,8 +154,7 @@ impl<'a> Renderer<'a> {
         controls: &Controls,
         wanted: Option<&str>,
     ) -> Result<Rendered, Refusal> {
-        let parts = self.parts.as_deref().unwrap_or_default();
-        let content = self.content.take().unwrap_or_else(|| Content::read(&self.section.fields, parts));
+        let content = self.content();
         let document = Document {
             id: id.to_string(),
             received_at: when::rfc3339(self.received_at),
@@ -162,25 +164,64 @@ impl<'a> Renderer<'a> {
             tags: &controls.tags,
             raw_url: None,
         };
-        // With the message and what is decoded of it no more than four times its size.
-        let fourfold = (3 * self.raw.len() + SMALL).saturating_sub(content.held());
         let likely = self.raw.len() + self.raw.len() / 2 + 1024;
-        let left = self.limits.composed_octets.saturating_sub(self.composed);
-        let octets = json_octets::write(&document, likely, fourfold.min(left));
+        let (limit, is_tight) = self.room(&content);
+        let octets = json_octets::write(&document, likely, limit);
         self.content = Some(content);
-        let Some(octets) = octets else {
-            if left < fourfold {
-                return Err(too_large());
-            }
-            return self
-                .unread("posted whole: as json it would take more than four times the memory".to_owned());
-        };
+        let Some(octets) = octets else { return self.too_long(is_tight) };
         let body = self.store(octets)?;
         Ok(Rendered {
             body,
             content_type: wanted.unwrap_or("application/json").to_owned(),
             marks: Vec::new(),
         })
+    }
+
+    fn vendor(
+        &mut self,
+        vendor: Vendor,
+        id: PostId,
+        plan: &Plan,
+        controls: &Controls,
+    ) -> Result<Rendered, Refusal> {
+        let content = self.content();
+        let mail = Mail {
+            id,
+            received_at: self.received_at,
+            envelope: self.envelope_form(plan),
+            raw: self.raw,
+            fields: &self.section.fields,
+            content: &content,
+            tags: &controls.tags,
+        };
+        let (limit, is_tight) = self.room(&content);
+        let formed = vendor::form(vendor, &mail, limit);
+        self.content = Some(content);
+        let Some(formed) = formed else { return self.too_long(is_tight) };
+        let marks = formed.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+        Ok(Rendered { body: self.store(formed.octets)?, content_type: formed.content_type, marks })
+    }
+
+    /// What the message says, read once.
+    fn content(&mut self) -> Content<'a> {
+        let parts = self.parts.as_deref().unwrap_or_default();
+        self.content.take().unwrap_or_else(|| Content::read(&self.section.fields, parts))
+    }
+
+    /// How long one more body may be, and whether it is the message's other posts
+    /// that leave no more.
+    fn room(&self, content: &Content) -> (usize, bool) {
+        // With the message and what is decoded of it no more than four times its size.
+        let fourfold = (3 * self.raw.len() + SMALL).saturating_sub(content.held());
+        let left = self.limits.composed_octets.saturating_sub(self.composed);
+        (fourfold.min(left), left < fourfold)
+    }
+
+    fn too_long(&mut self, is_tight: bool) -> Result<Rendered, Refusal> {
+        if is_tight {
+            return Err(too_large());
+        }
+        self.unread("posted whole: in its format it would take more than four times the memory".to_owned())
     }
 
     fn envelope_form<'s>(&'s self, plan: &'s Plan) -> EnvelopeForm<'s> {
@@ -221,6 +262,13 @@ impl<'a> Renderer<'a> {
 
 /// A document up to so many octets may be any multiple of its message.
 const SMALL: usize = 4 * 1024 * 1024;
+
+/// The recipients, each once, however many plans it has.
+fn recipients<'a>(plans: &'a [Plan]) -> Vec<&'a str> {
+    let mut before = None;
+    let firsts = plans.iter().filter(|plan| before.replace(plan.at) != Some(plan.at));
+    firsts.map(|plan| plan.recipient.as_str()).collect()
+}
 
 /// The refusal of a message whose posts would not fit.
 pub fn too_large() -> Refusal {

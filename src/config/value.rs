@@ -6,6 +6,7 @@
 //! are the walk's. Sizes are powers of 1024 (`KiB`), durations have one unit.
 
 use super::settings::{API_ADDRESS, ApiAddress};
+use crate::compose::{Allowed, Pattern, Payload};
 use crate::network::Network;
 use crate::smtp::Address;
 use crate::url_pattern::UrlPattern;
@@ -54,6 +55,24 @@ impl Value for String {
     }
 }
 
+impl Value for Payload {
+    fn read(value: &DeValue<'_>) -> Result<Payload, String> {
+        text(value, "the name of a payload format, such as \"json\"")?.parse()
+    }
+}
+
+impl Value for Pattern {
+    fn read(value: &DeValue<'_>) -> Result<Pattern, String> {
+        text(value, "a recipient such as \"orders@hooks.example\"")?.parse()
+    }
+}
+
+impl Value for Allowed {
+    fn read(value: &DeValue<'_>) -> Result<Allowed, String> {
+        text(value, "a sender such as \"*@example.com\" or a network such as \"10.1.0.0/16\"")?.parse()
+    }
+}
+
 impl Value for PathBuf {
     fn read(value: &DeValue<'_>) -> Result<PathBuf, String> {
         match text(value, "a path in quotes")? {
@@ -74,6 +93,15 @@ impl Value for u32 {
         let number = value.as_integer().ok_or_else(|| instead_of(value, "a whole number without quotes"))?;
         u32::from_str_radix(number.as_str(), number.radix())
             .map_err(|_| format!("{number} is out of range; write a number from 0 to {}", u32::MAX))
+    }
+}
+
+impl Value for i32 {
+    fn read(value: &DeValue<'_>) -> Result<i32, String> {
+        let number = value.as_integer().ok_or_else(|| instead_of(value, "a whole number without quotes"))?;
+        i32::from_str_radix(number.as_str(), number.radix()).map_err(|_| {
+            format!("{number} is out of range; write a number from {} to {}", i32::MIN, i32::MAX)
+        })
     }
 }
 

@@ -4,9 +4,9 @@
 //! them, and tells a word of the full product that this version lacks from one
 //! that nobody knows.
 
-use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, Payload, ProtocolLevel};
+use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
 use super::value::{Value, text};
-use crate::compose::{Fallback, Order};
+use crate::compose::{CheckFallback, CheckFormat, Fallback, Order};
 use crate::deliver::profile::Place;
 use crate::deliver::ruling::Ruling;
 use crate::deliver::sign::Scheme;
@@ -69,26 +69,6 @@ impl Word for BareNewline {
         &[("normalize", BareNewline::Normalize), ("refuse", BareNewline::Refuse), ("lf", BareNewline::Lf)];
 }
 
-impl Word for Payload {
-    const WORDS: &'static [(&'static str, Payload)] =
-        &[("body", Payload::Body), ("raw", Payload::Raw), ("json", Payload::Json), ("auto", Payload::Auto)];
-    const LATER: &'static [&'static str] = &[
-        "multipart",
-        "sendgrid",
-        "sendgrid-raw",
-        "mailgun",
-        "mailgun-mime",
-        "postmark",
-        "cloudmailin",
-        "cloudmailin-multipart",
-        "postal",
-        "ses-sns",
-        "smtp2http",
-        "action-mailbox",
-        "template:",
-    ];
-}
-
 impl Word for Method {
     const WORDS: &'static [(&'static str, Method)] = &[
         ("post", Method::Post),
@@ -126,6 +106,16 @@ impl Word for Mode {
 impl Word for Fallback {
     const WORDS: &'static [(&'static str, Fallback)] =
         &[("queue", Fallback::Queue), ("refuse", Fallback::Refuse)];
+}
+
+impl Word for CheckFormat {
+    const WORDS: &'static [(&'static str, CheckFormat)] =
+        &[("json", CheckFormat::Json), ("form", CheckFormat::Form)];
+}
+
+impl Word for CheckFallback {
+    const WORDS: &'static [(&'static str, CheckFallback)] =
+        &[("defer", CheckFallback::Defer), ("accept", CheckFallback::Accept)];
 }
 
 impl Word for Order {

@@ -5,7 +5,7 @@
 //! never hold up mail, and never fill the memory.
 
 use super::Options;
-use super::ask::ask;
+use super::ask::{LIMIT, ask};
 use super::credentials::Ways;
 use super::egress::Connector;
 use crate::compose::Endpoint;
@@ -132,7 +132,7 @@ impl Collector {
             (Arc::downgrade(&options), connector)
         }));
         let ways = Ways { connector, book: &options.book };
-        let (status, _) = ask(&destination, request, ways).await?;
+        let status = ask(&destination, request, LIMIT, ways).await?.status();
         if status.is_success() { Ok(()) } else { Err(status.to_string()) }
     }
 }

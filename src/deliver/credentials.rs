@@ -9,7 +9,7 @@
 //! The URL for tokens is the operator's own and is reached on the terms of its
 //! origin; what it answers is never logged: nothing but an error code.
 
-use super::ask::ask;
+use super::ask::{LIMIT, ask};
 use super::egress::Connector;
 use super::profile::{Place, Profile, Proof};
 use super::request;
@@ -243,7 +243,8 @@ async fn ask_for_token(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode,
     let endpoint: Endpoint = token_url.parse().map_err(|error| format!("token_url: {error}"))?;
     let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
     let request = token_request(profile, &endpoint.path, &destination.authority())?;
-    ask(&destination, request, ways).await
+    let (head, body) = ask(&destination, request, LIMIT, ways).await?.into_parts();
+    Ok((head.status, body))
 }
 
 fn token_request(profile: &Profile, path: &str, authority: &str) -> Result<Request<Full<Bytes>>, String> {

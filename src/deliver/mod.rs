@@ -32,6 +32,7 @@ mod ending;
 mod frames;
 mod http1;
 mod http2;
+pub mod inquiry;
 pub mod lane;
 mod notes;
 mod order;

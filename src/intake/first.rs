@@ -4,10 +4,12 @@
 //! point loses nothing; at worst a post is sent again under the same id, as ever.
 //! All first attempts of a message are waited for at once, each for its own time.
 //!
-//! A reply for one recipient tells its own fate. One reply for several recipients
-//! can refuse none of them alone: it says that all failed or that all were delivered,
-//! or takes the message, and what fails becomes a dead letter. Only a message of
-//! which nothing was sent can be handed back.
+//! A reply for one recipient tells the fate of its posts: that of the only one, or
+//! that all were delivered, or the first failure; of several, those that failed are
+//! dead letters as well. One reply for several recipients can refuse none of them
+//! alone: it says that all failed or that all were delivered, or takes the message,
+//! and what fails becomes a dead letter. Only a message of which nothing was sent can
+//! be handed back.
 //!
 //! To hand a post back ([`Fallback::Refuse`]) is to delete it. An attempt that is
 //! under way at that moment may still reach its receiver, which then sees the post
@@ -19,7 +21,7 @@ use super::Intake;
 use crate::compose::{Fallback, Sync, failure_status};
 use crate::envelope::{Fate, Refusal, Replies, Taken};
 use crate::first_attempts::{AfterFailure, FirstAttempt, Hearing, OnFailure};
-use crate::post::{Admission, MessageId};
+use crate::post::{Admission, MessageId, Post};
 use crate::spool::{Order, Query};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,14 +32,85 @@ const LONGEST: Duration = Duration::from_mins(8);
 /// Characters of a receiver's text in a reply.
 const LONGEST_TEXT: usize = 200;
 
+/// Which reply speaks for which posts of a message.
+pub(super) struct Shares {
+    replies: Replies,
+    /// Place of each post's recipient.
+    recipients: Vec<usize>,
+}
+
+impl Shares {
+    /// The posts of these recipients; see [`crate::compose::Composition::recipients`].
+    pub(super) fn new(replies: Replies, recipients: Vec<usize>) -> Shares {
+        Shares { replies, recipients }
+    }
+
+    /// The place of the reply that speaks for a post.
+    fn reply(&self, post: usize) -> usize {
+        match self.replies {
+            Replies::One => 0,
+            Replies::Each => self.recipients.get(post).copied().unwrap_or_default(),
+        }
+    }
+
+    /// How many posts each reply speaks for.
+    fn counts(&self) -> Vec<usize> {
+        let last = self.recipients.len().checked_sub(1).map_or(0, |last| self.reply(last));
+        let mut counts = vec![0; last + 1];
+        for post in 0..self.recipients.len() {
+            if let Some(count) = counts.get_mut(self.reply(post)) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// Whether each reply speaks for one recipient alone.
+    fn are_of_one(&self) -> bool {
+        self.replies == Replies::Each || self.recipients.last() == Some(&0)
+    }
+
+    /// What is made of the failure of a post of which so many are waited for. Where one
+    /// reply speaks for several recipients all must have failed; posts that go one after
+    /// another, each when the one before it is settled, cannot be weighed together.
+    fn on_failure(&self, posts: &[Post], waits: usize, (at, is_keyed): (usize, bool)) -> OnFailure {
+        let is_only = self.counts().get(self.reply(at)) == Some(&1);
+        let is_joint = waits == posts.len() && posts.iter().all(|post| post.ordering_key.is_none());
+        match self.are_of_one() {
+            // The reply tells of one failure.
+            true if is_keyed || !is_only => OnFailure::Tell(AfterFailure::Stay),
+            true => OnFailure::Tell(AfterFailure::Leave),
+            false if is_joint => OnFailure::Weigh,
+            false => OnFailure::Trouble,
+        }
+    }
+
+    /// The number of the first post that each reply speaks for; nothing where one
+    /// speaks for the message.
+    pub(super) fn numbers(&self) -> Vec<u16> {
+        if self.replies == Replies::One || self.recipients.len() == 1 {
+            return Vec::new();
+        }
+        let first = |number: usize| u16::try_from(number + 1).unwrap_or(u16::MAX);
+        let mut before = 0;
+        let counted = self.counts().into_iter().map(|count| {
+            let number = first(before);
+            before += count;
+            number
+        });
+        counted.collect()
+    }
+}
+
 /// One post whose first attempt is waited for.
 pub(super) struct Wait {
-    /// Its place among the posts of its message.
-    at: usize,
+    /// The place of the reply that speaks for it.
+    reply: usize,
     hearing: Hearing,
     deadline: Instant,
     fallback: Fallback,
-    after_failure: AfterFailure,
+    on_failure: OnFailure,
+    after_weighing: AfterFailure,
 }
 
 /// How a wait ended.
@@ -54,6 +127,8 @@ struct Failure {
     hearing: Hearing,
     refusal: Refusal,
     after: AfterFailure,
+    /// Whether the client hears of it whatever becomes of other posts.
+    is_told: bool,
 }
 
 impl Intake {
@@ -61,57 +136,57 @@ impl Intake {
     pub(super) fn listen(
         &self,
         admission: &Admission,
-        replies: Replies,
+        shares: &Shares,
         waits: Vec<(usize, Sync)>,
     ) -> Vec<Wait> {
         let is_keyed = admission.idempotency_key.is_some();
-        let after_failure = if is_keyed { AfterFailure::Stay } else { AfterFailure::Leave };
-        let on_failure = on_failure(admission, replies, (waits.len(), after_failure));
+        let after_weighing = if is_keyed { AfterFailure::Stay } else { AfterFailure::Leave };
+        let count = waits.len();
         let wait = |(at, sync): (usize, Sync)| {
             let post = admission.posts.get(at)?;
+            let on_failure = shares.on_failure(&admission.posts, count, (at, is_keyed));
             let hearing = self.options.first_attempts.hear(post.id, &post.destination, on_failure);
             let deadline = Instant::now() + sync.timeout.min(LONGEST);
             let fallback = if is_keyed { Fallback::Queue } else { sync.fallback };
-            Some(Wait { at, hearing, deadline, fallback, after_failure })
+            let reply = shares.reply(at);
+            Some(Wait { reply, hearing, deadline, fallback, on_failure, after_weighing })
         };
         waits.into_iter().filter_map(wait).collect()
     }
 
     /// Waits, and says what the client hears of a message that is committed.
-    pub(super) async fn answer(
-        &self,
-        message: MessageId,
-        (posts, replies): (usize, Replies),
-        waits: Vec<Wait>,
-    ) -> Taken {
-        let mut heard = Vec::with_capacity(waits.len());
+    pub(super) async fn answer(&self, message: MessageId, shares: &Shares, waits: Vec<Wait>) -> Taken {
+        let counts = shares.counts();
+        let mut heard: Vec<Vec<Heard>> = counts.iter().map(|_| Vec::new()).collect();
         for wait in waits {
-            heard.push((wait.at, wait.end().await));
-        }
-        if replies == Replies::One && posts > 1 {
-            let fate = self.common_fate(posts, heard).await;
-            return Taken { message, fates: vec![fate] };
-        }
-        let mut fates = vec![Fate::Queued; posts];
-        for (at, heard) in heard {
-            if let Some(fate) = fates.get_mut(at) {
-                *fate = self.fate(heard).await;
+            let (reply, end) = (wait.reply, wait.end().await);
+            if let Some(heard) = heard.get_mut(reply) {
+                heard.push(end);
             }
         }
-        Taken { message, fates }
+        let mut fates = Vec::with_capacity(counts.len());
+        for (posts, heard) in counts.into_iter().zip(heard) {
+            fates.push(self.common_fate((posts, shares), heard).await);
+        }
+        Taken { fates, ..Taken::queued(message) }
     }
 
-    /// What one reply says of several posts.
-    async fn common_fate(&self, posts: usize, heard: Vec<(usize, Heard)>) -> Fate {
-        let all = |is: fn(&Heard) -> bool| heard.len() == posts && heard.iter().all(|(_, heard)| is(heard));
+    /// What one reply says of its posts.
+    async fn common_fate(&self, (posts, shares): (usize, &Shares), mut heard: Vec<Heard>) -> Fate {
+        let is_told = |heard: &Heard| matches!(heard, Heard::Failed(failure) if failure.is_told);
+        if let Some(at) = heard.iter().position(is_told) {
+            return self.fate(heard.swap_remove(at)).await;
+        }
+        let all = |is: fn(&Heard) -> bool| heard.len() == posts && heard.iter().all(is);
         let is_delivered = |heard: &Heard| matches!(heard, Heard::Fate(Fate::Delivered(_)));
         let has_failed = |heard: &Heard| matches!(heard, Heard::Failed(_));
         if !all(is_delivered) && !all(has_failed) && !all(|heard| matches!(heard, Heard::Unwanted(_))) {
             return Fate::Queued;
         }
-        let suffix = if all(has_failed) { format!(" (all {posts} recipients)") } else { String::new() };
+        let recipients = shares.recipients.last().map_or(1, |last| last + 1);
+        let suffix = if all(has_failed) { format!(" (all {recipients} recipients)") } else { String::new() };
         let mut common = None;
-        for (_, heard) in heard {
+        for heard in heard {
             match (self.fate(heard).await, &common) {
                 (Fate::Refused(mut refusal), None) => {
                     refusal.text.push_str(&suffix);
@@ -142,7 +217,7 @@ impl Intake {
         }
         // It ended just now, or cannot be deleted.
         let attempt = hearing.end();
-        match known(attempt, hearing, AfterFailure::Leave) {
+        match known(attempt, hearing, (OnFailure::Weigh, AfterFailure::Leave)) {
             Heard::Failed(failure) => failure.answered(),
             Heard::Fate(fate) => fate,
             Heard::Unwanted(_) => Fate::Queued,
@@ -158,7 +233,7 @@ impl Wait {
             (None, Fallback::Queue) => self.hearing.end(),
             (attempt, _) => attempt,
         };
-        known(attempt, self.hearing, self.after_failure)
+        known(attempt, self.hearing, (self.on_failure, self.after_weighing))
     }
 }
 
@@ -170,24 +245,17 @@ impl Failure {
     }
 }
 
-/// What is made of a failure: where one reply speaks for several posts, all must have
-/// failed. Posts that go one after another, each when the one before it is settled,
-/// cannot be weighed together.
-fn on_failure(admission: &Admission, replies: Replies, (waits, after): (usize, AfterFailure)) -> OnFailure {
-    let posts = &admission.posts;
-    if replies == Replies::Each || posts.len() == 1 {
-        return OnFailure::Tell(after);
-    }
-    let is_joint = waits == posts.len() && posts.iter().all(|post| post.ordering_key.is_none());
-    if is_joint { OnFailure::Weigh } else { OnFailure::Trouble }
-}
-
 /// What is said of a post of whose first attempt this is known.
-fn known(attempt: Option<FirstAttempt>, hearing: Hearing, after: AfterFailure) -> Heard {
+fn known(
+    attempt: Option<FirstAttempt>,
+    hearing: Hearing,
+    (on_failure, after): (OnFailure, AfterFailure),
+) -> Heard {
     match attempt {
         Some(FirstAttempt::Delivered(status)) => Heard::Fate(Fate::Delivered(status)),
         Some(FirstAttempt::Failed { status, text }) => {
-            Heard::Failed(Failure { hearing, refusal: refusal(status, &text), after })
+            let is_told = matches!(on_failure, OnFailure::Tell(_));
+            Heard::Failed(Failure { hearing, refusal: refusal(status, &text), after, is_told })
         }
         Some(FirstAttempt::Trouble) | None => Heard::Fate(Fate::Queued),
     }
@@ -205,6 +273,24 @@ fn refusal(status: Option<u16>, text: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_speak_for_the_posts_of_their_recipients() {
+        let shares = |replies, recipients: &[usize]| Shares::new(replies, recipients.to_vec());
+        for (replies, recipients, counts, are_of_one, numbers) in [
+            (Replies::One, &[0][..], vec![1], true, vec![]),
+            (Replies::One, &[0, 0], vec![2], true, vec![]),
+            (Replies::One, &[0, 1], vec![2], false, vec![]),
+            (Replies::Each, &[0], vec![1], true, vec![]),
+            (Replies::Each, &[0, 0], vec![2], true, vec![1]),
+            (Replies::Each, &[0, 0, 1, 2, 2, 2], vec![2, 1, 3], true, vec![1, 3, 4]),
+        ] {
+            let shares = shares(replies, recipients);
+            assert_eq!(shares.counts(), counts, "{recipients:?}");
+            assert_eq!(shares.are_of_one(), are_of_one, "{recipients:?}");
+            assert_eq!(shares.numbers(), numbers, "{recipients:?}");
+        }
+    }
 
     #[test]
     fn a_receivers_words_are_one_printable_line() {

@@ -12,7 +12,11 @@
 //! (`first`); they are committed before, like all others.
 //!
 //! Routes are the operator's: whoever may mail to one need not be allowed its URL.
+//! They say themselves whose mail they take and how much (`entries`), and may have
+//! a receiver asked about each recipient (`checks`).
 
+mod checks;
+mod entries;
 mod failures;
 mod first;
 mod guard;
@@ -23,6 +27,7 @@ mod tenants;
 mod traced;
 mod turns;
 
+pub use checks::{Checks, Inquire, Inquiry, Response};
 pub use hashes::{HashError, PasswordHash};
 pub use logins::{Logins, LoginsError, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
@@ -37,18 +42,20 @@ use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::post::{Admission, Destination, Trust};
 use crate::smtp::auth::{Credentials, Mechanisms, Offer};
-use crate::smtp::session::Policy;
+use crate::smtp::session::{Judged, Opening, Policy};
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
 use crate::trace::Tracer;
 use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
+use entries::TurnedAway;
+use first::Shares;
 use std::sync::Arc;
 use traced::Traced;
 use turns::Turn;
 
 /// Messages from this size on are composed where they hold nobody up; every
-/// recipient counts, as each may have a document of its own.
+/// post counts, as each may have a document of its own.
 const LARGE: usize = 128 * 1024;
 
 /// Who may do what at a door.
@@ -72,6 +79,8 @@ pub struct Options {
     pub turns: Turns,
     /// Where delivery tells of first attempts; the same for all doors.
     pub first_attempts: FirstAttempts,
+    /// Who asks about recipients, and what was answered; the same for all doors.
+    pub checks: Checks,
     /// Where spans of messages go; the same for all doors.
     pub tracer: Tracer,
     /// Where it is counted; the same for all doors.
@@ -127,15 +136,16 @@ impl Intake {
 
     async fn take(
         &self,
-        envelope: Envelope,
+        mut envelope: Envelope,
         data: MailData,
         traced: &mut Traced<'_>,
     ) -> Result<Taken, Refusal> {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
         let options = Arc::clone(self.compose_options(&envelope.client));
+        let turned_away = TurnedAway::from(&mut envelope, &options, data.octets())?;
         let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
-        let replies = envelope.replies;
-        let is_large = data.octets().saturating_mul(envelope.recipients.len()) >= LARGE;
+        let (replies, others) = (envelope.replies, envelope.recipients.len());
+        let is_large = data.octets().saturating_mul(posts(&envelope)) >= LARGE;
         // Kept until the commit.
         let (composed, mut turn) = match data {
             MailData::Memory(data) if !is_large => {
@@ -147,22 +157,28 @@ impl Intake {
         for remark in &composition.remarks {
             tracing::info!(message = %receipt.message, "{remark}");
         }
-        for post in named_within.iter().filter_map(|at| composition.admission.posts.get(*at)) {
-            self.permit(&client, &post.destination)?;
+        for (post, at) in composition.admission.posts.iter().zip(&composition.recipients) {
+            if named_within.contains(at) {
+                self.permit(&client, &post.destination)?;
+            }
         }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        let Composition { mut admission, waits, .. } = composition;
+        let Composition { mut admission, recipients, waits, .. } = composition;
         traced.mark(&mut admission);
-        let waits = self.listen(&admission, replies, waits);
-        let (message, posts) = (admission.message, admission.posts.len());
-        match self.commit(&client, admission).await? {
+        let shares = Shares::new(replies, recipients);
+        let waits = self.listen(&admission, &shares, waits);
+        let message = admission.message;
+        let mut taken = match self.commit(&client, admission).await? {
             Committed::Kept if !waits.is_empty() => {
                 drop(turn);
-                Ok(self.answer(message, (posts, replies), waits).await)
+                self.answer(message, &shares, waits).await
             }
-            Committed::Kept => Ok(Taken::queued(message)),
-            Committed::Repeated(earlier) => Ok(Taken::queued(earlier)),
-        }
+            Committed::Kept => Taken::queued(message),
+            Committed::Repeated(earlier) => Taken::queued(earlier),
+        };
+        taken.numbers = shares.numbers();
+        turned_away.join(others, &mut taken);
+        Ok(taken)
     }
 
     /// Commits what the tenant has a right to, and charges it for what was kept. A
@@ -188,7 +204,7 @@ impl Intake {
         receipt: Receipt,
         data: MailData,
     ) -> (Result<Composition, Refusal>, Turn) {
-        let turn = self.options.turns.take(self.weight(data.octets(), envelope.recipients.len())).await;
+        let turn = self.options.turns.take(self.weight(data.octets(), posts(&envelope))).await;
         let compose = move || {
             let unread = |error| {
                 tracing::error!(%error, "a temporary file cannot be read back");
@@ -202,10 +218,10 @@ impl Intake {
     }
 
     /// What composing takes: the message, what is decoded of it, and for each
-    /// recipient a document that says some of it twice or in base64.
-    fn weight(&self, octets: usize, recipients: usize) -> usize {
+    /// post a document that says some of it twice or in base64.
+    fn weight(&self, octets: usize, posts: usize) -> usize {
         let whole = octets.saturating_mul(2);
-        whole.saturating_add(whole.saturating_mul(recipients).min(self.compose.limits.composed_octets))
+        whole.saturating_add(whole.saturating_mul(posts).min(self.compose.limits.composed_octets))
     }
 
     /// Whether the credentials are right, and whose they are.
@@ -293,12 +309,17 @@ impl Policy for Intake {
         compose::hides_credentials(&self.compose, forward_path)
     }
 
-    fn recipient(&self, client: &Client, forward_path: &str) -> Result<Target, Refusal> {
+    fn recipient(
+        &self,
+        client: &Client,
+        opening: Opening<'_>,
+        forward_path: &str,
+    ) -> Result<Judged, Refusal> {
         let compose = self.compose_options(client);
         let target = compose::target(compose, forward_path)?;
         let refused = |text: &str| Err(Refusal::new(550, (7, 1), text));
         if let Target::Route { .. } = target {
-            return Ok(target);
+            return self.judge_routed(client, opening, target);
         }
         if client.login.is_none() && !self.is_trusted(client) {
             return refused(
@@ -313,15 +334,19 @@ impl Policy for Intake {
                 // What is no URL was refused above.
                 let endpoint: Result<Endpoint, _> = url.parse();
                 let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant, Trust::Wire));
-                origin.map_or(Ok(()), |origin| self.permit(client, &origin)).map(|()| target)
+                origin.map_or(Ok(()), |origin| self.permit(client, &origin)).map(|()| target.into())
             }
-            _ => Ok(target),
+            _ => Ok(target.into()),
         }
     }
 }
 
-/// Which recipients take their URL from within the message; posts come in the
-/// same order.
+/// How many posts a message makes, as far as that was known at RCPT.
+fn posts(envelope: &Envelope) -> usize {
+    envelope.recipients.iter().map(|recipient| recipient.posts).sum()
+}
+
+/// Which recipients take their URL from within the message.
 fn named_within(envelope: &Envelope) -> Vec<usize> {
     let recipients = envelope.recipients.iter().enumerate();
     let named = recipients.filter(|(_, recipient)| matches!(recipient.target, Target::Header { .. }));

@@ -9,9 +9,11 @@
 //! together. A label holds an origin and a tenant, never a path, a query, a secret
 //! or an address of mail.
 
+mod checks;
 mod machine;
 mod scene;
 
+pub use checks::CheckResult;
 pub use scene::{LaneScene, Scene};
 
 use crate::clock;
@@ -84,6 +86,7 @@ pub struct Metrics {
     pub smtp_messages: Counter,
     /// Senders, recipients and messages that were refused.
     pub smtp_refusals: Counter,
+    checks: Family<checks::CheckLabels, Counter>,
 }
 
 /// What became of a post after an attempt.
@@ -235,6 +238,7 @@ impl Default for Metrics {
             reports_dropped: list.add("reports_dropped", "Failures without a report, for want of a sender"),
             smtp_connections: list.add("smtp_connections", "Connections of clients that were taken"),
             smtp_messages: list.add("smtp_messages", "Messages that were accepted"),
+            checks: list.add("recipient_checks", "Checks of recipients, by what came of them"),
             smtp_refusals: list.add("smtp_refusals", "Senders, recipients and messages that were refused"),
             registry: list.0,
         }

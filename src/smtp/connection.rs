@@ -193,6 +193,12 @@ impl Connection {
                     demand = self.session.resolve(answer, &*door, &mut self.out);
                     self.pace.restart();
                 }
+                Demand::Check(question) => {
+                    let door = Arc::clone(&self.front.door);
+                    let answer = Answer::Checked(door.check(&question).await);
+                    demand = self.session.resolve(answer, &*door, &mut self.out);
+                    self.pace.restart();
+                }
                 Demand::Admit(envelope, rest) => {
                     let door = Arc::clone(&self.front.door);
                     let admitted = match self.data.finish(rest, &self.front.options.limits).await {

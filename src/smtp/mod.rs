@@ -27,7 +27,7 @@ pub mod session;
 pub mod words;
 
 pub use connections::Crowd;
-pub use session::Policy;
+pub use session::{Policy, Question};
 pub use socket::{Activation, Socket};
 pub use tls::{Certificates, TlsError, TlsFiles};
 pub use words::{Address, BareNewline, Limits, Protocol, Required, Timeouts, TlsUse};
@@ -123,6 +123,14 @@ pub trait Door: Policy + Send + Sync + 'static {
         client: &'a Client,
         credentials: Credentials,
     ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>>;
+
+    /// Whether a recipient is taken about which others had to be asked.
+    fn check<'a>(
+        &'a self,
+        _question: &'a Question,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl Door for Intake {
@@ -140,6 +148,13 @@ impl Door for Intake {
         credentials: Credentials,
     ) -> Pin<Box<dyn Future<Output = Result<Login, Refusal>> + Send + 'a>> {
         Box::pin(Intake::verify(self, client, credentials))
+    }
+
+    fn check<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(Intake::check(self, question))
     }
 }
 

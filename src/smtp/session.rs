@@ -21,7 +21,7 @@ mod outside;
 mod patience;
 mod perform;
 
-pub use outside::{Answer, Demand, Dismissal, Policy};
+pub use outside::{Answer, CheckState, Demand, Dismissal, Judged, Opening, Policy, Question};
 
 use super::auth::Exchange;
 use super::command::Encoding;
@@ -48,6 +48,8 @@ enum State {
     Securing,
     /// Behind MAIL.
     Mail,
+    /// Behind RCPT, until it is known whether this recipient is taken.
+    Checking(Box<Recipient>),
     /// Behind the 354.
     Data(Box<Receiver>),
     /// Behind the final dot, until the door answers.
@@ -60,8 +62,11 @@ enum State {
 #[derive(Debug, Default)]
 struct Transaction {
     reverse_path: String,
+    size: Option<u64>,
     encoding: Encoding,
     recipients: Vec<Recipient>,
+    /// Posts that they make.
+    posts: usize,
     returns: Returns,
     envelope_id: Option<String>,
     /// Octets of memory that they take.
@@ -145,15 +150,16 @@ impl Session {
         self.advance(&input, policy, out)
     }
 
-    /// Answers what was to be admitted or verified, and goes on with what the
+    /// Answers what was to be admitted, verified or checked, and goes on with what the
     /// client has said behind it.
     pub fn resolve(&mut self, answer: Answer, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
-        self.state = State::Ready;
+        let state = std::mem::replace(&mut self.state, State::Ready);
         match answer {
             Answer::Accepted(taken) => self.accepted(&taken, out),
             Answer::Refused(refusal) => self.refused(&refusal, out),
             Answer::Verified(login) => self.log_in(login, out),
             Answer::Denied(refusal) => self.deny(&refusal, out),
+            Answer::Checked(verdict) => self.checked(state, verdict, out),
         }
         let input = std::mem::take(&mut self.pending);
         self.advance(&input, policy, out)
@@ -189,7 +195,7 @@ impl Session {
 
     /// Whether a transaction has begun that is not answered yet.
     pub fn is_in_transaction(&self) -> bool {
-        matches!(self.state, State::Mail | State::Data(_) | State::Admitting)
+        matches!(self.state, State::Mail | State::Checking(_) | State::Data(_) | State::Admitting)
     }
 
     /// Whether what comes next is mail data.
@@ -244,7 +250,7 @@ impl Session {
                 self.interrupt(end, out);
             }
             let (used, demand) = match self.state {
-                State::Closed | State::Admitting | State::Verifying => break,
+                State::Closed | State::Admitting | State::Verifying | State::Checking(_) => break,
                 // Clear text where TLS was to begin.
                 State::Securing => {
                     self.close();

@@ -22,6 +22,8 @@ const RECEIPT: Receipt =
 /// Routes whose mail is never refused.
 const STRANGERS: [&str; 4] =
     ["json@hooks.example", "body@hooks.example", "raw@hooks.example", "auto@hooks.example"];
+/// A recipient with two routes.
+const FAN: &str = "fan@hooks.example";
 /// Request headers that only the engine may write.
 const FRAMING: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
 /// Request headers by which the gateway says what it did.
@@ -36,28 +38,18 @@ pub struct ComposerTarget {
 impl ComposerTarget {
     pub fn new(tamper: fn(&mut Composition)) -> ComposerTarget {
         let route = |recipient: &str, payload| Route {
-            recipient: recipient.parse().unwrap(),
-            method: "POST".to_owned(),
-            url: "https://shop.example/inbound".parse().unwrap(),
             payload,
-            header_control: HeaderControl::Off,
-            headers: Vec::new(),
-            order: postgate::compose::Order::default(),
-            mode: postgate::compose::Mode::default(),
-            sign_with: None,
-            auth: None,
+            ..Route::new(recipient.parse().unwrap(), "https://shop.example/inbound".parse().unwrap())
         };
         let payloads = [Payload::Json, Payload::Body, Payload::Raw, Payload::Auto];
         let mut routes: Vec<_> = STRANGERS.iter().zip(payloads).map(|(name, how)| route(name, how)).collect();
         routes.push(Route {
             header_control: HeaderControl::On,
             headers: vec![Field { name: "X-Source".to_owned(), value: b"mail".to_vec() }],
-            order: postgate::compose::Order::default(),
-            mode: postgate::compose::Mode::default(),
-            sign_with: None,
-            auth: None,
             ..route("steered+*@hooks.example", Payload::Auto)
         });
+        routes.push(route(FAN, Payload::Json));
+        routes.push(route(FAN, Payload::Raw));
         let gateway_domains = vec!["postgate.local".to_owned()];
         ComposerTarget { tamper, options: Options { gateway_domains, routes, ..Options::default() } }
     }
@@ -76,15 +68,17 @@ impl ComposerTarget {
             session: "S0001".to_owned(),
         };
         let envelope = Envelope::new(client, "app@example.com", known.collect());
-        let count = envelope.recipients.len();
+        let is_fan = |path: &&str| path.eq_ignore_ascii_case(FAN);
+        let paths = envelope.recipients.iter().map(|one| one.forward_path.as_str());
+        let paths: Vec<_> = paths.flat_map(|path| vec![path; if is_fan(&path) { 2 } else { 1 }]).collect();
         let mut composition = compose(&self.options, &envelope, RECEIPT, raw.clone())?;
         (self.tamper)(&mut composition);
-        assert_eq!(composition.admission.posts.len(), count, "not one post a recipient");
-        let paths: Vec<_> = envelope.recipients.iter().map(|one| &one.forward_path).collect();
+        assert_eq!(composition.admission.posts.len(), paths.len(), "not one post a route of a recipient");
+        assert!(composition.recipients.is_sorted() && composition.recipients.len() == paths.len());
         for (post, path) in composition.admission.posts.iter().zip(paths) {
             // Credentials in a URL are taken out of what is shown.
             let has_credentials = post.headers.iter().any(|field| field.name == "Authorization");
-            assert!(&post.recipient == path || has_credentials, "posts in another order");
+            assert!(post.recipient == path || has_credentials, "posts in another order");
             check_post(post, body(&composition, post), raw);
         }
         check_room(&composition, raw);
@@ -227,6 +221,7 @@ impl Target for ComposerTarget {
             b"=\r\n",
             b"> ",
             b"-- \r\n",
+            b"fan@hooks.example\n",
             b"Content-Type: multipart/mixed; boundary=b\r\n",
             b"Content-Type: message/rfc822\r\n",
             b"Content-Type: text/html; charset=utf-16\r\n",

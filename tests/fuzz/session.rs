@@ -9,7 +9,7 @@ use postgate::envelope::{self, Client, Envelope, Login, Refusal, Taken, Tls};
 use postgate::post::MessageId;
 use postgate::protocol_log::{Level, Options, ProtocolLog};
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
-use postgate::smtp::session::{Answer, Demand, Session};
+use postgate::smtp::session::{Answer, CheckState, Demand, Judged, Opening, Session};
 use postgate::smtp::words::Terms;
 use postgate::smtp::{BareNewline, Limits, Policy, Protocol, Required, TlsUse};
 use postgate::tenant::Tenant;
@@ -132,13 +132,18 @@ impl Policy for World {
         if self.refuses_senders { Err(full) } else { Ok(()) }
     }
 
-    fn recipient(&self, _: &Client, path: &str) -> Result<envelope::Target, Refusal> {
+    fn recipient(&self, _: &Client, _: Opening<'_>, path: &str) -> Result<Judged, Refusal> {
         match path.as_bytes().first() {
             None | Some(b'n') => {
                 Err(Refusal::new(550, (1, 1), format!("no such recipient: {path}\r\n250 OK")))
             }
             Some(b'q') => Err(Refusal::new(421, (3, 0), "come back later")),
-            Some(_) => Ok(envelope::Target::Route { route: path.to_owned(), detail: None }),
+            Some(first) => {
+                let check = if *first == b'c' { CheckState::Due } else { CheckState::Settled };
+                let posts = if *first == b'm' { 300 } else { 1 };
+                let target = envelope::Target::Route { route: path.to_owned(), detail: None };
+                Ok(Judged { target, posts, check })
+            }
         }
     }
 
@@ -342,6 +347,13 @@ impl<'t> Conversation<'t> {
                         Err(refusal) => Answer::Denied(refusal),
                     };
                     demand = self.session.resolve(answer, &self.world, &mut self.out);
+                }
+                Demand::Check(question) => {
+                    assert_eq!(question.client.login, self.login, "a recipient of somebody else");
+                    let path = question.recipient.forward_path;
+                    let refusal = || Refusal::new(550, (1, 1), format!("nobody: {path}\r\n250 OK"));
+                    let verdict = if path.len().is_multiple_of(2) { Ok(()) } else { Err(refusal()) };
+                    demand = self.session.resolve(Answer::Checked(verdict), &self.world, &mut self.out);
                 }
                 Demand::Admit(envelope, data) => {
                     self.check_paths(&envelope);

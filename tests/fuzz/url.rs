@@ -5,9 +5,7 @@
 
 use super::engine::Target;
 use postgate::compose::target as lead;
-use postgate::compose::{
-    Endpoint, HeaderControl, MAX_URL, Options, Payload, Route, forms, hides_credentials,
-};
+use postgate::compose::{Endpoint, MAX_URL, Options, Pattern, Payload, Route, forms, hides_credentials};
 use postgate::deliver::target::{Denied, Egress, permit_origin};
 use postgate::envelope;
 use postgate::post::{Destination, Trust};
@@ -44,18 +42,12 @@ pub struct UrlTarget {
 impl UrlTarget {
     pub fn new() -> UrlTarget {
         let route = |recipient: &str| Route {
-            recipient: recipient.parse().unwrap(),
-            method: "POST".to_owned(),
-            url: "https://shop.example/in".parse().unwrap(),
             payload: Payload::Auto,
-            header_control: HeaderControl::Off,
-            headers: Vec::new(),
-            order: postgate::compose::Order::default(),
-            mode: postgate::compose::Mode::default(),
-            sign_with: None,
-            auth: None,
+            ..Route::new(recipient.parse().unwrap(), "https://shop.example/in".parse().unwrap())
         };
-        let routes = ["*@all.example", "orders+*@all.example", "orders@all.example"].map(route).to_vec();
+        let mut routes = ["*@all.example", "orders+*@all.example", "orders@all.example"].map(route).to_vec();
+        let expression = Pattern::regex(r"(.*)[^l]@.*\.?all\.example|.*://.*").unwrap();
+        routes.push(Route { recipient: expression, priority: 1, ..route("a@b") });
         let options = Options { gateway_domains: vec![DOMAIN.to_owned()], routes, ..Options::default() };
         UrlTarget { permit: permit_origin, read: |text| text.parse().ok(), options }
     }

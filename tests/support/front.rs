@@ -6,6 +6,7 @@ use postgate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use postgate::post::MessageId;
 use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
+use postgate::smtp::session::{Judged, Opening};
 use postgate::smtp::{self, Address, Door, Options, Policy, Socket};
 use postgate::spool::spill::MailData;
 use postgate::tenant::Tenant;
@@ -55,9 +56,9 @@ impl Policy for Kept {
         Ok(())
     }
 
-    fn recipient(&self, _: &Client, path: &str) -> Result<Target, Refusal> {
+    fn recipient(&self, _: &Client, _: Opening<'_>, path: &str) -> Result<Judged, Refusal> {
         assert!(!path.starts_with("panic@"), "a panic on purpose");
-        Ok(Target::Route { route: path.to_owned(), detail: None })
+        Ok(Target::Route { route: path.to_owned(), detail: None }.into())
     }
 
     fn is_secret(&self, path: &str) -> bool {

@@ -8,7 +8,7 @@ use super::super::settings::{Config, Destination, Mode, Route, Terms, merged};
 use super::super::walk::Section;
 use crate::compose::Endpoint;
 use crate::deliver::tls;
-use crate::post::Trust;
+use crate::post::{self, Trust};
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashSet;
@@ -141,14 +141,16 @@ fn routes(config: &Config, root: &mut Section<'_>) {
 /// What a route names that is not for its URL: all its posts would fail.
 fn origins(config: &Config, route: &Route, section: &Section<'_>) {
     // A URL that is none has been told about.
-    let Ok(url) = route.url.parse::<Endpoint>() else { return };
-    let to = url.destination(&Tenant::default(), Trust::Operator);
+    let urls = route.urls.iter().filter_map(|url| url.parse::<Endpoint>().ok());
+    let destinations: Vec<_> = urls.map(|url| url.destination(&Tenant::default(), Trust::Operator)).collect();
     let key = config.signing_keys.iter().find(|key| Some(&key.name) == route.sign_with.as_ref());
     let auth = config.auths.iter().find(|auth| Some(&auth.name) == route.auth.as_ref());
     for (name, origins) in
         [("sign_with", key.map(|key| &key.origins)), ("auth", auth.map(|auth| &auth.origins))]
     {
-        if origins.is_some_and(|origins| !UrlPattern::any_matches(origins, &to)) {
+        let is_left_out =
+            |to: &&post::Destination| origins.is_some_and(|origins| !UrlPattern::any_matches(origins, to));
+        if let Some(to) = destinations.iter().find(is_left_out) {
             section.complain(name, format!("its origins leave out {to}; add that one or name another"));
         }
     }

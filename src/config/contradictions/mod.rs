@@ -7,10 +7,10 @@
 mod access;
 mod delivery;
 
-use super::settings::Config;
+use super::settings::{Config, Route};
 use super::value::Size;
 use super::walk::Section;
-use std::collections::HashSet;
+use crate::compose::forms;
 
 /// Looks for contradictions and complains about them at their places.
 pub(super) fn find(config: &Config, root: &mut Section<'_>) {
@@ -27,26 +27,46 @@ fn is_whole(root: &mut Section<'_>, key: &'static str, understood: usize) -> boo
 }
 
 fn routes(config: &Config, root: &mut Section<'_>) {
-    let mut recipients = HashSet::new();
     let sections = root.tables("route").unwrap_or_default();
     if sections.len() != config.routes.len() {
         return;
     }
-    for (route, section) in config.routes.iter().zip(sections) {
-        let recipient = route.recipient.to_ascii_lowercase();
-        let domain = recipient.strip_prefix("*@").unwrap_or_default();
-        if config.server.gateway_domains.iter().any(|gateway| gateway == domain) {
-            section.complain(
-                "recipient",
-                format!(
-                    "{domain} is a gateway domain, whose recipient forms this would hide; use another domain"
-                ),
+    for (at, (route, section)) in config.routes.iter().zip(sections).enumerate() {
+        let key = if route.recipient.is_regex() { "regex" } else { "recipient" };
+        if let Some(domain) = config.server.gateway_domains.iter().find(|domain| hides(route, domain)) {
+            let text = format!(
+                "{domain} is a gateway domain, whose recipient forms this would hide; use another domain"
             );
+            section.complain(key, text);
         }
-        if !recipients.insert(recipient) {
-            section.complain("recipient", format!("{} has a route already; remove one", route.recipient));
+        // Others that are for the same recipients make posts of their own.
+        let is_same = |other: &Route| {
+            let recipient = other.recipient.clone();
+            recipient.name() == route.recipient.name() && Route { recipient, ..route.clone() } == *other
+        };
+        if config.routes.iter().take(at).any(is_same) {
+            section.complain(key, format!("{} has this very route already; remove one", route.recipient));
+        }
+        let largest = config.limits.message_size;
+        if largest != Size(0) && route.message_size.is_some_and(|size| size > largest) {
+            let text = "more than any message may have; lower it or raise [limits] message_size";
+            section.complain("message_size", text);
+        }
+        for key in ["check_format", "check_timeout", "check_fallback", "check_cache"] {
+            if route.check.is_none() && section.has(key) {
+                section.complain(key, "without effect; add check_url or remove the key");
+            }
         }
     }
+}
+
+/// Whether a route takes addresses that stand for URLs. Any other at that domain,
+/// such as `postmaster@`, may be somebody's.
+fn hides(route: &Route, domain: &str) -> bool {
+    // The forms of one URL, in which no route is interested.
+    let forms = forms("https://a.example/b", domain).unwrap_or_default();
+    let addresses = forms.iter().filter_map(|(_, form)| form.split(" and ").next());
+    addresses.filter(|address| !address.contains("://")).any(|address| route.recipient.takes(address))
 }
 
 fn limits(config: &Config, root: &mut Section<'_>) {

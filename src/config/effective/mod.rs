@@ -48,7 +48,10 @@ pub fn effective(config: &Config) -> String {
 
 /// Whether a configuration holds what [`effective`] masks.
 pub(super) fn holds_secrets(config: &Config) -> bool {
-    let in_route = |route: &Route| masked_url(&route.url) != route.url || hold_secrets(&route.headers);
+    let in_route = |route: &Route| {
+        let urls = route.urls.iter().chain(route.check.as_ref().map(|check| &check.url));
+        urls.into_iter().any(|url| masked_url(url) != *url) || hold_secrets(&route.headers)
+    };
     let in_user = |user: &User| match &user.secret {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
         UserSecret::Certificate => false,
@@ -215,10 +218,14 @@ impl Out {
 
     fn route(&mut self, route: &Route) {
         self.head("[[route]]");
-        self.text("recipient", &route.recipient);
-        self.text("url", masked_url(&route.url));
+        self.text(if route.recipient.is_regex() { "regex" } else { "recipient" }, &route.recipient);
+        self.bare("priority", route.priority);
+        match route.urls.as_slice() {
+            [url] => self.text("url", masked_url(url)),
+            urls => self.list("url", urls.iter().map(|url| masked_url(url))),
+        }
         self.text("method", route.method.word());
-        self.text("payload", route.payload.word());
+        self.text("payload", &route.payload);
         self.bare("header_control", route.header_control);
         self.headers(&route.headers);
         self.text_if_any("sign_with", route.sign_with.as_ref());
@@ -228,6 +235,15 @@ impl Out {
         if route.mode == Mode::Sync {
             self.text("sync_timeout", Written(route.sync_timeout));
             self.text("sync_fallback", route.sync_fallback.word());
+        }
+        self.text_if_any("message_size", route.message_size);
+        self.list("allow_from", &route.allow_from);
+        if let Some(check) = &route.check {
+            self.text("check_url", masked_url(&check.url));
+            self.text("check_format", check.format.word());
+            self.text("check_timeout", Written(check.timeout));
+            self.text("check_fallback", check.fallback.word());
+            self.text("check_cache", Written(check.cache));
         }
     }
 

@@ -2,18 +2,19 @@
 //!
 //! Each function takes the keys of one table into its struct and names the keys
 //! of the full product that this version lacks. What is wrong with one value
-//! alone is said here. Who may come in, and how, is in `access`; how posts go out
-//! in `delivery`, as whom in `credentials`.
+//! alone is said here. Who may come in, and how, is in `access`; where mail goes in
+//! `route`; how posts go out in `delivery`, as whom in `credentials`.
 
 mod access;
 mod credentials;
 mod delivery;
+mod route;
 
-use super::settings::{Api, Config, Limits, Listeners, Log, Retention, Route, Server, Spool, is_hostname};
+use super::settings::{Api, Config, Limits, Listeners, Log, Retention, Server, Spool, is_hostname};
 use super::value::{Size, Value as _};
 use super::walk::Section;
 use super::words::Embedded;
-use crate::compose::{Endpoint, Pattern, is_reserved};
+use crate::compose::{Endpoint, is_reserved};
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -39,7 +40,7 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     config.tenants = tenants.into_iter().filter_map(access::tenant).collect();
     let users = root.tables("user").unwrap_or_default();
     config.users = users.into_iter().filter_map(access::user).collect();
-    config.routes = root.tables("route").unwrap_or_default().into_iter().filter_map(route).collect();
+    config.routes = root.tables("route").unwrap_or_default().into_iter().filter_map(route::route).collect();
     if let Some(section) = root.table("delivery") {
         config.delivery = delivery::delivery(section);
     }
@@ -207,35 +208,6 @@ fn take_time(section: &mut Section<'_>, key: &'static str, time: &mut Duration) 
     }
 }
 
-fn route(mut section: Section<'_>) -> Option<Route> {
-    let recipient = section.take_required::<String>("recipient", "\"orders@hooks.example\"");
-    let url = section.take_required::<String>("url", "\"https://shop.example/inbound\"");
-    if let Some(Err(text)) = recipient.as_deref().map(check_recipient) {
-        section.complain("recipient", text);
-    }
-    if let Some(Err(text)) = url.as_deref().map(|url| check_url(url, "https://shop.example/inbound")) {
-        section.complain("url", text);
-    }
-    let is_whole = recipient.is_some() && url.is_some();
-    let mut route = Route::new(recipient.unwrap_or_default(), url.unwrap_or_default());
-    section.take("method", &mut route.method);
-    section.take("payload", &mut route.payload);
-    section.take("header_control", &mut route.header_control);
-    route.headers = section.take_pairs("headers", check_header).unwrap_or_default();
-    route.sign_with = section.take_optional("sign_with");
-    route.auth = section.take_optional("auth");
-    section.take("ordering", &mut route.ordering);
-    section.take("mode", &mut route.mode);
-    take_time(&mut section, "sync_timeout", &mut route.sync_timeout);
-    // RFC 5321 section 4.5.3.2.6: a client waits for ten minutes.
-    if route.sync_timeout > Duration::from_secs(300) {
-        section.complain("sync_timeout", "longer than clients wait; write at most \"5m\"");
-    }
-    section.take("sync_fallback", &mut route.sync_fallback);
-    section.finish(&["regex", "attachments", "inline_limit"]);
-    is_whole.then_some(route)
-}
-
 fn spool(mut section: Section<'_>) -> Spool {
     let mut spool = Spool::default();
     section.take("backend", &mut Embedded);
@@ -283,10 +255,6 @@ fn take_name(section: &mut Section<'_>, example: &str) -> Option<String> {
         return None;
     }
     Some(name)
-}
-
-fn check_recipient(text: &str) -> Result<(), String> {
-    text.parse::<Pattern>().map(|_| ())
 }
 
 fn check_url(text: &str, example: &str) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! What can be set, with its defaults: the configuration as values. Who may
-//! come in, and how, is in `access`; how posts go out in `delivery`, as whom in
-//! `credentials`.
+//! come in, and how, is in `access`; where mail goes in `route`; how posts go out in
+//! `delivery`, as whom in `credentials`.
 //!
 //! The words are those of the file (`config/postgate.toml` shows every key).
 //! Only the composition root reads these structs; it hands every module the
@@ -10,14 +10,15 @@
 mod access;
 mod credentials;
 mod delivery;
+mod route;
 
 pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
+pub use route::{Check, Method, Mode, Route};
 
 use super::effective::effective;
 use super::value::{Rate, Size};
-use crate::compose::{Fallback, Order};
 use crate::network::Network;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,7 +40,7 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// `[[user]]`.
     pub users: Vec<User>,
-    /// `[[route]]`, the most specific one wins.
+    /// `[[route]]`, those of the highest priority and the most specific pattern win.
     pub routes: Vec<Route>,
     /// `[delivery]`.
     pub delivery: Delivery,
@@ -207,88 +208,6 @@ impl Default for Limits {
             data_rate: 500,
         }
     }
-}
-
-/// `[[route]]`: where mail to one address or domain goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// An address, `*@domain` or `user+*@domain`.
-    pub recipient: String,
-    /// The operator's own URL.
-    pub url: String,
-    /// Method of the request.
-    pub method: Method,
-    /// Format of the request's body.
-    pub payload: Payload,
-    /// Whether headers in the message steer the post.
-    pub header_control: bool,
-    /// Fixed headers of the request.
-    pub headers: Vec<(String, String)>,
-    /// Name of the signing key, before that of the destination.
-    pub sign_with: Option<String>,
-    /// Name of the auth profile, before that of the destination.
-    pub auth: Option<String>,
-    /// Whether its posts keep the order of their messages.
-    pub ordering: Order,
-    /// When a client hears what became of its message.
-    pub mode: Mode,
-    /// How long it waits for that, with [`Mode::Sync`].
-    pub sync_timeout: Duration,
-    /// What it hears when there was no answer by then.
-    pub sync_fallback: Fallback,
-}
-
-impl Route {
-    /// A route as it is when nothing but the two is said.
-    pub fn new(recipient: String, url: String) -> Route {
-        Route {
-            recipient,
-            url,
-            method: Method::Post,
-            payload: Payload::Json,
-            header_control: false,
-            headers: Vec::new(),
-            sign_with: None,
-            auth: None,
-            ordering: Order::Any,
-            mode: Mode::Async,
-            sync_timeout: Duration::from_secs(10),
-            sync_fallback: Fallback::Queue,
-        }
-    }
-}
-
-/// When a client hears what became of its message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// When it is kept.
-    Async,
-    /// When the first attempt has ended.
-    Sync,
-}
-
-/// HTTP methods that mail can be turned into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the methods")]
-pub enum Method {
-    Post,
-    Put,
-    Patch,
-    Get,
-    Delete,
-}
-
-/// Formats of a request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// The message's text or data.
-    Body,
-    /// The message byte for byte.
-    Raw,
-    /// The parsed mail.
-    Json,
-    /// `body` or `json`, whichever fits.
-    Auto,
 }
 
 /// `[spool]`: how posts are kept.

@@ -2,9 +2,10 @@
 //!
 //! SMTP answers once. LMTP answers for each recipient that was taken, in their
 //! order (RFC 2033 section 4.2), also when the whole message is refused. SMTP
-//! names the message, LMTP the post that the recipient's own reply stands for. A
+//! names the message, LMTP the first post that the recipient's own reply stands for. A
 //! message is kept for all of its recipients or for none, so the answers differ
-//! only where the first attempt to send a post was waited for.
+//! only where the first attempt to send a post was waited for, or where a message is
+//! too large for some.
 
 use super::{Demand, Session, State};
 use crate::envelope::{Envelope, Fate, Refusal, Replies, Taken};
@@ -61,7 +62,8 @@ impl Session {
         self.patience.restore();
         for at in 0..self.answers {
             // Beyond that number there are no posts.
-            let number = if self.answers == 1 { 0 } else { u16::try_from(at + 1).unwrap_or(u16::MAX) };
+            let usual = if self.answers == 1 { 0 } else { u16::try_from(at + 1).unwrap_or(u16::MAX) };
+            let number = taken.numbers.get(at).copied().unwrap_or(usual);
             let id = PostId { message: taken.message, number };
             match taken.fates.get(at).unwrap_or(&Fate::Queued) {
                 Fate::Queued => {

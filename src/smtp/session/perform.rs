@@ -5,12 +5,15 @@
 //! here; those that report our own trouble (4yz) are not held against it.
 
 use super::message::no_memory;
-use super::{Demand, GroupEnd, Policy, Session, State, Transaction};
-use crate::envelope::Recipient;
+use super::{CheckState, Demand, GroupEnd, Opening, Policy, Question, Session, State, Transaction};
+use crate::envelope::{Recipient, Refusal};
 use crate::smtp::command::{Command, Encoding, Mail, Rcpt, from_xtext};
 use crate::smtp::receive::Receiver;
 use crate::smtp::reply::Reply;
 use std::fmt::Display;
+
+/// Posts that the recipients of a message may make; recipients, if more are allowed.
+const MOST_POSTS: usize = 1000;
 
 const HELP: &str = "STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
 
@@ -24,7 +27,7 @@ impl Session {
             Command::Ehlo(name) => self.ehlo(name, policy, out),
             Command::Lhlo(name) => self.lhlo(name, policy, out),
             Command::Mail(mail) => self.mail(&mail, policy, out),
-            Command::Rcpt(rcpt) => self.rcpt(&rcpt, policy, out),
+            Command::Rcpt(rcpt) => return self.rcpt(&rcpt, policy, out),
             Command::Data => self.data(out),
             Command::Rset => {
                 self.reset();
@@ -90,44 +93,94 @@ impl Session {
         self.messages += 1;
         self.state = State::Mail;
         mail.path.clone_into(&mut self.transaction.reverse_path);
+        self.transaction.size = mail.size;
         self.transaction.encoding = mail.encoding;
         self.transaction.returns = mail.returns;
         self.transaction.envelope_id = mail.envelope_id.map(from_xtext);
         Reply::new(250, (1, 0), format_args!("sender <{}> OK", mail.path)).write(out);
     }
 
-    fn rcpt(&mut self, rcpt: &Rcpt<'_>, policy: &dyn Policy, out: &mut Vec<u8>) {
-        let (limits, path) = (&self.terms.limits, rcpt.path);
-        if !matches!(self.state, State::Mail) {
-            return self.reply(Reply::new(503, (5, 1), "send MAIL first"), out);
+    fn rcpt(&mut self, rcpt: &Rcpt<'_>, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
+        if let Some(reply) = self.untimely(rcpt.path) {
+            self.reply(reply, out);
+            return Demand::Read;
         }
-        if self.transaction.is_overloaded {
-            return self.reply(no_memory(), out);
+        if self.transaction.recipients.len() >= self.terms.limits.recipients {
+            self.refuse_surplus(out);
+            return Demand::Read;
         }
-        if !path.is_ascii() && self.transaction.encoding == Encoding::Ascii {
-            return self.reply(Reply::new(553, (6, 7), "an address beyond ASCII needs SMTPUTF8"), out);
-        }
-        if self.transaction.recipients.len() >= limits.recipients {
-            self.transaction.surplus += 1;
-            let is_abuse = self.transaction.surplus > limits.recipients;
-            Reply::new(452, (5, 3), "too many recipients").write(out);
-            if is_abuse {
-                self.count_error(out);
+        let opening = Opening { reverse_path: &self.transaction.reverse_path, size: self.transaction.size };
+        let judged = match policy.recipient(&self.client, opening, rcpt.path) {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                self.reply(Reply::from(&refusal), out);
+                return Demand::Read;
             }
-            return;
+        };
+        let recipient = Recipient {
+            forward_path: rcpt.path.to_owned(),
+            target: judged.target,
+            posts: judged.posts,
+            on_failure: rcpt.on_failure,
+            original: rcpt.original.map(from_xtext),
+        };
+        let posts = self.transaction.posts.saturating_add(recipient.posts);
+        if posts > MOST_POSTS.max(self.terms.limits.recipients) {
+            self.refuse_surplus(out);
+        } else if judged.check == CheckState::Due {
+            let question = Question {
+                client: self.client.clone(),
+                reverse_path: self.transaction.reverse_path.clone(),
+                size: self.transaction.size,
+                recipient: recipient.clone(),
+            };
+            self.state = State::Checking(Box::new(recipient));
+            return Demand::Check(Box::new(question));
+        } else {
+            self.take_recipient(recipient, out);
         }
-        match policy.recipient(&self.client, path) {
-            Ok(target) => {
-                let (on_failure, original) = (rcpt.on_failure, rcpt.original.map(from_xtext));
-                let recipient = Recipient { forward_path: path.to_owned(), target, on_failure, original };
-                // A target holds what the path says once more.
-                let original = rcpt.original.map_or(0, str::len);
-                self.transaction.octets += size_of::<Recipient>() + 2 * path.len() + original;
-                self.transaction.recipients.push(recipient);
-                Reply::new(250, (1, 5), format_args!("recipient <{path}> OK")).write(out);
+        Demand::Read
+    }
+
+    /// Why no recipient is taken now, whoever it is.
+    fn untimely(&self, path: &str) -> Option<Reply<&'static str>> {
+        match self.state {
+            State::Mail if self.transaction.is_overloaded => Some(no_memory()),
+            State::Mail if !path.is_ascii() && self.transaction.encoding == Encoding::Ascii => {
+                Some(Reply::new(553, (6, 7), "an address beyond ASCII needs SMTPUTF8"))
             }
+            State::Mail => None,
+            _ => Some(Reply::new(503, (5, 1), "send MAIL first")),
+        }
+    }
+
+    fn refuse_surplus(&mut self, out: &mut Vec<u8>) {
+        self.transaction.surplus += 1;
+        let is_abuse = self.transaction.surplus > self.terms.limits.recipients;
+        Reply::new(452, (5, 3), "too many recipients").write(out);
+        if is_abuse {
+            self.count_error(out);
+        }
+    }
+
+    /// What came of the check of the recipient that waited for it.
+    pub(super) fn checked(&mut self, state: State, verdict: Result<(), Refusal>, out: &mut Vec<u8>) {
+        let State::Checking(recipient) = state else { return };
+        self.state = State::Mail;
+        match verdict {
+            Ok(()) => self.take_recipient(*recipient, out),
             Err(refusal) => self.reply(Reply::from(&refusal), out),
         }
+    }
+
+    fn take_recipient(&mut self, recipient: Recipient, out: &mut Vec<u8>) {
+        let path = &recipient.forward_path;
+        Reply::new(250, (1, 5), format_args!("recipient <{path}> OK")).write(out);
+        // A target holds what the path says once more.
+        let original = recipient.original.as_ref().map_or(0, String::len);
+        self.transaction.octets += size_of::<Recipient>() + 2 * path.len() + original;
+        self.transaction.posts += recipient.posts;
+        self.transaction.recipients.push(recipient);
     }
 
     fn data(&mut self, out: &mut Vec<u8>) {

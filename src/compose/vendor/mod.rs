@@ -1,0 +1,58 @@
+//! What receivers of other products expect, so that code written for them works
+//! unchanged: names of fields, their order, encodings and marks are theirs.
+//!
+//! A format is a pure function of a message and one recipient. What a vendor
+//! signs within a body is added at each attempt by the signing key, not here:
+//! bodies hold no proof.
+
+use super::json::{Content, EnvelopeForm};
+use super::mail::HeaderField;
+use super::payload::Vendor;
+use crate::post::{PostId, Timestamp};
+use bytes::Bytes;
+
+/// One message as one recipient gets it.
+pub struct Mail<'a> {
+    /// The post's.
+    pub id: PostId,
+    /// When the message was complete.
+    pub received_at: Timestamp,
+    /// The SMTP side.
+    pub envelope: EnvelopeForm<'a>,
+    /// The message byte for byte.
+    pub raw: &'a [u8],
+    /// Its header section, controls among it.
+    pub fields: &'a [HeaderField<'a>],
+    /// What it says.
+    pub content: &'a Content<'a>,
+    /// The sender's tags.
+    pub tags: &'a [String],
+}
+
+/// A body as a vendor makes it.
+pub struct Formed {
+    /// Its octets.
+    pub octets: Bytes,
+    /// Its type in full.
+    pub content_type: String,
+    /// Further header fields that belong to it.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// A message in the format of a vendor; `None` when it would take more than
+/// `limit` octets.
+pub fn form(vendor: Vendor, _mail: &Mail<'_>, _limit: usize) -> Option<Formed> {
+    match vendor {
+        Vendor::SendGrid
+        | Vendor::SendGridRaw
+        | Vendor::Mailgun
+        | Vendor::MailgunMime
+        | Vendor::Postmark
+        | Vendor::CloudMailin
+        | Vendor::CloudMailinMultipart
+        | Vendor::Postal
+        | Vendor::SesSns
+        | Vendor::Smtp2Http
+        | Vendor::ActionMailbox => None,
+    }
+}
