@@ -29,6 +29,7 @@ mod payload;
 mod plan;
 mod render;
 mod reply;
+mod report;
 mod text;
 mod value;
 mod vendor;
