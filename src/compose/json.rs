@@ -8,7 +8,7 @@
 
 use super::mail::{HeaderField, first};
 use super::mime::{self, Part};
-use super::{control, decode, reply, value, when};
+use super::{control, decode, names, reply, text, value, when};
 use data_encoding::BASE64;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, HeaderValue};
@@ -85,7 +85,7 @@ pub struct Content<'a> {
     pub references: Vec<String>,
     /// All fields but controls, decoded, in order.
     pub headers: Vec<(&'a str, String)>,
-    /// All that is plain text.
+    /// All that is plain text; of mail without any, what its HTML says.
     pub text: Option<Rc<Text<'a>>>,
     /// All that is HTML.
     pub html: Option<Text<'a>>,
@@ -184,7 +184,14 @@ impl<'a> Content<'a> {
     pub fn read(fields: &[HeaderField<'a>], parts: &[Part<'a>]) -> Content<'a> {
         let text_of = |name| first(fields, name).map(value::text);
         let (text, html, attachments) = contents(parts);
-        let text = text.map(|text| Rc::new(Text(text)));
+        let (text, text_reply) = match (text, &html) {
+            (None, Some(html)) => of_html(html),
+            (text, _) => {
+                let text = text.map(|text| Rc::new(Text(text)));
+                let reply = text.as_ref().map(Reply::of);
+                (text, reply)
+            }
+        };
         Content {
             message_id: text_of("Message-ID"),
             date: first(fields, "Date").and_then(date),
@@ -198,7 +205,7 @@ impl<'a> Content<'a> {
             in_reply_to: text_of("In-Reply-To").map(ids).unwrap_or_default(),
             references: text_of("References").map(ids).unwrap_or_default(),
             headers: headers(fields),
-            text_reply: text.as_ref().map(Reply::of),
+            text_reply,
             text,
             html: html.map(Text),
             attachments,
@@ -259,6 +266,17 @@ fn ids(text: String) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+/// Text and new text of mail that has HTML alone. What mail programs mark there as
+/// earlier mail is surer than what can be seen in the text.
+fn of_html<'a>(html: &str) -> (Option<Rc<Text<'a>>>, Option<Reply<'a>>) {
+    let text = Rc::new(Text(text::text(html).into()));
+    let reply = match reply::without_quoted_html(html) {
+        Cow::Borrowed(_) => Reply::of(&text),
+        Cow::Owned(new) => Reply::Other(reply::without_quotes(&text::text(&new)).into_owned()),
+    };
+    (Some(text), Some(reply))
+}
+
 type Contents<'a> = (Option<Cow<'a, str>>, Option<Cow<'a, str>>, Vec<Attachment<'a>>);
 
 /// Text, HTML, and what is neither. Several inline texts of one kind, as mailing
@@ -305,8 +323,8 @@ fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
     let content = decode::content(part).unwrap_or(Cow::Borrowed(part.content));
     let content_id = first(&part.fields, "Content-ID").map(value::text);
     Attachment {
-        filename: filename.or_else(|| part.parameter("name")).map(str::to_owned),
-        content_type: part.essence().to_owned(),
+        filename: names::filename(part, filename),
+        content_type: names::content_type(part),
         content_id: content_id.map(|id| id.trim_matches(['<', '>']).to_owned()),
         disposition: disposition.as_ref().map(|disposition| disposition.essence.clone()),
         size: content.len(),
