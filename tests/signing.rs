@@ -78,6 +78,8 @@ fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
         header: None,
         prefix: None,
         key_id: None,
+        certificate_url: None,
+        signature_version: None,
         parameter: None,
         origins: Vec::new(),
     }

@@ -11,7 +11,7 @@ use super::mime::{self, Part};
 use super::{control, decode, names, reply, text, value, when};
 use data_encoding::BASE64;
 use mail_parser::parsers::MessageStream;
-use mail_parser::{Address, HeaderValue};
+use mail_parser::{Address, DateTime, HeaderValue};
 use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -237,14 +237,16 @@ fn line(raw: &[u8]) -> Vec<u8> {
 }
 
 fn date(raw: &[u8]) -> Option<String> {
-    let line = line(raw);
-    let date =
-        MessageStream::new(&line).parse_date().into_datetime().filter(mail_parser::DateTime::is_valid)?;
-    when::rfc3339_seconds(date.to_timestamp())
+    datetime(raw).and_then(|date| when::rfc3339_seconds(date.to_timestamp()))
+}
+
+/// The date of a field in the zone that it names.
+pub fn datetime(raw: &[u8]) -> Option<DateTime> {
+    MessageStream::new(&line(raw)).parse_date().into_datetime().filter(DateTime::is_valid)
 }
 
 /// The mailboxes of all fields called `name`; groups are opened.
-fn mailboxes(fields: &[HeaderField], name: &str) -> Vec<Mailbox> {
+pub fn mailboxes(fields: &[HeaderField], name: &str) -> Vec<Mailbox> {
     let mut found = Vec::new();
     for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
         let line = line(field.value);

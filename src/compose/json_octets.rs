@@ -28,6 +28,30 @@ pub fn serialize(document: &impl Serialize, mut out: &mut dyn io::Write) -> io::
     document.serialize(&mut serializer).map_err(io::Error::from)
 }
 
+/// A document as a string within another one.
+pub fn nested(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    out.write_all(b"\"")?;
+    serialize(document, &mut Escaped(out))?;
+    out.write_all(b"\"")
+}
+
+/// Escapes what is written to it.
+struct Escaped<'a>(&'a mut dyn io::Write);
+
+impl io::Write for Escaped<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.write_all(octets).map(|()| octets.len())
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        escape(octets, self.0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What `write` writes, likely as long as `likely`; `None` when it would be more
 /// than `limit` octets. A large body gets all its room at once, mapped: the system
 /// provides what is written to, in large pages where it has them, and takes it

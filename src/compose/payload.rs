@@ -43,6 +43,8 @@ pub enum Vendor {
     CloudMailinMultipart,
     /// Postal HTTP endpoint, hash.
     Postal,
+    /// Postal HTTP endpoint, raw message.
+    PostalRaw,
     /// Amazon SES through an SNS topic.
     SesSns,
     /// smtp2http.
@@ -66,6 +68,7 @@ const NAMES: &[(&str, Payload)] = &[
     ("cloudmailin", Payload::Vendor(Vendor::CloudMailin)),
     ("cloudmailin-multipart", Payload::Vendor(Vendor::CloudMailinMultipart)),
     ("postal", Payload::Vendor(Vendor::Postal)),
+    ("postal-raw", Payload::Vendor(Vendor::PostalRaw)),
     ("ses-sns", Payload::Vendor(Vendor::SesSns)),
     ("smtp2http", Payload::Vendor(Vendor::Smtp2Http)),
     ("action-mailbox", Payload::Vendor(Vendor::ActionMailbox)),

@@ -152,7 +152,9 @@ impl Word for Scheme {
         ("standard-webhooks", Scheme::StandardWebhooks),
         ("hmac-hex", Scheme::HmacHex),
         ("http-signature", Scheme::HttpSignature),
+        ("postal", Scheme::Postal),
         ("secret-parameter", Scheme::SecretParameter),
+        ("sns", Scheme::Sns),
     ];
 }
 

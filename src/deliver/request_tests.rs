@@ -49,6 +49,8 @@ fn key(scheme: Scheme, secret: &str) -> Option<Arc<SigningKey>> {
         header: Some("X-Shop".to_owned()),
         prefix: None,
         key_id: Some("main".to_owned()),
+        certificate_url: None,
+        signature_version: None,
         parameter: None,
         origins: Vec::new(),
     });

@@ -5,6 +5,13 @@
 //! signs within a body is added at each attempt by the signing key, not here:
 //! bodies hold no proof.
 
+mod cloudmailin;
+mod document;
+mod postal;
+mod postmark;
+mod ses_sns;
+mod smtp2http;
+
 use super::json::{Content, EnvelopeForm};
 use super::mail::HeaderField;
 use super::payload::Vendor;
@@ -41,18 +48,19 @@ pub struct Formed {
 
 /// A message in the format of a vendor; `None` when it would take more than
 /// `limit` octets.
-pub fn form(vendor: Vendor, _mail: &Mail<'_>, _limit: usize) -> Option<Formed> {
+pub fn form(vendor: Vendor, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     match vendor {
         Vendor::SendGrid
         | Vendor::SendGridRaw
         | Vendor::Mailgun
         | Vendor::MailgunMime
-        | Vendor::Postmark
-        | Vendor::CloudMailin
         | Vendor::CloudMailinMultipart
-        | Vendor::Postal
-        | Vendor::SesSns
-        | Vendor::Smtp2Http
         | Vendor::ActionMailbox => None,
+        Vendor::Postmark => postmark::form(mail, limit),
+        Vendor::CloudMailin => cloudmailin::form(mail, limit),
+        Vendor::Postal => postal::form(mail, limit),
+        Vendor::PostalRaw => postal::raw(mail, limit),
+        Vendor::SesSns => ses_sns::form(mail, limit),
+        Vendor::Smtp2Http => smtp2http::form(mail, limit),
     }
 }

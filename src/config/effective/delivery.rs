@@ -98,6 +98,8 @@ impl Out {
         self.text_if_any("header", key.header.as_ref());
         self.text_if_any("prefix", key.prefix.as_ref());
         self.text_if_any("key_id", key.key_id.as_ref());
+        self.text_if_any("certificate_url", key.certificate_url.as_ref());
+        self.text_if_any("signature_version", key.signature_version.as_ref());
         self.text_if_any("parameter", key.parameter.as_ref());
         self.list("origins", &key.origins);
     }

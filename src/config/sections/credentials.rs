@@ -11,12 +11,14 @@ use crate::deliver::sign::{self, KeySettings, Scheme};
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 
-/// Keys that belong to one scheme only.
-const OF_SCHEMES: &[(&str, Scheme)] = &[
-    ("header", Scheme::HmacHex),
-    ("prefix", Scheme::HmacHex),
-    ("key_id", Scheme::HttpSignature),
-    ("parameter", Scheme::SecretParameter),
+/// Keys that belong to some schemes only.
+const OF_SCHEMES: &[(&str, &[Scheme])] = &[
+    ("header", &[Scheme::HmacHex]),
+    ("prefix", &[Scheme::HmacHex]),
+    ("key_id", &[Scheme::HttpSignature, Scheme::Postal]),
+    ("certificate_url", &[Scheme::Sns]),
+    ("signature_version", &[Scheme::Sns]),
+    ("parameter", &[Scheme::SecretParameter]),
 ];
 
 /// Keys that belong to one type of auth profile only.
@@ -51,18 +53,34 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
         header: section.take_optional("header"),
         prefix: section.take_optional("prefix"),
         key_id: section.take_optional("key_id"),
+        certificate_url: section.take_optional("certificate_url"),
+        signature_version: section.take_optional("signature_version"),
         parameter: section.take_optional("parameter"),
         origins,
     };
     if is_known {
-        let others = OF_SCHEMES.iter().filter(|(_, of)| *of != scheme);
+        let others = OF_SCHEMES.iter().filter(|(_, of)| !of.contains(&scheme));
         let others: Vec<_> = others.map(|(key, _)| *key).collect();
         section.refuse(&others, &format!("means nothing to scheme = {:?}; remove it", scheme.word()));
     }
     let key = is_known.then(|| build(&section, &settings)).flatten();
     section.finish(&[]);
-    let KeySettings { header, prefix, key_id, parameter, origins, .. } = settings;
-    Some(SigningKey { name: name?, scheme, secrets, header, prefix, key_id, parameter, origins, key: key? })
+    let KeySettings {
+        header, prefix, key_id, certificate_url, signature_version, parameter, origins, ..
+    } = settings;
+    Some(SigningKey {
+        name: name?,
+        scheme,
+        secrets,
+        header,
+        prefix,
+        key_id,
+        certificate_url,
+        signature_version,
+        parameter,
+        origins,
+        key: key?,
+    })
 }
 
 /// Makes the key; what is wrong with a secret is said at its place.

@@ -24,8 +24,12 @@ pub struct SigningKey {
     pub header: Option<String>,
     /// What stands before the signature in it (`hmac-hex`).
     pub prefix: Option<String>,
-    /// What a receiver finds the public key by (`http-signature`).
+    /// What a receiver finds the public key by (`http-signature`, `postal`).
     pub key_id: Option<String>,
+    /// Where a receiver finds the certificate (`sns`).
+    pub certificate_url: Option<String>,
+    /// `1` or `2` (`sns`).
+    pub signature_version: Option<String>,
     /// Name of the parameter (`secret-parameter`).
     pub parameter: Option<String>,
     /// The only origins whose posts are signed; empty for any.

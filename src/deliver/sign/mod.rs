@@ -8,14 +8,20 @@
 //! the scheme can stand it: Standard Webhooks and RFC 9421 have room for several
 //! signatures in one header, the latter with a key id each. Receivers of `hmac-hex`
 //! compare the whole header, so further signatures go into headers of their own,
-//! `<header>-2` and so on. draft-cavage and the secret parameter have room for one:
-//! a receiver learns of the next key by its id, or changes at the same time.
+//! `<header>-2` and so on. draft-cavage, the secret parameter and other products'
+//! own schemes have room for one: a receiver learns of the next key by its id, or
+//! changes at the same time.
 //!
 //! Standard Webhooks 1.0.0, draft-cavage-http-signatures-12, RFC 9421, RFC 9530.
 
 mod form;
 mod message;
+mod pkcs1;
+mod postal;
+#[cfg(test)]
+mod rsa_tests;
 mod secret;
+mod sns;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +30,11 @@ use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use pkcs1::{Hash, RsaKey};
+use postal::Postal;
 use ring::hmac;
 use secret::{Private, Webhook};
+use sns::Sns;
 use std::fmt;
 use std::sync::Arc;
 
@@ -39,7 +48,7 @@ pub struct SigningKey {
 }
 
 /// A signing key as configured.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct KeySettings {
     /// What routes and destinations call it.
     pub name: String,
@@ -52,9 +61,13 @@ pub struct KeySettings {
     pub header: Option<String>,
     /// What stands before the signature in it, such as `sha256=` (`hmac-hex`).
     pub prefix: Option<String>,
-    /// What a receiver finds the public key by (`http-signature`); of several keys
-    /// their ids in turn, a comma between.
+    /// What a receiver finds the public key by (`http-signature`, `postal`); of
+    /// several keys their ids in turn, a comma between.
     pub key_id: Option<String>,
+    /// Where a receiver finds the certificate (`sns`), an `https` URL.
+    pub certificate_url: Option<String>,
+    /// `1`, with SHA-1, or `2`, with SHA-256 (`sns`); by default `1`, as SNS does.
+    pub signature_version: Option<String>,
     /// Name of the parameter, by default `SecretKey` (`secret-parameter`).
     pub parameter: Option<String>,
     /// The only origins whose posts are signed; empty for any.
@@ -71,8 +84,12 @@ pub enum Scheme {
     HmacHex,
     /// An RSA key: draft-cavage-http-signatures; an Ed25519 key: RFC 9421.
     HttpSignature,
+    /// Postal's: an RSA key signs the body, in headers of their own.
+    Postal,
     /// A fixed parameter in a form body.
     SecretParameter,
+    /// That of Amazon SNS: an RSA key signs within the notification.
+    Sns,
 }
 
 /// A request as it is about to be sent.
@@ -102,7 +119,9 @@ enum Signer {
     Webhook(Vec<Webhook>),
     Hex { keys: Vec<(HeaderName, hmac::Key)>, prefix: String },
     Message(Private),
+    Postal(Postal),
     Parameter { name: String, value: String },
+    Sns(Sns),
 }
 
 /// Headers that no signature may stand in: they frame a request or name it.
@@ -133,7 +152,9 @@ impl SigningKey {
                 let ids = key_ids(settings.key_id.as_deref(), settings.secrets.len())?;
                 Signer::Message(secret::private(&settings.secrets, ids)?)
             }
+            Scheme::Postal => Signer::Postal(postal(&settings)?),
             Scheme::SecretParameter => parameter(&settings)?,
+            Scheme::Sns => Signer::Sns(sns(&settings)?),
         };
         Ok(SigningKey { name: settings.name.clone(), settings: Arc::new(settings), signer: Arc::new(signer) })
     }
@@ -149,6 +170,9 @@ impl SigningKey {
         match &*self.signer {
             Signer::Parameter { name, value } => form::append(headers, &body, name, value)
                 .map_err(|why| format!("signing key {:?} adds a parameter to forms, and {why}", self.name)),
+            Signer::Sns(key) => key
+                .amend(headers, &body)
+                .map_err(|why| format!("signing key {:?} signs notifications of SNS, and {why}", self.name)),
             _ => Ok(body),
         }
     }
@@ -166,7 +190,8 @@ impl SigningKey {
                 keys.iter().map(|(name, key)| hex(name, prefix, key, request)).collect()
             }
             Signer::Message(keys) => message::sign(keys, request),
-            Signer::Parameter { .. } => Some(Signature::new()),
+            Signer::Postal(key) => key.sign(request),
+            Signer::Parameter { .. } | Signer::Sns(_) => Some(Signature::new()),
         };
         signed.ok_or_else(|| format!("signing key {:?} cannot sign this request", self.name))
     }
@@ -229,17 +254,42 @@ fn key_ids(text: Option<&str>, keys: usize) -> Result<Vec<String>, String> {
     Ok(ids.into_iter().map(str::to_owned).collect())
 }
 
-fn parameter(settings: &KeySettings) -> Result<Signer, String> {
-    let [secret] = settings.secrets.as_slice() else {
-        return Err("secret-parameter has room for one secret; receivers change to the next one at the \
-                    same time"
-            .to_owned());
+/// The secret of a scheme that has room for one.
+fn only<'a>(scheme: &str, settings: &'a KeySettings) -> Result<&'a str, String> {
+    match settings.secrets.as_slice() {
+        [secret] => Ok(secret),
+        _ => Err(format!(
+            "{scheme} has room for one secret; receivers change to the next one at the same time"
+        )),
+    }
+}
+
+fn postal(settings: &KeySettings) -> Result<Postal, String> {
+    let id = settings.key_id.as_deref().filter(|id| !id.is_empty());
+    let id = id.ok_or("postal needs a key_id, by which receivers tell keys apart")?;
+    let key = RsaKey::read(only("postal", settings)?)?;
+    Ok(Postal { key, id: visible("key_id", id)?.to_owned() })
+}
+
+fn sns(settings: &KeySettings) -> Result<Sns, String> {
+    let url = settings.certificate_url.as_deref().filter(|url| url.starts_with("https://"));
+    let url = url.ok_or("certificate_url must say where receivers find the certificate: https://….pem")?;
+    let hash = match settings.signature_version.as_deref() {
+        None | Some("1") => Hash::Sha1,
+        Some("2") => Hash::Sha256,
+        Some(_) => return Err("signature_version is \"1\" or \"2\"".to_owned()),
     };
+    let certificate_url = visible("certificate_url", url)?.to_owned();
+    Ok(Sns { key: RsaKey::read(only("sns", settings)?)?, hash, certificate_url })
+}
+
+fn parameter(settings: &KeySettings) -> Result<Signer, String> {
+    let secret = only("secret-parameter", settings)?;
     let name = settings.parameter.as_deref().unwrap_or("SecretKey");
     if name.is_empty() || secret.is_empty() {
         return Err("neither the parameter nor its secret can be empty".to_owned());
     }
-    Ok(Signer::Parameter { name: name.to_owned(), value: secret.clone() })
+    Ok(Signer::Parameter { name: name.to_owned(), value: secret.to_owned() })
 }
 
 /// A text that can stand in a header as it is.

@@ -1,0 +1,127 @@
+//! CloudMailin, JSON (normalized): <https://docs.cloudmailin.com/http_post_formats/json_normalized/>.
+//!
+//! Names of header fields are in lower case with underscores; one that stands there
+//! several times has a list. SPF is not checked: its result is `none`, of the
+//! domain of the reverse-path.
+
+use super::super::json::Attachment;
+use super::document::{self, Long, Octets};
+use super::{Formed, Mail};
+use serde::{Serialize, Serializer};
+
+#[derive(Serialize)]
+struct Inbound<'a> {
+    headers: Headers<'a>,
+    envelope: Envelope<'a>,
+    plain: Long<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<Long<'a>>,
+    reply_plain: Long<'a>,
+    attachments: Vec<File<'a>>,
+}
+
+/// Values by normalized name, in the order of the first of each.
+struct Headers<'a>(Vec<(String, Vec<&'a str>)>);
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    to: &'a str,
+    recipients: &'a [&'a str],
+    from: &'a str,
+    helo_domain: &'a str,
+    remote_ip: &'a str,
+    tls: bool,
+    spf: Spf<'a>,
+}
+
+#[derive(Serialize)]
+struct Spf<'a> {
+    result: &'static str,
+    domain: &'a str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Octets<'a>>,
+    file_name: &'a str,
+    content_type: &'a str,
+    size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disposition: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+}
+
+/// The message as CloudMailin posts it.
+pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
+    let envelope = &mail.envelope;
+    let inbound = Inbound {
+        headers: Headers::of(mail),
+        envelope: Envelope {
+            to: envelope.to,
+            recipients: envelope.recipients,
+            from: envelope.from,
+            helo_domain: envelope.helo,
+            remote_ip: envelope.remote_ip.as_deref().unwrap_or_default(),
+            tls: envelope.tls.is_some(),
+            spf: Spf {
+                result: "none",
+                domain: envelope.from.rsplit_once('@').map_or("", |(_, domain)| domain),
+            },
+        },
+        plain: mail.text(),
+        html: mail.html(),
+        reply_plain: mail.reply(),
+        attachments: mail.content.attachments.iter().map(File::of).collect(),
+    };
+    document::json(&inbound, mail, limit)
+}
+
+impl<'a> Headers<'a> {
+    fn of(mail: &Mail<'a>) -> Headers<'a> {
+        let mut found = vec![("return_path".to_owned(), vec![mail.envelope.from])];
+        for (name, value) in &mail.content.headers {
+            let name = name.to_ascii_lowercase().replace('-', "_");
+            match found.iter_mut().find(|(other, _)| *other == name) {
+                // The envelope knows better.
+                Some(_) if name == "return_path" => {}
+                Some((_, values)) => values.push(value),
+                None => found.push((name, vec![value])),
+            }
+        }
+        Headers(found)
+    }
+}
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Values<'a> {
+            One(&'a str),
+            Several(&'a [&'a str]),
+        }
+        serializer.collect_map(self.0.iter().map(|(name, values)| match values.as_slice() {
+            [value] => (name, Values::One(value)),
+            values => (name, Values::Several(values)),
+        }))
+    }
+}
+
+impl<'a> File<'a> {
+    fn of(attachment: &'a Attachment<'_>) -> File<'a> {
+        let url = attachment.url.as_deref();
+        File {
+            content: url.is_none().then_some(Octets(&attachment.content)),
+            file_name: attachment.filename.as_deref().unwrap_or_default(),
+            content_type: &attachment.content_type,
+            size: attachment.size,
+            disposition: attachment.disposition.as_deref(),
+            content_id: attachment.content_id.as_deref(),
+            url,
+        }
+    }
+}

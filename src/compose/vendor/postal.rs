@@ -1,0 +1,121 @@
+//! Postal HTTP endpoints: `postal` is its format hash, with attachments and without
+//! stripped replies; `postal-raw` its format raw message. Both as JSON.
+//!
+//! Postal keeps numbers as text in places; so `size` is text in the one and a number
+//! in the other. Mail is not checked for spam: `NotChecked`. Reports are told apart
+//! elsewhere: `bounce` is false. `X-Postal-Signature` is the signing key's.
+
+use super::super::json::Attachment;
+use super::document::{self, Lines, Long};
+use super::{Formed, Mail};
+use serde::{Serialize, Serializer};
+
+#[derive(Serialize)]
+struct Hash<'a> {
+    id: u64,
+    rcpt_to: &'a str,
+    mail_from: &'a str,
+    token: String,
+    subject: Option<&'a str>,
+    message_id: Option<&'a str>,
+    timestamp: Seconds,
+    size: String,
+    spam_status: &'static str,
+    bounce: bool,
+    received_with_ssl: bool,
+    to: Option<&'a str>,
+    cc: Option<&'a str>,
+    from: Option<&'a str>,
+    date: Option<&'a str>,
+    in_reply_to: Option<&'a str>,
+    references: Option<&'a str>,
+    html_body: Option<Long<'a>>,
+    attachment_quantity: usize,
+    auto_submitted: Option<&'a str>,
+    reply_to: Option<&'a str>,
+    plain_body: Option<Long<'a>>,
+    attachments: Vec<File<'a>>,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    filename: &'a str,
+    content_type: &'a str,
+    size: usize,
+    data: Lines<'a>,
+}
+
+#[derive(Serialize)]
+struct Raw<'a> {
+    id: u64,
+    rcpt_to: &'a str,
+    mail_from: &'a str,
+    message: Lines<'a>,
+    base64: bool,
+    size: usize,
+}
+
+/// Milliseconds since the epoch, written as seconds.
+struct Seconds(u64);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // No time before the year 287396 loses anything.
+        serializer.serialize_f64(self.0 as f64 / 1000.0)
+    }
+}
+
+/// The message as Postal posts it in its format hash.
+pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
+    let (envelope, content) = (&mail.envelope, mail.content);
+    let hash = Hash {
+        id: mail.number(),
+        rcpt_to: envelope.to,
+        mail_from: envelope.from,
+        token: mail.token(),
+        subject: content.subject.as_deref(),
+        message_id: content.message_id.as_deref().map(|id| id.trim_matches(['<', '>', ' '])),
+        timestamp: Seconds(mail.received_at.0),
+        size: mail.raw.len().to_string(),
+        spam_status: "NotChecked",
+        bounce: false,
+        received_with_ssl: envelope.tls.is_some(),
+        to: mail.field("To"),
+        cc: mail.field("Cc"),
+        from: mail.field("From"),
+        date: mail.field("Date"),
+        in_reply_to: mail.field("In-Reply-To"),
+        references: mail.field("References"),
+        html_body: mail.html(),
+        attachment_quantity: content.attachments.len(),
+        auto_submitted: mail.field("Auto-Submitted"),
+        reply_to: mail.field("Reply-To"),
+        plain_body: content.text.is_some().then(|| mail.text()),
+        attachments: content.attachments.iter().map(File::of).collect(),
+    };
+    document::json(&hash, mail, limit)
+}
+
+/// The message as Postal posts it in its format raw message.
+pub fn raw(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
+    let raw = Raw {
+        id: mail.number(),
+        rcpt_to: mail.envelope.to,
+        mail_from: mail.envelope.from,
+        message: Lines(mail.raw),
+        base64: true,
+        size: mail.raw.len(),
+    };
+    document::json(&raw, mail, limit)
+}
+
+impl<'a> File<'a> {
+    fn of(attachment: &'a Attachment<'_>) -> File<'a> {
+        File {
+            filename: attachment.filename.as_deref().unwrap_or_default(),
+            content_type: &attachment.content_type,
+            size: attachment.size,
+            data: Lines(&attachment.content),
+        }
+    }
+}

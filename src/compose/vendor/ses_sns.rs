@@ -1,0 +1,174 @@
+//! Amazon SES through an SNS topic: a notification of received mail, as JSON in the
+//! `Message` of an SNS notification.
+//!
+//! The message goes along as text, the way SES sends it unless told otherwise; one
+//! that is not UTF-8 goes in base64, and `receipt.action.encoding` says which. A
+//! notification is about one recipient. Nothing is scanned (`DISABLED`) or looked up
+//! (`GRAY`: neither passed nor failed). The fields of the signature are empty; a
+//! signing key of the scheme `sns` fills them at each attempt.
+
+use super::super::json::Mailbox;
+use super::super::{json_octets, when};
+use super::document::{self, Long, Octets};
+use super::{Formed, Mail};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// The topic that notifications come from.
+const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:postgate";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Notification<'a> {
+    notification_type: &'static str,
+    mail: Received<'a>,
+    receipt: Receipt<'a>,
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Received<'a> {
+    timestamp: &'a str,
+    source: &'a str,
+    message_id: String,
+    destination: Vec<&'a str>,
+    headers_truncated: bool,
+    headers: Vec<Header<'a>>,
+    common_headers: CommonHeaders<'a>,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CommonHeaders<'a> {
+    return_path: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    from: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    to: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cc: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Receipt<'a> {
+    timestamp: &'a str,
+    processing_time_millis: u64,
+    recipients: [&'a str; 1],
+    spam_verdict: Verdict,
+    virus_verdict: Verdict,
+    spf_verdict: Verdict,
+    dkim_verdict: Verdict,
+    dmarc_verdict: Verdict,
+    action: Action,
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    status: &'static str,
+}
+
+const DISABLED: Verdict = Verdict { status: "DISABLED" };
+const GRAY: Verdict = Verdict { status: "GRAY" };
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Action {
+    r#type: &'static str,
+    topic_arn: &'static str,
+    encoding: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(Long<'a>),
+    Base64(Octets<'a>),
+}
+
+/// The message as SES tells SNS, and SNS posts it.
+pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
+    let timestamp = when::rfc3339(mail.received_at);
+    let notification = notification(mail, &timestamp);
+    let id = mail.uuid();
+    let octets = json_octets::fill(document::likely(mail), limit, |out| {
+        envelope(out, &id, &timestamp, &notification)
+    })?;
+    Some(Formed {
+        octets,
+        content_type: "text/plain; charset=UTF-8".to_owned(),
+        headers: vec![
+            ("x-amz-sns-message-type", "Notification".to_owned()),
+            ("x-amz-sns-message-id", id),
+            ("x-amz-sns-topic-arn", TOPIC.to_owned()),
+        ],
+    })
+}
+
+fn envelope(out: &mut dyn Write, id: &str, timestamp: &str, notification: &Notification) -> io::Result<()> {
+    write!(out, r#"{{"Type":"Notification","MessageId":"{id}","TopicArn":"{TOPIC}","#)?;
+    write!(out, r#""Subject":"Amazon SES Email Receipt Notification","Message":"#)?;
+    json_octets::nested(notification, out)?;
+    write!(out, r#","Timestamp":"{timestamp}","SignatureVersion":"1","Signature":"","#)?;
+    write!(out, r#""SigningCertURL":"","UnsubscribeURL":""}}"#)
+}
+
+fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Notification<'a> {
+    let (encoding, content) = match std::str::from_utf8(mail.raw) {
+        Ok(text) => ("UTF8", Content::Text(Long(text))),
+        Err(_) => ("BASE64", Content::Base64(Octets(mail.raw))),
+    };
+    Notification {
+        notification_type: "Received",
+        mail: received(mail, timestamp),
+        receipt: Receipt {
+            timestamp,
+            processing_time_millis: 0,
+            recipients: [mail.envelope.to],
+            spam_verdict: DISABLED,
+            virus_verdict: DISABLED,
+            spf_verdict: GRAY,
+            dkim_verdict: GRAY,
+            dmarc_verdict: GRAY,
+            action: Action { r#type: "SNS", topic_arn: TOPIC, encoding },
+        },
+        content,
+    }
+}
+
+fn received<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Received<'a> {
+    let content = mail.content;
+    let all = |mailboxes: &[Mailbox]| mailboxes.iter().map(document::shown).collect();
+    let named = content.to.iter().chain(&content.cc).filter_map(|mailbox| mailbox.address.as_deref());
+    let named: Vec<_> = named.collect();
+    Received {
+        timestamp,
+        source: mail.envelope.from,
+        message_id: mail.id.to_string(),
+        destination: if named.is_empty() { vec![mail.envelope.to] } else { named },
+        headers_truncated: false,
+        headers: content.headers.iter().map(|(name, value)| Header { name, value }).collect(),
+        common_headers: CommonHeaders {
+            return_path: mail.envelope.from,
+            from: all(&content.from),
+            date: mail.field("Date"),
+            to: all(&content.to),
+            cc: all(&content.cc),
+            message_id: content.message_id.as_deref(),
+            subject: content.subject.as_deref(),
+        },
+    }
+}

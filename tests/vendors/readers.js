@@ -1,0 +1,86 @@
+// Reads requests as receivers in Node do: CloudMailin's own types, the signatures
+// with AWS' sns-validator and SendGrid's eventwebhook. Requests come as JSON on
+// standard input; what was found, or why nothing was, goes out the same way.
+'use strict'
+
+const { readFileSync } = require('fs')
+const ts = require('typescript')
+const { EventWebhook } = require('@sendgrid/eventwebhook')
+const SnsValidator = require('sns-validator')
+
+const KEYS = `${__dirname}/../verifiers/keys`
+
+// CloudMailin's declarations are the reader: what they do not allow does not compile.
+function cloudmailin (request) {
+  const text = Buffer.from(request.body, 'base64').toString()
+  const body = JSON.parse(text)
+  const source = `import { IncomingMail } from "cloudmailin/dist/models/IncomingMail"
+    const body = ${text}
+    const mail: IncomingMail = body
+    export default mail`
+  const complaint = compile(source)
+  if (complaint) throw new Error(complaint)
+  const addresses = (text) => (text || '').match(/[^\s<>,"]+@[^\s<>,"]+/g) || []
+  return {
+    subject: body.headers.subject || '',
+    from: addresses(body.headers.from),
+    to: addresses(body.headers.to),
+    cc: addresses(body.headers.cc),
+    message_id: body.headers.message_id.replace(/[<>]/g, ''),
+    text: body.plain.trimEnd(),
+    html: (body.html || '').trimEnd(),
+    stripped: body.reply_plain,
+    sender: body.envelope.from,
+    recipient: body.envelope.to,
+    recipients: body.envelope.recipients,
+    attachments: body.attachments.map(file => [file.file_name, file.content_type, file.content_id || '',
+      Buffer.from(file.content, 'base64').toString('hex')])
+  }
+}
+
+function compile (source) {
+  const name = `${process.env.NODE_PATH}/../body.ts`
+  const options = { noEmit: true, strict: true, module: ts.ModuleKind.CommonJS, types: [], lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'], skipLibCheck: true, ignoreDeprecations: '5.0' }
+  const host = ts.createCompilerHost(options)
+  const { getSourceFile, fileExists, readFile } = host
+  host.getSourceFile = (file, ...more) =>
+    file === name ? ts.createSourceFile(file, source, ts.ScriptTarget.ES2022) : getSourceFile.call(host, file, ...more)
+  host.fileExists = (file) => file === name || fileExists.call(host, file)
+  host.readFile = (file) => file === name ? source : readFile.call(host, file)
+  const found = ts.getPreEmitDiagnostics(ts.createProgram([name], options, host))
+  return found.slice(0, 3).map(one => ts.flattenDiagnosticMessageText(one.messageText, ' ')).join('; ')
+}
+
+function sns (request) {
+  const validator = new SnsValidator(/^localhost:\d+$/)
+  const text = Buffer.from(request.body, 'base64').toString()
+  return new Promise((resolve, reject) =>
+    validator.validate(text, error => error ? reject(error) : resolve({})))
+}
+
+function sendgrid (request) {
+  const webhook = new EventWebhook()
+  const key = webhook.convertPublicKeyToECDSA(readFileSync(`${KEYS}/p256.public.pem`, 'utf8'))
+  const signature = request.headers['x-twilio-email-event-webhook-signature']
+  const timestamp = request.headers['x-twilio-email-event-webhook-timestamp']
+  if (!webhook.verifySignature(key, Buffer.from(request.body, 'base64'), signature, timestamp)) {
+    throw new Error('the signature is wrong')
+  }
+  return {}
+}
+
+const READERS = { cloudmailin, 'sns-validator': sns, 'sendgrid-eventwebhook': sendgrid }
+
+async function main () {
+  const answers = []
+  for (const request of JSON.parse(readFileSync(0))) {
+    try {
+      answers.push(await READERS[request.reader](request))
+    } catch (error) {
+      answers.push({ error: `${error}`.slice(0, 300) })
+    }
+  }
+  process.stdout.write(JSON.stringify(answers))
+}
+
+main()
