@@ -32,6 +32,7 @@ fn route(recipient: &str, payload: Payload) -> Route {
         url: "https://shop.example/inbound".parse().unwrap(),
         payload,
         header_control: HeaderControl::Off,
+        vars: Vec::new(),
         headers: Vec::new(),
         order: postgate::compose::Order::default(),
         mode: postgate::compose::Mode::default(),

@@ -88,6 +88,7 @@ fn route() -> Route {
         url: "https://shop.example/in".parse().unwrap(),
         payload: Payload::Json,
         header_control: HeaderControl::Off,
+        vars: Vec::new(),
         headers: Vec::new(),
         order: compose::Order::default(),
         mode: compose::Mode::default(),

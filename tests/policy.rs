@@ -65,6 +65,7 @@ fn door(tenants: Vec<TenantTerms>, header_control: HeaderControl, spool: &Arc<Me
         url: "https://elsewhere.example/in".parse().unwrap(),
         payload: Payload::Body,
         header_control: HeaderControl::Off,
+        vars: Vec::new(),
         headers: Vec::new(),
         order: compose::Order::default(),
         mode: compose::Mode::default(),

@@ -241,7 +241,16 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
     let header_control = header_control(listener.header_control);
     let signing_keys = config.signing_keys.iter().map(|key| key.name.clone()).collect();
     let profiles = config.auths.iter().map(|auth| auth.name.clone()).collect();
-    Ok(compose::Options { gateway_domains, routes, header_control, limits, signing_keys, profiles })
+    let templates = Arc::clone(&config.templates);
+    Ok(compose::Options {
+        gateway_domains,
+        routes,
+        header_control,
+        templates,
+        limits,
+        signing_keys,
+        profiles,
+    })
 }
 
 fn route(route: &Route) -> Result<compose::Route, String> {
@@ -250,6 +259,7 @@ fn route(route: &Route) -> Result<compose::Route, String> {
         method: method(route.method).to_owned(),
         url: route.url.parse::<Endpoint>().map_err(|error| format!("{}: {error}", route.url))?,
         payload: route.payload.clone(),
+        vars: route.vars.clone(),
         header_control: header_control(route.header_control),
         headers: route.headers.iter().map(field).collect(),
         order: route.ordering,

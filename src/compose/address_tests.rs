@@ -10,6 +10,7 @@ fn route(recipient: &str) -> Route {
         url: "https://shop.example/in".parse().unwrap(),
         payload: Payload::Json,
         header_control: HeaderControl::Off,
+        vars: Vec::new(),
         headers: Vec::new(),
         order: crate::compose::Order::default(),
         mode: crate::compose::Mode::default(),

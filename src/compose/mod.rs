@@ -25,6 +25,7 @@ mod payload;
 mod plan;
 mod render;
 mod reply;
+mod template;
 mod value;
 mod vendor;
 mod when;
@@ -36,6 +37,7 @@ pub use forms::forms;
 pub use notice::failure_status;
 pub use pattern::Pattern;
 pub use payload::{Payload, Vendor};
+pub use template::{Mistake, Origin, Templates};
 
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
@@ -62,6 +64,8 @@ pub struct Options {
     pub routes: Vec<Route>,
     /// Whether controls count for recipients that hold a URL.
     pub header_control: HeaderControl,
+    /// What payload `template:NAME` may name.
+    pub templates: Arc<Templates>,
     /// What is read of a message at most.
     pub limits: Limits,
     /// Names of the signing keys that a message may ask for.
@@ -108,6 +112,8 @@ pub struct Route {
     pub url: Endpoint,
     /// In which format.
     pub payload: Payload,
+    /// Words for a template.
+    pub vars: Vec<(String, String)>,
     /// Whether the message's own controls count.
     pub header_control: HeaderControl,
     /// Fixed request headers; a message cannot change them.
@@ -120,6 +126,25 @@ pub struct Route {
     pub sign_with: Option<String>,
     /// Name of the auth profile of its posts, before that of the destination.
     pub auth: Option<String>,
+}
+
+impl Route {
+    /// A route as it is when nothing but the two is said.
+    pub fn new(recipient: Pattern, url: Endpoint) -> Route {
+        Route {
+            recipient,
+            method: "POST".to_owned(),
+            url,
+            payload: Payload::Json,
+            vars: Vec::new(),
+            header_control: HeaderControl::Off,
+            headers: Vec::new(),
+            order: Order::Any,
+            mode: Mode::Async,
+            sign_with: None,
+            auth: None,
+        }
+    }
 }
 
 /// Whether posts keep the order of their messages.
@@ -216,7 +241,7 @@ pub fn compose(
     let steering = steering.transpose()?.unwrap_or_default();
     steering.check_names(options)?;
     plan::check_url_is_used(&plans, &steering)?;
-    let mut renderer = Renderer::new(&options.limits, (envelope, receipt), (&raw, section), &plans);
+    let mut renderer = Renderer::new(options, (envelope, receipt), (&raw, section), &plans);
     let mut posts: Vec<Post> = Vec::with_capacity(plans.len());
     let mut waits = Vec::new();
     for (at, plan) in plans.iter().enumerate() {

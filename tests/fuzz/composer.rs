@@ -41,6 +41,7 @@ impl ComposerTarget {
             url: "https://shop.example/inbound".parse().unwrap(),
             payload,
             header_control: HeaderControl::Off,
+            vars: Vec::new(),
             headers: Vec::new(),
             order: postgate::compose::Order::default(),
             mode: postgate::compose::Mode::default(),

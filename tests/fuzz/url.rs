@@ -49,6 +49,7 @@ impl UrlTarget {
             url: "https://shop.example/in".parse().unwrap(),
             payload: Payload::Auto,
             header_control: HeaderControl::Off,
+            vars: Vec::new(),
             headers: Vec::new(),
             order: postgate::compose::Order::default(),
             mode: postgate::compose::Mode::default(),

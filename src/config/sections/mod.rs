@@ -91,6 +91,7 @@ fn server(mut section: Section<'_>) -> Server {
         }
     }
     section.take("data_dir", &mut server.data_dir);
+    section.take("templates", &mut server.templates);
     section.take_list("trusted_networks", &mut server.trusted_networks);
     section.take_list("trusted_proxies", &mut server.trusted_proxies);
     section.take("shutdown_timeout", &mut server.shutdown_timeout);
@@ -220,6 +221,7 @@ fn route(mut section: Section<'_>) -> Option<Route> {
     let mut route = Route::new(recipient.unwrap_or_default(), url.unwrap_or_default());
     section.take("method", &mut route.method);
     section.take("payload", &mut route.payload);
+    route.vars = section.take_pairs("vars", check_var).unwrap_or_default();
     section.take("header_control", &mut route.header_control);
     route.headers = section.take_pairs("headers", check_header).unwrap_or_default();
     route.sign_with = section.take_optional("sign_with");
@@ -291,6 +293,11 @@ fn check_recipient(text: &str) -> Result<(), String> {
 
 fn check_url(text: &str, example: &str) -> Result<(), String> {
     text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; write one such as {example:?}"))
+}
+
+/// A word for a template.
+fn check_var(name: &str, value: &DeValue<'_>) -> Result<(String, String), String> {
+    Ok((name.to_owned(), String::read(value)?))
 }
 
 /// A fixed header of requests.
