@@ -27,6 +27,7 @@ use options::Common;
 use reload::Change;
 
 use crate::api;
+use crate::compose;
 use crate::config::{Config, Listener};
 use crate::deliver;
 use crate::deliver::collector;
@@ -126,6 +127,12 @@ impl fmt::Display for Listening {
 /// that it names go. Blocks while it reads them.
 pub fn check(config: &Config) -> Result<(), StartError> {
     Access::read(config).map(drop)
+}
+
+/// How the first listener's mail would be composed.
+pub fn composing(config: &Config) -> Result<compose::Options, StartError> {
+    let listener = config.listeners.0.first().cloned().unwrap_or_default();
+    options::compose(config, &listener).map_err(StartError::Route)
 }
 
 /// A running gateway; dropping it cuts everything off.

@@ -246,7 +246,16 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
     let header_control = header_control(listener.header_control);
     let signing_keys = config.signing_keys.iter().map(|key| key.name.clone()).collect();
     let profiles = config.auths.iter().map(|auth| auth.name.clone()).collect();
-    Ok(compose::Options { gateway_domains, routes, header_control, limits, signing_keys, profiles })
+    let templates = Arc::clone(&config.templates);
+    Ok(compose::Options {
+        gateway_domains,
+        routes,
+        header_control,
+        templates,
+        limits,
+        signing_keys,
+        profiles,
+    })
 }
 
 /// Where posts may go; `own` are the gateway's listeners.

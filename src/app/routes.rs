@@ -16,6 +16,7 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
             entry: entry.clone(),
             method: method(route.method).to_owned(),
             payload: route.payload.clone(),
+            vars: route.vars.clone(),
             header_control: header_control(route.header_control),
             headers: route.headers.iter().map(field).collect(),
             order: route.ordering,

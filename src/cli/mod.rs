@@ -22,6 +22,7 @@ mod serve;
 mod sink;
 mod smtp_client;
 mod table;
+mod template;
 mod transcript;
 mod wire;
 
@@ -69,6 +70,7 @@ enum Command {
     Password(password::Arguments),
     Queue(queue::Arguments),
     Destination(destination::Arguments),
+    Template(template::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -190,6 +192,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Password(arguments)) => password::run(arguments),
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
+        Some(Command::Template(arguments)) => template::run(arguments),
     }
 }
 

@@ -173,7 +173,7 @@ impl Controls {
         }
     }
 
-    /// Refuses names of keys and profiles that nobody has configured.
+    /// Refuses names of keys, profiles and templates that nobody has configured.
     pub fn check_names(&self, options: &Options) -> Result<(), Refusal> {
         let is_known =
             |name: &Option<String>, known: &[String]| name.as_ref().is_none_or(|name| known.contains(name));
@@ -182,6 +182,11 @@ impl Controls {
         }
         if !is_known(&self.auth, &options.profiles) {
             return Err(refusal("X-Postgate-Auth", "no auth profile has this name"));
+        }
+        if let Some(Payload::Template(name)) = &self.payload
+            && !options.templates.has(name)
+        {
+            return Err(refusal("X-Postgate-Payload", "no template has this name"));
         }
         Ok(())
     }

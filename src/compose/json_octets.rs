@@ -180,7 +180,8 @@ fn plain(text: &[u8]) -> usize {
     whole + rest.take_while(|octet| RISKY.get(usize::from(**octet)) == Some(&false)).count()
 }
 
-fn escape<W: ?Sized + io::Write>(mut text: &[u8], writer: &mut W) -> io::Result<()> {
+/// `text` as it stands between the quotes of a string.
+pub fn escape<W: ?Sized + io::Write>(mut text: &[u8], writer: &mut W) -> io::Result<()> {
     while !text.is_empty() {
         let (stays, rest) = text.split_at_checked(plain(text)).unwrap_or((text, b""));
         writer.write_all(stays)?;

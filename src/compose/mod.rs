@@ -30,6 +30,7 @@ mod plan;
 mod render;
 mod reply;
 mod report;
+mod template;
 mod text;
 mod value;
 mod vendor;
@@ -44,6 +45,7 @@ pub use notice::failure_status;
 pub use pattern::Pattern;
 pub use payload::{Payload, Vendor};
 pub use reply::{Stripped, stripped, without_quoted_html};
+pub use template::{Mistake, Origin, Templates};
 
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
@@ -71,6 +73,8 @@ pub struct Options {
     pub routes: Vec<Route>,
     /// Whether controls count for recipients that hold a URL.
     pub header_control: HeaderControl,
+    /// What payload `template:NAME` may name.
+    pub templates: Arc<Templates>,
     /// What is read of a message at most.
     pub limits: Limits,
     /// Names of the signing keys that a message may ask for.
@@ -121,6 +125,8 @@ pub struct Route {
     pub url: Endpoint,
     /// In which format.
     pub payload: Payload,
+    /// Words for a template.
+    pub vars: Vec<(String, String)>,
     /// Whether the message's own controls count.
     pub header_control: HeaderControl,
     /// Fixed request headers; a message cannot change them.
@@ -145,6 +151,7 @@ impl Route {
             method: "POST".to_owned(),
             url,
             payload: Payload::Json,
+            vars: Vec::new(),
             header_control: HeaderControl::Off,
             headers: Vec::new(),
             order: Order::Any,
@@ -252,7 +259,7 @@ pub fn compose(
     let steering = steering.transpose()?.unwrap_or_default();
     steering.check_names(options)?;
     plan::check_url_is_used(&plans, &steering)?;
-    let mut renderer = Renderer::new(&options.limits, (envelope, receipt), (&raw, section), &plans);
+    let mut renderer = Renderer::new(options, (envelope, receipt), (&raw, section), &plans);
     let mut posts: Vec<Post> = Vec::with_capacity(plans.len());
     let mut waits = Vec::new();
     for (at, plan) in plans.iter().enumerate() {

@@ -202,6 +202,11 @@ impl Plan<'_> {
         self.route.map_or(&[], |route| &route.headers)
     }
 
+    /// The words of its route for a template.
+    pub fn vars(&self) -> &[(String, String)] {
+        self.route.map_or(&[], |route| &route.vars)
+    }
+
     /// Whether the client waits for the first attempt at a post of a message that
     /// was received then; not for one that is to wait itself.
     pub fn mode(&self, controls: &Controls, received_at: Timestamp) -> Mode {

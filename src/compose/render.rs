@@ -14,7 +14,7 @@ use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::Plan;
 use super::vendor::{self, Mail};
-use super::{Limits, Payload, Receipt, Vendor, when};
+use super::{Limits, Options, Payload, Receipt, Templates, Vendor, when};
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Blob, PostId, Timestamp};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub struct Rendered {
 
 /// Reason and mark of a message that is posted whole against its will.
 const FAILED: Mark = ("Postgate-Parse", Cow::Borrowed("failed"));
+/// Mark of a document that is posted because a template failed.
+const UNFIT: Mark = ("Postgate-Template", Cow::Borrowed("failed"));
 const REPAIRED: Mark = ("Postgate-Repaired", Cow::Borrowed("line-cuts"));
 
 /// A header field that the gateway adds to a body.
@@ -41,6 +43,7 @@ type Mark = (&'static str, Cow<'static, str>);
 /// Makes the bodies of one message's posts.
 pub struct Renderer<'a> {
     limits: &'a Limits,
+    templates: &'a Templates,
     envelope: &'a Envelope,
     raw: &'a Bytes,
     section: Section<'a>,
@@ -59,13 +62,15 @@ impl<'a> Renderer<'a> {
     /// A renderer for a message whose header section has been read; `plans` name
     /// its recipients.
     pub fn new(
-        limits: &'a Limits,
+        options: &'a Options,
         (envelope, receipt): (&'a Envelope, Receipt),
         (raw, section): (&'a Bytes, Section<'a>),
         plans: &'a [Plan],
     ) -> Renderer<'a> {
+        let limits = &options.limits;
         Renderer {
             limits,
+            templates: &options.templates,
             envelope,
             raw,
             parts: mime::read(raw, &section, limits),
@@ -104,6 +109,7 @@ impl<'a> Renderer<'a> {
         match payload {
             Payload::Body => self.body(wanted),
             Payload::Vendor(vendor) => self.vendor(vendor, id, plan, controls),
+            Payload::Template(name) => self.template(&name, id, plan, controls),
             _ => self.json(id, plan, controls, wanted),
         }
     }
@@ -155,15 +161,7 @@ impl<'a> Renderer<'a> {
         wanted: Option<&str>,
     ) -> Result<Rendered, Refusal> {
         let content = self.content();
-        let document = Document {
-            id: id.to_string(),
-            received_at: when::rfc3339(self.received_at),
-            envelope: self.envelope_form(plan),
-            content: &content,
-            size: self.raw.len(),
-            tags: &controls.tags,
-            raw_url: None,
-        };
+        let document = self.document(id, plan, controls, &content);
         let likely = self.raw.len() + self.raw.len() / 2 + 1024;
         let (limit, is_tight) = self.room(&content);
         let octets = json_octets::write(&document, likely, limit);
@@ -175,6 +173,51 @@ impl<'a> Renderer<'a> {
             content_type: wanted.unwrap_or("application/json").to_owned(),
             marks: Vec::new(),
         })
+    }
+
+    fn document<'s>(
+        &'s self,
+        id: PostId,
+        plan: &'s Plan,
+        controls: &'s Controls,
+        content: &'s Content<'s>,
+    ) -> Document<'s> {
+        Document {
+            id: id.to_string(),
+            received_at: when::rfc3339(self.received_at),
+            envelope: self.envelope_form(plan),
+            content,
+            size: self.raw.len(),
+            tags: &controls.tags,
+            raw_url: None,
+        }
+    }
+
+    /// What a template makes; the document when it makes nothing of this mail.
+    fn template(
+        &mut self,
+        name: &str,
+        id: PostId,
+        plan: &Plan,
+        controls: &Controls,
+    ) -> Result<Rendered, Refusal> {
+        let content = self.content();
+        let (limit, _) = self.room(&content);
+        let document = self.document(id, plan, controls, &content);
+        let made = self.templates.render(name, &document, plan.vars(), limit);
+        self.content = Some(content);
+        match made {
+            Ok(made) => {
+                let content_type = plan.wanted_type(controls).unwrap_or(made.content_type).to_owned();
+                Ok(Rendered { body: self.store(made.octets)?, content_type, marks: Vec::new() })
+            }
+            Err(reason) => {
+                self.remark(format!("template {name} failed, posted as json: {reason}"));
+                let mut rendered = self.json(id, plan, controls, None)?;
+                rendered.marks.push(UNFIT);
+                Ok(rendered)
+            }
+        }
     }
 
     fn vendor(

@@ -16,6 +16,7 @@ mod secret;
 mod sections;
 mod server;
 mod settings;
+mod templates;
 mod value;
 mod walk;
 mod words;
@@ -95,7 +96,8 @@ pub fn parse(file: &str, text: &str) -> Result<Config, Complaints> {
     if !errors.is_empty() {
         return walk.finish(file, text, Config::default());
     }
-    let config = sections::read(Section::root(&document, &walk));
+    let mut config = sections::read(Section::root(&document, &walk));
+    templates::read(file, &mut config, &mut Section::root(&document, &walk));
     contradictions::find(&config, &mut Section::root(&document, &walk));
     walk.finish(file, text, config)
 }

@@ -50,7 +50,9 @@ pub fn effective(config: &Config) -> String {
 pub(super) fn holds_secrets(config: &Config) -> bool {
     let in_route = |route: &Route| {
         let urls = route.urls.iter().chain(route.check.as_ref().map(|check| &check.url));
-        urls.into_iter().any(|url| masked_url(url) != *url) || hold_secrets(&route.headers)
+        urls.into_iter().any(|url| masked_url(url) != *url)
+            || hold_secrets(&route.headers)
+            || hold_secrets(&route.vars)
     };
     let in_user = |user: &User| match &user.secret {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
@@ -63,12 +65,12 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         || delivery::holds_secrets(config)
 }
 
-/// Whether one of the headers is nobody's business.
+/// Whether the value of one of the headers or words is nobody's business.
 fn hold_secrets(headers: &[(String, String)]) -> bool {
     headers.iter().any(|(name, _)| is_secret(name))
 }
 
-/// Whether the value of a header of this name is nobody's business.
+/// Whether the value of a header or word of this name is nobody's business.
 fn is_secret(name: &str) -> bool {
     post::is_secret(&name.to_ascii_lowercase())
 }
@@ -125,6 +127,7 @@ impl Out {
         self.text("hostname", &server.hostname);
         self.list("gateway_domains", &server.gateway_domains);
         self.text("data_dir", server.data_dir.display());
+        self.text("templates", server.templates.display());
         self.list("trusted_networks", &server.trusted_networks);
         self.list("trusted_proxies", &server.trusted_proxies);
         self.text("shutdown_timeout", Written(server.shutdown_timeout));
@@ -226,6 +229,7 @@ impl Out {
         }
         self.text("method", route.method.word());
         self.text("payload", &route.payload);
+        self.pairs("vars", &route.vars);
         self.bare("header_control", route.header_control);
         self.headers(&route.headers);
         self.text_if_any("sign_with", route.sign_with.as_ref());
@@ -248,11 +252,16 @@ impl Out {
     }
 
     fn headers(&mut self, headers: &[(String, String)]) {
+        self.pairs("headers", headers);
+    }
+
+    /// Names and values, those that are secret masked.
+    fn pairs(&mut self, key: &str, pairs: &[(String, String)]) {
         let masked = |(name, value): &(String, String)| {
             let value = if is_secret(name) { "***" } else { value };
             (quoted(name), quoted(value))
         };
-        self.table("headers", headers.iter().map(masked));
+        self.table(key, pairs.iter().map(masked));
     }
 
     /// A table in one line; keys and values are written already.

@@ -92,6 +92,7 @@ fn server(mut section: Section<'_>) -> Server {
         }
     }
     section.take("data_dir", &mut server.data_dir);
+    section.take("templates", &mut server.templates);
     section.take_list("trusted_networks", &mut server.trusted_networks);
     section.take_list("trusted_proxies", &mut server.trusted_proxies);
     section.take("shutdown_timeout", &mut server.shutdown_timeout);
@@ -259,6 +260,11 @@ fn take_name(section: &mut Section<'_>, example: &str) -> Option<String> {
 
 fn check_url(text: &str, example: &str) -> Result<(), String> {
     text.parse::<Endpoint>().map(|_| ()).map_err(|cause| format!("{cause}; write one such as {example:?}"))
+}
+
+/// A word for a template.
+fn check_var(name: &str, value: &DeValue<'_>) -> Result<(String, String), String> {
+    Ok((name.to_owned(), String::read(value)?))
 }
 
 /// A fixed header of requests.

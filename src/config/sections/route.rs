@@ -3,7 +3,7 @@
 use super::super::settings::{Check, Route};
 use super::super::value::Size;
 use super::super::walk::Section;
-use super::{check_header, check_url, take_time};
+use super::{check_header, check_url, check_var, take_time};
 use crate::compose::Pattern;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub(super) fn route(mut section: Section<'_>) -> Option<Route> {
     section.take("priority", &mut route.priority);
     section.take("method", &mut route.method);
     section.take("payload", &mut route.payload);
+    route.vars = section.take_pairs("vars", check_var).unwrap_or_default();
     section.take("header_control", &mut route.header_control);
     route.headers = section.take_pairs("headers", check_header).unwrap_or_default();
     route.sign_with = section.take_optional("sign_with");

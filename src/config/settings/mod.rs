@@ -19,10 +19,12 @@ pub use route::{Check, Method, Mode, Route};
 
 use super::effective::effective;
 use super::value::{Rate, Size};
+use crate::compose::Templates;
 use crate::network::Network;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The whole configuration.
@@ -62,6 +64,8 @@ pub struct Config {
     pub log: Log,
     /// `[api]`.
     pub api: Api,
+    /// What `templates` of `[server]` holds, and what comes along.
+    pub templates: Arc<Templates>,
 }
 
 impl fmt::Debug for Config {
@@ -80,6 +84,8 @@ pub struct Server {
     pub gateway_domains: Vec<String>,
     /// Where spool and logs are, relative to the working directory.
     pub data_dir: PathBuf,
+    /// Where templates are, relative to the configuration file.
+    pub templates: PathBuf,
     /// Clients that may post directly to URLs, and log in without TLS.
     pub trusted_networks: Vec<Network>,
     /// Peers that say for whom they connect, on listeners with `proxy_protocol`.
@@ -88,12 +94,16 @@ pub struct Server {
     pub shutdown_timeout: Duration,
 }
 
+/// Where templates are when nothing else is said.
+pub(super) const TEMPLATES: &str = "templates";
+
 impl Default for Server {
     fn default() -> Server {
         Server {
             hostname: machine_name(),
             gateway_domains: vec!["postgate.local".to_owned()],
             data_dir: PathBuf::from("postgate-data"),
+            templates: PathBuf::from(TEMPLATES),
             trusted_networks: loopback(),
             trusted_proxies: Vec::new(),
             shutdown_timeout: Duration::from_secs(30),

@@ -17,6 +17,8 @@ pub struct Route {
     pub method: Method,
     /// Format of the request's body.
     pub payload: Payload,
+    /// Words for a template.
+    pub vars: Vec<(String, String)>,
     /// Whether headers in the message steer the post.
     pub header_control: bool,
     /// Fixed headers of the request.
@@ -50,6 +52,7 @@ impl Route {
             urls: vec![url],
             method: Method::Post,
             payload: Payload::Json,
+            vars: Vec::new(),
             header_control: false,
             headers: Vec::new(),
             sign_with: None,

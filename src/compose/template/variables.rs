@@ -1,0 +1,112 @@
+//! What a template sees of a mail: the fields of its `json` document, and the
+//! route's `vars`.
+//!
+//! Values of a template are its own; so only fields that it names are made, and a
+//! text or an attachment that it does not name costs nothing.
+
+use super::super::json::{Attachment, Document};
+use data_encoding::BASE64;
+use minijinja::value::Serde;
+use minijinja::{Template, Value};
+use std::collections::HashSet;
+
+/// A route's own words for its template.
+pub type Vars = [(String, String)];
+
+/// What a template names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needs {
+    fields: HashSet<String>,
+    contents: Contents,
+}
+
+/// Whether the octets of attachments are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contents {
+    Wanted,
+    LeftOut,
+}
+
+impl Needs {
+    /// Reads them off a template.
+    pub fn of(template: &Template<'_, '_>) -> Needs {
+        let is_end = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+        let contents = match template.source().split(".content").skip(1).any(is_end) {
+            true => Contents::Wanted,
+            false => Contents::LeftOut,
+        };
+        Needs { fields: template.undeclared_variables(false), contents }
+    }
+
+    /// The variables of one rendering, and how many octets of large fields were
+    /// copied for them.
+    pub fn context(&self, document: &Document<'_>, vars: &Vars) -> (Value, usize) {
+        let mut copied = 0;
+        let mut text = |text: Option<&str>| {
+            copied += text.map_or(0, str::len);
+            Value::from(text)
+        };
+        let content = document.content;
+        let mut all = Vec::new();
+        for name in &self.fields {
+            let value = match name.as_str() {
+                "text" => text(content.text.as_deref().map(|text| text.as_str())),
+                "html" => text(content.html.as_ref().map(|html| html.as_str())),
+                "text_reply" => text(content.text_reply.as_ref().map(|reply| reply.as_str())),
+                "attachments" => {
+                    let all = content.attachments.iter();
+                    all.map(|attachment| self.attachment(attachment, &mut text)).collect()
+                }
+                "vars" => Value::from_pairs(vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+                name => match small(document, name) {
+                    Some(value) => value,
+                    None => continue,
+                },
+            };
+            all.push((name.as_str(), value));
+        }
+        (Value::from_pairs(all), copied)
+    }
+
+    fn attachment(&self, attachment: &Attachment<'_>, text: &mut impl FnMut(Option<&str>) -> Value) -> Value {
+        let mut fields = vec![
+            ("filename", Value::from(attachment.filename.as_deref())),
+            ("content_type", Value::from(attachment.content_type.as_str())),
+            ("content_id", Value::from(attachment.content_id.as_deref())),
+            ("disposition", Value::from(attachment.disposition.as_deref())),
+            ("size", Value::from(attachment.size)),
+            ("sha256", Value::from(attachment.sha256.as_str())),
+            ("url", Value::from(attachment.url.as_deref())),
+        ];
+        if self.contents == Contents::Wanted {
+            fields.push(("content", text(Some(&BASE64.encode(&attachment.content)))));
+        }
+        Value::from_pairs(fields)
+    }
+}
+
+/// A field that is bounded by the header section.
+fn small(document: &Document<'_>, name: &str) -> Option<Value> {
+    let content = document.content;
+    Some(match name {
+        "id" => Value::from(document.id.as_str()),
+        "received_at" => Value::from(document.received_at.as_str()),
+        "envelope" => Value::from(Serde(&document.envelope)),
+        "message_id" => Value::from(content.message_id.as_deref()),
+        "date" => Value::from(content.date.as_deref()),
+        "subject" => Value::from(content.subject.as_deref()),
+        "from" => Value::from(Serde(&content.from)),
+        "reply_to" => Value::from(Serde(&content.reply_to)),
+        "to" => Value::from(Serde(&content.to)),
+        "cc" => Value::from(Serde(&content.cc)),
+        "bcc" => Value::from(Serde(&content.bcc)),
+        "sender" => Value::from(Serde(&content.sender)),
+        "in_reply_to" => Value::from(Serde(&content.in_reply_to)),
+        "references" => Value::from(Serde(&content.references)),
+        "headers" => Value::from(Serde(&content.headers)),
+        "size" => Value::from(document.size),
+        "tags" => Value::from(Serde(document.tags)),
+        "raw_url" => Value::from(document.raw_url),
+        _ => return None,
+    })
+}
