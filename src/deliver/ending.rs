@@ -5,7 +5,7 @@ use super::bounce;
 use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::{self, Change, Condition};
-use super::order::{Ended, Report};
+use super::order::{Ended, Next, Report};
 use super::retry::Feedback;
 use crate::first_attempts::FirstAttempt;
 use crate::post::Destination;
@@ -28,6 +28,11 @@ impl Dispatcher {
                 Report::Untried(lane, claim) => {
                     self.put_back(&lane, &claim, now);
                     settled.push((*claim, Settlement::Back));
+                    touched.insert(lane);
+                }
+                Report::Returned(lane, claims) => {
+                    self.berth(&lane).lane.give_back(claims.len(), now.into_std());
+                    settled.extend(claims.into_iter().map(|claim| (claim, Settlement::Back)));
                     touched.insert(lane);
                 }
                 Report::Ended(ended) => {
@@ -87,10 +92,16 @@ impl Dispatcher {
             self.notary.resent(&lane);
         }
         let berth = self.berth(&lane);
-        let keeps_this = keeps_workers && berth.permit == permit;
-        if let Some(worker) = next.filter(|_| keeps_this) {
-            let rest = self.turns.rest(&lane);
-            self.berth(&lane).rest(rest, worker);
+        match next {
+            Next::Rests(worker) if keeps_workers && berth.permit == permit => {
+                let rest = self.turns.rest(&lane);
+                self.berth(&lane).rest(rest, worker);
+            }
+            Next::Draws => {
+                berth.lane.draw(1, now.into_std());
+                self.in_flight += 1;
+            }
+            Next::Rests(_) | Next::Leaves => {}
         }
         self.learn(&lane, &attempt, &verdict, change, measure);
         let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);
