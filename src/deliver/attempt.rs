@@ -18,7 +18,6 @@ use crate::spool::{Claim, SpoolError};
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Request, StatusCode};
-use http_body_util::Full;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -138,7 +137,7 @@ impl Worker {
     async fn deliver(
         &mut self,
         claim: &Claim,
-        request: &Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response, Trouble> {
         let (post, attempt, terms) = (claim.post.id, claim.attempt, &*self.terms);

@@ -345,11 +345,9 @@ impl Lane {
                 if is_back {
                     self.window.recover();
                 }
+                self.stock.learn(ended.took);
                 match ended.feedback {
-                    Feedback::Taken => {
-                        self.window.taken(ended.took);
-                        self.stock.learn(ended.took);
-                    }
+                    Feedback::Taken => self.window.taken(ended.took),
                     _ => self.window.ended(),
                 }
                 if is_back { Change::IsBack } else { Change::None }

@@ -34,6 +34,7 @@ mod frames;
 mod http1;
 mod http2;
 pub mod lane;
+mod message;
 mod notes;
 mod order;
 pub mod pace;

@@ -35,7 +35,7 @@ impl Stock {
         if self.left <= full / 2 { full - self.left } else { 0 }
     }
 
-    /// Notes that a post was taken after so long; nothing when that is unknown.
+    /// Notes that an answer took so long; nothing when that is unknown.
     pub fn learn(&mut self, took: Option<Duration>) {
         self.is_fast = took.is_some_and(|took| took <= FAST);
     }
