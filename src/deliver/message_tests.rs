@@ -44,7 +44,7 @@ fn a_head_is_read_whole_however_it_comes() {
         });
         let found = found.unwrap();
         let values: Vec<_> = found.headers.get_all("a").into_iter().collect();
-        assert_eq!((found.status.as_u16(), values), (200, vec!["b", "c"]), "{step}");
+        assert!(found.status == 200 && values == ["b", "c"], "{step}: {found:?}");
         assert!(b"body".starts_with(&unread), "{step}");
     }
 }

@@ -177,7 +177,9 @@ pub async fn run(
         if let Wake::News(reports) = &mut wake {
             ears.hear_out(reports).await;
         }
+        let begun = std::time::Instant::now();
         dispatcher.wake(wake);
+        dispatcher.shop.metrics.dispatcher_seconds.inc_by(begun.elapsed().as_secs_f64());
     }
     drop(dispatcher);
     // It ends with what it was given; a panic there is no reason for one here.
