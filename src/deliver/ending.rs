@@ -76,7 +76,7 @@ impl Dispatcher {
         self.in_flight -= 1;
         let Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next } =
             ended;
-        let keeps_workers = !self.is_stopping;
+        let is_stopping = self.is_stopping;
         let berth = self.berth(&lane);
         if let Some(version) = version {
             berth.speak(version);
@@ -87,21 +87,21 @@ impl Dispatcher {
             now.into_std(),
             fastrand::f64(),
         );
-        let is_held = matches!(feedback, Feedback::Trouble { retry_after: Some(_) });
-        if is_held || change != Change::None {
-            self.notary.resent(&lane);
-        }
-        let berth = self.berth(&lane);
+        let is_fit = !is_stopping && berth.permit == permit;
         match next {
-            Next::Rests(worker) if keeps_workers && berth.permit == permit => {
-                let rest = self.turns.rest(&lane);
-                self.berth(&lane).rest(rest, worker);
-            }
             Next::Draws => {
                 berth.lane.draw(1, now.into_std());
                 self.in_flight += 1;
             }
+            Next::Rests(worker) if is_fit => {
+                let rest = self.turns.rest(&lane);
+                self.berth(&lane).rest(rest, worker);
+            }
             Next::Rests(_) | Next::Leaves => {}
+        }
+        let is_held = matches!(feedback, Feedback::Trouble { retry_after: Some(_) });
+        if is_held || change != Change::None {
+            self.notary.resent(&lane);
         }
         self.learn(&lane, &attempt, &verdict, change, measure);
         let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);

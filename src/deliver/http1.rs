@@ -98,7 +98,10 @@ impl Http1 {
             Failure { is_untaken, ..Failure::unknown(trouble) }
         })?;
         let mut response = Response::begin(status, Version::HTTP_11, headers);
-        let read = poll_fn(|context| self.poll_body(context, &mut body, &mut response, patience.readers));
+        let read = poll_fn(|context| {
+            self.go_on(context, &mut exchange);
+            self.poll_body(context, &mut body, &mut response, patience.readers)
+        });
         let is_whole = timeout_at(patience.deadline, read).await.unwrap_or(false);
         self.is_open = is_whole && is_kept && exchange.is_written() && self.is_quiet().await;
         self.unread = BytesMut::new();
@@ -127,12 +130,7 @@ impl Http1 {
         context: &mut Context<'_>,
         exchange: &mut Exchange,
     ) -> Poll<Result<Head, Trouble>> {
-        if !exchange.is_over
-            && let Poll::Ready(written) = self.poll_write(context, &mut exchange.unsent)
-        {
-            // Whoever does not read any more may have said why.
-            (exchange.is_over, exchange.fault) = (true, written.err());
-        }
+        self.go_on(context, exchange);
         loop {
             if let Some(head) = self.take_head(exchange)? {
                 return Poll::Ready(Ok(head));
@@ -188,6 +186,17 @@ impl Http1 {
                 Ok(Piece::End) => return Poll::Ready(true),
                 Ok(Piece::Octets(_)) | Err(_) => return Poll::Ready(false),
             }
+        }
+    }
+
+    /// Writes as much of a request as is taken: some answer in part before they have
+    /// it all.
+    fn go_on(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) {
+        if !exchange.is_over
+            && let Poll::Ready(written) = self.poll_write(context, &mut exchange.unsent)
+        {
+            // Whoever does not read any more may have said why.
+            (exchange.is_over, exchange.fault) = (true, written.err());
         }
     }
 
