@@ -3,6 +3,7 @@ among healthy ones; benches/measure.py puts it into the report."""
 
 import time
 from statistics import median
+from urllib.request import urlopen
 
 import servers
 from servers import Broken, await_posts, free_port, load, own_time, resident, settle
@@ -85,34 +86,44 @@ def courier(bench, gateway, count, lanes, rate, recipients, octets):
     return [float(word) for word in words]
 
 
+def planning(port):
+    """Seconds in which the dispatcher was busy."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("postgate_dispatcher_seconds_total "))
+
+
 def crowd(bench, lanes, each, octets, few=10):
-    """Posts to many lanes: what they add to memory, lanes that starved, and the processor time of a
-    post beside that of as many posts to few lanes."""
-    spent = {}
+    """Posts to many lanes: what they add to memory, lanes that starved, and what planning a post costs
+    beside that of as many posts to few lanes."""
+    planned, api = {}, free_port()
+    settings = extra().replace('address = ""', f'address = "127.0.0.1:{api}"')
     for number in (few, lanes):
-        with servers.receiver_down() as url, bench.gateway(url, "full", extra=extra()) as gateway:
+        with servers.receiver_down() as url, bench.gateway(url, "full", extra=settings) as gateway:
             courier(bench, gateway, 1000, few, 0, 10, octets)
             settle(gateway.pid)
-            before, base = own_time(gateway.pid), resident(gateway.pid)
+            before, base, begun = own_time(gateway.pid), resident(gateway.pid), planning(api)
             seconds, _, _, starved = courier(bench, gateway, lanes * each, number, 0, 100, octets)
             settle(gateway.pid)
-            spent[number] = (own_time(gateway.pid) - before) / (lanes * each) * 1e6
+            spent = (own_time(gateway.pid) - before) / (lanes * each) * 1e6
+            planned[number] = (planning(api) - begun) / (lanes * each) * 1e6
             peak = resident(gateway.pid, "VmHWM") - base
-            print(f"  {number:,} lanes: {lanes * each / seconds:,.0f}/s, {spent[number]:.0f} µs a post, "
-                  f"{peak:.0f} MB more, {starved:.0f} starved", flush=True)
-    return {"crowd memory": peak, "crowd starved": starved, "crowd time": spent[lanes] / spent[few]}
+            print(f"  {number:,} lanes: {lanes * each / seconds:,.0f}/s, {spent:.0f} µs a post and "
+                  f"{planned[number]:.1f} of planning, {peak:.0f} MB more, {starved:.0f} starved", flush=True)
+    return {"crowd memory": peak, "crowd starved": starved, "crowd planning": planned[lanes] / planned[few]}
 
 
-def dead(bench, backlog, octets, sessions, count=20000, lanes=100, rate=1000, times=3):
+def dead(bench, backlog, octets, sessions, count=8000, lanes=100, rate=1000, times=9):
     """How 100 healthy destinations fare beside a dead one with a backlog: rate at full load and p99 at
-    a steady load, as medians of the ratios to the same without it."""
+    a steady load, as medians of the ratios to the same without it. Many short turns: other jobs on the
+    machine change each."""
     rates, waits = [], []
     with servers.receiver_down() as url:
         with bench.gateway(url, "full", extra=extra()) as alone, bench.gateway(url, "full", extra=extra()) as beside:
             load(beside.port, backlog, octets, sessions)
             settle(beside.pid)
             for gateway in (alone, beside):
-                courier(bench, gateway, count // 4, lanes, 0, 10, octets)
+                courier(bench, gateway, count // 2, lanes, 0, 10, octets)
             for turn in range(times):
                 order = (alone, beside) if turn % 2 else (beside, alone)
                 full = {gateway: courier(bench, gateway, count, lanes, 0, 10, octets) for gateway in order}

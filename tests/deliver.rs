@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::memory::{MemorySpool, Pause};
-use support::receiver::{Act, Receiver, answer, answer_with, raw};
+use support::receiver::{Act, Receiver, Request, answer, answer_with, raw};
 use support::{admission, destination, post, within_deadline};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};

@@ -1,13 +1,13 @@
 //! A worker: the task of one connection, and the attempts made on it.
 //!
 //! A worker gets one post at a time from the dispatcher, sends it, judges what
-//! came back, reports, and rests with its connection open until the next one or
-//! until `keep_alive` is over. Reports carry the way to hand over the next post,
+//! came back and reports. It goes on with what its lane has in stock, or rests with
+//! its connection open until the next order or until `keep_alive` is over. Reports carry the way to hand over the next post,
 //! so the dispatcher keeps no list of workers.
 
 use super::connection::Response;
 use super::courier::{Courier, Errand};
-use super::order::{Order, Presence};
+use super::order::{Fit, Onward, Order, Presence};
 use super::retry::{Outcome, Trouble};
 use super::shop::Shop;
 use super::terms::Terms;
@@ -18,7 +18,6 @@ use crate::spool::{Claim, SpoolError};
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Request, StatusCode};
-use http_body_util::Full;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -48,17 +47,17 @@ pub(super) async fn work(mut order: Order) {
         order.seen = (worker.courier.took(), worker.courier.version());
         order.said = worker.said.take();
         order.is_elsewhere = worker.courier.is_elsewhere();
-        if !worker.courier.keeps_link(&worker.terms) {
+        let fit = if worker.courier.keeps_link(&worker.terms) { Fit::Goes } else { Fit::Ends };
+        if fit == Fit::Ends {
             worker.courier.close();
-            order.finish(&outcome, &mut worker.log, None);
-            return;
         }
-        let (sender, receiver) = oneshot::channel();
-        order.finish(&outcome, &mut worker.log, Some(sender));
-        match worker.rest(receiver).await {
-            Some(next) => order = next,
-            None => return,
-        }
+        let next = match order.finish(&outcome, &mut worker.log, fit) {
+            Onward::Carry(next) => Some(next),
+            Onward::Rest(receiver) => worker.rest(receiver).await,
+            Onward::Leave => None,
+        };
+        let Some(next) = next else { return };
+        order = next;
     }
 }
 
@@ -138,7 +137,7 @@ impl Worker {
     async fn deliver(
         &mut self,
         claim: &Claim,
-        request: &Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response, Trouble> {
         let (post, attempt, terms) = (claim.post.id, claim.attempt, &*self.terms);

@@ -6,10 +6,11 @@ use super::lane::{Carrier, Condition, Lane};
 use super::order::Order;
 use super::pauses::Pause;
 use super::terms::{Terms, TlsTrust};
+use super::tray::Tray;
 use super::turns::{Stake, Turns};
 use crate::metrics::LaneMetrics;
 use crate::post::{Destination, Timestamp};
-use crate::spool::Counts;
+use crate::spool::{Claim, Counts};
 use http::Version;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -23,8 +24,10 @@ pub(super) struct Berth {
     /// is not used again.
     pub permit: u64,
     pub stake: Stake,
-    /// Posts of the claim under way.
+    /// Posts of the claim under way that begin at once.
     pub claiming: usize,
+    /// What its workers take when they are free.
+    pub tray: Arc<Tray>,
     pub timer: Option<Instant>,
     /// Its workers, resting ones included.
     pub workers: usize,
@@ -46,6 +49,7 @@ impl Berth {
             permit,
             stake: Stake::default(),
             claiming: 0,
+            tray: Arc::default(),
             timer: None,
             workers: 0,
             resting: Vec::new(),
@@ -61,6 +65,15 @@ impl Berth {
     pub(super) fn change(&mut self, terms: Arc<Terms>, now: Instant) {
         self.lane.change(terms.limits, &terms.rates, now.into_std());
         self.terms = terms;
+    }
+
+    /// Takes the stock back; nobody takes from the old tray any more.
+    pub(super) fn clear(&mut self, now: Instant) -> Vec<Claim> {
+        let claims = std::mem::take(&mut self.tray).empty();
+        if !claims.is_empty() {
+            self.lane.give_back(claims.len(), now.into_std());
+        }
+        claims
     }
 
     /// Attempts under way or about to be.

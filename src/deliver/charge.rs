@@ -11,8 +11,8 @@
 //! Rates of less than [`LONG`] are not charged: most of their length is over when a
 //! process has come back.
 
-use super::lane::Plan;
 use super::pace::Rate;
+use super::plan::Plan;
 use std::time::Duration;
 
 /// Shortest length of a rate that no kill makes exceed.

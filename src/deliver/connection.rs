@@ -11,7 +11,6 @@ use super::retry::Trouble;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode, Version};
-use http_body_util::Full;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -138,7 +137,7 @@ impl Link {
     /// Sends a request and reads the response.
     pub(super) async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         patience: Patience,
     ) -> Result<Response, Failure> {
         match self {

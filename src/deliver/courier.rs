@@ -17,7 +17,6 @@ use crate::protocol_log::Transcript;
 use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
 use http::{Request, Version};
-use http_body_util::Full;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -30,7 +29,7 @@ pub(super) struct Errand<'a> {
     /// Whose it is, and which attempt.
     pub post: PostId,
     pub attempt: u32,
-    pub request: &'a Request<Full<Bytes>>,
+    pub request: &'a Request<Bytes>,
     /// The terms of its destination.
     pub terms: &'a Terms,
     /// The end of the attempt.
@@ -59,9 +58,12 @@ impl Courier {
         log: &mut Transcript,
     ) -> Result<Response, Trouble> {
         self.is_elsewhere = false;
-        let request = errand.request.clone();
-        let mut trail = Trail::new(lane, request.uri().to_string(), errand.terms.follow_redirects);
+        let request = errand.request;
         let mut response = self.bring(shop, lane, errand, request, log).await?;
+        if !response.status.is_redirection() {
+            return Ok(response);
+        }
+        let mut trail = Trail::new(lane, request.uri().to_string(), errand.terms.follow_redirects);
         loop {
             let hop = match trail.next(response.status, &response.headers) {
                 Ok(Some(hop)) => hop,
@@ -88,9 +90,9 @@ impl Courier {
             };
             self.is_elsewhere = hop.destination != **lane;
             response = if !self.is_elsewhere {
-                self.bring(shop, lane, errand, request, log).await?
+                self.bring(shop, lane, errand, &request, log).await?
             } else {
-                detour(shop, hop, errand, request, log).await?
+                detour(shop, hop, errand, &request, log).await?
             };
         }
     }
@@ -137,7 +139,7 @@ impl Courier {
         shop: &Shop,
         lane: &Arc<Destination>,
         errand: &Errand<'_>,
-        request: Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         log: &mut Transcript,
     ) -> Result<Response, Trouble> {
         let road = self.road(shop, lane, errand.terms);
@@ -150,7 +152,7 @@ impl Courier {
                 link => link?,
             };
             let begun = Instant::now();
-            let answer = exchange(link, &road.destination, errand, request.clone(), log).await;
+            let answer = exchange(link, &road.destination, errand, request, log).await;
             self.took = answer.is_ok().then(|| begun.elapsed());
             match answer {
                 Err(failure) if failure.is_untaken && tries < TRIES => {
@@ -229,7 +231,7 @@ async fn detour(
     shop: &Shop,
     hop: Hop,
     errand: &Errand<'_>,
-    request: Request<Full<Bytes>>,
+    request: &Request<Bytes>,
     log: &mut Transcript,
 ) -> Result<Response, Trouble> {
     let terms = shop.book.terms(&hop.destination);
@@ -246,21 +248,20 @@ async fn exchange(
     link: &mut Link,
     to: &Destination,
     errand: &Errand<'_>,
-    request: Request<Full<Bytes>>,
+    request: &Request<Bytes>,
     log: &mut Transcript,
 ) -> Result<Response, Failure> {
     let Errand { post, attempt, terms, deadline, .. } = errand;
-    let sent = log.is_on().then(|| {
+    if log.is_on() {
         dialogue::note_connection(log, *post, *attempt, to, link);
-        dialogue::note_request(log, &request, link.version());
-        request.headers().clone()
-    });
+        dialogue::note_request(log, request, link.version());
+    }
     let readers = if terms.verdicts.body_matches.is_empty() { Readers::People } else { Readers::Patterns };
     let (response, total) = (terms.response_timeout, terms.total_timeout);
     let result = link.send(request, Patience { response, deadline: *deadline, total, readers }).await;
-    if let Some(headers) = sent {
+    if log.is_on() {
         if !result.as_ref().is_ok_and(|response| response.status.is_success()) {
-            dialogue::note_request_headers(log, &headers);
+            dialogue::note_request_headers(log, request.headers());
         }
         if let Ok(response) = &result {
             dialogue::note_response(log, response);
@@ -270,7 +271,7 @@ async fn exchange(
 }
 
 /// The request of an errand for a hop.
-fn readdress(errand: &Errand<'_>, lane: &Destination, hop: &Hop) -> Result<Request<Full<Bytes>>, Stop> {
+fn readdress(errand: &Errand<'_>, lane: &Destination, hop: &Hop) -> Result<Request<Bytes>, Stop> {
     let mut request = errand.request.clone();
     *request.uri_mut() = if hop.destination == *lane {
         redirect::target(hop)?

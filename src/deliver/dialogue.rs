@@ -10,8 +10,6 @@ use crate::protocol_log::Transcript;
 use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
-use http_body_util::Full;
-use hyper::body::Body as _;
 use std::fmt;
 
 /// Notes where a request goes: on a fresh connection, or one that was kept.
@@ -30,10 +28,10 @@ pub(super) fn note_connection(
 }
 
 /// Notes the request line of what is sent, and the length of the body.
-pub(super) fn note_request(log: &mut Transcript, request: &Request<Full<Bytes>>, version: Version) {
+pub(super) fn note_request(log: &mut Transcript, request: &Request<Bytes>, version: Version) {
     let version = spelled(version);
     log.sent(format_args!("{} {} {version}", request.method(), Masked(&request.uri().to_string())));
-    log.sent(format_args!("(body, {} bytes)", request.body().size_hint().lower()));
+    log.sent(format_args!("(body, {} bytes)", request.body().len()));
 }
 
 /// Notes the header of a request that was not taken. One that was taken is not

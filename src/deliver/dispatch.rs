@@ -5,21 +5,21 @@
 //! much happened, never on how many lanes there are.
 
 use super::Options;
-use super::attempt;
 use super::berth::Berth;
 use super::caught::caught;
-use super::lane::{Catch, Condition, Plan};
+use super::lane::{Condition, Plan};
 use super::notes::{Charge, Notary};
-use super::order::{Order, Report};
+use super::order::Report;
 use super::pauses::Pauses;
 use super::shop::Shop;
 use super::terms::Book;
 use super::turns::{Stake, Turn, Turns};
 use crate::post::Destination;
-use crate::spool::{Claim, Claimed, Settlement, SpoolError};
+use crate::spool::{Claimed, SpoolError};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -63,7 +63,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 pub(super) struct Dispatcher {
     pub shop: Arc<Shop>,
     pub book: Book,
-    reports: mpsc::UnboundedSender<Report>,
+    pub reports: mpsc::UnboundedSender<Report>,
     pub lanes: HashMap<Arc<Destination>, Berth>,
     pub turns: Turns<Arc<Destination>>,
     timers: BTreeSet<(Instant, Arc<Destination>)>,
@@ -122,6 +122,7 @@ impl Dispatcher {
             self.pursue(&lane, Turn::Other, now);
         }
         self.serve_ring(now);
+        self.shop.is_crowded.store(self.turns.waiting() > 0, Ordering::Relaxed);
         self.save(now);
         self.announce();
     }
@@ -193,68 +194,6 @@ impl Dispatcher {
         }
     }
 
-    fn take_claims(
-        &mut self,
-        lane: &Arc<Destination>,
-        purpose: Purpose,
-        claimed: Result<Claimed, SpoolError>,
-        now: Instant,
-    ) {
-        let Claimed { claims, next } = claimed.unwrap_or_else(|error| {
-            tracing::error!("cannot claim posts for {lane}: {error}");
-            Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
-        });
-        let (shop, is_stopping) = (Arc::clone(&self.shop), self.is_stopping);
-        let berth = self.berth(lane);
-        let reserved = std::mem::take(&mut berth.claiming);
-        let schedule = &berth.terms.schedule;
-        let (over, mut begun): (Vec<_>, Vec<_>) =
-            claims.into_iter().partition(|claim| !is_stopping && shop.is_over(claim, schedule));
-        // What has closed the lane meanwhile holds for these posts as well.
-        let may_begin = !is_stopping && purpose == Purpose::Send && berth.lane.is_open(now.into_std());
-        let back = if may_begin { Vec::new() } else { std::mem::take(&mut begun) };
-        let catch = Catch { begun: begun.len(), over: over.len(), back: back.len(), next };
-        berth.lane.end_claim(catch, now.into_std());
-        self.turns.release(reserved);
-        self.give_back(back, now);
-        self.in_flight += over.len() + begun.len();
-        for claim in over {
-            self.order(lane, claim).give_up();
-        }
-        for claim in begun {
-            self.shop.first_attempts.begin(claim.post.id);
-            let order = self.order(lane, claim);
-            self.hand_over(lane, order);
-        }
-    }
-
-    fn order(&mut self, lane: &Arc<Destination>, claim: Claim) -> Order {
-        let (shop, reports) = (Arc::clone(&self.shop), self.reports.clone());
-        let berth = self.berth(lane);
-        Order::new(lane, claim, berth, reports, shop)
-    }
-
-    /// Gives an order to a resting worker, or to a new one.
-    fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
-        let Some(berth) = self.lanes.get_mut(lane) else { return };
-        while let Some(worker) = berth.rouse(&mut self.turns) {
-            match worker.send(order) {
-                Ok(()) => return,
-                Err(back) => order = back,
-            }
-        }
-        berth.workers += 1;
-        self.turns.hire();
-        tokio::spawn(attempt::work(order));
-    }
-
-    /// Returns posts that were claimed when nothing new was to begin.
-    fn give_back(&mut self, claims: Vec<Claim>, now: Instant) {
-        if !claims.is_empty() {
-            self.settle(claims.into_iter().map(|claim| (claim, Settlement::Back)).collect(), now);
-        }
-    }
-
     /// Lanes whose time has come.
     pub(super) fn take_timers(&mut self, now: Instant, touched: &mut Touched) {
         while let Some((at, _)) = self.timers.first()
@@ -273,15 +212,21 @@ impl Dispatcher {
     pub(super) fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
         self.shop.first_attempts.close();
+        let mut back = Vec::new();
         for berth in self.lanes.values_mut() {
             berth.dismiss_all(&mut self.turns);
+            back.extend(berth.clear(now));
         }
+        self.give_back(back, now);
         self.save_finally(now);
     }
 
     /// Does what a lane wants now.
     fn pursue(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
         while !self.is_stopping {
+            if self.work_off_stock(lane, now).is_break() {
+                break;
+            }
             let Some(berth) = self.lanes.get_mut(lane) else { return };
             let plan = berth.lane.plan(now.into_std());
             let (most, purpose) = match plan {
@@ -290,8 +235,11 @@ impl Dispatcher {
                     let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
                     self.turns.reserve(granted, &mut berth.stake);
                     berth.claiming = granted;
-                    (granted, Purpose::Send)
+                    let lack = if granted == wanted { berth.lane.lack(now.into_std()) } else { 0 };
+                    (granted + lack, Purpose::Send)
                 }
+                Plan::Stock(posts) if self.turns.waiting() == 0 => (posts, Purpose::Send),
+                Plan::Stock(_) | Plan::Draw(_) | Plan::Return => break,
                 Plan::Charge(attempts) => {
                     berth.lane.credit().begin_charge();
                     self.notary.charge(lane, attempts);

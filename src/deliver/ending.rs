@@ -5,7 +5,7 @@ use super::bounce;
 use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::{self, Change, Condition};
-use super::order::{Ended, Report};
+use super::order::{Ended, Next, Report};
 use super::retry::Feedback;
 use crate::first_attempts::FirstAttempt;
 use crate::post::Destination;
@@ -28,6 +28,11 @@ impl Dispatcher {
                 Report::Untried(lane, claim) => {
                     self.put_back(&lane, &claim, now);
                     settled.push((*claim, Settlement::Back));
+                    touched.insert(lane);
+                }
+                Report::Returned(lane, claims) => {
+                    self.berth(&lane).lane.give_back(claims.len(), now.into_std());
+                    settled.extend(claims.into_iter().map(|claim| (claim, Settlement::Back)));
                     touched.insert(lane);
                 }
                 Report::Ended(ended) => {
@@ -71,7 +76,7 @@ impl Dispatcher {
         self.in_flight -= 1;
         let Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next } =
             ended;
-        let keeps_workers = !self.is_stopping;
+        let is_stopping = self.is_stopping;
         let berth = self.berth(&lane);
         if let Some(version) = version {
             berth.speak(version);
@@ -82,15 +87,21 @@ impl Dispatcher {
             now.into_std(),
             fastrand::f64(),
         );
+        let is_fit = !is_stopping && berth.permit == permit;
+        match next {
+            Next::Draws => {
+                berth.lane.draw(1, now.into_std());
+                self.in_flight += 1;
+            }
+            Next::Rests(worker) if is_fit => {
+                let rest = self.turns.rest(&lane);
+                self.berth(&lane).rest(rest, worker);
+            }
+            Next::Rests(_) | Next::Leaves => {}
+        }
         let is_held = matches!(feedback, Feedback::Trouble { retry_after: Some(_) });
         if is_held || change != Change::None {
             self.notary.resent(&lane);
-        }
-        let berth = self.berth(&lane);
-        let keeps_this = keeps_workers && berth.permit == permit;
-        if let Some(worker) = next.filter(|_| keeps_this) {
-            let rest = self.turns.rest(&lane);
-            self.berth(&lane).rest(rest, worker);
         }
         self.learn(&lane, &attempt, &verdict, change, measure);
         let conclusion = conclusion::conclude(&self.shop.first_attempts, &claim, verdict, attempt, said);

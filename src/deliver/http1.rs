@@ -1,56 +1,70 @@
 //! One HTTP/1.1 connection (RFC 9112), driven by the task that uses it.
 //!
-//! hyper's connection future is polled together with whatever waits for it, so a
-//! connection costs no task of its own. It is used again only after a response
-//! was read to its end and nothing came behind it.
+//! A request is written and its response read at the same time: a receiver may
+//! refuse what it has not read to the end. A connection costs no task and, between two
+//! posts, no memory but its own. It is used again only after a request was written
+//! whole, its response was read to the end and nothing came behind it.
 
-use super::connection::{Failure, Patience, Place, RESPONSE_HEAD, Response, timed_out};
-use super::egress::Connected;
+use super::connection::{Failure, Patience, Place, RESPONSE_HEAD, Readers, Response, timed_out};
+use super::egress::{Connected, Stream};
+use super::message::{self, Body, Head, Piece};
 use super::retry::Trouble;
-use super::watched::{Mark, Watch, Watched};
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use std::error::Error as _;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::Poll;
+use super::tls;
+use bytes::buf::Chain;
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{Request, StatusCode, Version};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
-
-type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
 
 /// Besides two round trips, the time within which the news arrives that a connection
 /// was being closed when a request was written.
 const GRACE: Duration = Duration::from_millis(50);
+/// Octets read at a time.
+const READ: usize = 8 * 1024;
 
 /// See the module.
 pub(super) struct Http1 {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Option<Pin<Box<Driver>>>,
-    watch: Arc<Watch>,
+    stream: Box<dyn Stream>,
+    /// What came in and was not looked at.
+    unread: BytesMut,
+    is_open: bool,
     pub place: Place,
     /// Requests begun so far.
     pub posts: u32,
 }
 
+/// A request on its way, and what came back.
+struct Exchange {
+    unsent: Chain<Bytes, Bytes>,
+    /// Whether there is nothing more to write.
+    is_over: bool,
+    /// Why not all was written.
+    fault: Option<io::Error>,
+    /// Octets that came in and were not asked about.
+    news: usize,
+    has_heard: bool,
+    /// Octets of interim responses.
+    interim: usize,
+}
+
+impl Exchange {
+    /// Whether the receiver has had all of it.
+    fn is_written(&self) -> bool {
+        self.is_over && self.fault.is_none()
+    }
+}
+
 impl Http1 {
     /// Begins HTTP on a fresh connection.
-    pub(super) async fn open(connected: Connected) -> Result<Http1, Trouble> {
-        let (watched, watch) = Watched::octets(connected.stream);
-        // Names go out as `Content-Type`: some receivers compare them as text.
-        let handshake = http1::Builder::new()
-            .title_case_headers(true)
-            .max_buf_size(RESPONSE_HEAD)
-            .handshake(TokioIo::new(watched))
-            .await;
-        let (sender, driver) = handshake.map_err(|error| broken(&error, &watch))?;
-        Ok(Http1 { sender, driver: Some(Box::pin(driver)), watch, place: connected.place, posts: 0 })
+    pub(super) fn open(connected: Connected) -> Http1 {
+        let Connected { stream, place, .. } = connected;
+        Http1 { stream, unread: BytesMut::new(), is_open: true, place, posts: 0 }
     }
 
     pub(super) fn begin(&mut self, most: u32) -> bool {
@@ -60,137 +74,191 @@ impl Http1 {
     }
 
     pub(super) fn is_reusable(&self, most: u32) -> bool {
-        self.driver.is_some() && !self.sender.is_closed() && (most == 0 || self.posts < most)
+        self.is_open && (most == 0 || self.posts < most)
     }
 
     pub(super) async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         patience: Patience,
     ) -> Result<Response, Failure> {
-        let mark = self.watch.mark();
-        let octets = request.body().size_hint().lower();
-        // A head, and the beginning of a body; hyper would read interim responses for ever.
-        self.watch.allow(2 * RESPONSE_HEAD as u64);
-        let head = self.exchange(request, octets, mark, patience).await;
-        self.watch.allow(u64::MAX);
-        let (head, body) = match head {
-            Ok(response) => response.into_parts(),
-            Err(failure) => {
-                self.driver = None;
-                return Err(failure);
-            }
-        };
-        let is_plain = head.status != StatusCode::SWITCHING_PROTOCOLS && !has_two_lengths(&head.headers);
-        let mut response = Response::begin(head.status, Version::HTTP_11, head.headers);
-        let is_whole = self.read(body, &mut response, patience).await;
-        if !is_whole || !is_plain || !self.is_quiet().await {
-            self.driver = None;
-        }
+        let begun = Instant::now();
+        let unsent = message::request_head(request).chain(request.body().clone());
+        let mut exchange =
+            Exchange { unsent, is_over: false, fault: None, news: 0, has_heard: false, interim: 0 };
+        // Until all is over.
+        self.is_open = false;
+        let head = self.head(&mut exchange, patience).await;
+        let Head { status, headers, mut body, is_kept } = head.map_err(|trouble| {
+            // RFC 9112 section 9.3.1: closed as we wrote. Whoever had the time to read
+            // the request may have worked on it.
+            let was_closing = exchange.fault.is_some() || begun.elapsed() <= 2 * self.place.distance + GRACE;
+            let is_broken = matches!(trouble, Trouble::Broken(_) | Trouble::Tls(_));
+            let is_untaken = is_broken && self.posts > 1 && was_closing && !exchange.has_heard;
+            Failure { is_untaken, ..Failure::unknown(trouble) }
+        })?;
+        let mut response = Response::begin(status, Version::HTTP_11, headers);
+        let read = poll_fn(|context| {
+            self.go_on(context, &mut exchange);
+            self.poll_body(context, &mut body, &mut response, patience.readers)
+        });
+        let is_whole = timeout_at(patience.deadline, read).await.unwrap_or(false);
+        self.is_open = is_whole && is_kept && exchange.is_written() && self.is_quiet().await;
+        self.unread = BytesMut::new();
         Ok(response)
     }
 
-    async fn exchange(
+    /// Writes a request and reads the head of the final response.
+    async fn head(&mut self, exchange: &mut Exchange, patience: Patience) -> Result<Head, Trouble> {
+        let early = poll_fn(|context| match self.poll_head(context, exchange) {
+            Poll::Ready(head) => Poll::Ready(Some(head)),
+            Poll::Pending if exchange.is_over => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match timeout_at(patience.deadline, early).await {
+            Ok(Some(head)) => return head,
+            Ok(None) => {}
+            Err(_) => return Err(timed_out(patience, false)),
+        }
+        let until = patience.deadline.min(Instant::now() + patience.response);
+        let head = timeout_at(until, poll_fn(|context| self.poll_head(context, exchange))).await;
+        head.unwrap_or_else(|_| Err(timed_out(patience, true)))
+    }
+
+    fn poll_head(
         &mut self,
-        request: Request<Full<Bytes>>,
-        octets: u64,
-        mark: Mark,
-        patience: Patience,
-    ) -> Result<http::Response<Incoming>, Failure> {
-        let (is_reused, begun) = (self.posts > 1, Instant::now());
-        let Http1 { sender, driver, watch, place, .. } = self;
-        let mut exchange = pin!(drive(driver, async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        }));
+        context: &mut Context<'_>,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<Head, Trouble>> {
+        self.go_on(context, exchange);
         loop {
-            let until = watch.patience(mark, octets, patience.response);
-            // While the request is being written, that is looked at now and then.
-            let until = until.unwrap_or_else(|| Instant::now() + patience.response).min(patience.deadline);
-            match timeout_at(until, &mut exchange).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => {
-                    // RFC 9112 section 9.3.1: closed as we wrote. Whoever had the time to
-                    // read the request may have worked on it.
-                    let was_closing = watch.has_refused() || begun.elapsed() <= 2 * place.distance + GRACE;
-                    let is_untaken = is_reused && was_closing && !watch.has_heard_since(mark);
-                    return Err(Failure { is_untaken, ..Failure::unknown(broken(&error, watch)) });
-                }
-                Err(_) => {}
+            if let Some(head) = self.take_head(exchange)? {
+                return Poll::Ready(Ok(head));
             }
-            let ends_at = watch.patience(mark, octets, patience.response);
-            let now = Instant::now();
-            if now >= patience.deadline || ends_at.is_some_and(|at| now >= at) {
-                return Err(Failure::unknown(timed_out(patience, ends_at.is_some())));
+            match ready!(self.poll_read(context)) {
+                Ok(octets) if octets > 0 => (exchange.news, exchange.has_heard) = (octets, true),
+                end => {
+                    let trouble = self.broken(exchange.fault.as_ref(), end.err().as_ref());
+                    return Poll::Ready(Err(trouble));
+                }
             }
         }
     }
 
-    /// Reads a body; says whether all of it came.
-    async fn read(&mut self, mut body: Incoming, response: &mut Response, patience: Patience) -> bool {
-        let read = async {
-            while let Some(frame) = body.frame().await {
-                let Ok(frame) = frame else { return false };
-                if !response.take(frame.data_ref().map_or(&[], Bytes::as_ref), patience.readers) {
-                    return false;
-                }
+    /// The head of the final response, if it is there.
+    fn take_head(&mut self, exchange: &mut Exchange) -> Result<Option<Head>, Trouble> {
+        // An alert or a message of a handshake (RFC 8446 section 5.1) begins no HTTP.
+        if matches!(&*self.unread, [21 | 22, 3, ..]) {
+            return Err(Trouble::Broken("the receiver speaks TLS; is it https:// there?".to_owned()));
+        }
+        while !self.unread.is_empty() {
+            let before = self.unread.len();
+            let head = message::take_head(&mut self.unread, exchange.news).map_err(Trouble::Malformed)?;
+            let Some(head) = head else { return Ok(None) };
+            let is_final = !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS;
+            if is_final {
+                return Ok(Some(head));
             }
-            true
-        };
-        timeout_at(patience.deadline, drive(&mut self.driver, read)).await.unwrap_or(false)
+            exchange.news = self.unread.len();
+            exchange.interim += before - self.unread.len();
+            if exchange.interim > RESPONSE_HEAD {
+                return Err(Trouble::Malformed("interim responses without end".to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a body; says whether all of it came.
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        body: &mut Body,
+        response: &mut Response,
+        readers: Readers,
+    ) -> Poll<bool> {
+        loop {
+            match body.take(&mut self.unread) {
+                Ok(Piece::Octets(octets)) if response.take(&octets, readers) => {}
+                Ok(Piece::Nothing) => match ready!(self.poll_read(context)) {
+                    Ok(octets) if octets > 0 => {}
+                    _ => return Poll::Ready(false),
+                },
+                Ok(Piece::End) => return Poll::Ready(true),
+                Ok(Piece::Octets(_)) | Err(_) => return Poll::Ready(false),
+            }
+        }
+    }
+
+    /// Writes as much of a request as is taken: some answer in part before they have
+    /// it all.
+    fn go_on(&mut self, context: &mut Context<'_>, exchange: &mut Exchange) {
+        if !exchange.is_over
+            && let Poll::Ready(written) = self.poll_write(context, &mut exchange.unsent)
+        {
+            // Whoever does not read any more may have said why.
+            (exchange.is_over, exchange.fault) = (true, written.err());
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        unsent: &mut Chain<Bytes, Bytes>,
+    ) -> Poll<io::Result<()>> {
+        while unsent.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 2];
+            let count = unsent.chunks_vectored(&mut slices);
+            let slices = slices.get(..count).unwrap_or_default();
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            unsent.advance(written);
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Reads some octets; none at the end of the stream.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // While nothing comes in, nothing is kept for it.
+        let mut room = [MaybeUninit::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        self.unread.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Whether nothing came behind the response: it would be taken for the answer
     /// to the next request.
     async fn is_quiet(&mut self) -> bool {
-        let Some(driver) = &mut self.driver else { return false };
-        std::future::poll_fn(|context| Poll::Ready(driver.as_mut().poll(context).is_pending())).await
+        self.unread.is_empty() && poll_fn(|context| Poll::Ready(self.poll_read(context).is_pending())).await
     }
 
     pub(super) async fn closed(&mut self) {
-        if let Some(driver) = &mut self.driver {
-            // How it ended does not matter: nothing was under way.
-            let _ = driver.await;
-            self.driver = None;
+        if self.is_open {
+            // What it was does not matter: nothing was under way.
+            let _ = poll_fn(|context| self.poll_read(context)).await;
+            self.is_open = false;
         }
     }
-}
 
-/// Whether a response may end in another place for somebody else (RFC 9112
-/// section 6.1).
-fn has_two_lengths(headers: &HeaderMap) -> bool {
-    headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING)
-}
-
-/// Polls a connection and what waits for it as one.
-async fn drive<T>(driver: &mut Option<Pin<Box<Driver>>>, waiting: impl Future<Output = T>) -> T {
-    let mut waiting = pin!(waiting);
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(done) = waiting.as_mut().poll(context) {
-            return Poll::Ready(done);
+    /// Why there is no response, after errors of writing and reading.
+    fn broken(&self, writing: Option<&io::Error>, reading: Option<&io::Error>) -> Trouble {
+        if let Some(fault) = reading.and_then(tls::fault).or_else(|| writing.and_then(tls::fault)) {
+            return Trouble::Tls(fault);
         }
-        let Some(running) = driver else { return Poll::Pending };
-        if running.as_mut().poll(context).is_ready() {
-            *driver = None;
+        let is_reset = |error: &&io::Error| {
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+        };
+        if [writing, reading].into_iter().flatten().any(|error| is_reset(&error)) {
+            return Trouble::Broken("connection reset before the response".to_owned());
         }
-        waiting.as_mut().poll(context)
-    })
-    .await
-}
-
-fn broken(error: &hyper::Error, watch: &Watch) -> Trouble {
-    if let Some(fault) = watch.fault() {
-        return fault;
-    }
-    if error.is_parse() {
-        return Trouble::Malformed(error.to_string());
-    }
-    let reset = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-    };
-    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(error) if reset(error) => Trouble::Broken("connection reset before the response".to_owned()),
-        Some(error) => Trouble::Broken(format!("connection failed: {error}")),
-        None => Trouble::Broken("connection closed before the response".to_owned()),
+        if let Err(malformed) = message::look_at(&self.unread) {
+            return Trouble::Malformed(malformed);
+        }
+        Trouble::Broken(match writing.or(reading) {
+            Some(error) => format!("connection failed: {error}"),
+            None => "connection closed before the response".to_owned(),
+        })
     }
 }

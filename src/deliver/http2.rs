@@ -19,7 +19,6 @@ use h2::{Ping, Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{Request, Uri, Version};
-use http_body_util::{BodyExt, Full};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -106,11 +105,11 @@ impl Trunk {
 
     pub(super) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         patience: Patience,
     ) -> Result<Response, Failure> {
         let _waiting = Waiting::new(&self.waiting);
-        let (request, body) = self.translate(request).await.map_err(Failure::unknown)?;
+        let (request, body) = self.translate(request).map_err(Failure::unknown)?;
         let mut sender = self.sender.clone();
         let sent = sender.send_request(request, body.is_empty());
         let (head, stream) = sent.map_err(|error| self.failure(&error, None))?;
@@ -149,9 +148,8 @@ impl Trunk {
     }
 
     /// The request in the words of HTTP/2, and its body.
-    async fn translate(&self, request: Request<Full<Bytes>>) -> Result<(Request<()>, Bytes), Trouble> {
-        let (mut head, body) = request.into_parts();
-        let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
+    fn translate(&self, request: &Request<Bytes>) -> Result<(Request<()>, Bytes), Trouble> {
+        let (mut head, body) = request.clone().into_parts();
         let unsendable = || Trouble::Unsendable("the host is not valid in HTTP".to_owned());
         let host = head.headers.get(HOST).ok_or_else(unsendable)?;
         let mut uri = std::mem::take(&mut head.uri).into_parts();

@@ -13,8 +13,11 @@
 use super::breaker::Breaker;
 use super::charge::Credit;
 use super::pace::{Rate, Throttle, Used};
+pub use super::plan::{Condition, Plan};
 use super::retry::{Feedback, Schedule};
+use super::stock::Stock;
 use super::window::Window;
+pub use super::window::{Adaptive, Carrier};
 use std::time::{Duration, Instant};
 
 /// What one destination is allowed at most.
@@ -28,58 +31,6 @@ pub struct Limits {
     pub breaker: u32,
     /// Whether the window follows how the destination does.
     pub adaptive: Adaptive,
-}
-
-/// Whether a window of concurrent attempts follows how its destination does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Adaptive {
-    /// It grows and shrinks.
-    #[default]
-    On,
-    /// It is always as wide as it may be.
-    Off,
-}
-
-/// What attempts at a time are: it decides how many there may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Carrier {
-    /// Connections.
-    #[default]
-    Connections,
-    /// Streams on one connection (HTTP/2).
-    Streams,
-}
-
-/// What a lane wants done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Claim and send up to so many posts.
-    Send(usize),
-    /// Charge so many attempts to the rates, and ask again.
-    Charge(usize),
-    /// Claim up to so many posts whose time is over, and give them up.
-    Look(usize),
-    /// Ask again then.
-    WaitUntil(Instant),
-    /// Nothing, until a post arrives or an attempt ends.
-    Idle,
-}
-
-/// Whether a lane sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// It does.
-    Open,
-    /// It does, and its window is on its way back.
-    Recovering,
-    /// Only a probe, from then on.
-    Backoff(Instant),
-    /// Not before then: the destination asked for it.
-    Held(Instant),
-    /// Not before then: a rate is used up.
-    Throttled(Instant),
-    /// Not until somebody ends the pause.
-    Paused,
 }
 
 /// Shortest wait after a claim that found nothing though something was due, so
@@ -107,6 +58,7 @@ pub struct Lane {
     breaker: Breaker,
     throttle: Throttle,
     credit: Credit,
+    stock: Stock,
     held_until: Option<Instant>,
     is_paused: bool,
     /// A lane that did not take its post outlives the attempt until the spool has
@@ -121,6 +73,8 @@ pub struct Lane {
 pub struct Catch {
     /// Posts whose attempts begin now.
     pub begun: usize,
+    /// Posts that wait for a worker to be free.
+    pub stocked: usize,
     /// Posts that are given up without an attempt; they end as attempts do.
     pub over: usize,
     /// Posts that were given back.
@@ -142,6 +96,7 @@ impl Lane {
             breaker: Breaker::new(limits.breaker),
             throttle: Throttle::new(rates, now),
             credit: Credit::new(rates),
+            stock: Stock::default(),
             held_until: None,
             is_paused: false,
             remembered_until: None,
@@ -176,6 +131,15 @@ impl Lane {
 
     /// What to do now.
     pub fn plan(&self, now: Instant) -> Plan {
+        match self.stock.left() {
+            0 => self.plan_claim(now),
+            _ if !self.may_stock(now) => Plan::Return,
+            _ if self.room(now) == 0 => self.plan_claim(now),
+            left => Plan::Draw(self.room(now).min(left)),
+        }
+    }
+
+    fn plan_claim(&self, now: Instant) -> Plan {
         let Some(due_at) = self.due_at else {
             let rest = self.held_until.max(self.breaker.probe_at()).max(self.remembered_until);
             return match rest.max(self.throttle.remembers_until(now)) {
@@ -192,6 +156,7 @@ impl Lane {
         let opens_at = self.opens_at(now).map_or(look_at, |at| at.max(due_at));
         match room {
             0 if look_at <= now => Plan::Look(LOOKED_AT),
+            0 if is_due && self.lack(now) > 0 => Plan::Stock(self.lack(now)),
             // Until an attempt ends.
             0 if is_due => Plan::Idle,
             0 => Plan::WaitUntil(opens_at.min(look_at)),
@@ -209,6 +174,17 @@ impl Lane {
     /// Whether attempts may begin now, as far as the window is not concerned.
     pub fn is_open(&self, now: Instant) -> bool {
         self.opens_at(now).is_some_and(|at| at <= now)
+    }
+
+    /// Whether workers may begin with other posts without asking.
+    fn may_stock(&self, now: Instant) -> bool {
+        let is_limited = self.throttle.room(now).is_some() || self.breaker.probe_at().is_some();
+        !is_limited && self.is_open(now) && self.in_flight <= self.window()
+    }
+
+    /// How many posts more than there is room for may be claimed.
+    pub fn lack(&self, now: Instant) -> usize {
+        if self.may_stock(now) { self.stock.lack(self.window()) } else { 0 }
     }
 
     /// How many more attempts may begin.
@@ -320,21 +296,40 @@ impl Lane {
     pub fn end_claim(&mut self, catch: Catch, now: Instant) {
         self.is_claiming = false;
         self.in_flight += catch.begun + catch.over;
+        self.stock.put(catch.stocked);
+        let found = catch.begun + catch.stocked + catch.over;
         // A lane where posts were over looks for more of them at once.
-        if catch.begun + catch.over == 0 {
+        if found == 0 {
             self.looked_at = now;
         }
-        if catch.begun > 0 {
-            self.breaker.begin();
-            self.throttle.take(catch.begun, now);
-            self.credit.spend(catch.begun);
-            self.window.fill(self.in_flight);
-        }
-        let is_empty = catch.begun + catch.over + catch.back == 0;
+        self.begin(catch.begun, now);
+        let is_empty = found + catch.back == 0;
         let next = (catch.back > 0).then_some(Duration::ZERO).or(catch.next);
         if let Some(next) = next {
             self.expect(now + if is_empty { next.max(EMPTY_CLAIM) } else { next });
         }
+    }
+
+    fn begin(&mut self, posts: usize, now: Instant) {
+        if posts > 0 {
+            self.breaker.begin();
+            self.throttle.take(posts, now);
+            self.credit.spend(posts);
+            self.window.fill(self.in_flight);
+        }
+    }
+
+    /// Notes that attempts of so many posts of the stock begin.
+    pub fn draw(&mut self, posts: usize, now: Instant) {
+        self.stock.take(posts);
+        self.in_flight += posts;
+        self.begin(posts, now);
+    }
+
+    /// Notes that so many posts of the stock are given back.
+    pub fn give_back(&mut self, posts: usize, now: Instant) {
+        self.stock.take(posts);
+        self.expect(now);
     }
 
     /// Notes that an attempt ended and what it taught about the destination, which
@@ -350,6 +345,7 @@ impl Lane {
                 if is_back {
                     self.window.recover();
                 }
+                self.stock.learn(ended.took);
                 match ended.feedback {
                     Feedback::Taken => self.window.taken(ended.took),
                     _ => self.window.ended(),
@@ -371,7 +367,10 @@ impl Lane {
 
     /// Whether the lane holds nothing worth remembering.
     pub fn is_spent(&self, now: Instant) -> bool {
-        self.in_flight == 0 && !self.is_claiming && self.due_at.is_none() && self.plan(now) == Plan::Idle
+        self.in_flight + self.stock.left() == 0
+            && !self.is_claiming
+            && self.due_at.is_none()
+            && self.plan(now) == Plan::Idle
     }
 }
 

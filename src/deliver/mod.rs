@@ -13,6 +13,7 @@
 mod announce;
 mod ask;
 mod attempt;
+mod begin;
 mod berth;
 mod bounce;
 pub mod breaker;
@@ -34,10 +35,12 @@ mod http1;
 mod http2;
 pub mod inquiry;
 pub mod lane;
+mod message;
 mod notes;
 mod order;
 pub mod pace;
 pub mod pauses;
+pub mod plan;
 pub mod profile;
 mod proxy;
 mod record;
@@ -57,12 +60,14 @@ mod shape;
 mod shop;
 pub mod sign;
 mod steering;
+pub mod stock;
 mod tally;
 pub mod target;
 pub mod terms;
 pub mod tls;
 mod tls_words;
 mod traced;
+mod tray;
 pub mod turns;
 mod watched;
 pub mod window;
@@ -169,8 +174,13 @@ pub async fn run(
     let mut ears = Ears { doorbell, news, options, in_force: begin, requests: Some(requests), stop };
     dispatcher.wake(Wake::Rung(waiting));
     while !dispatcher.is_done() {
-        let wake = ears.listen(&mut dispatcher).await;
+        let mut wake = ears.listen(&mut dispatcher).await;
+        if let Wake::News(reports) = &mut wake {
+            ears.hear_out(reports).await;
+        }
+        let begun = std::time::Instant::now();
         dispatcher.wake(wake);
+        dispatcher.shop.metrics.dispatcher_seconds.inc_by(begun.elapsed().as_secs_f64());
     }
     drop(dispatcher);
     // It ends with what it was given; a panic there is no reason for one here.
@@ -201,12 +211,18 @@ struct Ears {
 }
 
 impl Ears {
+    /// Adds what others report before anything else is to be done: under load, one
+    /// look is for many of them.
+    async fn hear_out(&mut self, reports: &mut Vec<Report>) {
+        tokio::task::yield_now().await;
+        reports.extend(std::iter::from_fn(|| self.news.try_recv().ok()).take(LOOK));
+    }
+
     async fn listen(&mut self, dispatcher: &mut Dispatcher) -> Wake {
-        let mut look = Vec::with_capacity(LOOK);
         let timer = dispatcher.next_timer();
         let is_stopping = dispatcher.is_stopping;
         tokio::select! {
-            _ = self.news.recv_many(&mut look, LOOK) => Wake::News(look),
+            Some(report) = self.news.recv() => Wake::News(vec![report]),
             rung = self.doorbell.wait() => Wake::Rung(rung),
             Some(done) = dispatcher.tasks.join_next() => Wake::Done(done.unwrap_or_else(lost)),
             () = sleep_until(timer) => Wake::Timer,

@@ -7,6 +7,7 @@ use super::berth::Berth;
 use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
 use super::shop::Shop;
 use super::terms::Terms;
+use super::tray::Tray;
 use super::{dialogue, record, tally};
 use crate::clock;
 use crate::metrics::LaneMetrics;
@@ -15,6 +16,7 @@ use crate::protocol_log::Transcript;
 use crate::spool::{Attempt, Claim};
 use http::Version;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -25,6 +27,8 @@ pub(super) enum Report {
     Ended(Box<Ended>),
     /// A post was not tried after all.
     Untried(Arc<Destination>, Box<Claim>),
+    /// Posts of the stock are not to be tried now.
+    Returned(Arc<Destination>, Vec<Claim>),
     /// A worker left.
     Left(Arc<Destination>),
 }
@@ -46,8 +50,31 @@ pub(super) struct Ended {
     pub version: Option<Version>,
     /// That of the order.
     pub permit: u64,
-    /// Where the worker waits for its next order, if it does.
-    pub next: Option<oneshot::Sender<Order>>,
+    pub next: Next,
+}
+
+/// What the worker of an attempt that ended does next.
+pub(super) enum Next {
+    /// It leaves.
+    Leaves,
+    /// It waits there for its next order.
+    Rests(oneshot::Sender<Order>),
+    /// It makes the attempt of a post of the stock.
+    Draws,
+}
+
+/// The same for the worker itself.
+pub(super) enum Onward {
+    Leave,
+    Rest(oneshot::Receiver<Order>),
+    Carry(Order),
+}
+
+/// Whether a worker may go on with the connection that it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    Goes,
+    Ends,
 }
 
 /// A worker is there as long as this is.
@@ -74,6 +101,7 @@ pub(super) struct Order {
     /// Whether the outcome is that of another origin, to which a redirect led.
     pub is_elsewhere: bool,
     tally: Arc<LaneMetrics>,
+    tray: Arc<Tray>,
     pub reports: mpsc::UnboundedSender<Report>,
     pub shop: Arc<Shop>,
 }
@@ -90,64 +118,106 @@ impl Order {
             (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
         let tally = Arc::clone(berth.tally.get_or_insert_with(|| shop.metrics.lane(&lane)));
         let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
-        let (said, is_elsewhere) = (None, false);
-        Order { lane, claim, terms, permit, began, seen, said, is_elsewhere, tally, reports, shop }
+        let (said, is_elsewhere, tray) = (None, false, Arc::clone(&berth.tray));
+        Order { lane, claim, terms, permit, began, seen, said, is_elsewhere, tally, tray, reports, shop }
+    }
+
+    /// One like this, which begins now, of the next post in stock. There is none while
+    /// others wait for their turns.
+    fn draw(&self) -> Option<Order> {
+        let claim = if self.shop.is_crowded.load(Ordering::Relaxed) { None } else { self.tray.take() };
+        let claim = Some(claim?);
+        claim.iter().for_each(|claim| self.shop.first_attempts.begin(claim.post.id));
+        Some(Order {
+            lane: Arc::clone(&self.lane),
+            claim,
+            terms: Arc::clone(&self.terms),
+            permit: self.permit,
+            began: (clock::wall(), Instant::now()),
+            seen: (None, None),
+            said: None,
+            is_elsewhere: false,
+            tally: Arc::clone(&self.tally),
+            tray: Arc::clone(&self.tray),
+            reports: self.reports.clone(),
+            shop: Arc::clone(&self.shop),
+        })
     }
 
     /// Ends it without an attempt: the time of its post is over.
     pub(super) fn give_up(self) {
         let mut log = self.shop.log.transcript('H');
-        self.finish(&Outcome::Broken(Trouble::Expired), &mut log, None);
+        self.finish(&Outcome::Broken(Trouble::Expired), &mut log, Fit::Ends);
     }
 
-    /// Judges the outcome and reports it. The verdict goes to the log as well.
-    pub(super) fn finish(
-        mut self,
-        outcome: &Outcome,
-        log: &mut Transcript,
-        next: Option<oneshot::Sender<Order>>,
-    ) {
-        if let Some(claim) = self.claim.take() {
-            self.report(claim, outcome, Some(log), next);
+    /// Judges the outcome and reports it; says how the worker goes on. The verdict
+    /// goes to the log as well.
+    pub(super) fn finish(mut self, outcome: &Outcome, log: &mut Transcript, fit: Fit) -> Onward {
+        match self.claim.take() {
+            Some(claim) => self.report(claim, outcome, Some(log), fit),
+            None => Onward::Leave,
         }
     }
 
-    fn report(
-        &self,
-        claim: Claim,
-        outcome: &Outcome,
-        log: Option<&mut Transcript>,
-        next: Option<oneshot::Sender<Order>>,
-    ) {
+    fn report(&mut self, claim: Claim, outcome: &Outcome, log: Option<&mut Transcript>, fit: Fit) -> Onward {
         if let Outcome::Broken(trouble @ Trouble::Untried(_)) = outcome {
-            return self.put_back(claim, trouble, log);
+            self.put_back(claim, trouble, log);
+            return Onward::Leave;
         }
         let now = self.shop.now();
         let Terms { schedule, verdicts, .. } = &*self.terms;
         let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
         let standing = Standing { ended: claim.ended, ends_at, now };
-        let judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
+        let mut judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
-        let Judged { verdict, mut feedback, measure } = judged;
-        if self.is_elsewhere && matches!(feedback, Feedback::Trouble { .. }) {
+        if self.is_elsewhere && matches!(judged.feedback, Feedback::Trouble { .. }) {
             // Whoever redirects has answered.
-            feedback = Feedback::Answered;
+            judged.feedback = Feedback::Answered;
         }
         let age = now.since(claim.post.accepted_at);
-        tally::count(&self.shop.metrics, &self.tally, (outcome, &verdict), attempt.duration, age);
+        tally::count(&self.shop.metrics, &self.tally, (outcome, &judged.verdict), attempt.duration, age);
         if let Some(log) = log.filter(|log| log.is_on()) {
-            dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &verdict);
-            if verdict != Verdict::Delivered {
+            dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &judged.verdict);
+            if judged.verdict != Verdict::Delivered {
                 log.trouble();
                 log.flush();
             }
         }
+        let (next, onward) = self.onward(&judged, fit);
+        let Judged { verdict, feedback, measure } = judged;
         let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
-        let said = self.said.clone();
+        let said = self.said.take();
         let ended =
             Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
+        onward
+    }
+
+    /// What comes next: what is in stock, as long as nothing speaks against sending
+    /// more.
+    fn onward(&self, judged: &Judged, fit: Fit) -> (Next, Onward) {
+        let has_answered = matches!(judged.feedback, Feedback::Taken | Feedback::Answered);
+        if !has_answered || judged.measure == Measure::Pause {
+            self.return_stock();
+        }
+        if fit == Fit::Ends {
+            return (Next::Leaves, Onward::Leave);
+        }
+        match self.draw() {
+            Some(order) => (Next::Draws, Onward::Carry(order)),
+            None => {
+                let (sender, receiver) = oneshot::channel();
+                (Next::Rests(sender), Onward::Rest(receiver))
+            }
+        }
+    }
+
+    fn return_stock(&self) {
+        let claims = self.tray.empty();
+        if !claims.is_empty() {
+            let _ = self.reports.send(Report::Returned(Arc::clone(&self.lane), claims));
+        }
     }
 
     fn put_back(&self, claim: Claim, why: &Trouble, log: Option<&mut Transcript>) {
@@ -162,7 +232,7 @@ impl Order {
 impl Drop for Order {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
-            self.report(claim, &Outcome::Broken(Trouble::Crashed), None, None);
+            self.report(claim, &Outcome::Broken(Trouble::Crashed), None, Fit::Ends);
         }
     }
 }

@@ -21,7 +21,6 @@ use http::header::{
     HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{Method, Request, Uri};
-use http_body_util::Full;
 use std::sync::Arc;
 
 const POSTGATE_ID: HeaderName = HeaderName::from_static("postgate-id");
@@ -99,7 +98,7 @@ pub(super) fn cdn_loop(instance: &str) -> HeaderValue {
 
 /// The request of a claimed post. Fails when the post holds something that
 /// cannot stand in one.
-pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request<Full<Bytes>>, Trouble> {
+pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request<Bytes>, Trouble> {
     let post = &claim.post;
     let mut headers = headers(claim, dress)?;
     let body = shape(&mut headers, dress, body)?;
@@ -119,7 +118,7 @@ pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request
             headers.insert(name, value);
         }
     }
-    let mut request = Request::new(Full::new(body));
+    let mut request = Request::new(body);
     *request.method_mut() =
         Method::from_bytes(post.method.as_bytes()).map_err(|_| unsendable("the method"))?;
     *request.uri_mut() = path(&post.path).ok_or_else(|| unsendable("the path"))?;

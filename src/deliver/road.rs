@@ -163,7 +163,7 @@ impl Road {
             if !wants_one {
                 *self.knowledge() = Knowledge::One;
             }
-            return Ok(Link::One(Http1::open(connected).await?));
+            return Ok(Link::One(Http1::open(connected)));
         }
         let trunk = Trunk::open(connected, self.terms.response_timeout).await?;
         *self.knowledge() = Knowledge::Two(Arc::clone(&trunk));

@@ -17,7 +17,6 @@ use crate::post::{Post, Trace};
 use crate::spool::Claim;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
-use http_body_util::Full;
 use std::sync::Arc;
 
 /// Who we are to a receiver, and the header that proves it.
@@ -67,7 +66,7 @@ impl Shop {
         terms: &Terms,
         (host, trace): (HeaderValue, Option<Trace>),
         body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, Trouble> {
+    ) -> Result<Request<Bytes>, Trouble> {
         let dress = Dress {
             host,
             cdn_loop: self.cdn_loop.clone(),

@@ -147,7 +147,14 @@ impl Dispatcher {
         self.shop = Arc::new(self.shop.renewed(options, old));
         self.permit += 1;
         let has_other_rules = options.egress != old.egress;
+        let mut back = Vec::new();
         for (lane, berth) in &mut self.lanes {
+            // Workers that go on by themselves do so with what was.
+            let stock = berth.clear(now);
+            if !stock.is_empty() {
+                back.extend(stock);
+                touched.insert(Arc::clone(lane));
+            }
             let terms = self.book.terms(lane);
             if has_other_rules || *terms != *berth.terms {
                 berth.permit = self.permit;
@@ -156,6 +163,7 @@ impl Dispatcher {
                 touched.insert(Arc::clone(lane));
             }
         }
+        self.give_back(back, now);
     }
 }
 

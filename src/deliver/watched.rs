@@ -1,11 +1,9 @@
-//! A stream that remembers what went over it, for those who wait on it.
+//! A stream of HTTP/2 that remembers what went over it, for those who wait on it.
 //!
-//! Timeouts want to know when the last octet was written, a retry whether any
-//! came back, and a failed TLS session tells its reason only to whoever reads
-//! next. Over HTTP/2 the frames that come in are counted too: receivers that
-//! send nothing but control frames keep us busy for nothing, and the last stream
-//! that a GOAWAY names is what decides about sending again (RFC 9113 sections
-//! 6.8 and 10.5). Nothing is changed on the way.
+//! A failed TLS session tells its reason only to whoever reads next. The frames that
+//! come in are counted: receivers that send nothing but control frames keep us busy
+//! for nothing, and the last stream that a GOAWAY names is what decides about sending
+//! again (RFC 9113 sections 6.8 and 10.5). Nothing is changed on the way.
 
 use super::egress::Stream;
 use super::frames::{Frames, Goaway};
@@ -13,21 +11,15 @@ use super::retry::Trouble;
 use super::tls;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 /// What happened on a connection so far.
 pub(super) struct Watch {
     received: AtomicU64,
-    /// How far `received` may come.
-    most: AtomicU64,
     written: AtomicU64,
-    written_at: Mutex<Instant>,
-    has_refused: AtomicBool,
     fault: OnceLock<Trouble>,
     /// Requests that were begun on it.
     pub requests: AtomicU32,
@@ -38,17 +30,13 @@ pub(super) struct Watch {
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     received: u64,
-    written: u64,
 }
 
 impl Watch {
     fn new() -> Watch {
         Watch {
             received: AtomicU64::new(0),
-            most: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(0),
-            written_at: Mutex::new(Instant::now()),
-            has_refused: AtomicBool::new(false),
             fault: OnceLock::new(),
             requests: AtomicU32::new(0),
             goaway: Mutex::new(None),
@@ -57,16 +45,7 @@ impl Watch {
 
     /// Now.
     pub(super) fn mark(&self) -> Mark {
-        Mark {
-            received: self.received.load(Ordering::Relaxed),
-            written: self.written.load(Ordering::Relaxed),
-        }
-    }
-
-    /// From now on no more than so many octets may come in.
-    pub(super) fn allow(&self, octets: u64) {
-        let received = self.received.load(Ordering::Relaxed);
-        self.most.store(received.saturating_add(octets), Ordering::Relaxed);
+        Mark { received: self.received.load(Ordering::Relaxed) }
     }
 
     /// Whether anything came in since.
@@ -74,22 +53,9 @@ impl Watch {
         self.received.load(Ordering::Relaxed) != mark.received
     }
 
-    /// Whether it took not all that was to be written.
-    pub(super) fn has_refused(&self) -> bool {
-        self.has_refused.load(Ordering::Relaxed)
-    }
-
     /// Whether anything came in at all.
     pub(super) fn has_heard(&self) -> bool {
         self.received.load(Ordering::Relaxed) > 0
-    }
-
-    /// Until when to wait for an answer: `limit` after the last of `octets` was
-    /// written since `mark`; nothing while they are not.
-    pub(super) fn patience(&self, mark: Mark, octets: u64, limit: Duration) -> Option<Instant> {
-        let written = self.written.load(Ordering::Relaxed) - mark.written;
-        let written_at = *self.written_at.lock().unwrap_or_else(PoisonError::into_inner);
-        (written >= octets).then(|| written_at + limit)
     }
 
     /// The last stream that the receiver looks at: any, while it has not said.
@@ -118,12 +84,6 @@ impl Watch {
 
     fn note_write(&self, octets: usize) {
         self.written.fetch_add(octets as u64, Ordering::Relaxed);
-        *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn note_refusal(&self, error: &io::Error) {
-        self.has_refused.store(true, Ordering::Relaxed);
-        self.note_fault(error);
     }
 
     fn note_fault(&self, error: &io::Error) {
@@ -137,35 +97,24 @@ impl Watch {
 pub(super) struct Watched {
     stream: Box<dyn Stream>,
     watch: Arc<Watch>,
-    frames: Option<Frames>,
+    frames: Frames,
 }
 
 impl Watched {
-    /// Watches a stream of octets.
-    pub(super) fn octets(stream: Box<dyn Stream>) -> (Watched, Arc<Watch>) {
-        let watch = Arc::new(Watch::new());
-        (Watched { stream, watch: Arc::clone(&watch), frames: None }, watch)
-    }
-
     /// Watches a stream of frames.
     pub(super) fn frames(stream: Box<dyn Stream>) -> (Watched, Arc<Watch>) {
-        let (watched, watch) = Watched::octets(stream);
-        (Watched { frames: Some(Frames::default()), ..watched }, watch)
+        let watch = Arc::new(Watch::new());
+        (Watched { stream, watch: Arc::clone(&watch), frames: Frames::default() }, watch)
     }
 
     fn take(&mut self, octets: &[u8]) -> io::Result<()> {
         let count = octets.len() as u64;
         let received = self.watch.received.fetch_add(count, Ordering::Relaxed) + count;
-        if received > self.watch.most.load(Ordering::Relaxed) {
-            let flood = "interim responses without end";
-            self.watch.blame(Trouble::Malformed(flood.to_owned()));
-            return Err(io::Error::other(flood));
-        }
         // An alert or a message of a handshake (RFC 8446 section 5.1) begins no HTTP.
         if received == count && matches!(octets, [21 | 22, 3, ..]) {
             return Err(self.end("the receiver speaks TLS; is it https:// there?"));
         }
-        let Some(frames) = &mut self.frames else { return Ok(()) };
+        let frames = &mut self.frames;
         frames.take(octets);
         if !frames.is_http2() {
             return Err(self.end("the receiver does not speak HTTP/2; set http2 = \"auto\" or \"off\""));
@@ -215,7 +164,7 @@ impl AsyncWrite for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
-        Poll::Ready(flushed.inspect_err(|error| self.watch.note_refusal(error)))
+        Poll::Ready(flushed.inspect_err(|error| self.watch.note_fault(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -242,7 +191,7 @@ impl Watched {
         match written {
             Ok(octets) => self.watch.note_write(*octets),
             Err(error) => {
-                self.watch.note_refusal(error);
+                self.watch.note_fault(error);
                 self.hear_out(context);
             }
         }

@@ -12,8 +12,27 @@
 //!
 //! A destination that was away is let in one by one: the window grows from one.
 
-use super::lane::Adaptive;
 use std::time::Duration;
+
+/// Whether a window of concurrent attempts follows how its destination does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Adaptive {
+    /// It grows and shrinks.
+    #[default]
+    On,
+    /// It is always as wide as it may be.
+    Off,
+}
+
+/// What attempts at a time are: it decides how many there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// Connections.
+    #[default]
+    Connections,
+    /// Streams on one connection (HTTP/2).
+    Streams,
+}
 
 /// The window of a stranger: modest, and wide within a few rounds for one that
 /// keeps up.

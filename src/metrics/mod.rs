@@ -64,6 +64,8 @@ pub struct Metrics {
     pub connections_opened: Counter,
     /// Attempts that were made on a connection that was open already.
     pub connections_reused: Counter,
+    /// Seconds in which the dispatcher was busy: what planning costs.
+    pub dispatcher_seconds: Counter<f64, AtomicU64>,
     /// Waits because a rate was used up.
     pub throttle_waits: Counter,
     /// Times that a destination went into backoff.
@@ -228,6 +230,12 @@ impl Default for Metrics {
                 .add("connections_opened", "Connections to destinations that were opened"),
             connections_reused: list
                 .add("connections_reused", "Attempts on a connection that was open already"),
+            dispatcher_seconds: list.add_with(
+                Unit::Seconds,
+                "dispatcher",
+                "Time in which it was decided what to send, and when",
+                Counter::default(),
+            ),
             throttle_waits: list.add("throttle_waits", "Waits because a rate was used up"),
             breaker_openings: list.add("breaker_openings", "Times that a destination went into backoff"),
             token_refreshes: list.add("oauth_token_refreshes", "OAuth 2.0 tokens that were asked for"),

@@ -1,6 +1,9 @@
 //! Who goes first, and how many at a time.
 
 use super::*;
+use postgate::first_attempts::OnFailure;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 async fn what_waited_before_the_start_goes_first_by_priority() {
@@ -71,6 +74,54 @@ async fn retry_after_holds_the_whole_destination() {
     engine.spool.delivered(2).await;
     let log = engine.stop().await;
     assert!(log.contains("0000000000000001 deferred for 1 s: 503 Service Unavailable\n"), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_in_stock_for_a_fast_destination_is_not_sent_when_it_is_in_trouble() {
+    let script = |request: &Request| match request.index {
+        8 => answer_with(503, "Retry-After: 3600\r\n"),
+        _ => answer(200),
+    };
+    let receiver = Receiver::start(script).await;
+    let engine = Engine::start(single(quick()));
+    for number in 0..40 {
+        engine.send(post(number, &destination(receiver.address))).await;
+    }
+    engine.spool.delivered(8).await;
+    let log = engine.stop().await;
+    assert_eq!(receiver.requests().len(), 9, "{log}");
+    assert!(log.contains("deferred for 3600 s: 503"), "{log}");
+}
+
+#[tokio::test]
+async fn a_stock_goes_back_untried_at_the_end() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let script = move |request: &Request| {
+        let wait = (request.index == 8).then(|| Act::Wait(Arc::clone(&held)));
+        wait.into_iter().chain(answer(200)).collect()
+    };
+    let receiver = Receiver::start(script).await;
+    let options =
+        || Options { book: Book::new(single(quick()), Vec::new()), egress: loopback(), ..Options::default() };
+    let (begin, to) = (options(), destination(receiver.address));
+    let mut stopping = begin.first_attempts.hear(post(99, &to).id, &to, OnFailure::Trouble);
+    let engine = Engine::on(MemorySpool::new(), begin);
+    for number in 0..40 {
+        engine.send(post(number, &to)).await;
+    }
+    receiver.received(9).await;
+    engine.stop.send(true).unwrap();
+    // The engine tells that it begins nothing more.
+    within_deadline("the stop", stopping.until(tokio::time::Instant::now() + HOUR)).await;
+    gate.add_permits(1);
+    within_deadline("the engine's end", engine.task).await.unwrap();
+    assert_eq!(receiver.requests().len(), 9);
+    let again = Engine::on(engine.spool, options());
+    again.spool.delivered(40).await;
+    let requests = receiver.requests();
+    let is_first = |request: &Request| request.header("Postgate-Attempt") == Some("1");
+    assert!(requests.len() == 40 && requests.iter().all(is_first), "{}", requests.len());
 }
 
 #[tokio::test]

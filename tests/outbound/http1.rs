@@ -12,7 +12,7 @@ use regex::Regex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
 fn single(terms: Terms) -> Terms {
@@ -116,6 +116,30 @@ async fn an_upload_that_goes_on_takes_its_time() {
         assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered], "{http2:?}");
         assert!(began.elapsed() > 2 * response_timeout, "{http2:?}: too fast to prove anything");
     }
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_beside_its_response() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let receiver = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nte").await.unwrap();
+        let (mut buffer, mut end) = (vec![0; 64 * 1024], Vec::new());
+        while !end.ends_with(b"the end") {
+            let read = socket.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "the request is cut off");
+            end.extend_from_slice(&buffer[..read]);
+            end.drain(..end.len().saturating_sub(7));
+        }
+        socket.write_all(b"xt").await.unwrap();
+    });
+    let mut body = vec![b'x'; 8 * 1024 * 1024];
+    body.extend_from_slice(b"the end");
+    let engine = Engine::start(quick());
+    let id = engine.send(post(1, &origin(Scheme::Http, "127.0.0.1", address)), &body).await;
+    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
+    receiver.await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,123 @@
+//! What the dispatcher begins: posts that were claimed become orders to workers.
+
+use super::attempt;
+use super::dispatch::{Dispatcher, Purpose, SPOOL_PAUSE};
+use super::lane::Catch;
+use super::order::Order;
+use super::plan::Plan;
+use crate::post::Destination;
+use crate::spool::{Claim, Claimed, Settlement, SpoolError};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl Dispatcher {
+    /// Begins what was claimed, and keeps in stock what workers will soon be free for.
+    pub(super) fn take_claims(
+        &mut self,
+        lane: &Arc<Destination>,
+        purpose: Purpose,
+        claimed: Result<Claimed, SpoolError>,
+        now: Instant,
+    ) {
+        let Claimed { claims, next } = claimed.unwrap_or_else(|error| {
+            tracing::error!("cannot claim posts for {lane}: {error}");
+            Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
+        });
+        let (shop, is_stopping) = (Arc::clone(&self.shop), self.is_stopping);
+        let berth = self.berth(lane);
+        let reserved = std::mem::take(&mut berth.claiming);
+        let schedule = &berth.terms.schedule;
+        let (over, mut begun): (Vec<_>, Vec<_>) =
+            claims.into_iter().partition(|claim| !is_stopping && shop.is_over(claim, schedule));
+        // What has closed the lane meanwhile holds for these posts as well.
+        let may_begin = !is_stopping && purpose == Purpose::Send && berth.lane.is_open(now.into_std());
+        let back = if may_begin { Vec::new() } else { std::mem::take(&mut begun) };
+        let stocked = begun.split_off(reserved.min(begun.len()));
+        let (begins, stocks, returns) = (begun.len(), stocked.len(), back.len());
+        let catch = Catch { begun: begins, stocked: stocks, over: over.len(), back: returns, next };
+        berth.tray.put(stocked);
+        berth.lane.end_claim(catch, now.into_std());
+        self.turns.release(reserved);
+        self.give_back(back, now);
+        self.in_flight += over.len() + begun.len();
+        for claim in over {
+            self.order(lane, claim).give_up();
+        }
+        for claim in begun {
+            self.shop.first_attempts.begin(claim.post.id);
+            let order = self.order(lane, claim);
+            self.hand_over(lane, order);
+        }
+    }
+
+    fn order(&mut self, lane: &Arc<Destination>, claim: Claim) -> Order {
+        let (shop, reports) = (Arc::clone(&self.shop), self.reports.clone());
+        let berth = self.berth(lane);
+        Order::new(lane, claim, berth, reports, shop)
+    }
+
+    /// Gives an order to a resting worker, or to a new one.
+    fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        while let Some(worker) = berth.rouse(&mut self.turns) {
+            match worker.send(order) {
+                Ok(()) => return,
+                Err(back) => order = back,
+            }
+        }
+        berth.workers += 1;
+        self.turns.hire();
+        tokio::spawn(attempt::work(order));
+    }
+
+    /// Begins what is in stock as far as there is room, and gives back what must not
+    /// begin without being asked for. Breaks when workers have taken all of it, of
+    /// which they tell soon.
+    pub(super) fn work_off_stock(&mut self, lane: &Arc<Destination>, now: Instant) -> ControlFlow<()> {
+        loop {
+            let plan = self.lanes.get(lane).map(|berth| berth.lane.plan(now.into_std()));
+            let posts = match plan {
+                Some(Plan::Draw(posts)) if self.turns.waiting() == 0 => posts,
+                Some(Plan::Draw(_) | Plan::Return) => 0,
+                _ => return ControlFlow::Continue(()),
+            };
+            if self.draw(lane, posts, now) == 0 && self.return_stock(lane, now) == 0 {
+                return ControlFlow::Break(());
+            }
+        }
+    }
+
+    /// Begins up to so many posts of the stock; says how many.
+    fn draw(&mut self, lane: &Arc<Destination>, posts: usize, now: Instant) -> usize {
+        let mut begun = 0;
+        while begun < posts {
+            let berth = self.berth(lane);
+            let (resting, busy, tray) = (berth.resting(), berth.busy(), Arc::clone(&berth.tray));
+            let has_place = self.turns.has_place(resting, busy);
+            let Some(claim) = has_place.then(|| tray.take()).flatten() else { break };
+            self.berth(lane).lane.draw(1, now.into_std());
+            self.in_flight += 1;
+            self.shop.first_attempts.begin(claim.post.id);
+            let order = self.order(lane, claim);
+            self.hand_over(lane, order);
+            begun += 1;
+        }
+        begun
+    }
+
+    /// Gives the stock of a lane back; says how much that was.
+    fn return_stock(&mut self, lane: &Arc<Destination>, now: Instant) -> usize {
+        let back = self.berth(lane).clear(now);
+        let posts = back.len();
+        self.give_back(back, now);
+        posts
+    }
+
+    /// Returns posts that were claimed when nothing new was to begin.
+    pub(super) fn give_back(&mut self, claims: Vec<Claim>, now: Instant) {
+        if !claims.is_empty() {
+            self.settle(claims.into_iter().map(|claim| (claim, Settlement::Back)).collect(), now);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What lanes want, and how they do, in a word each.
+
+use std::time::Instant;
+
+/// What a lane wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Claim and send up to so many posts.
+    Send(usize),
+    /// Claim up to so many posts for workers that will soon be free.
+    Stock(usize),
+    /// Begin up to so many of those.
+    Draw(usize),
+    /// Give those back.
+    Return,
+    /// Charge so many attempts to the rates, and ask again.
+    Charge(usize),
+    /// Claim up to so many posts whose time is over, and give them up.
+    Look(usize),
+    /// Ask again then.
+    WaitUntil(Instant),
+    /// Nothing, until a post arrives or an attempt ends.
+    Idle,
+}
+
+/// Whether a lane sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    Open,
+    /// It does, and its window is on its way back.
+    Recovering,
+    /// Only a probe, from then on.
+    Backoff(Instant),
+    /// Not before then: the destination asked for it.
+    Held(Instant),
+    /// Not before then: a rate is used up.
+    Throttled(Instant),
+    /// Not until somebody ends the pause.
+    Paused,
+}

@@ -1,0 +1,146 @@
+//! How many posts of a lane are claimed before a worker is free for them.
+//!
+//! A worker that has ended a post takes the next one from there by itself: nobody is
+//! asked, and nobody is woken. A lane has such a stock only while its destination
+//! answers fast and no rate limits it. Then a stock lasts some milliseconds, which
+//! is how long something more urgent, an order of an operator or another lane's turn
+//! may have to wait for it.
+
+use std::time::Duration;
+
+/// The longest answer of a fast destination.
+const FAST: Duration = Duration::from_millis(5);
+/// Posts in stock for each attempt that may be under way.
+const EACH: usize = 2;
+/// Posts in stock.
+const MOST: usize = 64;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Stock {
+    left: usize,
+    is_fast: bool,
+}
+
+impl Stock {
+    /// Posts in it.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// How many more it wants, for so many attempts at a time: all at once when half
+    /// of it is gone.
+    pub fn lack(&self, window: usize) -> usize {
+        let full = if self.is_fast { (EACH * window).min(MOST) } else { 0 };
+        if self.left <= full / 2 { full - self.left } else { 0 }
+    }
+
+    /// Notes that an answer took so long; nothing when that is unknown.
+    pub fn learn(&mut self, took: Option<Duration>) {
+        self.is_fast = took.is_some_and(|took| took <= FAST);
+    }
+
+    /// Notes posts that come.
+    pub fn put(&mut self, posts: usize) {
+        self.left += posts;
+    }
+
+    /// Notes posts that leave.
+    pub fn take(&mut self, posts: usize) {
+        self.left = self.left.saturating_sub(posts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::lane::{Adaptive, Catch, Ended, Lane, Limits, Plan};
+    use crate::deliver::pace::Rate;
+    use crate::deliver::retry::{Feedback, Schedule};
+    use std::time::Instant;
+
+    const LIMITS: Limits = Limits { max_connections: 4, max_streams: 4, breaker: 2, adaptive: Adaptive::Off };
+
+    fn claim(lane: &mut Lane, begun: usize, stocked: usize, now: Instant) {
+        lane.begin_claim();
+        lane.end_claim(Catch { begun, stocked, next: Some(Duration::ZERO), ..Catch::default() }, now);
+    }
+
+    fn end(lane: &mut Lane, feedback: Feedback, took: u64, now: Instant) {
+        let ended = Ended { feedback, took: Some(Duration::from_millis(took)) };
+        lane.end_attempt(ended, &Schedule::default(), now, 0.5);
+    }
+
+    /// A lane whose window is full, with eight posts in stock.
+    fn stocked(now: Instant) -> Lane {
+        let mut lane = Lane::new(LIMITS, &[], now);
+        lane.expect(now);
+        assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Send(4), 0), "a stranger");
+        claim(&mut lane, 4, 0, now);
+        assert_eq!(lane.plan(now), Plan::Idle);
+        end(&mut lane, Feedback::Taken, 1, now);
+        assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Send(1), 8));
+        claim(&mut lane, 1, 8, now);
+        assert_eq!(lane.plan(now), Plan::Idle);
+        lane
+    }
+
+    #[test]
+    fn workers_go_on_with_the_stock_and_it_is_filled_up() {
+        let now = Instant::now();
+        let mut lane = stocked(now);
+        for _ in 0..4 {
+            assert_eq!(lane.plan(now), Plan::Idle);
+            end(&mut lane, Feedback::Taken, 1, now);
+            lane.draw(1, now);
+        }
+        assert_eq!((lane.plan(now), lane.in_flight()), (Plan::Stock(4), 4));
+        claim(&mut lane, 0, 4, now);
+        end(&mut lane, Feedback::Answered, 1, now);
+        assert_eq!(lane.plan(now), Plan::Draw(1), "a worker that did not go on");
+        lane.draw(1, now);
+        end(&mut lane, Feedback::Taken, 6, now);
+        assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Draw(1), 0), "it has become slow");
+    }
+
+    #[test]
+    fn the_stock_of_a_lane_that_is_not_free_to_send_goes_back() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(9));
+        let trouble = Feedback::Trouble { retry_after: None };
+        let rate = Rate { count: 1000, per: Duration::from_secs(1) };
+        let events: [(&str, &dyn Fn(&mut Lane)); 5] = [
+            ("paused", &|lane| lane.pause()),
+            ("held", &|lane| lane.hold(later)),
+            ("in backoff", &|lane| (0..2).for_each(|_| end(lane, trouble, 1, now))),
+            ("limited", &|lane| lane.change(LIMITS, &[rate], now)),
+            ("narrower", &|lane| lane.change(Limits { max_connections: 3, ..LIMITS }, &[], now)),
+        ];
+        for (name, event) in events {
+            let mut lane = stocked(now);
+            event(&mut lane);
+            assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Return, 0), "{name}");
+            lane.give_back(8, now);
+            assert!(!matches!(lane.plan(now), Plan::Return | Plan::Draw(_) | Plan::Stock(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_fast_destinations_have_a_stock_and_it_is_filled_when_half_is_gone() {
+        let millis = |count| Some(Duration::from_millis(count));
+        for (took, left, window, lack) in [
+            (None, 0, 20, 0),
+            (millis(6), 0, 20, 0),
+            (millis(5), 0, 20, 40),
+            (millis(5), 20, 20, 20),
+            (millis(5), 21, 20, 0),
+            (millis(0), 0, 1, 2),
+            (millis(0), 0, 1000, 64),
+            (millis(6), 9, 20, 0),
+        ] {
+            let mut stock = Stock::default();
+            stock.learn(took);
+            stock.put(left);
+            assert_eq!(stock.lack(window), lack, "{took:?} {left} {window}");
+        }
+    }
+}
