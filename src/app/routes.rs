@@ -17,6 +17,7 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
             method: method(route.method).to_owned(),
             payload: route.payload.clone(),
             header_control: header_control(route.header_control),
+            reports: route.reports,
             headers: route.headers.iter().map(field).collect(),
             order: route.ordering,
             mode: match route.mode {
