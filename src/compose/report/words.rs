@@ -11,7 +11,7 @@ pub fn bounce_type(status: Option<&str>) -> &'static str {
 
 /// The first enhanced status in a text: `5.1.1`.
 pub fn enhanced(text: &str) -> Option<String> {
-    let mut words = text.split(|char: char| !char.is_ascii_digit() && char != '.');
+    let words = text.split(|char: char| !char.is_ascii_digit() && char != '.');
     words.map(|word| word.trim_matches('.')).find(|word| is_enhanced(word)).map(str::to_owned)
 }
 
