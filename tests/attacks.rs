@@ -23,6 +23,8 @@ mod content;
 mod egress;
 #[path = "attacks/encryption.rs"]
 mod encryption;
+#[path = "attacks/formats.rs"]
+mod formats;
 #[path = "attacks/framing.rs"]
 mod framing;
 #[path = "support/front.rs"]
@@ -155,19 +157,19 @@ R10 large::r10_without_inodes_mail_is_refused_delivered_and_taken_again
 R10 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers spool-full
 R11 resources::without_descriptors_accepting_rests_and_goes_on
 R11 listener::accepting_goes_on_after_descriptors_ran_out
-M1 content::m1_multipart_nesting
-M2 content::m2_message_nesting
-M3 content::m3_empty_parts
-M4 content::m4_parameters_in_pieces
-M5 content::m5_header_fields_and_folds header-at-the-limits
+M1 content::m1_multipart_nesting formats::every_format_endures_every_row
+M2 content::m2_message_nesting formats::every_format_endures_every_row
+M3 content::m3_empty_parts formats::every_format_endures_every_row
+M4 content::m4_parameters_in_pieces formats::every_format_endures_every_row
+M5 content::m5_header_fields_and_folds formats::every_format_endures_every_row header-at-the-limits
 M5 header-one-field-past-the-limit header-one-octet-past-the-limit
-M6 content::m6_encoded_words_and_charsets
-M7 content::m7_boundaries_that_mislead
-M8 content::m8_file_names
-M9 content::m9_bombs_are_data
-M10 content::m10_hardly_a_message message-octets
-M11 content::m11_fields_that_contradict
-M12 content::m12_documents_are_json_and_safe_in_a_page
+M6 content::m6_encoded_words_and_charsets formats::every_format_endures_every_row
+M7 content::m7_boundaries_that_mislead formats::every_format_endures_every_row
+M8 content::m8_file_names formats::every_format_endures_every_row
+M9 content::m9_bombs_are_data formats::every_format_endures_every_row
+M10 content::m10_hardly_a_message formats::every_format_endures_every_row message-octets
+M11 content::m11_fields_that_contradict formats::every_format_endures_every_row
+M12 content::m12_documents_are_json_and_safe_in_a_page formats::every_format_endures_every_row
 H1 requests::h1_a_folded_value_is_one_line
 H2 requests::h2_a_value_that_decodes_to_a_control_character_is_refused
 H3 requests::h3_framing_and_connection_are_not_the_mails_to_set

@@ -345,7 +345,10 @@ fn what_json_would_blow_up_is_posted_whole() {
     let raw = Bytes::from(format!("\r\n{}", "<".repeat(2_000_000)));
     let composition = composed(&["json@hooks.example"], &raw).unwrap();
     assert_eq!(composition.admission.blobs.len(), 1);
-    assert_eq!(composition.remarks, ["posted whole: as json it would take more than four times the memory"]);
+    assert_eq!(
+        composition.remarks,
+        ["posted whole: in its format it would take more than four times the memory"]
+    );
 }
 
 #[test]

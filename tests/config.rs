@@ -118,12 +118,14 @@ fn what_is_in_force_reads_back_as_itself() {
         url = "https://shop.example/in?a=%20"
         method = "put"
         payload = "raw"
+        reports = "besides"
         headers = { X-Source = "mail \\ post", "X-B" = "" }
         [[route]]
         recipient = "b@hooks.example"
         url = "https://shop.example/"
         sign_with = "main"
         auth = ""
+        reports = true
         ordering = "fifo"
         mode = "sync"
         sync_timeout = "3s"

@@ -18,6 +18,7 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
             payload: route.payload.clone(),
             vars: route.vars.clone(),
             header_control: header_control(route.header_control),
+            reports: route.reports,
             headers: route.headers.iter().map(field).collect(),
             order: route.ordering,
             mode: match route.mode {

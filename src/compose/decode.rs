@@ -5,6 +5,7 @@
 //! caller is told where that matters. What needs no change is borrowed, so that
 //! it can be found again within the message.
 
+use super::html::{Token, tokens};
 use super::mail::{lines, without_end};
 use super::mime::{Encoding, Part};
 use mail_parser::decoders::base64::base64_decode;
@@ -29,7 +30,9 @@ pub fn text<'a>(part: &Part<'a>, decoded: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     let is =
         |name, expected: &str| part.parameter(name).is_some_and(|value| value.eq_ignore_ascii_case(expected));
     let text = if is("format", "flowed") { unflow(decoded, is("delsp", "yes")) } else { decoded };
-    match part.parameter("charset").and_then(|label| to_utf8(&text, label)) {
+    let label = part.parameter("charset").map(str::to_owned);
+    let label = label.or_else(|| if part.essence() == "text/html" { meta_charset(&text) } else { None });
+    match label.and_then(|label| to_utf8(&text, &label)) {
         Some(converted) => Cow::Owned(converted.into_bytes()),
         None => text,
     }
@@ -41,13 +44,56 @@ pub fn text<'a>(part: &Part<'a>, decoded: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
 /// it iso-8859-1. Charsets that look like ASCII are the exception where their
 /// escapes are there; UTF-7 is never decoded, it only ever served attacks.
 fn to_utf8(octets: &[u8], label: &str) -> Option<String> {
-    let label = label.trim().to_ascii_lowercase();
-    let has_escapes = label.starts_with("iso-2022-") && octets.contains(&0x1b)
+    let label = label.trim_matches(['"', '\'', ' ', '\t']).to_ascii_lowercase();
+    let has_escapes = label.starts_with("iso-2022-jp") && octets.contains(&0x1b)
         || label.starts_with("utf-16") && octets.contains(&0);
     if !has_escapes && std::str::from_utf8(octets).is_ok() {
         return None;
     }
-    charset_decoder(label.as_bytes()).map(|decode| decode(octets))
+    // Decoding these gives a replacement character and nothing else.
+    if UNDECODED.contains(&label.as_str()) {
+        return None;
+    }
+    let known = ALIASES.iter().find(|(alias, _)| *alias == label).map_or(label.as_str(), |(_, name)| name);
+    charset_decoder(known.as_bytes()).map(|decode| decode(octets))
+}
+
+/// Charsets that nobody decodes any more.
+const UNDECODED: &[&str] = &["iso-2022-kr", "csiso2022kr", "iso-2022-cn", "iso-2022-cn-ext", "hz-gb-2312"];
+
+/// Names that mail programs use and no standard has.
+const ALIASES: &[(&str, &str)] = &[
+    ("ansi", "windows-1252"),
+    ("8859-1", "windows-1252"),
+    ("latin-1", "windows-1252"),
+    ("windows1252", "windows-1252"),
+    ("iso-8859-1-windows-3.1-latin-1", "windows-1252"),
+    ("win-1251", "windows-1251"),
+    ("win1251", "windows-1251"),
+    ("cp-1251", "windows-1251"),
+    ("cp932", "shift_jis"),
+    ("eucjp", "euc-jp"),
+    ("iso-2022-jp-2", "iso-2022-jp"),
+    ("iso-2022-jp-ms", "iso-2022-jp"),
+    ("cp949", "euc-kr"),
+    ("uhc", "euc-kr"),
+    ("euc-cn", "gbk"),
+];
+
+/// Octets of a page in which it may name its charset (WHATWG HTML section 4.2.5.4).
+const PRESCAN: usize = 1024;
+
+/// The charset that a page names itself, for parts that name none.
+fn meta_charset(page: &[u8]) -> Option<String> {
+    let begin = String::from_utf8_lossy(page.get(..page.len().min(PRESCAN)).unwrap_or_default());
+    tokens(&begin).find_map(|token| match token {
+        Token::Tag(tag) if tag.is("meta") => {
+            let content = || tag.attribute("content").map(|content| content.to_ascii_lowercase());
+            let named = || Some(content()?.split_once("charset=")?.1.split(';').next()?.trim().to_owned());
+            tag.attribute("charset").map(|charset| charset.into_owned()).or_else(named)
+        }
+        _ => None,
+    })
 }
 
 /// Undoes quoted-printable; leaves an `=` that begins nothing, and drops blanks
@@ -163,8 +209,38 @@ mod tests {
             (b"+ADw-b+AD4-", "utf-7", None),
             (b"\xfc", "utf-8", None),
             (b"\xfc", "unheard-of", None),
+            (b"\xc4\xe3\x81\x30\x84\x36", "gb18030", Some("你¥")),
+            (b"\xc4\xe3\xba\xc3", "gb2312", Some("你好")),
+            (b"\xa7A\xa6n", "big5", Some("你好")),
+            (b"\xcf\xf0\xe8", "windows-1251", Some("При")),
+            (b"\xcf\xf0\xe8", "win-1251", Some("При")),
+            (b"za\xbf\xf3\xb3\xe6", "windows-1250", Some("zażółć")),
+            (b"g\xf6z\xfe", "windows-1254", Some("gözş")),
+            (b"\xe3\xe5\xe9\xe1", "windows-1253", Some("γεια")),
+            (b"\xf9\xec\xe5\xed", "windows-1255", Some("שלום")),
+            (b"\xa4 5", "iso-8859-15", Some("€ 5")),
+            (b"\x80 5", "us-ascii", Some("€ 5")),
+            (b"\x80 5", "\"latin-1\"", Some("€ 5")),
+            (b"\x82\xb1\x82\xf1", "cp932", Some("こん")),
+            (b"\xa4\xb3\xa4\xf3", "euc-jp", Some("こん")),
+            (b"\xbe\xc8", "ks_c_5601-1987", Some("안")),
+            (b"\x1b$)C\x0eGQ\x0f", "iso-2022-kr", None),
+            (b"a\0b\0", "utf-16le", Some("ab")),
         ] {
             assert_eq!(to_utf8(octets, label).as_deref(), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn a_page_may_name_its_charset() {
+        for (page, expected) in [
+            ("<html><head><meta charset=\"windows-1251\">", Some("windows-1251")),
+            ("<META http-equiv='Content-Type' content='text/html; charset=GB2312; x'>", Some("gb2312")),
+            ("<meta name=viewport content=width><meta charset=koi8-r>", Some("koi8-r")),
+            ("<!-- <meta charset=x> --><p>", None),
+            ("", None),
+        ] {
+            assert_eq!(meta_charset(page.as_bytes()).as_deref(), expected, "{page}");
         }
     }
 }

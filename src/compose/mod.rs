@@ -129,6 +129,8 @@ pub struct Route {
     pub vars: Vec<(String, String)>,
     /// Whether the message's own controls count.
     pub header_control: HeaderControl,
+    /// What becomes of reports about mail that was sent.
+    pub reports: Reports,
     /// Fixed request headers; a message cannot change them.
     pub headers: Vec<Field>,
     /// Whether its posts keep the order of their messages.
@@ -153,6 +155,7 @@ impl Route {
             payload: Payload::Json,
             vars: Vec::new(),
             header_control: HeaderControl::Off,
+            reports: Reports::AsMail,
             headers: Vec::new(),
             order: Order::Any,
             mode: Mode::Async,
@@ -160,6 +163,18 @@ impl Route {
             auth: None,
         }
     }
+}
+
+/// What becomes of reports about mail that was sent: bounces, complaints, receipts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reports {
+    /// They are mail like any other.
+    #[default]
+    AsMail,
+    /// They are posted as events instead.
+    AsEvents,
+    /// They are posted as both, each in a post of its own.
+    AsBoth,
 }
 
 /// Whether posts keep the order of their messages.
@@ -260,6 +275,7 @@ pub fn compose(
     steering.check_names(options)?;
     plan::check_url_is_used(&plans, &steering)?;
     let mut renderer = Renderer::new(options, (envelope, receipt), (&raw, section), &plans);
+    let plans: Vec<_> = plans.iter().filter(|plan| renderer.has_matter_of(plan)).collect();
     let mut posts: Vec<Post> = Vec::with_capacity(plans.len());
     let mut waits = Vec::new();
     for (at, plan) in plans.iter().enumerate() {

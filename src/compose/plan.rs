@@ -7,7 +7,7 @@
 use super::control::{self, Controls};
 use super::endpoint::Endpoint;
 use super::render::Rendered;
-use super::{HeaderControl, Mode, Options, Order, Payload, Route, address};
+use super::{HeaderControl, Mode, Options, Order, Payload, Reports, Route, address};
 use crate::envelope::{Envelope, Recipient, Refusal, Target};
 use crate::post::{Field, Notice, OnFailure, Timestamp, Trust};
 
@@ -24,6 +24,8 @@ pub struct Plan<'a> {
     pub detail: Option<&'a str>,
     /// The format, unless a control names another.
     pub payload: Payload,
+    /// What it is about.
+    pub matter: Matter,
     /// Whether controls count.
     pub control: HeaderControl,
     /// Who named the URL.
@@ -36,6 +38,28 @@ pub struct Plan<'a> {
     on_failure: OnFailure,
     /// `ORCPT`, unless it holds credentials.
     original: Option<&'a str>,
+}
+
+/// What a post is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matter {
+    /// The message.
+    Mail,
+    /// The events that it reports, else the message.
+    EventsElseMail,
+    /// The events that it reports; without any there is no post.
+    Events,
+}
+
+impl Matter {
+    /// The matters of the posts that a route makes of one message.
+    fn of(reports: Reports) -> &'static [Matter] {
+        match reports {
+            Reports::AsMail => &[Matter::Mail],
+            Reports::AsEvents => &[Matter::EventsElseMail],
+            Reports::AsBoth => &[Matter::Mail, Matter::Events],
+        }
+    }
 }
 
 /// A request without its body: where to and how.
@@ -65,7 +89,11 @@ pub fn plans<'a>(options: &'a Options, envelope: &'a Envelope) -> Result<Vec<Pla
             }
             Target::Route { route: name, detail } => {
                 for (nth, route) in address::routes(options, name).into_iter().enumerate() {
-                    plans.push(Plan { at, nth, original, ..routed(recipient, detail.as_deref(), route) });
+                    let routed = |matter: &Matter| {
+                        let matter = *matter;
+                        Plan { at, nth, original, matter, ..routed(recipient, detail.as_deref(), route) }
+                    };
+                    plans.extend(Matter::of(route.reports).iter().map(routed));
                 }
             }
         }
@@ -97,6 +125,7 @@ fn named<'a>(
         recipient: shown(recipient, method, endpoint.as_ref()),
         detail: None,
         payload: Payload::Auto,
+        matter: Matter::Mail,
         control: options.header_control,
         trust: Trust::Wire,
         method,
@@ -115,6 +144,7 @@ fn routed<'a>(recipient: &'a Recipient, detail: Option<&'a str>, route: &'a Rout
         recipient: recipient.forward_path.clone(),
         detail,
         payload: route.payload.clone(),
+        matter: Matter::Mail,
         control: route.header_control,
         trust: Trust::Operator,
         method: &route.method,

@@ -12,7 +12,8 @@ use super::json::{Content, Document, EnvelopeForm};
 use super::json_octets;
 use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
-use super::plan::Plan;
+use super::plan::{Matter, Plan};
+use super::report::{self, Event};
 use super::vendor::{self, Mail};
 use super::{Limits, Options, Payload, Receipt, Templates, Vendor, when};
 use crate::envelope::{Envelope, Refusal};
@@ -49,6 +50,8 @@ pub struct Renderer<'a> {
     section: Section<'a>,
     parts: Result<Vec<Part<'a>>, Unreadable>,
     content: Option<Content<'a>>,
+    /// What it reports, if any plan asks.
+    events: Vec<Event>,
     recipients: Vec<&'a str>,
     received_at: Timestamp,
     blobs: Vec<Bytes>,
@@ -68,12 +71,19 @@ impl<'a> Renderer<'a> {
         plans: &'a [Plan],
     ) -> Renderer<'a> {
         let limits = &options.limits;
+        let parts = mime::read(raw, &section, limits);
+        let are_wanted = plans.iter().any(|plan| plan.matter != Matter::Mail);
+        let events = match &parts {
+            Ok(parts) if are_wanted => report::read(&envelope.reverse_path, &section.fields, parts),
+            _ => Vec::new(),
+        };
         Renderer {
             limits,
             templates: &options.templates,
             envelope,
             raw,
-            parts: mime::read(raw, &section, limits),
+            parts,
+            events,
             section,
             content: None,
             recipients: recipients(plans),
@@ -85,6 +95,11 @@ impl<'a> Renderer<'a> {
         }
     }
 
+    /// Whether the message holds what a plan's post is about.
+    pub fn has_matter_of(&self, plan: &Plan) -> bool {
+        plan.matter != Matter::Events || !self.events.is_empty()
+    }
+
     /// All blobs, the raw message first, and the remarks.
     pub fn finish(self) -> (Vec<Bytes>, Vec<String>) {
         (self.blobs, self.remarks)
@@ -93,6 +108,9 @@ impl<'a> Renderer<'a> {
     /// The body of one post. Refuses with `552 5.3.4` past the bounds.
     pub fn render(&mut self, id: PostId, plan: &Plan, controls: &Controls) -> Result<Rendered, Refusal> {
         let wanted = plan.wanted_type(controls);
+        if plan.matter != Matter::Mail && !self.events.is_empty() {
+            return self.events(id, wanted);
+        }
         let payload = controls.payload.as_ref().unwrap_or(&plan.payload).clone();
         let payload = match (&self.parts, payload) {
             (_, Payload::Raw | Payload::Vendor(Vendor::ActionMailbox)) => {
@@ -112,6 +130,19 @@ impl<'a> Renderer<'a> {
             Payload::Template(name) => self.template(&name, id, plan, controls),
             _ => self.json(id, plan, controls, wanted),
         }
+    }
+
+    /// What the message reports, as events.
+    fn events(&mut self, id: PostId, wanted: Option<&str>) -> Result<Rendered, Refusal> {
+        let limit = self.limits.composed_octets.saturating_sub(self.composed);
+        let about = (id, &self.envelope.client.tenant);
+        let octets = report::document(&self.events, about, self.received_at, limit).ok_or_else(too_large)?;
+        let marks = vec![
+            ("Postgate-Event", report::names(&self.events).into()),
+            ("Postgate-Events", self.events.len().to_string().into()),
+        ];
+        let content_type = wanted.unwrap_or("application/json").to_owned();
+        Ok(Rendered { body: self.store(octets)?, content_type, marks })
     }
 
     fn whole(&self, wanted: Option<&str>, marks: Vec<Mark>) -> Result<Rendered, Refusal> {

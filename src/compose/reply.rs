@@ -15,7 +15,7 @@ mod words;
 
 pub use html::without_quoted_html;
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr2, memmem};
 use std::borrow::Cow;
 
 /// Most octets that are looked at for an introduction: three lines and some blanks.
@@ -99,7 +99,8 @@ fn history(text: &str) -> Option<History> {
     let mut at = 0;
     let mut has_words = false;
     while let Some((line, following)) = text.get(at..).filter(|rest| !rest.is_empty()).map(split_line) {
-        let answered = match separator(line, following) {
+        let separator = if may_separate(line) { separator(line, following) } else { None };
+        let answered = match separator {
             Some(Separator::Forwarded) => return Some(History::Forwarded(at)),
             Some(Separator::Answered) => Some(at),
             None if !ends_in_colon(line) => None,
@@ -110,10 +111,17 @@ fn history(text: &str) -> Option<History> {
             Some(at) => return Some(History::Forwarded(at)),
             None => {}
         }
-        has_words |= !line.starts_with('>') && !line.trim().is_empty();
+        has_words = has_words || !line.starts_with('>') && !line.trim().is_empty();
         at += line.len();
     }
     None
+}
+
+/// Whether it is worth a closer look: few lines hold a colon, or begin with a rule.
+fn may_separate(line: &str) -> bool {
+    let octets = line.as_bytes();
+    // The second is the first octet of a full-width colon in UTF-8.
+    memchr2(b':', 0xef, octets).is_some() || matches!(octets.trim_ascii_start().first(), Some(b'-' | b'_'))
 }
 
 enum Separator {

@@ -28,6 +28,8 @@ use std::borrow::Cow;
 
 /// Most events of one report.
 const MOST: usize = 1000;
+/// Most octets of all of them, before JSON escapes any.
+const MOST_OCTETS: usize = 4 * 1024 * 1024;
 
 /// What a report tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,26 @@ pub struct Data {
 }
 
 impl Data {
+    /// How much text it holds.
+    fn octets(&self) -> usize {
+        let texts = [
+            &self.recipient,
+            &self.final_recipient,
+            &self.original_recipient,
+            &self.diagnostic_code,
+            &self.reporting_mta,
+            &self.remote_mta,
+            &self.feedback_type,
+            &self.user_agent,
+            &self.source_ip,
+            &self.original_message_id,
+            &self.subject,
+            &self.xs_message_id,
+            &self.xs_mailing_id,
+        ];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
+
     /// What every event of a report says of the mail itself.
     fn of(returned: &Returned) -> Data {
         Data {
@@ -150,7 +172,8 @@ pub fn read(sender: &str, fields: &[HeaderField<'_>], parts: &[Part<'_>]) -> Vec
         let events = plain::read(sender, fields, parts);
         if events.is_empty() { complaint::without_report(fields, parts) } else { events }
     };
-    if events.len() > MOST { Vec::new() } else { events }
+    let octets: usize = events.iter().map(|event| event.data.octets()).sum();
+    if events.len() > MOST || octets > MOST_OCTETS { Vec::new() } else { events }
 }
 
 /// A part's octets, decoded.
@@ -182,7 +205,8 @@ const LONGEST: usize = 2000;
 /// The value of a field, decoded and not too long; `None` when it is not there or
 /// says nothing.
 fn said(section: &[HeaderField<'_>], name: &str) -> Option<String> {
-    let mut text = value::text(mail::first(section, name)?);
+    let text = value::text(mail::first(section, name)?);
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     text.truncate(text.floor_char_boundary(LONGEST));
     (!text.is_empty()).then_some(text)
 }

@@ -6,7 +6,7 @@
 //! are the walk's. Sizes are powers of 1024 (`KiB`), durations have one unit.
 
 use super::settings::{API_ADDRESS, ApiAddress};
-use crate::compose::{Allowed, Pattern, Payload};
+use crate::compose::{Allowed, Pattern, Payload, Reports};
 use crate::network::Network;
 use crate::smtp::Address;
 use crate::url_pattern::UrlPattern;
@@ -70,6 +70,19 @@ impl Value for Pattern {
 impl Value for Allowed {
     fn read(value: &DeValue<'_>) -> Result<Allowed, String> {
         text(value, "a sender such as \"*@example.com\" or a network such as \"10.1.0.0/16\"")?.parse()
+    }
+}
+
+impl Value for Reports {
+    fn read(value: &DeValue<'_>) -> Result<Reports, String> {
+        let wanted = "true, false or \"besides\"";
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) => Ok(Reports::AsEvents),
+            (Some(false), _) => Ok(Reports::AsMail),
+            (None, Some("besides")) => Ok(Reports::AsBoth),
+            (None, Some(other)) => Err(format!("{other:?} is not known here; write {wanted}")),
+            (None, None) => Err(instead_of(value, wanted)),
+        }
     }
 }
 

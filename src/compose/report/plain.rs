@@ -10,7 +10,6 @@ use super::super::mime::Part;
 use super::super::{decode, value};
 use super::returned::{self, Returned};
 use super::{Data, Event, Kind, content, words};
-use std::borrow::Cow;
 
 /// How such texts begin, in lower case.
 const BEGINS: &[&str] = &[
@@ -47,6 +46,8 @@ const COPIES: &[&str] = &[
     "----- original message -----",
     "----- message header -----",
 ];
+/// Above the dialogue with the other server.
+const TRANSCRIPT: &str = "Transcript of session follows";
 /// Octets of a text that are read.
 const MOST: usize = 64 * 1024;
 /// Octets within which it must say what it is.
@@ -94,6 +95,7 @@ fn below(copy: &str) -> Returned {
 
 fn events(kind: Kind, text: &str, returned: &Returned) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
+    let transcript = text.split_once(TRANSCRIPT).map_or("", |(_, transcript)| transcript);
     let mut rest = text;
     while let Some((line, below)) = rest.split_once('\n') {
         rest = below;
@@ -103,14 +105,15 @@ fn events(kind: Kind, text: &str, returned: &Returned) -> Vec<Event> {
             continue;
         }
         let diagnosis = diagnosis(line, below);
-        let diagnosis = if diagnosis.is_empty() { transcript(text, recipient) } else { diagnosis.into() };
-        let status = words::enhanced(&diagnosis).or_else(|| words::basic(&diagnosis));
+        let diagnosis = diagnosis.or_else(|| in_transcript(transcript, recipient));
+        let status =
+            diagnosis.as_deref().and_then(|text| words::enhanced(text).or_else(|| words::basic(text)));
         let data = Data {
             recipient: Some(recipient.to_owned()),
             bounce_type: (kind == Kind::Bounced).then(|| words::bounce_type(status.as_deref())),
-            reason: status.as_deref().and_then(words::reason).map(str::to_owned),
+            reason: words::reason(status.as_deref(), diagnosis.as_deref()),
             status,
-            diagnostic_code: Some(diagnosis.into_owned()).filter(|text| !text.is_empty()),
+            diagnostic_code: diagnosis,
             ..Data::of(returned)
         };
         events.push(Event { kind, data });
@@ -140,19 +143,19 @@ fn recipient(line: &str) -> Option<&str> {
 
 /// What stands on an address's line and below it, up to an empty line or the next
 /// address, in one line.
-fn diagnosis(line: &str, below: &str) -> String {
+fn diagnosis(line: &str, below: &str) -> Option<String> {
     let own = line.split_once(": ").map_or("", |(_, said)| said.trim());
     let lines = below.lines().take(LINES).map(str::trim);
     let about = lines.take_while(|line| !line.is_empty() && recipient(line).is_none());
     let words: Vec<_> = std::iter::once(own).chain(about).filter(|line| !line.is_empty()).collect();
     let mut text = words.join(" ");
     text.truncate(text.floor_char_boundary(LONGEST));
-    text
+    (!text.is_empty()).then_some(text)
 }
 
 /// The line of a transcript that names the address and a code, as Sendmail has it.
-fn transcript<'t>(text: &'t str, recipient: &str) -> Cow<'t, str> {
-    let lines = text.lines().map(|line| line.trim().trim_start_matches("<<< "));
+fn in_transcript(transcript: &str, recipient: &str) -> Option<String> {
+    let lines = transcript.lines().map(|line| line.trim().trim_start_matches("<<< "));
     let mut about = lines.filter(|line| line.len() <= LONGEST && line.contains(recipient));
-    about.find(|line| words::basic(line).is_some()).unwrap_or_default().into()
+    about.find(|line| words::basic(line).is_some()).map(str::to_owned)
 }

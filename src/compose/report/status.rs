@@ -30,7 +30,8 @@ fn event(fields: &[HeaderField<'_>], reporting_mta: Option<&String>, returned: &
             final_recipient: last.filter(|last| !last.eq_ignore_ascii_case(&recipient)),
             recipient: Some(recipient),
             bounce_type: (kind == Kind::Bounced).then(|| words::bounce_type(status.as_deref())),
-            reason: status.as_deref().and_then(words::reason).map(str::to_owned),
+            reason: words::reason(status.as_deref(), diagnostic_code.as_deref())
+                .filter(|_| kind != Kind::Delivered),
             status,
             diagnostic_code,
             reporting_mta: reporting_mta.cloned(),

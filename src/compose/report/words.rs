@@ -11,7 +11,7 @@ pub fn bounce_type(status: Option<&str>) -> &'static str {
 
 /// The first enhanced status in a text: `5.1.1`.
 pub fn enhanced(text: &str) -> Option<String> {
-    let mut words = text.split(|char: char| !char.is_ascii_digit() && char != '.');
+    let words = text.split(|char: char| !char.is_ascii_digit() && char != '.');
     words.map(|word| word.trim_matches('.')).find(|word| is_enhanced(word)).map(str::to_owned)
 }
 
@@ -35,8 +35,14 @@ pub fn basic(text: &str) -> Option<String> {
     Some(format!("{}.0.0", code.get(..1)?))
 }
 
+/// Why mail has not arrived: what the status means, else what the server said.
+pub fn reason(status: Option<&str>, diagnostic_code: Option<&str>) -> Option<String> {
+    let said = || diagnostic_code.map(|text| text.split_once(';').map_or(text, |(_, text)| text).trim());
+    status.and_then(meaning).or_else(said).map(str::to_owned)
+}
+
 /// What a status means.
-pub fn reason(status: &str) -> Option<&'static str> {
+fn meaning(status: &str) -> Option<&'static str> {
     let (_, meaning) = status.split_once('.')?;
     let known = REASONS.iter().find(|(code, _)| *code == meaning);
     let subject = || SUBJECTS.iter().find(|(code, _)| meaning.split('.').next() == Some(code));
@@ -49,7 +55,7 @@ const REASONS: &[(&str, &str)] = &[
     ("1.2", "the domain does not exist"),
     ("1.3", "the address is not valid"),
     ("1.6", "the mailbox has moved"),
-    ("1.10", "the domain accepts no mail"),
+    ("1.10", "the address takes no mail"),
     ("2.1", "the mailbox is disabled"),
     ("2.2", "the mailbox is full"),
     ("2.3", "the message is too long for the mailbox"),
@@ -67,7 +73,6 @@ const REASONS: &[(&str, &str)] = &[
 
 /// Subject alone.
 const SUBJECTS: &[(&str, &str)] = &[
-    ("0", "no further reason was given"),
     ("1", "something is wrong with the address"),
     ("2", "something is wrong with the mailbox"),
     ("3", "something is wrong with the mail system"),
@@ -102,7 +107,7 @@ mod tests {
             (Some("5.7.99"), "hard", Some("refused for security or policy")),
             (None, "hard", None),
         ] {
-            assert_eq!((bounce_type(status), status.and_then(reason)), (kind, words), "{status:?}");
+            assert_eq!((bounce_type(status), status.and_then(meaning)), (kind, words), "{status:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ use super::settings::{
 };
 use super::value::Written;
 use super::words::Word as _;
+use crate::compose::Reports;
 use crate::post;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
@@ -231,6 +232,10 @@ impl Out {
         self.text("payload", &route.payload);
         self.pairs("vars", &route.vars);
         self.bare("header_control", route.header_control);
+        match route.reports {
+            Reports::AsBoth => self.text("reports", "besides"),
+            reports => self.bare("reports", reports == Reports::AsEvents),
+        }
         self.headers(&route.headers);
         self.text_if_any("sign_with", route.sign_with.as_ref());
         self.text_if_any("auth", route.auth.as_ref());

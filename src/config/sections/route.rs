@@ -26,6 +26,7 @@ pub(super) fn route(mut section: Section<'_>) -> Option<Route> {
     route.headers = section.take_pairs("headers", check_header).unwrap_or_default();
     route.sign_with = section.take_optional("sign_with");
     route.auth = section.take_optional("auth");
+    section.take("reports", &mut route.reports);
     section.take("ordering", &mut route.ordering);
     section.take("mode", &mut route.mode);
     take_time(&mut section, "sync_timeout", &mut route.sync_timeout);

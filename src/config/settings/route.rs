@@ -1,7 +1,7 @@
 //! `[[route]]`: where mail to one address or domain goes, and whose mail is taken.
 
 use super::super::value::Size;
-use crate::compose::{Allowed, CheckFallback, CheckFormat, Fallback, Order, Pattern, Payload};
+use crate::compose::{Allowed, CheckFallback, CheckFormat, Fallback, Order, Pattern, Payload, Reports};
 use std::time::Duration;
 
 /// `[[route]]`: where mail to one address or domain goes.
@@ -21,6 +21,8 @@ pub struct Route {
     pub vars: Vec<(String, String)>,
     /// Whether headers in the message steer the post.
     pub header_control: bool,
+    /// What becomes of reports about mail that was sent.
+    pub reports: Reports,
     /// Fixed headers of the request.
     pub headers: Vec<(String, String)>,
     /// Name of the signing key, before that of the destination.
@@ -54,6 +56,7 @@ impl Route {
             payload: Payload::Json,
             vars: Vec::new(),
             header_control: false,
+            reports: Reports::AsMail,
             headers: Vec::new(),
             sign_with: None,
             auth: None,
