@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -235,6 +236,10 @@ fn say(client: &mut Client, name: &str) -> String {
 /// checked.
 fn checked(directory: &Path, check: &str) -> (Gateway, Client) {
     let nowhere: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    // Credentials in a file that others can read are refused.
+    let path = directory.join("postgate.toml");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let gateway = Gateway::start(directory, &(CONFIG.to_owned() + &route("*", nowhere, &["/"], check)));
     let mut client = Client::connect(gateway.smtp).unwrap();
     client.say("EHLO app.example").unwrap();
