@@ -99,7 +99,7 @@ fn composer_control_of_a_lost_post() {
     let lose = |composition: &mut Composition| {
         composition.admission.posts.pop();
     };
-    must_be_found(ComposerTarget::new(lose), "not one post a recipient");
+    must_be_found(ComposerTarget::new(lose), "not one post a route of a recipient");
 }
 
 #[test]
