@@ -148,7 +148,8 @@ fn presets_make_of_mail_what_is_written_beside_it() {
 #[test]
 fn presets_keep_the_limits_of_their_receivers_whatever_a_mail_is_full_of() {
     for piece in ["x", "&", "<@everyone> ", "😀", "\u{1}", "\r\n", "é\u{2028}", "\"\\", "]]> </script>"] {
-        let text = piece.repeat((1 << 20) / piece.len());
+        let octets = if piece.len() == 1 { 1 << 20 } else { 1 << 16 };
+        let text = piece.repeat(octets / piece.len());
         let line = piece.replace("\r\n", " ").repeat(3000 / piece.len());
         let mail = format!(
             "From: \"{0}\" <a@b.example>\r\nSubject: {0}\r\nMessage-ID: <{0}>\r\nMIME-Version: 1.0\r\n\
