@@ -274,6 +274,12 @@ fn an_own_template_makes_what_its_name_says() {
             "text/plain; charset=utf-8",
             "None hello x",
         ),
+        (
+            "txt",
+            "{% set text = text|truncate(2) %}{% if size == 0 %}{% set to = 1 %}{% endif %}{{ text }}{{ to }}",
+            "text/plain; charset=utf-8",
+            "h…[]",
+        ),
     ] {
         let mut templates = Templates::default();
         templates.add(&format!("own.{ending}.j2"), source).unwrap();
