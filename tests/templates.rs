@@ -23,7 +23,9 @@ const RECIPIENT: &str = "night@hooks.example";
 const VARS: [(&str, &str); 3] = [("chat_id", "-100123"), ("topic", "printers"), ("routing_key", "R0123")];
 
 /// What one value may be at most: the template, where its value is, so many of a unit.
-const LIMITS: &[(&str, &str, usize, fn(&str) -> usize)] = &[
+type Limit = (&'static str, &'static str, usize, fn(&str) -> usize);
+
+const LIMITS: &[Limit] = &[
     ("slack", "/text", 3000, characters),
     ("slack", "/blocks/0/text/text", 150, characters),
     ("slack", "/blocks/1/elements/0/text", 3000, characters),
