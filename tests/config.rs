@@ -71,6 +71,7 @@ fn what_is_in_force_reads_back_as_itself() {
         hostname = "gateway.example"
         gateway_domains = ["Gate.example"]
         data_dir = "/var/lib/a \"b\""
+        templates = "config/templates"
         trusted_proxies = ["10.1.2.3"]
         [[listener]]
         address = "[::]:25"
@@ -117,7 +118,8 @@ fn what_is_in_force_reads_back_as_itself() {
         recipient = "orders+*@hooks.example"
         url = "https://shop.example/in?a=%20"
         method = "put"
-        payload = "raw"
+        payload = "template:slack"
+        vars = { room = "a \\ b", "c d" = "" }
         reports = "besides"
         headers = { X-Source = "mail \\ post", "X-B" = "" }
         [[route]]
@@ -225,6 +227,8 @@ fn secrets_are_masked() {
         recipient = "orders@hooks.example"
         url = "https://user:canary@shop.example/in"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
+        payload = "template:pagerduty"
+        vars = { routing_key = "canary", severity = "error" }
         [[user]]
         name = "erp"
         password = "canary"
@@ -359,11 +363,12 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
     let in_check = "url = \"https://h/\"\ncheck_url = \"https://user:canary@h/\"";
     let in_header = "url = \"https://h/\"\nheaders = { X-Api-Key = \"canary\" }";
     let with = |more: &str| format!("url = \"https://h/\"\n{more}");
+    let in_vars = "url = \"https://h/\"\nvars = { routing_key = \"canary\" }";
     let in_proxy = with("[delivery]\nproxy = \"http://user:canary@h:3128\"");
     let in_relay = with("[bounce]\nrelay = \"smtps://user:canary@h\"");
     let in_token = with("[[auth]]\nname = \"a\"\ntype = \"bearer\"\ntoken = \"canary\"");
     let in_key = with("[[signing_key]]\nname = \"a\"\nscheme = \"hmac-hex\"\nsecrets = [\"canary\"]");
-    for secret in [in_url, in_check, in_header, in_user, &in_proxy, &in_relay, &in_token, &in_key] {
+    for secret in [in_url, in_check, in_header, in_vars, in_user, &in_proxy, &in_relay, &in_token, &in_key] {
         assert!(load(0o600, secret).is_ok());
         for mode in [0o660, 0o604] {
             let complaint = load(mode, secret).unwrap_err();

@@ -69,3 +69,46 @@ fn destinations_keys_profiles_and_egress_change_without_a_restart() {
     let refused = send(gateway.smtp, &direct, MESSAGE);
     assert!(matches!(&refused, Reply::Said(line) if line.starts_with("550 ")), "{refused:?}");
 }
+
+#[test]
+fn templates_change_with_the_configuration_and_a_broken_one_changes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let receiver = Collector::start(|_| Answer::Status(200));
+    let templates = directory.path().join("templates");
+    fs::create_dir(&templates).unwrap();
+    let write = |file: &str, text: &str| fs::write(templates.join(file), text).unwrap();
+    write("own.json.j2", "{\"a\": {{ subject|tojson }}, \"b\": \"{{ vars.b }}\"}");
+    let config = format!(
+        "{CONFIG}[[route]]\nrecipient = \"a@hooks.example\"\nurl = \"http://{}/in\"\n\
+         payload = \"template:own\"\nvars = {{ b = \"c\" }}\n",
+        receiver.address
+    );
+    let gateway = Gateway::start(directory.path(), &config);
+    let to_route = ["a@hooks.example".to_owned()];
+    let next = |count: usize| {
+        assert!(send(gateway.smtp, &to_route, MESSAGE).is_accepted());
+        receiver.received(count).remove(count - 1)
+    };
+    let first = next(1);
+    assert_eq!(first.headers["content-type"], "application/json");
+    assert_eq!(first.body, b"{\"a\": \"x\", \"b\": \"c\"}");
+
+    write("own.json.j2", "[{{ subject|tojson }}]");
+    reload(&gateway, directory.path(), &config, "the new configuration is in force");
+    assert_eq!(next(2).body, b"[\"x\"]");
+
+    write("own.json.j2", "[\n{{ subject");
+    reload(&gateway, directory.path(), &config, "the old one stays in force");
+    let stderr = fs::read_to_string(directory.path().join("stderr")).unwrap();
+    assert!(stderr.contains("own.json.j2:2: syntax error"), "{stderr}");
+    assert_eq!(next(3).body, b"[\"x\"]");
+
+    // What fails on a message is posted all the same.
+    write("own.json.j2", "[{{ vars.c }}]");
+    reload(&gateway, directory.path(), &config, "the new configuration is in force");
+    let failed = next(4);
+    assert_eq!(failed.headers["postgate-template"], "failed");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&failed.body).unwrap()["subject"], "x");
+    let stderr = fs::read_to_string(directory.path().join("stderr")).unwrap();
+    assert!(stderr.contains("own.json.j2:1: undefined value: vars.c"), "{stderr}");
+}

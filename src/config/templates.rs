@@ -20,12 +20,13 @@ pub(super) fn read(file: &str, config: &mut Config, root: &mut Section<'_>) {
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let directory = folder.join(&config.server.templates);
     let mut templates = Templates::default();
-    let mut complaints = Vec::new();
+    let (mut complaints, mut broken) = (Vec::new(), Vec::new());
     match files(&directory) {
         Ok(files) => {
             for path in files {
                 if let Err(text) = add(&mut templates, &path) {
                     complaints.push(format!("{}: {text}; mend it", directory.display()));
+                    broken.extend(path.file_name().map(|file| file.to_string_lossy().into_owned()));
                 }
             }
         }
@@ -37,7 +38,21 @@ pub(super) fn read(file: &str, config: &mut Config, root: &mut Section<'_>) {
             .push(format!("{} cannot be read: {error}; name a directory of templates", directory.display())),
     }
     complain(root, complaints);
-    unknown(config, &templates, &directory, root);
+    let is_known = |name: &str| {
+        let is_it = |file: &String| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        templates.has(name) || broken.iter().any(is_it)
+    };
+    for (name, section) in named(config, root).into_iter().filter(|(name, _)| !is_known(name)) {
+        let known: Vec<_> = templates.list().map(|(name, ..)| name).collect();
+        section.complain(
+            "payload",
+            format!(
+                "no template is called {name}; write {name}.json.j2 in {}, or name one of {}",
+                directory.display(),
+                known.join(", ")
+            ),
+        );
+    }
     config.templates = Arc::new(templates);
 }
 
@@ -70,24 +85,16 @@ fn complain(root: &mut Section<'_>, complaints: Vec<String>) {
     }
 }
 
-fn unknown(config: &Config, templates: &Templates, directory: &Path, root: &mut Section<'_>) {
+/// The templates that routes name, and where.
+fn named<'c, 'r>(config: &'c Config, root: &mut Section<'r>) -> Vec<(&'c str, Section<'r>)> {
     let sections = root.tables("route").unwrap_or_default();
     if sections.len() != config.routes.len() {
-        return;
+        return Vec::new();
     }
-    for (route, section) in config.routes.iter().zip(sections) {
-        if let Payload::Template(name) = &route.payload
-            && !templates.has(name)
-        {
-            let known: Vec<_> = templates.list().map(|(name, _, _)| name).collect();
-            section.complain(
-                "payload",
-                format!(
-                    "no template is called {name}; write {name}.json.j2 in {}, or name one of {}",
-                    directory.display(),
-                    known.join(", ")
-                ),
-            );
-        }
-    }
+    let routes = config.routes.iter().zip(sections);
+    let named = routes.filter_map(|(route, section)| match &route.payload {
+        Payload::Template(name) => Some((&**name, section)),
+        _ => None,
+    });
+    named.collect()
 }

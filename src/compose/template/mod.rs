@@ -198,8 +198,7 @@ impl Templates {
         }
         let mistake = |error| Mistake(complaint(file, source, &error));
         self.environment.add_template_owned(file.to_owned(), source.to_owned()).map_err(mistake)?;
-        let template = self.environment.get_template(file).map_err(mistake)?;
-        let needs = Needs::of(&template);
+        let needs = Needs::of(source);
         let known = Known { file: file.to_owned(), source: source.to_owned(), kind, origin, needs };
         self.known.insert(name.to_owned(), known);
         Ok(())

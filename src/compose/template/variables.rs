@@ -1,22 +1,49 @@
 //! What a template sees of a mail: the fields of its `json` document, and the
 //! route's `vars`.
 //!
-//! Values of a template are its own; so only fields that it names are made, and a
-//! text or an attachment that it does not name costs nothing.
+//! Values of a template are its own; so only fields whose names stand in it are made,
+//! and a text or an attachment that it does not name costs nothing.
 
 use super::super::json::{Attachment, Document};
 use data_encoding::BASE64;
+use minijinja::Value;
 use minijinja::value::Serde;
-use minijinja::{Template, Value};
 use std::collections::HashSet;
 
 /// A route's own words for its template.
 pub type Vars = [(String, String)];
 
+/// All that it can name.
+const FIELDS: [&str; 23] = [
+    "id",
+    "received_at",
+    "envelope",
+    "message_id",
+    "date",
+    "subject",
+    "from",
+    "reply_to",
+    "to",
+    "cc",
+    "bcc",
+    "sender",
+    "in_reply_to",
+    "references",
+    "headers",
+    "text",
+    "html",
+    "text_reply",
+    "attachments",
+    "size",
+    "tags",
+    "raw_url",
+    "vars",
+];
+
 /// What a template names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needs {
-    fields: HashSet<String>,
+    fields: Vec<&'static str>,
     contents: Contents,
 }
 
@@ -28,14 +55,18 @@ enum Contents {
 }
 
 impl Needs {
-    /// Reads them off a template.
-    pub fn of(template: &Template<'_, '_>) -> Needs {
-        let is_end = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
-        let contents = match template.source().split(".content").skip(1).any(is_end) {
+    /// Reads them off the source of a template. Every word counts: which of them are
+    /// variables may depend on what is set before.
+    pub fn of(source: &str) -> Needs {
+        let is_part = |char: char| char.is_alphanumeric() || char == '_';
+        let words: HashSet<_> = source.split(|char| !is_part(char)).collect();
+        let fields = FIELDS.into_iter().filter(|name| words.contains(name)).collect();
+        let is_end = |rest: &str| !rest.starts_with(is_part);
+        let contents = match source.split(".content").skip(1).any(is_end) {
             true => Contents::Wanted,
             false => Contents::LeftOut,
         };
-        Needs { fields: template.undeclared_variables(false), contents }
+        Needs { fields, contents }
     }
 
     /// The variables of one rendering, and how many octets of large fields were
@@ -49,7 +80,7 @@ impl Needs {
         let content = document.content;
         let mut all = Vec::new();
         for name in &self.fields {
-            let value = match name.as_str() {
+            let value = match *name {
                 "text" => text(content.text.as_deref().map(|text| text.as_str())),
                 "html" => text(content.html.as_ref().map(|html| html.as_str())),
                 "text_reply" => text(content.text_reply.as_ref().map(|reply| reply.as_str())),
@@ -63,7 +94,7 @@ impl Needs {
                     None => continue,
                 },
             };
-            all.push((name.as_str(), value));
+            all.push((*name, value));
         }
         (Value::from_pairs(all), copied)
     }
