@@ -193,6 +193,7 @@ impl<'a> Renderer<'a> {
             fields: &self.section.fields,
             content: &content,
             tags: &controls.tags,
+            fixed: plan.fixed_headers(),
         };
         let (limit, is_tight) = self.room(&content);
         let formed = vendor::form(vendor, &mail, limit);

@@ -54,6 +54,10 @@ function compile (source) {
 function sns (request) {
   const validator = new SnsValidator(/^localhost:\d+$/)
   const text = Buffer.from(request.body, 'base64').toString()
+  const { TopicArn, Message } = JSON.parse(text)
+  const topics = [TopicArn, JSON.parse(Message).receipt.action.topicArn, request.headers['x-amz-sns-topic-arn']]
+  const expected = request.target === '/ses-sns-2' ? 'arn:aws:sns:eu-west-1:123456789012:mail' : topics[0]
+  if (topics.some(topic => topic !== expected)) throw new Error(`the topic is ${topics}`)
   return new Promise((resolve, reject) =>
     validator.validate(text, error => error ? reject(error) : resolve({})))
 }

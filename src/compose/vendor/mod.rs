@@ -15,7 +15,7 @@ mod smtp2http;
 use super::json::{Content, EnvelopeForm};
 use super::mail::HeaderField;
 use super::payload::Vendor;
-use crate::post::{PostId, Timestamp};
+use crate::post::{Field, PostId, Timestamp};
 use bytes::Bytes;
 
 /// One message as one recipient gets it.
@@ -34,6 +34,8 @@ pub struct Mail<'a> {
     pub content: &'a Content<'a>,
     /// The sender's tags.
     pub tags: &'a [String],
+    /// Fixed request headers of the route.
+    pub fixed: &'a [Field],
 }
 
 /// A body as a vendor makes it.
