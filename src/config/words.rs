@@ -143,6 +143,8 @@ impl Word for Scheme {
         ("hmac-hex", Scheme::HmacHex),
         ("http-signature", Scheme::HttpSignature),
         ("secret-parameter", Scheme::SecretParameter),
+        ("mailgun", Scheme::Mailgun),
+        ("sendgrid", Scheme::SendGrid),
     ];
 }
 

@@ -5,6 +5,15 @@
 //! signs within a body is added at each attempt by the signing key, not here:
 //! bodies hold no proof.
 
+mod cloudmailin_multipart;
+mod fields;
+mod filename;
+mod form;
+mod mailgun;
+pub mod multipart;
+mod sendgrid;
+mod stripped;
+
 use super::json::{Content, EnvelopeForm};
 use super::mail::HeaderField;
 use super::payload::Vendor;
@@ -41,15 +50,15 @@ pub struct Formed {
 
 /// A message in the format of a vendor; `None` when it would take more than
 /// `limit` octets.
-pub fn form(vendor: Vendor, _mail: &Mail<'_>, _limit: usize) -> Option<Formed> {
+pub fn form(vendor: Vendor, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     match vendor {
-        Vendor::SendGrid
-        | Vendor::SendGridRaw
-        | Vendor::Mailgun
-        | Vendor::MailgunMime
-        | Vendor::Postmark
+        Vendor::SendGrid => sendgrid::parsed(mail, limit),
+        Vendor::SendGridRaw => sendgrid::raw(mail, limit),
+        Vendor::Mailgun => mailgun::parsed(mail, limit),
+        Vendor::MailgunMime => mailgun::mime(mail, limit),
+        Vendor::CloudMailinMultipart => cloudmailin_multipart::form(mail, limit),
+        Vendor::Postmark
         | Vendor::CloudMailin
-        | Vendor::CloudMailinMultipart
         | Vendor::Postal
         | Vendor::SesSns
         | Vendor::Smtp2Http

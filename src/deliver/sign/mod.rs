@@ -8,8 +8,9 @@
 //! the scheme can stand it: Standard Webhooks and RFC 9421 have room for several
 //! signatures in one header, the latter with a key id each. Receivers of `hmac-hex`
 //! compare the whole header, so further signatures go into headers of their own,
-//! `<header>-2` and so on. draft-cavage and the secret parameter have room for one:
-//! a receiver learns of the next key by its id, or changes at the same time.
+//! `<header>-2` and so on. draft-cavage, the secret parameter and other products'
+//! own schemes have room for one: a receiver learns of the next key by its id, or
+//! changes at the same time.
 //!
 //! Standard Webhooks 1.0.0, draft-cavage-http-signatures-12, RFC 9421, RFC 9530.
 
@@ -18,6 +19,9 @@ mod message;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod vendor;
+#[cfg(test)]
+mod vendor_tests;
 
 use crate::post::{Destination, Timestamp};
 use crate::url_pattern::UrlPattern;
@@ -73,6 +77,10 @@ pub enum Scheme {
     HttpSignature,
     /// A fixed parameter in a form body.
     SecretParameter,
+    /// Mailgun's: HMAC-SHA256 of a time and a token, all three in a form body.
+    Mailgun,
+    /// SendGrid's: ECDSA P-256 over a time and the body, in two headers.
+    SendGrid,
 }
 
 /// A request as it is about to be sent.
@@ -103,6 +111,8 @@ enum Signer {
     Hex { keys: Vec<(HeaderName, hmac::Key)>, prefix: String },
     Message(Private),
     Parameter { name: String, value: String },
+    Mailgun(hmac::Key),
+    SendGrid(secret::Ecdsa),
 }
 
 /// Headers that no signature may stand in: they frame a request or name it.
@@ -134,6 +144,8 @@ impl SigningKey {
                 Signer::Message(secret::private(&settings.secrets, ids)?)
             }
             Scheme::SecretParameter => parameter(&settings)?,
+            Scheme::Mailgun => Signer::Mailgun(vendor::mailgun_key(only("mailgun", &settings)?)?),
+            Scheme::SendGrid => Signer::SendGrid(secret::ecdsa(only("sendgrid", &settings)?)?),
         };
         Ok(SigningKey { name: settings.name.clone(), settings: Arc::new(settings), signer: Arc::new(signer) })
     }
@@ -143,17 +155,25 @@ impl SigningKey {
         UrlPattern::any_matches(&self.settings.origins, destination)
     }
 
-    /// The body with what the key adds to it, for a post of this `Content-Type`;
-    /// most keys add nothing. The error says why this body cannot take it.
-    pub fn amend(&self, headers: &HeaderMap, body: Bytes) -> Result<Bytes, String> {
+    /// The body with what the key adds to it, for a post of this `Content-Type`,
+    /// at the time of the attempt and with its nonce; most keys add nothing. The
+    /// error says why this body cannot take it.
+    pub fn amend(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+        (at, nonce): (Timestamp, &[u8; 16]),
+    ) -> Result<Bytes, String> {
         match &*self.signer {
             Signer::Parameter { name, value } => form::append(headers, &body, name, value)
                 .map_err(|why| format!("signing key {:?} adds a parameter to forms, and {why}", self.name)),
+            Signer::Mailgun(key) => vendor::mailgun(key, headers, &body, at, nonce)
+                .map_err(|why| format!("signing key {:?} adds fields to forms, and {why}", self.name)),
             _ => Ok(body),
         }
     }
 
-    /// Whether it puts a secret into the body itself.
+    /// Whether it puts a secret into the body itself, which a signature is not.
     pub fn is_in_body(&self) -> bool {
         matches!(*self.signer, Signer::Parameter { .. })
     }
@@ -166,7 +186,8 @@ impl SigningKey {
                 keys.iter().map(|(name, key)| hex(name, prefix, key, request)).collect()
             }
             Signer::Message(keys) => message::sign(keys, request),
-            Signer::Parameter { .. } => Some(Signature::new()),
+            Signer::SendGrid(key) => vendor::sendgrid(key, request),
+            Signer::Parameter { .. } | Signer::Mailgun(_) => Some(Signature::new()),
         };
         signed.ok_or_else(|| format!("signing key {:?} cannot sign this request", self.name))
     }
@@ -229,17 +250,23 @@ fn key_ids(text: Option<&str>, keys: usize) -> Result<Vec<String>, String> {
     Ok(ids.into_iter().map(str::to_owned).collect())
 }
 
+/// The secret of a scheme that has room for one.
+fn only<'a>(scheme: &str, settings: &'a KeySettings) -> Result<&'a str, String> {
+    match settings.secrets.as_slice() {
+        [secret] => Ok(secret),
+        _ => Err(format!(
+            "{scheme} has room for one secret; receivers change to the next one at the same time"
+        )),
+    }
+}
+
 fn parameter(settings: &KeySettings) -> Result<Signer, String> {
-    let [secret] = settings.secrets.as_slice() else {
-        return Err("secret-parameter has room for one secret; receivers change to the next one at the \
-                    same time"
-            .to_owned());
-    };
+    let secret = only("secret-parameter", settings)?;
     let name = settings.parameter.as_deref().unwrap_or("SecretKey");
     if name.is_empty() || secret.is_empty() {
         return Err("neither the parameter nor its secret can be empty".to_owned());
     }
-    Ok(Signer::Parameter { name: name.to_owned(), value: secret.clone() })
+    Ok(Signer::Parameter { name: name.to_owned(), value: secret.to_owned() })
 }
 
 /// A text that can stand in a header as it is.
