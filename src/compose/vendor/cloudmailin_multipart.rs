@@ -2,8 +2,7 @@
 //!
 //! Header names are in lower case with underscores; a field that comes several
 //! times has a number each, as elements of an array. `envelope[spf]` is always
-//! there and says `none`: nothing was checked. `envelope[recipients]` names the
-//! one recipient of the post.
+//! there and says `none`: nothing was checked.
 
 use super::fields::{UNCHECKED, underscored};
 use super::form::Form;
@@ -20,7 +19,9 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text_if_any("reply_plain", content.text_reply.as_ref().map(|reply| reply.as_str()));
     headers(mail, &mut form);
     form.text("envelope[to]", envelope.to);
-    form.text("envelope[recipients][0]", envelope.to);
+    for (at, recipient) in envelope.recipients.iter().enumerate() {
+        form.text(format!("envelope[recipients][{at}]"), *recipient);
+    }
     form.text("envelope[from]", envelope.from);
     form.text("envelope[helo_domain]", envelope.helo);
     form.text_if_any("envelope[remote_ip]", envelope.remote_ip.as_deref());
@@ -32,24 +33,23 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.multipart(mail.id, mail.raw, limit)
 }
 
-/// All header fields; the return path, which a server notes when it takes a
-/// message, comes from the envelope where the message has none.
+/// All header fields. The return path is the envelope's, which knows better than
+/// the message.
 fn headers<'a>(mail: &'a Mail<'_>, form: &mut Form<'a>) {
-    let names: Vec<_> = mail.content.headers.iter().map(|(name, _)| underscored(name)).collect();
+    form.text("headers[return_path]", mail.envelope.from);
+    let fields = mail.content.headers.iter().map(|(name, value)| (underscored(name), value.as_str()));
+    let fields: Vec<_> = fields.filter(|(name, _)| name != "return_path").collect();
     let mut counts = HashMap::new();
-    for name in &names {
+    for (name, _) in &fields {
         *counts.entry(name.as_str()).or_insert(0_usize) += 1;
     }
-    if !counts.contains_key("return_path") {
-        form.text("headers[return_path]", mail.envelope.from);
-    }
     let mut seen = HashMap::new();
-    for (name, (_, value)) in names.iter().zip(&mail.content.headers) {
+    for (name, value) in &fields {
         if counts.get(name.as_str()) == Some(&1) {
-            form.text(format!("headers[{name}]"), value.as_str());
+            form.text(format!("headers[{name}]"), *value);
         } else {
             let number = seen.entry(name.as_str()).or_insert(0_usize);
-            form.text(format!("headers[{name}][{number}]"), value.as_str());
+            form.text(format!("headers[{name}][{number}]"), *value);
             *number += 1;
         }
     }
