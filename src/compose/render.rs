@@ -13,7 +13,7 @@ use super::json_octets;
 use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::Plan;
-use super::vendor::{self, Mail};
+use super::vendor::{self, Formed, Mail};
 use super::{Limits, Payload, Receipt, Vendor, when};
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Blob, PostId, Timestamp};
@@ -103,7 +103,10 @@ impl<'a> Renderer<'a> {
         };
         match payload {
             Payload::Body => self.body(wanted),
-            Payload::Vendor(vendor) => self.vendor(vendor, id, plan, controls),
+            Payload::Vendor(vendor) => {
+                self.formed(id, plan, controls, |mail, limit| vendor::form(vendor, mail, limit))
+            }
+            Payload::Multipart => self.formed(id, plan, controls, vendor::multipart::form),
             _ => self.json(id, plan, controls, wanted),
         }
     }
@@ -160,6 +163,7 @@ impl<'a> Renderer<'a> {
             received_at: when::rfc3339(self.received_at),
             envelope: self.envelope_form(plan),
             content: &content,
+            attachments: content.whole_attachments(),
             size: self.raw.len(),
             tags: &controls.tags,
             raw_url: None,
@@ -177,12 +181,12 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    fn vendor(
+    fn formed(
         &mut self,
-        vendor: Vendor,
         id: PostId,
         plan: &Plan,
         controls: &Controls,
+        form: impl FnOnce(&Mail<'_>, usize) -> Option<Formed>,
     ) -> Result<Rendered, Refusal> {
         let content = self.content();
         let mail = Mail {
@@ -196,7 +200,7 @@ impl<'a> Renderer<'a> {
             fixed: plan.fixed_headers(),
         };
         let (limit, is_tight) = self.room(&content);
-        let formed = vendor::form(vendor, &mail, limit);
+        let formed = form(&mail, limit);
         self.content = Some(content);
         let Some(formed) = formed else { return self.too_long(is_tight) };
         let marks = formed.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
