@@ -25,6 +25,9 @@ use std::time::Duration;
 const RECEIPT: Receipt =
     Receipt { message: MessageId(0x52a0_0000_0000_0002), received_at: Timestamp(1_769_860_800_123) };
 
+/// Formats of other products that are one document each.
+const DOCUMENTS: [&str; 6] = ["cloudmailin", "postal", "postal-raw", "postmark", "ses-sns", "smtp2http"];
+
 fn route(recipient: &str, payload: Payload) -> Route {
     Route {
         payload,
@@ -44,6 +47,10 @@ fn options() -> Options {
     let steered_plain =
         Route { header_control: HeaderControl::On, ..route("fifo@hooks.example", Payload::Body) };
     let patient = Mode::Sync(Sync { timeout: Duration::from_secs(3), fallback: Fallback::Refuse });
+    let documents = DOCUMENTS
+        .iter()
+        .map(|format| route(&format!("{format}+*@hooks.example"), format.parse().unwrap()))
+        .collect::<Vec<_>>();
     let routes = vec![
         route("json@hooks.example", Payload::Json),
         route("body@hooks.example", Payload::Body),
@@ -53,6 +60,7 @@ fn options() -> Options {
         steered,
         Route { order: Order::Fifo, sign_with: Some("main".to_owned()), mode: patient, ..steered_plain },
     ];
+    let routes = [routes, documents].concat();
     let (signing_keys, profiles) = (vec!["main".to_owned(), "other".to_owned()], vec!["crm".to_owned()]);
     let options = Options { signing_keys, profiles, ..Options::default() };
     Options { gateway_domains: vec!["postgate.local".to_owned()], routes, ..options }
@@ -132,10 +140,16 @@ fn shown(composition: &Composition, post: &Post) -> String {
     }
     let body = body(composition, post);
     match std::str::from_utf8(body) {
-        Ok(body) if body.starts_with("{\"id\":\"52a0") => text + "\n" + &indented(body) + "\n",
+        Ok(body) if body.starts_with("{\"id\":\"52a0") || is_document(post) => {
+            text + "\n" + &indented(body) + "\n"
+        }
         Ok(body) => text + "\n" + body,
         Err(_) => text + "* not UTF-8, here in base64\n\n" + &BASE64.encode(body) + "\n",
     }
+}
+
+fn is_document(post: &Post) -> bool {
+    DOCUMENTS.contains(&post.recipient.split('+').next().unwrap_or_default())
 }
 
 /// A document with a line for each key or element; nothing else is changed.

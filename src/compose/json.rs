@@ -29,6 +29,8 @@ pub struct Document<'a> {
     /// What it says.
     #[serde(flatten)]
     pub content: &'a Content<'a>,
+    /// Its attachments, with their contents or without.
+    pub attachments: Vec<AttachmentForm<'a>>,
     /// Octets of the message.
     pub size: usize,
     /// The sender's tags.
@@ -38,7 +40,7 @@ pub struct Document<'a> {
 }
 
 /// The SMTP side of a message, for one recipient.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct EnvelopeForm<'a> {
     /// Reverse-path.
     pub from: &'a str,
@@ -56,6 +58,19 @@ pub struct EnvelopeForm<'a> {
     pub user: Option<&'a str>,
     /// What stood for the `*` of the route.
     pub detail: Option<&'a str>,
+}
+
+/// One attachment, as one recipient gets it.
+#[derive(Serialize)]
+pub struct AttachmentForm<'a> {
+    /// What it is.
+    #[serde(flatten)]
+    pub attachment: &'a Attachment<'a>,
+    /// Decoded; absent where it comes another way.
+    #[serde(serialize_with = "as_base64_if_any")]
+    pub content: Option<&'a [u8]>,
+    /// Where it can be fetched instead.
+    pub url: Option<&'a str>,
 }
 
 /// What a message says to all its recipients.
@@ -91,7 +106,8 @@ pub struct Content<'a> {
     pub html: Option<Text<'a>>,
     /// The text without quoted mail.
     pub text_reply: Option<Reply<'a>>,
-    /// What is neither.
+    /// What is neither; how they are shown differs by recipient.
+    #[serde(skip)]
     pub attachments: Vec<Attachment<'a>>,
 }
 
@@ -167,16 +183,30 @@ pub struct Attachment<'a> {
     /// In hexadecimal.
     pub sha256: String,
     /// Decoded.
-    #[serde(serialize_with = "as_base64")]
+    #[serde(skip)]
     pub content: Cow<'a, [u8]>,
     /// Where it can be fetched instead.
+    #[serde(skip)]
     pub url: Option<String>,
+}
+
+impl Attachment<'_> {
+    fn form<'s>(&'s self, content: Option<&'s [u8]>) -> AttachmentForm<'s> {
+        AttachmentForm { attachment: self, content, url: self.url.as_deref() }
+    }
 }
 
 /// Octets in base64, as a document shows them.
 pub fn as_base64<S: Serializer>(octets: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     // Piece by piece: a copy of a large attachment in base64 is not needed.
     serializer.collect_str(&BASE64.encode_display(octets.as_ref()))
+}
+
+fn as_base64_if_any<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    match octets {
+        Some(octets) => as_base64(octets, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl<'a> Content<'a> {
@@ -210,6 +240,16 @@ impl<'a> Content<'a> {
             html: html.map(Text),
             attachments,
         }
+    }
+
+    /// Its attachments with their contents.
+    pub fn whole_attachments(&self) -> Vec<AttachmentForm<'_>> {
+        self.attachments.iter().map(|attachment| attachment.form(Some(&attachment.content))).collect()
+    }
+
+    /// Its attachments without their contents, which come along as files.
+    pub fn bare_attachments(&self) -> Vec<AttachmentForm<'_>> {
+        self.attachments.iter().map(|attachment| attachment.form(None)).collect()
     }
 
     /// Octets it holds besides the message it was read from.

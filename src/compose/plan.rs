@@ -220,7 +220,8 @@ impl Plan<'_> {
         }
         headers.extend(self.fixed_headers().iter().filter(|field| !is(field, "Content-Type")).cloned());
         headers.extend(controls.headers.iter().cloned());
-        headers.extend(rendered.marks.iter().map(|(name, value)| field(name, value)));
+        let marks = rendered.marks.iter().filter(|(name, _)| self.fixed(name).is_none());
+        headers.extend(marks.map(|(name, value)| field(name, value)));
         Ok(headers)
     }
 
@@ -228,7 +229,8 @@ impl Plan<'_> {
         self.fixed_headers().iter().find(|field| is(field, name))
     }
 
-    fn fixed_headers(&self) -> &[Field] {
+    /// Request headers that the route fixes.
+    pub fn fixed_headers(&self) -> &[Field] {
         self.route.map_or(&[], |route| &route.headers)
     }
 

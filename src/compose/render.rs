@@ -14,7 +14,7 @@ use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::{Matter, Plan};
 use super::report::{self, Event};
-use super::vendor::{self, Mail};
+use super::vendor::{self, Formed, Mail};
 use super::{Limits, Options, Payload, Receipt, Templates, Vendor, when};
 use crate::envelope::{Envelope, Refusal};
 use crate::post::{Blob, PostId, Timestamp};
@@ -126,7 +126,10 @@ impl<'a> Renderer<'a> {
         };
         match payload {
             Payload::Body => self.body(wanted),
-            Payload::Vendor(vendor) => self.vendor(vendor, id, plan, controls),
+            Payload::Vendor(vendor) => {
+                self.formed(id, plan, controls, |mail, limit| vendor::form(vendor, mail, limit))
+            }
+            Payload::Multipart => self.formed(id, plan, controls, vendor::multipart::form),
             Payload::Template(name) => self.template(&name, id, plan, controls),
             _ => self.json(id, plan, controls, wanted),
         }
@@ -218,6 +221,7 @@ impl<'a> Renderer<'a> {
             received_at: when::rfc3339(self.received_at),
             envelope: self.envelope_form(plan),
             content,
+            attachments: content.whole_attachments(),
             size: self.raw.len(),
             tags: &controls.tags,
             raw_url: None,
@@ -251,12 +255,12 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn vendor(
+    fn formed(
         &mut self,
-        vendor: Vendor,
         id: PostId,
         plan: &Plan,
         controls: &Controls,
+        form: impl FnOnce(&Mail<'_>, usize) -> Option<Formed>,
     ) -> Result<Rendered, Refusal> {
         let content = self.content();
         let mail = Mail {
@@ -267,9 +271,10 @@ impl<'a> Renderer<'a> {
             fields: &self.section.fields,
             content: &content,
             tags: &controls.tags,
+            fixed: plan.fixed_headers(),
         };
         let (limit, is_tight) = self.room(&content);
-        let formed = vendor::form(vendor, &mail, limit);
+        let formed = form(&mail, limit);
         self.content = Some(content);
         let Some(formed) = formed else { return self.too_long(is_tight) };
         let marks = formed.headers.into_iter().map(|(name, value)| (name, value.into())).collect();

@@ -154,6 +154,8 @@ impl Word for Scheme {
         ("http-signature", Scheme::HttpSignature),
         ("postal", Scheme::Postal),
         ("secret-parameter", Scheme::SecretParameter),
+        ("mailgun", Scheme::Mailgun),
+        ("sendgrid", Scheme::SendGrid),
         ("sns", Scheme::Sns),
     ];
 }

@@ -171,7 +171,7 @@ fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
 /// The body as it is sent, and the header that says how.
 fn shape(headers: &mut HeaderMap, dress: &Dress, body: Bytes) -> Result<Bytes, Trouble> {
     let body = match &dress.key {
-        Some(key) => key.amend(headers, body).map_err(Trouble::Unsendable)?,
+        Some(key) => key.amend(headers, body, (dress.at, &dress.nonce)).map_err(Trouble::Unsendable)?,
         None => body,
     };
     match dress.compress.coding() {

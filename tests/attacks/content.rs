@@ -49,7 +49,7 @@ impl Victim {
                 receiver.address
             )
         };
-        let config = format!("{CONFIG}\n{}{}", route("json"), route("raw"));
+        let config = format!("{CONFIG}\n{}{}{}", route("json"), route("raw"), route("multipart"));
         let gateway = Gateway::start(directory.path(), &config);
         Victim { receiver, gateway, count: 0, _directory: directory }
     }
@@ -234,22 +234,27 @@ fn m7_boundaries_that_mislead() {
 fn m8_file_names() {
     let long = "n".repeat(10_000);
     let names = [
-        (r#"filename="../../etc/x""#.to_owned(), "../../etc/x"),
-        (r#"filename="C:\\x""#.to_owned(), r"C:\x"),
-        ("filename*=utf-8''a%00b".to_owned(), "a\0b"),
-        ("filename*=utf-8''a%0D%0AX%3A%20y".to_owned(), "aX: y"),
-        ("filename*=utf-8''%E2%80%AEgpj.exe".to_owned(), "\u{202e}gpj.exe"),
-        (format!("filename={long}"), long.as_str()),
-        ("filename*0*=utf-8''%C3%BC; filename*1=\"=?utf-8?Q?=C3=BC?=\"".to_owned(), "üü"),
+        (r#"filename="../../etc/x""#.to_owned(), "../../etc/x", "x"),
+        (r#"filename="C:\\x""#.to_owned(), r"C:\x", "x"),
+        ("filename*=utf-8''a%00b".to_owned(), "a\0b", "ab"),
+        ("filename*=utf-8''a%0D%0AX%3A%20y".to_owned(), "aX: y", "aX: y"),
+        ("filename*=utf-8''a%22%3B%20x=%22".to_owned(), "a\"; x=\"", "a%22; x=%22"),
+        ("filename*=utf-8''%E2%80%AEgpj.exe".to_owned(), "\u{202e}gpj.exe", "gpj.exe"),
+        (format!("filename={long}"), long.as_str(), &long[..200]),
+        ("filename*0*=utf-8''%C3%BC; filename*1=\"=?utf-8?Q?=C3=BC?=\"".to_owned(), "üü", "üü"),
     ];
     let mut victim = Victim::start();
-    for (parameter, name) in names {
+    for (parameter, name, safe) in names {
         let part = format!("Content-Type: a/b\r\nContent-Disposition: attachment; {parameter}\r\n\r\nx\r\n");
-        let cost = victim.endure(format!("{}--b--\r\n", multipart(&format!("--b\r\n{part}"))).as_bytes());
+        let mail = format!("{}--b--\r\n", multipart(&format!("--b\r\n{part}")));
+        let cost = victim.endure(mail.as_bytes());
         let json: Value = serde_json::from_slice(&cost.json.body).unwrap();
         assert_eq!(json["attachments"][0]["filename"], name);
         // Data, and nothing else: no header of the request holds it.
         assert!(cost.json.headers.values().all(|value| !value.contains(name)));
+        let form = String::from_utf8(victim.post("multipart", mail.as_bytes()).body.to_vec()).unwrap();
+        let file = format!("name=\"attachment-1\"; filename=\"{safe}\"\r\nContent-Type: a/b\r\n\r\nx\r\n--");
+        assert!(form.contains(&file), "{form}");
     }
 }
 

@@ -237,8 +237,17 @@ fn h8_a_type_that_the_mail_names_is_of_the_body_that_it_wrote() {
     let (_, request) = stage.receiver.requests().pop().unwrap();
     assert_eq!(request.only("Content-Type"), "multipart/form-data; boundary=b");
     assert_eq!(String::from_utf8_lossy(&request.body), body);
-    // Only payloads that carry attachments as files would have a boundary of the
-    // gateway's own; what it writes here has the type that was asked for, once.
+    // Forms have a boundary of the gateway's own, whatever was asked for, which
+    // stands where it was put and nowhere else.
+    for payload in ["multipart", "sendgrid"] {
+        let request = stage.request(&format!("{forged}X-Postgate-Payload: {payload}\r\n"));
+        let content_type = request.only("Content-Type");
+        let boundary = content_type.strip_prefix("multipart/form-data; boundary=postgate-").unwrap();
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let fields = body.matches("Content-Disposition: form-data").count();
+        assert_eq!(body.matches(&format!("--postgate-{boundary}")).count(), fields + 1, "{body}");
+    }
+    // What else it writes has the type that was asked for, once.
     for payload in ["json", "raw"] {
         let reply = stage.steer(&format!("{forged}X-Postgate-Payload: {payload}\r\n"));
         assert!(stage.sender.verdict(reply.id(), 1).starts_with("delivered "));

@@ -7,8 +7,8 @@ ENVELOPE = ["sender", "recipient"]
 class Format:
     """A route with its payload, and who reads it."""
 
-    def __init__(self, payload, *readers, key=None, auth=None):
-        self.payload, self.readers, self.key, self.auth = payload, readers, key, auth
+    def __init__(self, payload, *readers, key=None, auth=None, headers=""):
+        self.payload, self.readers, self.key, self.auth, self.headers = payload, readers, key, auth, headers
 
 
 class Reader:
@@ -29,7 +29,8 @@ FORMATS = {
     "postal": Format("postal", Reader("postal-hash", "python", [*ALL, *ENVELOPE], b'"rcpt_to"'), key="postal"),
     "postal-raw": Format("postal-raw", anymail("postal", b'"message"'), Reader("postal-signature", "python", []), key="postal"),
     "ses-sns": Format("ses-sns", anymail("amazon-ses", b'"Message"'), Reader("sns-validator", "node", [], b'"Timestamp"'), key="sns-1"),
-    "ses-sns-2": Format("ses-sns", anymail("amazon-ses", b'"Message"'), Reader("sns-validator", "node", [], b'"MessageId"'), key="sns-2"),
+    "ses-sns-2": Format("ses-sns", anymail("amazon-ses", b'"Message"'), Reader("sns-validator", "node", [], b'"MessageId"'), key="sns-2",
+                        headers='{ x-amz-sns-topic-arn = "arn:aws:sns:eu-west-1:123456789012:mail" }'),
     "smtp2http": Format("smtp2http", Reader(
         "smtp2http", "go", ["subject", "cc", "message_id", "text", "html", "attachments", *ENVELOPE], b'"data"', nameless=True)),
     "action-mailbox": Format("action-mailbox", Reader("rails-relay", "ruby", ALL), auth="rails"),

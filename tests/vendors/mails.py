@@ -28,7 +28,8 @@ def plain(message):
 def rich(message):
     message.set_content("See the picture.\n")
     message.add_alternative('<p>See <img src="cid:logo@example.com"> &amp; "more".</p>\n', subtype="html")
-    message.get_payload()[1].add_related(GIF, "image", "gif", cid="<logo@example.com>", filename="logo.gif")
+    message.get_payload()[1].add_related(GIF, "image", "gif", cid="<logo@example.com>", filename="logo.gif",
+                                         disposition="inline")
     message.add_attachment(PDF, "application", "pdf", filename="Bericht März 2026 (v1).pdf")
     message.add_attachment(CSV, "text", "csv", filename="a, b; c.csv")
 

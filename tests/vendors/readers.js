@@ -4,6 +4,7 @@
 'use strict'
 
 const { readFileSync } = require('fs')
+const { resolve } = require('path')
 const ts = require('typescript')
 const { EventWebhook } = require('@sendgrid/eventwebhook')
 const SnsValidator = require('sns-validator')
@@ -39,7 +40,8 @@ function cloudmailin (request) {
 }
 
 function compile (source) {
-  const name = `${process.env.NODE_PATH}/../body.ts`
+  // Where its packages are found.
+  const name = resolve(process.env.NODE_PATH, '../body.ts')
   const options = { noEmit: true, strict: true, module: ts.ModuleKind.CommonJS, types: [], lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'], skipLibCheck: true, ignoreDeprecations: '5.0' }
   const host = ts.createCompilerHost(options)
   const { getSourceFile, fileExists, readFile } = host
@@ -54,8 +56,12 @@ function compile (source) {
 function sns (request) {
   const validator = new SnsValidator(/^localhost:\d+$/)
   const text = Buffer.from(request.body, 'base64').toString()
-  return new Promise((resolve, reject) =>
-    validator.validate(text, error => error ? reject(error) : resolve({})))
+  const { TopicArn, Message } = JSON.parse(text)
+  const topics = [TopicArn, JSON.parse(Message).receipt.action.topicArn, request.headers['x-amz-sns-topic-arn']]
+  const expected = request.target === '/ses-sns-2' ? 'arn:aws:sns:eu-west-1:123456789012:mail' : topics[0]
+  if (topics.some(topic => topic !== expected)) throw new Error(`the topic is ${topics}`)
+  return new Promise((done, refuse) =>
+    validator.validate(text, error => error ? refuse(error) : done({})))
 }
 
 function sendgrid (request) {

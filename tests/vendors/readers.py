@@ -113,7 +113,7 @@ def sendgrid_signature(request):
     """SendGrid's own library; it takes text alone."""
     from sendgrid.helpers.eventwebhook import EventWebhook
 
-    webhook = EventWebhook((KEYS / "p256.public.pem").read_text())
+    webhook = EventWebhook(public_key("p256.public.pem"))
     headers = request["headers"]
     signature = headers["x-twilio-email-event-webhook-signature"]
     timestamp = headers["x-twilio-email-event-webhook-timestamp"]

@@ -6,16 +6,24 @@
 //! bodies hold no proof.
 
 mod cloudmailin;
+mod cloudmailin_multipart;
 mod document;
+mod fields;
+mod filename;
+mod form;
+mod mailgun;
+pub mod multipart;
 mod postal;
 mod postmark;
+mod sendgrid;
 mod ses_sns;
 mod smtp2http;
+mod stripped;
 
 use super::json::{Content, EnvelopeForm};
 use super::mail::HeaderField;
 use super::payload::Vendor;
-use crate::post::{PostId, Timestamp};
+use crate::post::{Field, PostId, Timestamp};
 use bytes::Bytes;
 
 /// One message as one recipient gets it.
@@ -34,6 +42,8 @@ pub struct Mail<'a> {
     pub content: &'a Content<'a>,
     /// The sender's tags.
     pub tags: &'a [String],
+    /// Fixed request headers of the route.
+    pub fixed: &'a [Field],
 }
 
 /// A body as a vendor makes it.
@@ -50,12 +60,13 @@ pub struct Formed {
 /// `limit` octets.
 pub fn form(vendor: Vendor, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     match vendor {
-        Vendor::SendGrid
-        | Vendor::SendGridRaw
-        | Vendor::Mailgun
-        | Vendor::MailgunMime
-        | Vendor::CloudMailinMultipart
-        | Vendor::ActionMailbox => None,
+        Vendor::SendGrid => sendgrid::parsed(mail, limit),
+        Vendor::SendGridRaw => sendgrid::raw(mail, limit),
+        Vendor::Mailgun => mailgun::parsed(mail, limit),
+        Vendor::MailgunMime => mailgun::mime(mail, limit),
+        Vendor::CloudMailinMultipart => cloudmailin_multipart::form(mail, limit),
+        // Posted whole.
+        Vendor::ActionMailbox => None,
         Vendor::Postmark => postmark::form(mail, limit),
         Vendor::CloudMailin => cloudmailin::form(mail, limit),
         Vendor::Postal => postal::form(mail, limit),

@@ -3,9 +3,11 @@
 //!
 //! The message goes along as text, the way SES sends it unless told otherwise; one
 //! that is not UTF-8 goes in base64, and `receipt.action.encoding` says which. A
-//! notification is about one recipient. Nothing is scanned (`DISABLED`) or looked up
-//! (`GRAY`: neither passed nor failed). The fields of the signature are empty; a
-//! signing key of the scheme `sns` fills them at each attempt.
+//! notification is about one recipient. Its topic is what the route fixes as its
+//! header `x-amz-sns-topic-arn`, because receivers may want a certain one. Nothing
+//! is scanned (`DISABLED`) or looked up (`GRAY`: neither passed nor failed). The
+//! fields of the signature are empty; a signing key of the scheme `sns` fills them
+//! at each attempt.
 
 use super::super::json::Mailbox;
 use super::super::{json_octets, when};
@@ -14,8 +16,11 @@ use super::{Formed, Mail};
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// The topic that notifications come from.
-const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:postgate";
+/// The header that names the topic, for a route to fix.
+const TOPIC: &str = "x-amz-sns-topic-arn";
+
+/// The topic of a route that names none.
+const OUR_TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:postgate";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,7 +78,7 @@ struct Receipt<'a> {
     spf_verdict: Verdict,
     dkim_verdict: Verdict,
     dmarc_verdict: Verdict,
-    action: Action,
+    action: Action<'a>,
 }
 
 #[derive(Serialize)]
@@ -86,9 +91,9 @@ const GRAY: Verdict = Verdict { status: "GRAY" };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Action {
+struct Action<'a> {
     r#type: &'static str,
-    topic_arn: &'static str,
+    topic_arn: &'a str,
     encoding: &'static str,
 }
 
@@ -102,31 +107,40 @@ enum Content<'a> {
 /// The message as SES tells SNS, and SNS posts it.
 pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let timestamp = when::rfc3339(mail.received_at);
-    let notification = notification(mail, &timestamp);
+    let topic = topic(mail);
+    let notification = notification(mail, &timestamp, topic);
     let id = mail.uuid();
-    let octets = json_octets::fill(document::likely(mail), limit, |out| {
-        envelope(out, &id, &timestamp, &notification)
-    })?;
+    let octets =
+        json_octets::fill(document::likely(mail), limit, |out| envelope(out, &id, topic, &notification))?;
     Some(Formed {
         octets,
         content_type: "text/plain; charset=UTF-8".to_owned(),
         headers: vec![
             ("x-amz-sns-message-type", "Notification".to_owned()),
             ("x-amz-sns-message-id", id),
-            ("x-amz-sns-topic-arn", TOPIC.to_owned()),
+            (TOPIC, topic.to_owned()),
         ],
     })
 }
 
-fn envelope(out: &mut dyn Write, id: &str, timestamp: &str, notification: &Notification) -> io::Result<()> {
-    write!(out, r#"{{"Type":"Notification","MessageId":"{id}","TopicArn":"{TOPIC}","#)?;
+/// What the route's header says, if that can be a topic.
+fn topic<'a>(mail: &Mail<'a>) -> &'a str {
+    let named = mail.fixed.iter().find(|field| field.name.eq_ignore_ascii_case(TOPIC));
+    let topic = named.and_then(|field| std::str::from_utf8(&field.value).ok());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.".contains(&byte);
+    topic.filter(|topic| topic.bytes().all(is_plain)).unwrap_or(OUR_TOPIC)
+}
+
+fn envelope(out: &mut dyn Write, id: &str, topic: &str, notification: &Notification) -> io::Result<()> {
+    let timestamp = notification.receipt.timestamp;
+    write!(out, r#"{{"Type":"Notification","MessageId":"{id}","TopicArn":"{topic}","#)?;
     write!(out, r#""Subject":"Amazon SES Email Receipt Notification","Message":"#)?;
     json_octets::nested(notification, out)?;
     write!(out, r#","Timestamp":"{timestamp}","SignatureVersion":"1","Signature":"","#)?;
     write!(out, r#""SigningCertURL":"","UnsubscribeURL":""}}"#)
 }
 
-fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Notification<'a> {
+fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str, topic_arn: &'a str) -> Notification<'a> {
     let (encoding, content) = match std::str::from_utf8(mail.raw) {
         Ok(text) => ("UTF8", Content::Text(Long(text))),
         Err(_) => ("BASE64", Content::Base64(Octets(mail.raw))),
@@ -143,7 +157,7 @@ fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Notification<'a> 
             spf_verdict: GRAY,
             dkim_verdict: GRAY,
             dmarc_verdict: GRAY,
-            action: Action { r#type: "SNS", topic_arn: TOPIC, encoding },
+            action: Action { r#type: "SNS", topic_arn, encoding },
         },
         content,
     }

@@ -24,6 +24,9 @@ mod secret;
 mod sns;
 #[cfg(test)]
 mod tests;
+mod vendor;
+#[cfg(test)]
+mod vendor_tests;
 
 use crate::post::{Destination, Timestamp};
 use crate::url_pattern::UrlPattern;
@@ -88,6 +91,10 @@ pub enum Scheme {
     Postal,
     /// A fixed parameter in a form body.
     SecretParameter,
+    /// Mailgun's: HMAC-SHA256 of a time and a token, all three in a form body.
+    Mailgun,
+    /// SendGrid's: ECDSA P-256 over a time and the body, in two headers.
+    SendGrid,
     /// That of Amazon SNS: an RSA key signs within the notification.
     Sns,
 }
@@ -121,6 +128,8 @@ enum Signer {
     Message(Private),
     Postal(Postal),
     Parameter { name: String, value: String },
+    Mailgun(hmac::Key),
+    SendGrid(secret::Ecdsa),
     Sns(Sns),
 }
 
@@ -154,6 +163,8 @@ impl SigningKey {
             }
             Scheme::Postal => Signer::Postal(postal(&settings)?),
             Scheme::SecretParameter => parameter(&settings)?,
+            Scheme::Mailgun => Signer::Mailgun(vendor::mailgun_key(only("mailgun", &settings)?)?),
+            Scheme::SendGrid => Signer::SendGrid(secret::ecdsa(only("sendgrid", &settings)?)?),
             Scheme::Sns => Signer::Sns(sns(&settings)?),
         };
         Ok(SigningKey { name: settings.name.clone(), settings: Arc::new(settings), signer: Arc::new(signer) })
@@ -164,12 +175,20 @@ impl SigningKey {
         UrlPattern::any_matches(&self.settings.origins, destination)
     }
 
-    /// The body with what the key adds to it, for a post of this `Content-Type`;
-    /// most keys add nothing. The error says why this body cannot take it.
-    pub fn amend(&self, headers: &HeaderMap, body: Bytes) -> Result<Bytes, String> {
+    /// The body with what the key adds to it, for a post of this `Content-Type`,
+    /// at the time of the attempt and with its nonce; most keys add nothing. The
+    /// error says why this body cannot take it.
+    pub fn amend(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+        (at, nonce): (Timestamp, &[u8; 16]),
+    ) -> Result<Bytes, String> {
         match &*self.signer {
             Signer::Parameter { name, value } => form::append(headers, &body, name, value)
                 .map_err(|why| format!("signing key {:?} adds a parameter to forms, and {why}", self.name)),
+            Signer::Mailgun(key) => vendor::mailgun(key, headers, &body, at, nonce)
+                .map_err(|why| format!("signing key {:?} adds fields to forms, and {why}", self.name)),
             Signer::Sns(key) => key
                 .amend(headers, &body)
                 .map_err(|why| format!("signing key {:?} signs notifications of SNS, and {why}", self.name)),
@@ -177,7 +196,7 @@ impl SigningKey {
         }
     }
 
-    /// Whether it puts a secret into the body itself.
+    /// Whether it puts a secret into the body itself, which a signature is not.
     pub fn is_in_body(&self) -> bool {
         matches!(*self.signer, Signer::Parameter { .. })
     }
@@ -191,7 +210,8 @@ impl SigningKey {
             }
             Signer::Message(keys) => message::sign(keys, request),
             Signer::Postal(key) => key.sign(request),
-            Signer::Parameter { .. } | Signer::Sns(_) => Some(Signature::new()),
+            Signer::SendGrid(key) => vendor::sendgrid(key, request),
+            Signer::Parameter { .. } | Signer::Mailgun(_) | Signer::Sns(_) => Some(Signature::new()),
         };
         signed.ok_or_else(|| format!("signing key {:?} cannot sign this request", self.name))
     }

@@ -12,6 +12,8 @@ const PKCS1: &str = include_str!("../../../tests/verifiers/keys/rsa.pkcs1.pem");
 const PKCS8: &str = include_str!("../../../tests/verifiers/keys/rsa.pkcs8.pem");
 const PUBLIC: &[u8] = include_bytes!("../../../tests/verifiers/keys/rsa.public.der");
 
+const AT: (Timestamp, &[u8; 16]) = (Timestamp(0), &[7; 16]);
+
 fn settings(scheme: Scheme, secret: &str) -> KeySettings {
     KeySettings {
         name: "main".to_owned(),
@@ -90,7 +92,7 @@ fn sns_signs_within_the_notification() {
     {
         for (subject, line) in [(Some("S"), "Subject\nS\n"), (None, "")] {
             let body = notification(subject);
-            let amended = sns(version).amend(&headers(), body.to_string().into()).unwrap();
+            let amended = sns(version).amend(&headers(), body.to_string().into(), AT).unwrap();
             let mut amended: Value = serde_json::from_slice(&amended).unwrap();
             let signature = amended["Signature"].take();
             let text = format!(
@@ -110,7 +112,7 @@ fn sns_signs_within_the_notification() {
 #[test]
 fn other_posts_are_not_signed_as_notifications() {
     for (headers, body) in [(HeaderMap::new(), "{}"), (headers(), "{}"), (headers(), "")] {
-        let error = sns(None).amend(&headers, Bytes::from(body)).unwrap_err();
+        let error = sns(None).amend(&headers, Bytes::from(body), AT).unwrap_err();
         assert!(error.contains("payload = \"ses-sns\""), "{error}");
     }
 }

@@ -3,8 +3,11 @@
 use data_encoding::{BASE64, BASE64_NOPAD};
 use ring::signature::{Ed25519KeyPair, RsaKeyPair};
 use ring::{digest, hmac};
+use rustls::SignatureScheme;
+use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use std::sync::Arc;
 
 /// One secret of Standard Webhooks.
 pub(super) enum Webhook {
@@ -139,6 +142,26 @@ impl Private {
     /// Pure Ed25519 (RFC 8032), in base64.
     pub(super) fn ed25519(pair: &Ed25519KeyPair, text: &[u8]) -> String {
         BASE64.encode(pair.sign(text).as_ref())
+    }
+}
+
+/// A private key of the curve P-256.
+pub(super) struct Ecdsa(Arc<dyn rustls::sign::SigningKey>);
+
+/// Read from PEM. By way of rustls, which reads what `openssl ecparam` writes, too.
+pub(super) fn ecdsa(secret: &str) -> Result<Ecdsa, String> {
+    let expected = "expected a private key in PEM, ECDSA P-256";
+    let key = PrivateKeyDer::from_pem_slice(secret.as_bytes())
+        .map_err(|_| format!("a secret is no private key; {expected}"))?;
+    let key = any_ecdsa_type(&key).ok().map(Ecdsa).filter(|key| key.sign(b"").is_some());
+    key.ok_or_else(|| format!("a private key is of a kind that cannot sign here; {expected}"))
+}
+
+impl Ecdsa {
+    /// ECDSA with SHA-256, ASN.1 in base64.
+    pub(super) fn sign(&self, text: &[u8]) -> Option<String> {
+        let signer = self.0.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256])?;
+        Some(BASE64.encode(&signer.sign(text).ok()?))
     }
 }
 

@@ -6,6 +6,8 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA2
 
 const SEED: &str = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
 
+const NOW: (Timestamp, &[u8; 16]) = (Timestamp(1_614_265_330_999), &[7; 16]);
+
 fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
     KeySettings {
         name: "main".to_owned(),
@@ -226,7 +228,7 @@ fn a_secret_parameter_goes_behind_the_others_of_a_form() {
         (&usual, "application/json", "{}", Err("this post is application/json; sign it with another scheme")),
         (&usual, "", "", Err("this post is of no type; sign it with another scheme")),
     ] {
-        let amended = key.amend(&headers(content_type), Bytes::from(body));
+        let amended = key.amend(&headers(content_type), Bytes::from(body), NOW);
         let expected = expected
             .map(Bytes::from)
             .map_err(|why| format!("signing key \"main\" adds a parameter to forms, and {why}"));
@@ -234,10 +236,10 @@ fn a_secret_parameter_goes_behind_the_others_of_a_form() {
     }
     let mut compressed = headers(form);
     compressed.insert("content-encoding", HeaderValue::from_static("gzip"));
-    assert!(usual.amend(&compressed, Bytes::new()).unwrap_err().contains("compressed already"));
+    assert!(usual.amend(&compressed, Bytes::new(), NOW).unwrap_err().contains("compressed already"));
     assert!(usual.sign(&unsigned(&compressed, b"")).unwrap().is_empty());
     let webhook = key(settings(Scheme::StandardWebhooks, &[SEED]));
-    assert_eq!(webhook.amend(&headers("application/json"), Bytes::from("{}")).unwrap(), "{}");
+    assert_eq!(webhook.amend(&headers("application/json"), Bytes::from("{}"), NOW).unwrap(), "{}");
 }
 
 #[test]
