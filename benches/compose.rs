@@ -86,9 +86,11 @@ fn mail(octets: usize) -> Bytes {
         lines.push_str("\r\n");
     }
     format!(
-        "From: Ann <ann@app.example>\r\nTo: in@hooks.example\r\nSubject: A file\r\nMessage-ID: <1@app.example>\r\n\
+        "From: Ann <ann@app.example>\r\nTo: in@hooks.example\r\nSubject: A file\r\n\
+         Message-ID: <1@app.example>\r\n\
          Date: Sat, 31 Jan 2026 12:00:00 +0000\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
+         Content-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
          Here it is.\r\n--b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\
          Content-Disposition: attachment; filename=a.pdf\r\n\r\n{lines}--b--\r\n"
     )
