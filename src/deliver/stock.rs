@@ -103,12 +103,14 @@ mod tests {
         assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Draw(1), 0), "it has become slow");
     }
 
+    type Event<'a> = (&'a str, &'a dyn Fn(&mut Lane));
+
     #[test]
     fn the_stock_of_a_lane_that_is_not_free_to_send_goes_back() {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(9));
         let trouble = Feedback::Trouble { retry_after: None };
         let rate = Rate { count: 1000, per: Duration::from_secs(1) };
-        let events: [(&str, &dyn Fn(&mut Lane)); 5] = [
+        let events: [Event; 5] = [
             ("paused", &|lane| lane.pause()),
             ("held", &|lane| lane.hold(later)),
             ("in backoff", &|lane| (0..2).for_each(|_| end(lane, trouble, 1, now))),
