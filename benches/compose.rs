@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use postgate::compose::{HeaderControl, Options, Payload, Receipt, Route, compose, target};
+use postgate::compose::{Options, Payload, Receipt, Route, compose, target};
 use postgate::envelope::{Client, Envelope, Recipient};
 use postgate::post::{MessageId, Timestamp};
 use postgate::tenant::Tenant;
@@ -105,18 +105,9 @@ struct Setting {
 
 impl Setting {
     fn of(format: &str) -> Outcome<Setting> {
-        let route = Route {
-            recipient: "in@hooks.example".parse()?,
-            method: "POST".to_owned(),
-            url: "https://shop.example/inbound".parse().map_err(|_| "no URL")?,
-            payload: format.parse::<Payload>()?,
-            header_control: HeaderControl::Off,
-            headers: Vec::new(),
-            order: Default::default(),
-            mode: Default::default(),
-            sign_with: None,
-            auth: None,
-        };
+        let recipient = "in@hooks.example".parse()?;
+        let url = "https://shop.example/inbound".parse().map_err(|_| "no URL")?;
+        let route = Route { payload: format.parse::<Payload>()?, ..Route::new(recipient, url) };
         let options = Options { routes: vec![route], ..Options::default() };
         let client = Client {
             address: None,

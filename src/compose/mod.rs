@@ -44,7 +44,6 @@ pub use forms::forms;
 pub use notice::failure_status;
 pub use pattern::Pattern;
 pub use payload::{Payload, Vendor};
-pub use reply::{Stripped, stripped, without_quoted_html};
 pub use template::{Mistake, Origin, Templates};
 
 use crate::envelope::{Envelope, Refusal};

@@ -8,7 +8,7 @@
 //! When in doubt a line stays: losing words is worse than keeping some.
 //!
 //! A signature is no history: it stays in the new text, as in talon, unless it is
-//! asked for by itself ([`stripped`]). Everything takes linear time.
+//! asked for by itself ([`split_signature`]). Everything takes linear time.
 
 mod html;
 mod words;
@@ -28,30 +28,6 @@ const LONGEST_NAME: usize = 40;
 const SIGNATURE_LINES: usize = 11;
 /// Longest line of a telephone's signature in octets.
 const LONGEST_SENT_FROM: usize = 160;
-
-/// A text taken apart for those who want the words alone.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Stripped<'t> {
-    /// What is new, without the signature; its end trimmed.
-    pub text: Cow<'t, str>,
-    /// The signature with its mark; empty when there is none.
-    pub signature: Cow<'t, str>,
-}
-
-/// The text without quoted earlier mail and without its signature: what stands
-/// below `-- `, or a telephone's "Sent from my …".
-pub fn stripped(text: &str) -> Stripped<'_> {
-    match without_quotes(text) {
-        Cow::Borrowed(text) => {
-            let (text, signature) = split_signature(text);
-            Stripped { text: text.into(), signature: signature.into() }
-        }
-        Cow::Owned(text) => {
-            let (text, signature) = split_signature(&text);
-            Stripped { text: text.to_owned().into(), signature: signature.to_owned().into() }
-        }
-    }
-}
 
 /// The text without quoted earlier mail, its end trimmed; borrowed when it is the
 /// beginning of `text`.
@@ -256,8 +232,9 @@ fn has_time(text: &str) -> bool {
     })
 }
 
-/// The new text and the signature below it, both without blanks at their ends.
-fn split_signature(text: &str) -> (&str, &str) {
+/// The new text and the signature below it, both without blanks at their ends: what
+/// stands below `-- ` (RFC 3676 section 4.3), or a telephone's "Sent from my …".
+pub fn split_signature(text: &str) -> (&str, &str) {
     let mut at = text.len();
     for number in 0..=SIGNATURE_LINES {
         let above = text.get(..at).unwrap_or_default();

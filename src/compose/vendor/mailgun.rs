@@ -10,9 +10,10 @@
 //! Those that a stranger wrote are taken out: receivers would believe them. Nor
 //! can a header field pass for one of the form's own, such as `recipient`.
 
+use super::super::reply;
 use super::fields::{Pairs, capitalised, first, json};
 use super::form::Form;
-use super::{Formed, Mail, stripped};
+use super::{Formed, Mail};
 
 /// Forms up to about so many octets can be urlencoded: receivers bound those
 /// (Rack at 4 MiB), and an octet may take three.
@@ -22,9 +23,9 @@ const SMALL: usize = 1024 * 1024;
 pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let content = mail.content;
     let text = content.text.as_ref().map_or("", |text| text.as_str());
-    let reply = content.text_reply.as_ref().map_or("", |reply| reply.as_str());
+    let new = content.text_reply.as_ref().map_or("", |reply| reply.as_str());
     let html = content.html.as_ref().map(|html| html.as_str());
-    let (stripped, signature) = stripped::text(reply);
+    let (stripped, signature) = reply::split_signature(new);
     let headers = headers(mail);
     let mut form = begin(mail, &headers);
     form.text("body-plain", text);
@@ -32,7 +33,7 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text("stripped-text", stripped);
     form.text("stripped-signature", signature);
     if let Some(html) = html {
-        form.text("stripped-html", stripped::html(html));
+        form.text("stripped-html", reply::without_quoted_html(html));
     }
     form.text("attachment-count", content.attachments.len().to_string());
     let name = |at: usize| format!("attachment-{}", at + 1);

@@ -18,7 +18,6 @@ mod postmark;
 mod sendgrid;
 mod ses_sns;
 mod smtp2http;
-mod stripped;
 
 use super::json::{Content, EnvelopeForm};
 use super::mail::HeaderField;
