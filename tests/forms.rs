@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use postgate::compose::{HeaderControl, Options, Receipt, Route, compose, target};
+use postgate::compose::{Options, Receipt, Route, compose, target};
 use postgate::envelope::{Client, Envelope, Recipient};
 use postgate::post::{MessageId, Timestamp};
 use postgate::tenant::Tenant;
@@ -22,18 +22,9 @@ const PAYLOADS: [&str; 6] =
 
 /// `Content-Type` and body of the post that a message becomes.
 fn formed(payload: &str, raw: &[u8]) -> (String, Bytes) {
-    let route = Route {
-        recipient: "in@hooks.example".parse().unwrap(),
-        method: "POST".to_owned(),
-        url: "https://shop.example/inbound".parse().unwrap(),
-        payload: payload.parse().unwrap(),
-        header_control: HeaderControl::Off,
-        headers: Vec::new(),
-        order: Default::default(),
-        mode: Default::default(),
-        sign_with: None,
-        auth: None,
-    };
+    let url = "https://shop.example/inbound".parse().unwrap();
+    let route =
+        Route { payload: payload.parse().unwrap(), ..Route::new("in@hooks.example".parse().unwrap(), url) };
     let options = Options { routes: vec![route], ..Options::default() };
     let client = Client {
         address: Some("192.0.2.7".parse().unwrap()),
