@@ -296,7 +296,7 @@ fn a_template_that_fails_loses_no_mail_and_says_where() {
     let long = "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}";
     let large = "\n{% for a in range(10000) %}{{ 'x' * 10000 }}{% endfor %}";
     for (source, reason) in [
-        ("{}\n{{ vars.room|tojson }}", "own.json.j2:2: undefined value"),
+        ("{}\n{{ vars.room|tojson }}", "own.json.j2:2: undefined value: vars.room|tojson"),
         ("{{ subjct }}", "own.json.j2:1: undefined value: subjct"),
         ("{% if subjct %}{% endif %}", "own.json.j2:1: undefined value: subjct"),
         ("{{ attachments[0]['content'] }}", "own.json.j2:1: undefined value"),

@@ -19,6 +19,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use variables::{Needs, Vars};
 
 /// What comes along, by file name; a file of the operator's with the same name
@@ -256,10 +257,21 @@ fn check(known: &Known, octets: &[u8]) -> Result<(), String> {
     parsed.map(drop).map_err(|error| format!("{}: what it makes is no JSON: {error}", known.file))
 }
 
+/// What stands at `place`; of a filter what it was put behind, too: that is what it
+/// could not work on.
+fn expression(source: &str, place: Range<usize>) -> &str {
+    let before = source.get(..place.start).unwrap_or_default().trim_end();
+    let start = match before.strip_suffix('|').and_then(|piped| piped.rfind(['{', '%'])) {
+        Some(opening) => opening + 1,
+        None => place.start,
+    };
+    source.get(start..place.end).unwrap_or_default().trim()
+}
+
 /// What went wrong where, in one line without anything of a mail.
 fn complaint(file: &str, source: &str, error: &minijinja::Error) -> String {
     let line = error.line().map(|line| format!("{file}:{line}")).unwrap_or_else(|| file.to_owned());
-    let place = error.range().and_then(|range| source.get(range)).unwrap_or_default();
+    let place = error.range().map(|range| expression(source, range)).unwrap_or_default();
     let reason = match error.kind() {
         ErrorKind::WriteFailure => "more than there is room for".to_owned(),
         ErrorKind::OutOfFuel => format!("more than {STEPS} steps"),
