@@ -103,9 +103,27 @@ impl Http1 {
             self.poll_body(context, &mut body, &mut response, patience.readers)
         });
         let is_whole = timeout_at(patience.deadline, read).await.unwrap_or(false);
+        if status.is_success() && !exchange.is_over {
+            self.finish(&mut exchange, patience).await;
+        }
         self.is_open = is_whole && is_kept && exchange.is_written() && self.is_quiet().await;
         self.unread = BytesMut::new();
         Ok(response)
+    }
+
+    /// Writes the rest of a request that is taken already: whoever answers before it has
+    /// read all of it still wants all of it (RFC 9110 section 7.5).
+    async fn finish(&mut self, exchange: &mut Exchange, patience: Patience) {
+        let rest = poll_fn(|context| {
+            self.go_on(context, exchange);
+            if exchange.is_over { Poll::Ready(()) } else { Poll::Pending }
+        });
+        // If it never reads the rest, it has said that it needs none.
+        let _ = timeout_at(patience.deadline, rest).await;
+        if !exchange.is_written() {
+            let unsent = exchange.unsent.remaining();
+            tracing::warn!("a receiver took a post and left {unsent} octets of it unread");
+        }
     }
 
     /// Writes a request and reads the head of the final response.

@@ -18,7 +18,7 @@ use h2::client::{Connection, SendRequest};
 use h2::{Ping, Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Scheme};
-use http::{Request, Uri, Version};
+use http::{Request, StatusCode, Uri, Version};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -136,13 +136,14 @@ impl Trunk {
             Err(_) => return Err(Failure::unknown(timed_out(patience, false))),
         };
         let (head, body) = head.into_parts();
-        let mut response = Response::begin(head.status, Version::HTTP_2, head.headers);
+        let status = head.status;
+        let mut response = Response::begin(status, Version::HTTP_2, head.headers);
         let read = timeout_at(patience.deadline, read(body, &mut response, patience));
         if is_written {
             // The status counts, however much of the body comes.
             let _ = read.await;
         } else {
-            beside(upload, read).await;
+            beside(upload, read, status, patience).await;
         }
         Ok(response)
     }
@@ -187,15 +188,25 @@ async fn upload(mut stream: SendStream<Bytes>, mut body: Bytes) {
     }
 }
 
-/// Reads while the upload goes on: some answer in part before they have it all.
-async fn beside<T>(upload: impl Future<Output = ()>, read: impl Future<Output = T>) {
+/// Reads while the upload goes on: some answer in part before they have it all. One
+/// that is taken already goes on to its end, which a receiver that wants no more brings
+/// about (RFC 9110 section 7.5, RFC 9113 section 8.1).
+async fn beside<T>(
+    upload: impl Future<Output = ()>,
+    read: impl Future<Output = T>,
+    status: StatusCode,
+    patience: Patience,
+) {
     let (mut upload, mut read) = (pin!(upload), pin!(read));
     tokio::select! {
         biased;
-        _ = &mut read => return,
-        () = &mut upload => {}
+        _ = &mut read => {
+            if status.is_success() && timeout_at(patience.deadline, upload).await.is_err() {
+                tracing::warn!("a receiver took a post and left some of it unread");
+            }
+        }
+        () = &mut upload => drop(read.await),
     }
-    let _ = read.await;
 }
 
 /// Reads a body as far as it is wanted. Dropping the rest resets the stream.

@@ -143,6 +143,29 @@ async fn an_upload_goes_on_beside_its_response() {
 }
 
 #[tokio::test]
+async fn who_takes_a_post_before_it_has_read_it_still_gets_all_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let receiver = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let (mut buffer, mut end) = (vec![0; 64 * 1024], Vec::new());
+        while !end.ends_with(b"the end") {
+            let read = socket.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "the request is cut off");
+            end.extend_from_slice(&buffer[..read]);
+            end.drain(..end.len().saturating_sub(7));
+        }
+    });
+    let mut body = vec![b'x'; 8 * 1024 * 1024];
+    body.extend_from_slice(b"the end");
+    let engine = Engine::start(quick());
+    let id = engine.send(post(1, &origin(Scheme::Http, "127.0.0.1", address)), &body).await;
+    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
+    receiver.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_receiver_that_stops_reading_is_cut_at_the_end_of_the_attempt() {
     let address = slow_reader(1, Duration::from_secs(3600), Http2::Off).await;
     let (response_timeout, total_timeout) = (Duration::from_millis(50), Duration::from_millis(400));
