@@ -280,8 +280,8 @@ async fn recipients_are_asked_about() {
         assert_eq!(client.reply().unwrap(), taken);
     }
     let mut other = Client::connect(gateway.smtp).unwrap();
-    other.say("EHLO b").unwrap();
-    other.say("MAIL FROM:<>").unwrap();
+    other.say("EHLO app.example").unwrap();
+    other.say("MAIL FROM:<a@example.com> SIZE=1000").unwrap();
     assert_eq!(say(&mut other, "ANNA"), "250 2.1.5 recipient <ANNA@hooks.example> OK");
     assert_eq!(say(&mut other, "left"), "550 5.1.1 she has left the company");
     assert_eq!(receiver.requests().len(), before);

@@ -253,6 +253,12 @@ fn an_own_template_makes_what_its_name_says() {
             "a=a%20%22b%22%20%3Cc%3E%20%26%20d%3D%C3%BC&b=-100123",
         ),
         (
+            "form",
+            "payload=%7B%22text%22%3A{{ subject|tojson }}%7D",
+            "application/x-www-form-urlencoded",
+            "payload=%7B%22text%22%3A%22a+%5C%22b%5C%22+%5Cu003cc%5Cu003e+%5Cu0026+d%3D%C3%BC%22%7D",
+        ),
+        (
             "txt",
             "{% for a in attachments %}{{ a.filename }} {{ a.size }} {{ a.content }}{% endfor %}",
             "text/plain; charset=utf-8",

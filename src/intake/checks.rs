@@ -1,10 +1,11 @@
 //! Recipients that a receiver is asked about, and what it answered.
 //!
 //! An answer counts for as long as its route says, a negative one for a minute at
-//! most, and none at all for a moment: a dead receiver does not hold up every
-//! recipient of a message for its whole timeout. All who ask about the same
-//! recipient wait for one question. Answers are in memory alone, and bounded: the
-//! oldest goes first.
+//! most, and only for the same question: a receiver may have judged by the sender, the
+//! client or the size. That there was none counts for a moment, and for all that its
+//! URL would be asked: a dead receiver does not hold up every recipient of a message
+//! for its whole timeout. All who ask the same wait for one question. Answers are in
+//! memory alone, and bounded: the oldest goes first.
 //!
 //! Who carries the question is not known here: delivery does, through [`Inquire`].
 
@@ -18,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -75,14 +76,16 @@ impl fmt::Debug for Checks {
     }
 }
 
-/// What is asked about at which URL.
-type Subject = (String, String);
+/// Which URL is asked what, the recipient in lower case.
+type Subject = (String, Bytes);
 
 #[derive(Default)]
 struct Known {
     answers: HashMap<Subject, Arc<Kept>>,
     /// Oldest first.
     order: VecDeque<Subject>,
+    /// When a URL gave no answer last, as far as that counts.
+    silent: HashMap<String, Instant>,
 }
 
 /// The answer about one subject. Whoever holds the lock may ask for one.
@@ -101,13 +104,20 @@ impl Checks {
         facts: Facts<'_>,
         metrics: &Metrics,
     ) -> Result<(), Refusal> {
-        let kept = self.kept((check.url.to_string(), facts.to.to_ascii_lowercase()));
+        let url = check.url.to_string();
+        let to = facts.to.to_ascii_lowercase();
+        let (_, question) = check.question(Facts { to: &to, ..facts });
+        let kept = self.kept((url.clone(), question));
         let mut kept = kept.lock().await;
         if let Some((at, answer)) = &*kept
             && at.elapsed() < life(answer, check)
         {
             metrics.check(CheckResult::Known);
             return answer.judge(check.fallback);
+        }
+        if self.is_silent(&url) {
+            metrics.check(CheckResult::Known);
+            return Answer::Trouble(String::new()).judge(check.fallback);
         }
         let answer = self.ask(check, facts).await;
         metrics.check(match &answer {
@@ -135,13 +145,26 @@ impl Checks {
             Ok(Response { status, content_type, body }) => {
                 Answer::read(status, content_type.as_deref(), &body)
             }
-            Err(reason) => Answer::Trouble(reason),
+            Err(reason) => {
+                self.known().silent.insert(check.url.to_string(), Instant::now());
+                Answer::Trouble(reason)
+            }
         }
+    }
+
+    fn is_silent(&self, url: &str) -> bool {
+        let mut known = self.known();
+        known.silent.retain(|_, at| at.elapsed() < TROUBLE);
+        known.silent.contains_key(url)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The place of an answer, which may be empty.
     fn kept(&self, subject: Subject) -> Arc<Kept> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         if let Some(kept) = known.answers.get(&subject) {
             return Arc::clone(kept);
         }
@@ -227,7 +250,11 @@ mod tests {
 
     impl World {
         async fn code(&self, to: &str) -> u16 {
-            let facts = Facts { to, from: "", size: None, client: &self.client };
+            self.code_from("", to).await
+        }
+
+        async fn code_from(&self, from: &str, to: &str) -> u16 {
+            let facts = Facts { to, from, size: None, client: &self.client };
             let checked = self.checks.check(&self.check, facts, &self.metrics).await;
             checked.map_or_else(|refusal| refusal.code, |()| 250)
         }
@@ -253,6 +280,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_about_one_sender_is_none_about_another() {
+        let world = world();
+        for (from, code, asked) in [("no@h", 550, 1), ("yes@h", 250, 2), ("no@h", 550, 2), ("yes@h", 250, 2)]
+        {
+            assert_eq!((world.code_from(from, "a@h").await, world.asked()), (code, asked), "{from}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_receiver_is_not_asked_about_every_recipient() {
+        let world = world();
+        for number in 0..100 {
+            assert_eq!((world.code(&format!("{number}@h")).await, world.asked()), (451, 1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_asks_at_once_asks_once() {
         let world = Arc::new(world());
         let begun = Instant::now();
@@ -273,11 +317,11 @@ mod tests {
     async fn memory_is_bounded() {
         let world = world();
         for number in 0..ROOM + 100 {
-            world.checks.kept((String::new(), number.to_string()));
+            world.checks.kept((String::new(), number.to_string().into()));
         }
         let known = world.checks.known.lock().unwrap();
         assert_eq!((known.answers.len(), known.order.len()), (ROOM, ROOM));
-        assert!(!known.answers.contains_key(&(String::new(), "99".to_owned())));
-        assert!(known.answers.contains_key(&(String::new(), "100".to_owned())));
+        assert!(!known.answers.contains_key(&(String::new(), "99".into())));
+        assert!(known.answers.contains_key(&(String::new(), "100".into())));
     }
 }

@@ -11,6 +11,7 @@ use minijinja::{AutoEscape, Error, Output, State, Value, escape_formatter};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use url::form_urlencoded::byte_serialize;
 
 /// Name of the escaping of JSON.
 pub const JSON: &str = "json";
@@ -20,7 +21,11 @@ pub const FORM: &str = "form";
 /// Prints a value.
 pub fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if let Some(json) = value.downcast_object_ref::<Json>() {
-        return Ok(json.write(out)?);
+        match state.auto_escape() {
+            AutoEscape::Custom(name) if name == FORM => json.write(&mut Encoded(out))?,
+            _ => json.write(out)?,
+        }
+        return Ok(());
     }
     if value.is_safe() {
         return escape_formatter(out, state, value);
@@ -57,6 +62,15 @@ impl Object for Json {
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f)
+    }
+}
+
+/// Percent-encodes what is written.
+struct Encoded<'o>(&'o mut dyn fmt::Write);
+
+impl fmt::Write for Encoded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        byte_serialize(text.as_bytes()).try_for_each(|piece| self.0.write_str(piece))
     }
 }
 

@@ -58,14 +58,20 @@ pub fn escaped(name: &str) -> Cow<'_, str> {
     Cow::Owned(name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A"))
 }
 
-/// A `type/subtype` that can stand in a header, or what stands for any.
+/// A `type/subtype`, with or without a parameter, that can stand in a header, or what
+/// stands for any.
 pub fn media_type(text: &str) -> &str {
     let is_token = |part: &str| {
         !part.is_empty()
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
     };
-    match text.split_once('/') {
-        Some((kind, subtype)) if is_token(kind) && is_token(subtype) => text,
+    let (essence, parameter) = text.split_once("; ").unwrap_or((text, "x=x"));
+    match (essence.split_once('/'), parameter.split_once('=')) {
+        (Some((kind, subtype)), Some((name, value)))
+            if [kind, subtype, name, value].into_iter().all(is_token) =>
+        {
+            text
+        }
         _ => "application/octet-stream",
     }
 }
@@ -112,6 +118,9 @@ mod tests {
         for (text, expected) in [
             ("image/png", "image/png"),
             ("application/vnd.a+xml", "application/vnd.a+xml"),
+            ("text/calendar; method=REQUEST", "text/calendar; method=REQUEST"),
+            ("text/calendar; method=", "application/octet-stream"),
+            ("text/calendar; method=a\r\nb", "application/octet-stream"),
             ("text", "application/octet-stream"),
             ("", "application/octet-stream"),
             ("a/b\r\nX: y", "application/octet-stream"),

@@ -2,8 +2,9 @@
 //!
 //! `MailboxHash` of an address is what stands behind its plus; the message's own is
 //! that of this recipient, else the detail of its route. A recipient that neither
-//! `To` nor `Cc` names stands under `Bcc`. Nothing is checked for spam, so the
-//! headers `X-Spam-…` and `Received-SPF` are those of the mail, if it has any.
+//! `To` nor `Cc` names stands under `Bcc`. Nothing is checked for spam, and the fields
+//! `X-Spam-…` and `Received-SPF` that a stranger wrote are taken out: receivers would
+//! believe that they are Postmark's.
 //! `RawEmail`, which Postmark sends on demand, is not sent: it would double a post.
 
 use super::super::json::{Attachment, Mailbox};
@@ -122,9 +123,16 @@ fn blind<'a>(mail: &'a Mail<'_>) -> (&'a str, Vec<Full<'a>>) {
 
 fn headers<'a>(mail: &'a Mail<'_>, return_path: &'a str) -> Vec<Header<'a>> {
     let is_elsewhere = |name: &str| ELSEWHERE.iter().any(|other| other.eq_ignore_ascii_case(name));
-    let shown = mail.content.headers.iter().filter(|(name, _)| !is_elsewhere(name));
+    let shown = mail.content.headers.iter();
+    let shown = shown.filter(|(name, _)| !is_elsewhere(name) && !is_verdict(name));
     let shown = shown.map(|(name, value)| Header { name, value });
     std::iter::once(Header { name: "Return-Path", value: return_path }).chain(shown).collect()
+}
+
+/// Whether Postmark itself would write such a field.
+fn is_verdict(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("x-spam-") || name == "received-spf"
 }
 
 impl<'a> Full<'a> {
