@@ -118,51 +118,32 @@ async fn an_upload_that_goes_on_takes_its_time() {
     }
 }
 
+/// A receiver may answer in part, or in full, before it has read the request.
 #[tokio::test]
-async fn an_upload_goes_on_beside_its_response() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let receiver = tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nte").await.unwrap();
-        let (mut buffer, mut end) = (vec![0; 64 * 1024], Vec::new());
-        while !end.ends_with(b"the end") {
-            let read = socket.read(&mut buffer).await.unwrap();
-            assert!(read > 0, "the request is cut off");
-            end.extend_from_slice(&buffer[..read]);
-            end.drain(..end.len().saturating_sub(7));
-        }
-        socket.write_all(b"xt").await.unwrap();
-    });
-    let mut body = vec![b'x'; 8 * 1024 * 1024];
-    body.extend_from_slice(b"the end");
-    let engine = Engine::start(quick());
-    let id = engine.send(post(1, &origin(Scheme::Http, "127.0.0.1", address)), &body).await;
-    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
-    receiver.await.unwrap();
-}
-
-#[tokio::test]
-async fn who_takes_a_post_before_it_has_read_it_still_gets_all_of_it() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let receiver = tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-        let (mut buffer, mut end) = (vec![0; 64 * 1024], Vec::new());
-        while !end.ends_with(b"the end") {
-            let read = socket.read(&mut buffer).await.unwrap();
-            assert!(read > 0, "the request is cut off");
-            end.extend_from_slice(&buffer[..read]);
-            end.drain(..end.len().saturating_sub(7));
-        }
-    });
-    let mut body = vec![b'x'; 8 * 1024 * 1024];
-    body.extend_from_slice(b"the end");
-    let engine = Engine::start(quick());
-    let id = engine.send(post(1, &origin(Scheme::Http, "127.0.0.1", address)), &body).await;
-    assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered]);
-    receiver.await.unwrap();
+async fn an_upload_goes_on_beside_its_response_and_behind_it() {
+    for (length, early, late) in [(4, "te", "xt"), (0, "", "")] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let receiver = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{early}");
+            socket.write_all(response.as_bytes()).await.unwrap();
+            let (mut buffer, mut end) = (vec![0; 64 * 1024], Vec::new());
+            while !end.ends_with(b"the end") {
+                let read = socket.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "the request is cut off");
+                end.extend_from_slice(&buffer[..read]);
+                end.drain(..end.len().saturating_sub(7));
+            }
+            socket.write_all(late.as_bytes()).await.unwrap();
+        });
+        let mut body = vec![b'x'; 8 * 1024 * 1024];
+        body.extend_from_slice(b"the end");
+        let engine = Engine::start(quick());
+        let id = engine.send(post(1, &origin(Scheme::Http, "127.0.0.1", address)), &body).await;
+        assert_eq!(engine.spool.settled(id, 1).await, [Settlement::Delivered], "{length}");
+        receiver.await.unwrap();
+    }
 }
 
 #[tokio::test]
