@@ -2,10 +2,6 @@
 //! that answers.
 
 use std::process::ExitCode;
-use tikv_jemallocator::Jemalloc;
-
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     postgate::cli::run()
