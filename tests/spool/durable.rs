@@ -350,11 +350,11 @@ async fn damaged_notes_are_set_aside() {
     assert_eq!(open(&disk, small(directory.path())).note("n").await.unwrap().unwrap().value, "y");
 }
 
-/// A disk with the log that the version before left when it was killed.
-fn old_log() -> SimDisk {
+/// A disk with the log that a version with this format left when it was killed.
+fn old_log(format: &str) -> SimDisk {
     use postgate::spool::disk::Disk;
     let disk = SimDisk::new(Sync::Honest);
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool/v1");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool").join(format);
     for entry in std::fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
@@ -375,9 +375,9 @@ fn old_lane(host: &str) -> Arc<Destination> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_of_the_version_before_loses_nothing() {
+async fn a_spool_of_format_1_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let mut disk = old_log();
+    let mut disk = old_log("v1");
     for start in 0..3 {
         let spool = open(&disk, small(directory.path()));
         let page = spool.page(Query::default(), None, 100).await.unwrap();
@@ -425,6 +425,66 @@ async fn a_spool_of_the_version_before_loses_nothing() {
             assert_eq!(claims.len(), 3);
             assert!(claims.iter().all(|claim| claim.attempt == claim.ended + 1));
             settle_all(&spool, claims, &Settlement::Back).await;
+            close(spool);
+        } else {
+            disk = disk.after_kill();
+        }
+    }
+}
+
+/// What the second format held: state, ended attempts, where to, reasons.
+fn second_format() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'static str>)> {
+    use PostState::{Deferred, Failed, Held, Queued};
+    let rows = [
+        ("0000000000000001-2", Deferred, 1, "https://full/1", vec!["503"]),
+        ("0000000000000001-3", Queued, 0, "https://full/1", vec![]),
+        ("0000000000000002", Deferred, 3, "http://a/2", vec!["503", "503", "503"]),
+        ("0000000000000003", Failed, 3, "http://a/3", vec!["503", "503", "404"]),
+        ("0000000000000004", Held, 3, "http://a/4", vec!["503", "503", "451"]),
+        ("0000000000000005", Queued, 0, "http://a/5", vec!["503", "503", "405"]),
+        ("0000000000000006", Deferred, 2, "http://b/elsewhere?x=1", vec!["503", "503"]),
+        ("0000000000000007", Queued, 0, "http://line/7", vec![]),
+        ("0000000000000008", Queued, 0, "http://line/8", vec![]),
+        ("0000000000000009", Deferred, 1, "http://a/9", vec!["503"]),
+        ("000000000000000a", Held, 0, "http://c/10", vec![]),
+    ];
+    rows.into_iter().map(|(id, state, ended, to, why)| (id.to_owned(), (state, ended, to, why))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_of_format_2_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let century = 100 * 365 * 24 * HOUR;
+    let options = Options { retain_failed: century, retain_held: century, ..small(directory.path()) };
+    let mut disk = old_log("v2");
+    for start in 0..3 {
+        let spool = open(&disk, options.clone());
+        let page = spool.page(Query::default(), None, 100).await.unwrap();
+        let mut expected = second_format();
+        for Listed { post, state, ended, .. } in &page {
+            let (attempts, content) = (spool.attempts(post.id).await.unwrap(), spool.content(post.id).await);
+            let found = (*state, *ended, format!("{}{}", post.destination, post.path), reasons(&attempts));
+            let (state, ended, to, why) = expected.remove(&post.id.to_string()).expect("it had ended");
+            assert_eq!(found, (state, ended, to.to_owned(), why), "{} at start {start}", post.id);
+            let number = post.id.message.0 as usize;
+            let body = ["", "one", "two", "three", "four", "five", "six", "x", "x", "nine", "ten"][number];
+            assert_eq!(content.unwrap().body, body);
+            let is_full = number == 1;
+            assert_eq!(post.destination.trust == Trust::Operator, is_full);
+            assert_eq!(post.sign_with.as_deref() == Some("main") && post.trace.is_some(), is_full);
+            assert_eq!(post.notice.original_recipient.as_deref() == Some("rfc822;x"), is_full);
+        }
+        assert!(expected.is_empty() && spool.damages() == 0, "start {start}: {expected:?} are lost");
+        assert_eq!(spool.note("n").await.unwrap().unwrap().value, "note");
+        // The line is kept, and what was done before counts.
+        let line = claim_all(&spool, "line").await;
+        assert_eq!(line.iter().map(|claim| claim.post.id).collect::<Vec<_>>(), [id(7)]);
+        settle_all(&spool, line, &Settlement::Back).await;
+        let due: Vec<_> = claim_all(&spool, "a").await;
+        let numbers: Vec<_> = due.iter().map(|claim| (claim.post.id.message.0, claim.attempt)).collect();
+        assert_eq!(BTreeMap::from_iter(numbers), BTreeMap::from([(2, 4), (5, 4), (9, 2)]));
+        settle_all(&spool, due, &Settlement::Back).await;
+        if start == 1 {
             close(spool);
         } else {
             disk = disk.after_kill();
