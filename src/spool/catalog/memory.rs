@@ -85,9 +85,8 @@ impl InMemory {
         self.lines.insert((line, id));
     }
 
-    /// Whether it was there.
-    pub fn step_out(&mut self, line: Line, id: PostId) -> bool {
-        self.lines.remove(&(line, id))
+    pub fn step_out(&mut self, line: Line, id: PostId) {
+        self.lines.remove(&(line, id));
     }
 
     pub fn first_from(&self, line: Line, id: PostId) -> Option<(Line, PostId)> {

@@ -282,15 +282,12 @@ impl Catalog {
         }
     }
 
-    /// Takes a post out of its line.
+    /// Takes a post out of its line, where it may stand twice: it lines up again when
+    /// its state changes, and memory may have been full only once.
     pub fn step_out(&mut self, line: Line, id: PostId) -> Result<(), Broken> {
-        if !self.memory.step_out(line, id)
-            && let Some(disk) = &mut self.disk
-        {
-            let stepped_out = disk.step_out(line, id);
-            return self.checked(stepped_out);
-        }
-        Ok(())
+        self.memory.step_out(line, id);
+        let stepped_out = self.disk.as_ref().map_or(Ok(()), |disk| disk.step_out(line, id));
+        self.checked(stepped_out)
     }
 
     /// The first of the line at or behind this place, with its line.
