@@ -323,7 +323,7 @@ fn post(
     Ok(Post {
         id,
         accepted_at: receipt.received_at,
-        destination: Arc::new(aim.endpoint.destination(&envelope.client.tenant, plan.trust)),
+        destination: Arc::new(aim.endpoint.destination(&envelope.client.tenant)),
         headers: plan.headers(&controls, &aim, &rendered)?,
         method: aim.method,
         path: aim.endpoint.path,
@@ -342,5 +342,8 @@ fn post(
         auth,
         trace: None,
         notice: plan.notice(envelope),
+        trust: plan.trust,
+        has_links: false,
+        lean_body: None,
     })
 }
