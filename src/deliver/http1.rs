@@ -312,7 +312,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_came_unasked_ends_a_connection_that_rested() {
-        for (stray, may_begin) in [(Some(&b""[..]), true), (Some(b"HTTP/1.1 200 OK\r\n\r\n"), false), (None, false)]
+        for (stray, may_begin) in
+            [(Some(&b""[..]), true), (Some(b"HTTP/1.1 200 OK\r\n\r\n"), false), (None, false)]
         {
             let (mut link, mut other) = kept().await;
             match stray {

@@ -160,14 +160,17 @@ async fn an_upload_that_breaks_off_late_is_for_the_schedule() {
         sleep(Duration::from_millis(300)).await;
         socket.set_zero_linger().unwrap();
         drop(socket);
-        let _ = listener.accept().await.unwrap().0.read(&mut buffer).await;
+        read_slowly(listener.accept().await.unwrap().0, 64 * 1024, Duration::ZERO).await;
     });
     let engine = Engine::start(single(quick()));
     let to = origin(Scheme::Http, "127.0.0.1", address);
     assert_eq!(engine.first(1, &to).await, Settlement::Delivered);
-    let id = engine.send(post(2, &to), &vec![b'x'; 16 * 1024 * 1024]).await;
-    let settlements = engine.spool.settled(id, 1).await;
+    let body = [&vec![b'x'; 8 * 1024 * 1024][..], b"the end"].concat();
+    let id = engine.send(post(2, &to), &body).await;
+    let settlements = engine.spool.settled(id, 2).await;
     assert_eq!(deferred(&settlements[0]), "connection reset before the response");
+    assert_eq!(settlements[1], Settlement::Delivered);
+    drop(engine);
     receiver.await.unwrap();
 }
 
