@@ -105,12 +105,15 @@ fn templates_change_with_the_configuration_and_a_broken_one_changes_nothing() {
 
     // What fails on a message is posted all the same.
     write("own.json.j2", "[{{ vars.c }}]");
+    reload(&gateway, directory.path(), &config, "own.json.j2:1 wants vars.c");
+    assert_eq!(next(4).body, b"[\"x\"]");
+    write("own.json.j2", "[{{ attachments[0].filename|tojson }}]");
     reload(&gateway, directory.path(), &config, "the new configuration is in force");
-    let failed = next(4);
+    let failed = next(5);
     assert_eq!(failed.headers["postgate-template"], "failed");
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&failed.body).unwrap()["subject"], "x");
     let stderr = fs::read_to_string(directory.path().join("stderr")).unwrap();
-    assert!(stderr.contains("own.json.j2:1: undefined value: vars.c"), "{stderr}");
+    assert!(stderr.contains("own.json.j2:1: undefined value: [0].filename"), "{stderr}");
 }
 
 /// Whose mail a route takes is judged at RCPT and again when the message is there; who
