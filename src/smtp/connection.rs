@@ -13,8 +13,8 @@ use super::wire::{Early, Raw, Wire};
 use super::words::TlsUse;
 use super::{Door, Front};
 use crate::envelope::{Client, Login, Refusal};
+use crate::masked::Masked;
 use crate::protocol_log::Transcript;
-use crate::protocol_log::secrets::Masked;
 use crate::tenant::Tenant;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -233,7 +233,7 @@ impl Connection {
             biased;
             verdict = door.check(question) => Ok(Some(verdict)),
             () = super::stopped(&mut stop) => Ok(None),
-            end = self.gone() => {
+            end = poll_fn(|context| INPUT.with_borrow_mut(|input| self.poll_gone(input, context))) => {
                 self.transcript.trouble();
                 Err(end)
             }
@@ -241,10 +241,6 @@ impl Connection {
     }
 
     /// Resolves when the client has gone; what it says until then is for later.
-    async fn gone(&mut self) -> End {
-        poll_fn(|context| INPUT.with_borrow_mut(|input| self.poll_gone(input, context))).await
-    }
-
     fn poll_gone(&mut self, input: &mut [u8], context: &mut Context<'_>) -> Poll<End> {
         loop {
             let room = COMMAND_READ.saturating_sub(self.session.kept());
