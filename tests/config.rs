@@ -225,7 +225,8 @@ fn secrets_are_masked() {
     let text = r#"
         [[route]]
         recipient = "orders@hooks.example"
-        url = "https://user:canary@shop.example/in"
+        url = ["https://user:canary@shop.example/in?token=canary&a=b", "https://hooks.slack.com/services/T0/B0/canary"]
+        check_url = "https://shop.example/check?api_key=canary"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
         payload = "template:pagerduty"
         vars = { routing_key = "canary", severity = "error" }

@@ -3,7 +3,8 @@
 //!
 //! The message goes along as text, the way SES sends it unless told otherwise; one
 //! that is not UTF-8 goes in base64, and `receipt.action.encoding` says which. A
-//! notification is about one recipient. Its topic is what the route fixes as its
+//! notification is about one recipient, who is among the destinations of the mail also
+//! when its header does not name them. Its topic is what the route fixes as its
 //! header `x-amz-sns-topic-arn`, because receivers may want a certain one. Nothing
 //! is scanned (`DISABLED`) or looked up (`GRAY`: neither passed nor failed). The
 //! fields of the signature are empty; a signing key of the scheme `sns` fills them
@@ -167,12 +168,15 @@ fn received<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Received<'a> {
     let content = mail.content;
     let all = |mailboxes: &[Mailbox]| mailboxes.iter().map(document::shown).collect();
     let named = content.to.iter().chain(&content.cc).filter_map(|mailbox| mailbox.address.as_deref());
-    let named: Vec<_> = named.collect();
+    let mut destination: Vec<_> = named.collect();
+    if !destination.iter().any(|named| named.eq_ignore_ascii_case(mail.envelope.to)) {
+        destination.push(mail.envelope.to);
+    }
     Received {
         timestamp,
         source: mail.envelope.from,
         message_id: mail.id.to_string(),
-        destination: if named.is_empty() { vec![mail.envelope.to] } else { named },
+        destination,
         headers_truncated: false,
         headers: content.headers.iter().map(|(name, value)| Header { name, value }).collect(),
         common_headers: CommonHeaders {

@@ -1,6 +1,6 @@
 //! The configuration in force, written as a file that means the same.
 //!
-//! Secrets are masked: those of users, user and password in a URL, and the value
+//! Secrets are masked: those of users, what a URL holds of them, and the value
 //! of a header whose name says that it holds one. Without secrets in the file
 //! itself, what is written reads back as the same configuration.
 
@@ -13,6 +13,7 @@ use super::settings::{
 use super::value::Written;
 use super::words::Word as _;
 use crate::compose::Reports;
+use crate::masked::Masked;
 use crate::post;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
@@ -78,17 +79,9 @@ fn is_secret(name: &str) -> bool {
     post::is_secret(&name.to_ascii_lowercase())
 }
 
-/// A URL without its user and password.
+/// A URL without user and password, and without the tokens in its path and query.
 fn masked_url(text: &str) -> String {
-    match url::Url::parse(text) {
-        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
-            // Neither fails: an http URL always has a host.
-            let _ = url.set_username("***");
-            let _ = url.set_password(None);
-            url.into()
-        }
-        _ => text.to_owned(),
-    }
+    Masked(text).to_string()
 }
 
 fn quoted(text: impl Display) -> String {
