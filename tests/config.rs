@@ -228,7 +228,7 @@ fn secrets_are_masked() {
         url = "https://user:canary@shop.example/in"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
         payload = "template:pagerduty"
-        vars = { routing_key = "canary", severity = "error" }
+        vars = { routing_key = "canary", severity = "error", path = { env = "PATH" } }
         [[user]]
         name = "erp"
         password = "canary"
@@ -272,6 +272,7 @@ fn secrets_are_masked() {
     let written = effective(&config);
     assert!(!written.contains("canary") && written.contains("mail"), "{written}");
     assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+    assert!(written.contains("\"path\" = { env = \"PATH\" }"), "{written}");
     config::parse("effective.toml", &written).unwrap();
 }
 
