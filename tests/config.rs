@@ -229,7 +229,7 @@ fn secrets_are_masked() {
         check_url = "https://shop.example/check?api_key=canary"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
         payload = "template:pagerduty"
-        vars = { routing_key = "canary", severity = "error" }
+        vars = { routing_key = "canary", severity = "error", path = { env = "PATH" } }
         [[user]]
         name = "erp"
         password = "canary"
@@ -273,6 +273,7 @@ fn secrets_are_masked() {
     let written = effective(&config);
     assert!(!written.contains("canary") && written.contains("mail"), "{written}");
     assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+    assert!(written.contains("\"path\" = { env = \"PATH\" }"), "{written}");
     config::parse("effective.toml", &written).unwrap();
 }
 

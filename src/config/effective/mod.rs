@@ -6,6 +6,7 @@
 
 mod delivery;
 
+use super::secret::Var;
 use super::settings::{
     API_ADDRESS, Api, ApiAddress, Config, Limits, Listener, Log, Mode, Route, Server, Tenant, Tls, User,
     UserSecret,
@@ -56,7 +57,7 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         let urls = route.urls.iter().chain(route.check.as_ref().map(|check| &check.url));
         urls.into_iter().any(|url| masked_url(url) != *url)
             || hold_secrets(&route.headers)
-            || hold_secrets(&route.vars)
+            || route.vars.iter().any(|(name, var)| matches!(var, Var::Here(_)) && is_secret(name))
     };
     let in_user = |user: &User| match &user.secret {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
@@ -202,6 +203,7 @@ impl Out {
         self.text("command_line", limits.command_line);
         self.text("auth_line", limits.auth_line);
         self.text("data_memory", limits.data_memory);
+        self.text("composed_size", limits.composed_size);
         self.bare("slow_after_errors", limits.slow_after_errors);
         self.bare("close_after_errors", limits.close_after_errors);
         self.bare("failed_logins", limits.failed_logins);
@@ -225,7 +227,7 @@ impl Out {
         }
         self.text("method", route.method.word());
         self.text("payload", &route.payload);
-        self.pairs("vars", &route.vars);
+        self.vars(&route.vars);
         self.bare("header_control", route.header_control);
         match route.reports {
             Reports::AsBoth => self.text("reports", "besides"),
@@ -253,6 +255,18 @@ impl Out {
 
     fn headers(&mut self, headers: &[(String, String)]) {
         self.pairs("headers", headers);
+    }
+
+    fn vars(&mut self, vars: &[(String, Var)]) {
+        let shown = |(name, var): &(String, Var)| {
+            let value = match var {
+                Var::Here(_) if is_secret(name) => quoted("***"),
+                Var::Here(text) => quoted(text),
+                Var::Elsewhere(secret) => secret.to_string(),
+            };
+            (quoted(name), value)
+        };
+        self.table("vars", vars.iter().map(shown));
     }
 
     /// Names and values, those that are secret masked.
