@@ -39,6 +39,7 @@ mod looks;
 mod notes;
 mod options;
 mod outcomes;
+mod readers;
 mod recent;
 mod record;
 mod replay;
