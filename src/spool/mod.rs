@@ -42,6 +42,7 @@ mod looks;
 mod notes;
 mod options;
 mod outcomes;
+mod readers;
 mod recent;
 mod record;
 mod replay;
