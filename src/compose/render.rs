@@ -8,6 +8,7 @@
 
 use super::body::{self, Body};
 use super::control::Controls;
+use super::decode::Outcome;
 use super::json::{Content, Document, EnvelopeForm};
 use super::json_octets;
 use super::mail::Section;
@@ -37,6 +38,7 @@ const FAILED: Mark = ("Postgate-Parse", Cow::Borrowed("failed"));
 /// Mark of a document that is posted because a template failed.
 const UNFIT: Mark = ("Postgate-Template", Cow::Borrowed("failed"));
 const REPAIRED: Mark = ("Postgate-Repaired", Cow::Borrowed("line-cuts"));
+const REPAIRED_BASE64: Mark = ("Postgate-Repaired", Cow::Borrowed("base64"));
 
 /// A header field that the gateway adds to a body.
 type Mark = (&'static str, Cow<'static, str>);
@@ -169,7 +171,7 @@ impl<'a> Renderer<'a> {
         if let Some((_, known)) = self.bodies.iter().find(|(other, _)| other.as_deref() == wanted) {
             return Ok(known.clone());
         }
-        let Body { octets, content_type, is_repaired, is_undecodable } =
+        let Body { octets, content_type, is_repaired, outcome } =
             body::body(self.parts.as_deref().unwrap_or_default(), wanted);
         let body = match octets {
             Cow::Borrowed(piece) => self.piece(piece)?,
@@ -178,13 +180,27 @@ impl<'a> Renderer<'a> {
         if is_repaired {
             self.remark("cuts of overlong lines undone".to_owned());
         }
-        if is_undecodable {
+        if outcome == Outcome::Undecodable {
             self.remark("a part is marked base64 and is not; posted as it came".to_owned());
         }
-        let marks = if is_repaired { vec![REPAIRED] } else { Vec::new() };
+        let mut marks = if is_repaired { vec![REPAIRED] } else { Vec::new() };
+        if outcome == Outcome::Repaired {
+            marks.push(self.repaired_base64());
+        }
         let rendered = Rendered { body, content_type, marks };
         self.bodies.push((wanted.map(str::to_owned), rendered.clone()));
         Ok(rendered)
+    }
+
+    fn repaired_base64(&mut self) -> Mark {
+        self.remark("what does not belong into base64 was left out".to_owned());
+        REPAIRED_BASE64
+    }
+
+    /// What has to be said of all that is made of the content.
+    fn content_marks(&mut self) -> Vec<Mark> {
+        let is_repaired = self.content.as_ref().is_some_and(|content| content.is_repaired);
+        if is_repaired { vec![self.repaired_base64()] } else { Vec::new() }
     }
 
     fn json(
@@ -205,7 +221,7 @@ impl<'a> Renderer<'a> {
         Ok(Rendered {
             body,
             content_type: wanted.unwrap_or("application/json").to_owned(),
-            marks: Vec::new(),
+            marks: self.content_marks(),
         })
     }
 
@@ -244,7 +260,7 @@ impl<'a> Renderer<'a> {
         match made {
             Ok(made) => {
                 let content_type = plan.wanted_type(controls).unwrap_or(made.content_type).to_owned();
-                Ok(Rendered { body: self.store(made.octets)?, content_type, marks: Vec::new() })
+                Ok(Rendered { body: self.store(made.octets)?, content_type, marks: self.content_marks() })
             }
             Err(reason) => {
                 self.remark(format!("template {name} failed, posted as json: {reason}"));
@@ -277,7 +293,8 @@ impl<'a> Renderer<'a> {
         let formed = form(&mail, limit);
         self.content = Some(content);
         let Some(formed) = formed else { return self.too_long(is_tight) };
-        let marks = formed.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let mut marks = self.content_marks();
+        marks.extend(formed.headers.into_iter().map(|(name, value)| (name, value.into())));
         Ok(Rendered { body: self.store(formed.octets)?, content_type: formed.content_type, marks })
     }
 
@@ -327,14 +344,18 @@ impl<'a> Renderer<'a> {
         Ok(Blob { number: 0, start, length })
     }
 
+    /// A body of its own, unless another post has the same one.
     fn store(&mut self, octets: Bytes) -> Result<Blob, Refusal> {
-        self.composed += octets.len();
-        if self.composed > self.limits.composed_octets {
-            return Err(too_large());
-        }
-        let number = u16::try_from(self.blobs.len()).map_err(|_| too_large())?;
         let length = u32::try_from(octets.len()).map_err(|_| too_large())?;
-        self.blobs.push(octets);
+        let known = self.blobs.iter().position(|blob| *blob == octets);
+        let number = u16::try_from(known.unwrap_or(self.blobs.len())).map_err(|_| too_large())?;
+        if known.is_none() {
+            self.composed += octets.len();
+            if self.composed > self.limits.composed_octets {
+                return Err(too_large());
+            }
+            self.blobs.push(octets);
+        }
         Ok(Blob { number, start: 0, length })
     }
 }

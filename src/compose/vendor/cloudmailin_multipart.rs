@@ -4,7 +4,7 @@
 //! times has a number each, as elements of an array. `envelope[spf]` is always
 //! there and says `none`: nothing was checked.
 
-use super::fields::{UNCHECKED, underscored};
+use super::fields::{UNCHECKED, is_verdict, underscored};
 use super::form::Form;
 use super::{Formed, Mail};
 use std::collections::HashMap;
@@ -37,7 +37,8 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
 /// the message.
 fn headers<'a>(mail: &'a Mail<'_>, form: &mut Form<'a>) {
     form.text("headers[return_path]", mail.envelope.from);
-    let fields = mail.content.headers.iter().map(|(name, value)| (underscored(name), value.as_str()));
+    let fields = mail.content.headers.iter().filter(|(name, _)| !is_verdict(name));
+    let fields = fields.map(|(name, value)| (underscored(name), value.as_str()));
     let fields: Vec<_> = fields.filter(|(name, _)| name != "return_path").collect();
     let mut counts = HashMap::new();
     for (name, _) in &fields {

@@ -1,5 +1,6 @@
 //! `[[route]]`: where mail to one address or domain goes, and whose mail is taken.
 
+use super::super::secret::Var;
 use super::super::value::Size;
 use crate::compose::{Allowed, CheckFallback, CheckFormat, Fallback, Order, Pattern, Payload, Reports};
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct Route {
     /// Format of the request's body.
     pub payload: Payload,
     /// Words for a template.
-    pub vars: Vec<(String, String)>,
+    pub vars: Vec<(String, Var)>,
     /// Whether headers in the message steer the post.
     pub header_control: bool,
     /// What becomes of reports about mail that was sent.
