@@ -151,7 +151,11 @@ fn delivered_posts_can_be_looked_at_where_they_are_kept() {
         let path = format!("/api/v1/posts/{id}");
         let post = scene.get(&path).json();
         assert!(post["kept_until"].is_string() && post["next_attempt_at"].is_null(), "{post}");
-        assert_eq!(ids(&scene.get("/api/v1/posts?state=delivered").json()), [id.clone()], "start {start}");
+        assert_eq!(
+            ids(&scene.get("/api/v1/posts?state=delivered").json()),
+            std::slice::from_ref(&id),
+            "start {start}"
+        );
         assert_eq!(scene.get(&format!("{path}/body")).body, scene.receiver.arrivals()[0].0.body);
         let url = json!({ "url": format!("{}/elsewhere", scene.origin()) }).to_string();
         for (verb, body) in [("hold", ""), ("release", ""), ("retry", ""), ("reroute", &url)] {
