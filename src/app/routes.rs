@@ -16,7 +16,7 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
             entry: entry.clone(),
             method: method(route.method).to_owned(),
             payload: route.payload.clone(),
-            vars: route.vars.iter().map(|(name, var)| (name.clone(), var.text().to_owned())).collect(),
+            vars: route.words(),
             header_control: header_control(route.header_control),
             reports: route.reports,
             headers: route.headers.iter().map(field).collect(),

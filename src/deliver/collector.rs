@@ -156,7 +156,8 @@ impl Line {
         }
         // It may need a certificate authority or a proxy of its own.
         let terms = Terms::clone(&options.book.terms(to));
-        let mut link = self.connector.detour(to.clone(), Trust::Operator, terms).link(&self.connector, 0, LIMIT).await?;
+        let mut link =
+            self.connector.detour(to.clone(), Trust::Operator, terms).link(&self.connector, 0, LIMIT).await?;
         if !link.begin(0) {
             return Err(Trouble::Broken("connection closed before the request".to_owned()));
         }

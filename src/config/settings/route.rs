@@ -70,6 +70,11 @@ impl Route {
             check: None,
         }
     }
+
+    /// The words for a template in clear, by name.
+    pub fn words(&self) -> Vec<(String, String)> {
+        self.vars.iter().map(|(name, var)| (name.clone(), var.text().to_owned())).collect()
+    }
 }
 
 /// `check_*` of a route: a receiver that is asked about recipients.
