@@ -228,6 +228,12 @@ pub struct Post {
     /// What its sender wants to hear when it fails.
     #[serde(default)]
     pub notice: Notice,
+    /// Whether its body names addresses of its attachments in this gateway: it is kept
+    /// for the time of `[retention] delivered` after it was delivered.
+    pub has_links: bool,
+    /// The same body with addresses in place of attachments, for a receiver that finds
+    /// the first too large.
+    pub lean_body: Option<Blob>,
 }
 
 impl Post {

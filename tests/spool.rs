@@ -65,6 +65,8 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
         auth: None,
         trace: None,
         notice: postgate::post::Notice::default(),
+        has_links: false,
+        lean_body: None,
     };
     Admission {
         message: MessageId(id),

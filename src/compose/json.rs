@@ -30,7 +30,7 @@ pub struct Document<'a> {
     #[serde(flatten)]
     pub content: &'a Content<'a>,
     /// Its attachments, with their contents or without.
-    pub attachments: Vec<AttachmentForm<'a>>,
+    pub attachments: &'a [AttachmentForm<'a>],
     /// Octets of the message.
     pub size: usize,
     /// The sender's tags.
@@ -63,14 +63,17 @@ pub struct EnvelopeForm<'a> {
 /// One attachment, as one recipient gets it.
 #[derive(Serialize)]
 pub struct AttachmentForm<'a> {
+    /// Which one of its message, from 1.
+    #[serde(skip)]
+    pub number: usize,
     /// What it is.
     #[serde(flatten)]
     pub attachment: &'a Attachment<'a>,
-    /// Decoded; absent where it comes another way.
+    /// Decoded; absent where it comes another way, or not at all.
     #[serde(serialize_with = "as_base64_if_any")]
     pub content: Option<&'a [u8]>,
     /// Where it can be fetched instead.
-    pub url: Option<&'a str>,
+    pub url: Option<String>,
 }
 
 /// What a message says to all its recipients.
@@ -185,14 +188,30 @@ pub struct Attachment<'a> {
     /// Decoded.
     #[serde(skip)]
     pub content: Cow<'a, [u8]>,
-    /// Where it can be fetched instead.
-    #[serde(skip)]
-    pub url: Option<String>,
 }
 
 impl Attachment<'_> {
-    fn form<'s>(&'s self, content: Option<&'s [u8]>) -> AttachmentForm<'s> {
-        AttachmentForm { attachment: self, content, url: self.url.as_deref() }
+    /// Whether its part is what the mail says instead.
+    fn is_body(&self, part: &Part<'_>) -> bool {
+        let is_inline = self.filename.is_none() && self.disposition.as_deref() != Some("attachment");
+        is_inline && matches!(part.essence(), "text/plain" | "text/html")
+    }
+
+    fn digested(mut self) -> Self {
+        self.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &self.content).as_ref());
+        self
+    }
+}
+
+impl AttachmentForm<'_> {
+    /// The same without its content, which comes along as a file.
+    pub fn bare(&self) -> Self {
+        AttachmentForm {
+            number: self.number,
+            attachment: self.attachment,
+            content: None,
+            url: self.url.clone(),
+        }
     }
 }
 
@@ -242,14 +261,11 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// Its attachments with their contents.
-    pub fn whole_attachments(&self) -> Vec<AttachmentForm<'_>> {
-        self.attachments.iter().map(|attachment| attachment.form(Some(&attachment.content))).collect()
-    }
-
-    /// Its attachments without their contents, which come along as files.
-    pub fn bare_attachments(&self) -> Vec<AttachmentForm<'_>> {
-        self.attachments.iter().map(|attachment| attachment.form(None)).collect()
+    /// The `number`th attachment alone, from 1.
+    pub fn attachment(parts: &[Part<'a>], number: usize) -> Option<Attachment<'a>> {
+        let leaves = parts.iter().filter(|part| !part.is_multipart);
+        let all = leaves.map(|part| (part, attachment(part))).filter(|(part, one)| !one.is_body(part));
+        all.map(|(_, one)| one).nth(number.checked_sub(1)?).map(Attachment::digested)
     }
 
     /// Octets it holds besides the message it was read from.
@@ -327,16 +343,11 @@ fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
     let (mut text, mut html, mut attachments) = (None, None, Vec::new());
     for part in parts.iter().filter(|part| !part.is_multipart) {
         let attachment = attachment(part);
-        let is_body =
-            attachment.filename.is_none() && attachment.disposition.as_deref() != Some("attachment");
         match part.essence() {
-            "text/plain" if is_body => add(&mut text, part, attachment.content),
-            "text/html" if is_body => add(&mut html, part, attachment.content),
-            _ => attachments.push(attachment),
+            _ if !attachment.is_body(part) => attachments.push(attachment.digested()),
+            "text/html" => add(&mut html, part, attachment.content),
+            _ => add(&mut text, part, attachment.content),
         }
-    }
-    for attachment in &mut attachments {
-        attachment.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &attachment.content).as_ref());
     }
     (text, html, attachments)
 }
@@ -372,6 +383,5 @@ fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
         size: content.len(),
         sha256: String::new(),
         content,
-        url: None,
     }
 }

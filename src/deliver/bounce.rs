@@ -148,5 +148,7 @@ fn report_post(bounce: &Bounce, failed: &Post, id: PostId, (at, body): (Timestam
         auth: None,
         trace: None,
         notice: Notice { on_failure: OnFailure::Silent, ..Notice::default() },
+        has_links: false,
+        lean_body: None,
     }
 }

@@ -34,6 +34,8 @@ fn post(number: u16, lane: &Arc<Destination>) -> Post {
         auth: None,
         trace: None,
         notice: Notice::default(),
+        has_links: false,
+        lean_body: None,
     }
 }
 

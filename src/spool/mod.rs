@@ -299,6 +299,11 @@ pub enum Settlement {
         /// The attempt.
         last: Attempt,
     },
+    /// Due at once, with the lean body from now on.
+    Leaner {
+        /// The attempt.
+        last: Attempt,
+    },
     /// Kept until it is released, without ageing.
     Held {
         /// The attempt.

@@ -52,8 +52,10 @@ impl Writer {
             Order::Reroute { destination, .. } => Some(destination.clone()),
             _ => None,
         });
-        let (Settlement::Again { last, .. } | Settlement::Held { last } | Settlement::Failed { last }) =
-            settlement
+        let (Settlement::Again { last, .. }
+        | Settlement::Leaner { last }
+        | Settlement::Held { last }
+        | Settlement::Failed { last }) = settlement
         else {
             return News::Stands(state, destination);
         };

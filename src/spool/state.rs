@@ -112,6 +112,7 @@ impl State {
             Settlement::Delivered => None,
             Settlement::Back => Some(self),
             Settlement::Again { after, .. } => Some(State { due_at: now.after(*after), ..ended }),
+            Settlement::Leaner { .. } => Some(State { due_at: now, ..ended }),
             Settlement::Held { .. } => Some(State { phase: Phase::Held, due_at: now, ..ended }),
             Settlement::Failed { .. } => {
                 Some(State { phase: Phase::DeadLetter, due_at: now.after(retain), ..ended })

@@ -122,6 +122,8 @@ impl From<OldPost> for Post {
             auth: None,
             trace: None,
             notice: Notice::default(),
+            has_links: false,
+            lean_body: None,
         }
     }
 }

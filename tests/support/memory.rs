@@ -367,10 +367,13 @@ impl Entry {
             Settlement::Held { .. } => (State::Held, Duration::ZERO),
             Settlement::Back => (State::Waiting, Duration::ZERO),
             Settlement::Again { after, .. } => (State::Waiting, *after),
+            Settlement::Leaner { .. } => (State::Waiting, Duration::ZERO),
         };
         self.state = state;
-        if let Settlement::Again { last, .. } | Settlement::Failed { last } | Settlement::Held { last } =
-            &settlement
+        if let Settlement::Again { last, .. }
+        | Settlement::Leaner { last }
+        | Settlement::Failed { last }
+        | Settlement::Held { last } = &settlement
         {
             self.ended += 1;
             self.tried += 1;

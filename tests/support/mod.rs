@@ -76,6 +76,8 @@ pub fn post(number: u64, destination: &Arc<Destination>) -> Post {
         auth: None,
         trace: None,
         notice: Notice::default(),
+        has_links: false,
+        lean_body: None,
     }
 }
 
