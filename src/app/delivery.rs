@@ -206,7 +206,7 @@ fn bounce(config: &Config) -> Option<Arc<profile::Bounce>> {
 mod tests {
     use super::*;
     use crate::deliver::terms::TlsTrust;
-    use crate::post::{Destination, Scheme, Trust};
+    use crate::post::{Destination, Scheme};
     use crate::tenant::Tenant;
 
     const CONFIG: &str = r#"
@@ -252,7 +252,6 @@ mod tests {
             scheme: Scheme::Https,
             host: host.to_owned(),
             port: 443,
-            trust: Trust::Operator,
         };
         Terms::clone(&book(config, &Keyring::default().renewed(config)).terms(&destination))
     }

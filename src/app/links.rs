@@ -62,12 +62,9 @@ pub(super) fn links(config: &Config, key: Option<&LinkKey>, api: Option<SocketAd
 fn life(config: &Config) -> Duration {
     let terms = config.destinations.iter().map(|block| &block.terms).chain([&config.delivery.terms]);
     let oldest = terms.filter_map(|terms: &config::Terms| terms.max_age).max().unwrap_or_default();
-    let config::Retention { failed, held, .. } = config.retention;
-    oldest.saturating_add(failed.max(held)).saturating_add(DELIVERED)
+    let config::Retention { delivered, failed, held, .. } = config.retention;
+    oldest.saturating_add(failed.max(held)).saturating_add(delivered)
 }
-
-/// How long a post with addresses is kept after it was delivered.
-const DELIVERED: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +96,7 @@ mod tests {
     #[test]
     fn an_address_outlives_every_post() {
         let text = "[delivery]\nmax_age = \"1h\"\n[[destination]]\nmatch = \"*\"\nmax_age = \"2h\"\n\
-                    [retention]\nfailed = \"3h\"\nheld = \"4h\"";
-        assert_eq!(life(&config::parse("x.toml", text).unwrap()), Duration::from_hours(30));
+                    [retention]\nfailed = \"3h\"\nheld = \"4h\"\ndelivered = \"5h\"";
+        assert_eq!(life(&config::parse("x.toml", text).unwrap()), Duration::from_hours(11));
     }
 }

@@ -292,6 +292,8 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         reserve,
         retain_failed: config.retention.failed,
         retain_held: config.retention.held,
+        retain_delivered: config.retention.delivered,
+        keep_bodies: config.retention.keep_bodies,
         ..defaults
     }
 }

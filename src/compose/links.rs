@@ -105,7 +105,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::{MessageId, Scheme, Trust};
+    use crate::post::{MessageId, Scheme};
     use crate::tenant::Tenant;
 
     const NOW: Timestamp = Timestamp(1_769_860_800_123);
@@ -162,7 +162,6 @@ mod tests {
             scheme: Scheme::Https,
             host: "a.shop.example".to_owned(),
             port: 443,
-            trust: Trust::Wire,
         };
         for (fallback, expected) in [
             (&[][..], false),

@@ -327,7 +327,7 @@ fn post(
     (envelope, receipt): (&Envelope, Receipt),
 ) -> Result<Post, Refusal> {
     let aim = plan.aim(&controls)?;
-    let destination = Arc::new(aim.endpoint.destination(&envelope.client.tenant, plan.trust));
+    let destination = Arc::new(aim.endpoint.destination(&envelope.client.tenant));
     let about = About { id, plan, controls: &controls, destination: &destination };
     let rendered = renderer.render(about)?;
     let (sign_with, auth) = plan.credentials(&controls)?;
@@ -353,6 +353,7 @@ fn post(
         auth,
         trace: None,
         notice: plan.notice(envelope),
+        trust: plan.trust,
         has_links: rendered.has_links,
         lean_body: rendered.lean_body,
     })

@@ -60,7 +60,7 @@ pub(super) fn conclude(
 pub(super) async fn settle_as_answered(shop: Arc<Shop>, claim: Claim, answer: Answer, last: Attempt) -> Done {
     let settlement = match answer.given().await {
         // The client knows: nothing is left behind.
-        Some(AfterFailure::Leave) => Settlement::Delivered,
+        Some(AfterFailure::Leave) => Settlement::Dropped,
         Some(AfterFailure::Stay) => Settlement::Failed { last },
         None => return bounce::report_and_settle(shop, vec![(claim, Settlement::Failed { last })]).await,
     };

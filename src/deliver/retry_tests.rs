@@ -14,8 +14,8 @@ const DAY: u64 = 24 * 3600;
 
 fn post() -> Post {
     let text = r#"{"id":{"message":1,"number":0},"accepted_at":1769860800000,"destination":{"tenant":"default",
-        "scheme":"Http","host":"a.example","port":80,"trust":"Wire"},"method":"POST","path":"/","headers":[],
-        "body":{"number":0,"start":0,"length":0},"sender":"","recipient":"","priority":0,"tags":[],"has_links":false}"#;
+        "scheme":"Http","host":"a.example","port":80},"method":"POST","path":"/","headers":[],
+        "body":{"number":0,"start":0,"length":0},"sender":"","recipient":"","priority":0,"tags":[],"trust":"Wire","has_links":false}"#;
     serde_json::from_str(text).unwrap()
 }
 

@@ -12,7 +12,6 @@
 use crate::compose::{Answer, Check, Endpoint, Facts};
 use crate::envelope::Refusal;
 use crate::metrics::{CheckResult, Metrics};
-use crate::post::Trust;
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -125,7 +124,7 @@ impl Checks {
             Answer::Rejected(_) => CheckResult::Rejected,
             Answer::Trouble(reason) => {
                 // Paths and queries may hold secrets.
-                let origin = check.url.destination(&Tenant::default(), Trust::Operator);
+                let origin = check.url.destination(&Tenant::default());
                 tracing::warn!("{origin} was asked about a recipient: {reason}");
                 CheckResult::Trouble
             }

@@ -6,7 +6,6 @@ use super::super::walk::Section;
 use super::is_whole;
 use crate::compose::{Endpoint, Room};
 use crate::deliver::ruling::{On, Ruling};
-use crate::post::Trust;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::net::IpAddr;
@@ -123,8 +122,7 @@ fn fallback(config: &Config, route: &Route, section: &Section<'_>) {
         return;
     }
     let endpoints = route.urls.iter().filter_map(|url| url.parse::<Endpoint>().ok());
-    let mut destinations =
-        endpoints.map(|endpoint| endpoint.destination(&Tenant::default(), Trust::Operator));
+    let mut destinations = endpoints.map(|endpoint| endpoint.destination(&Tenant::default()));
     let is_to_get = destinations.find(|to| {
         let own = Destination { origins: UrlPattern::of(to), terms: Terms::default() };
         says(&merged(&config.delivery, &config.destinations, &own))

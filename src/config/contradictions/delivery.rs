@@ -8,7 +8,7 @@ use super::super::settings::{Config, Destination, Mode, Route, Terms, merged};
 use super::super::walk::Section;
 use crate::compose::Endpoint;
 use crate::deliver::tls;
-use crate::post::{self, Trust};
+use crate::post;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashSet;
@@ -142,7 +142,7 @@ fn routes(config: &Config, root: &mut Section<'_>) {
 fn origins(config: &Config, route: &Route, section: &Section<'_>) {
     // A URL that is none has been told about.
     let urls = route.urls.iter().filter_map(|url| url.parse::<Endpoint>().ok());
-    let destinations: Vec<_> = urls.map(|url| url.destination(&Tenant::default(), Trust::Operator)).collect();
+    let destinations: Vec<_> = urls.map(|url| url.destination(&Tenant::default())).collect();
     let key = config.signing_keys.iter().find(|key| Some(&key.name) == route.sign_with.as_ref());
     let auth = config.auths.iter().find(|auth| Some(&auth.name) == route.auth.as_ref());
     for (name, origins) in

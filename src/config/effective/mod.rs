@@ -42,6 +42,8 @@ pub fn effective(config: &Config) -> String {
     out.head("[retention]");
     out.text("failed", Written(config.retention.failed));
     out.text("held", Written(config.retention.held));
+    out.text("delivered", Written(config.retention.delivered));
+    out.bare("keep_bodies", config.retention.keep_bodies);
     out.log(&config.log);
     out.api(&config.api);
     out.0

@@ -224,7 +224,9 @@ fn retention(mut section: Section<'_>) -> Retention {
     let mut retention = Retention::default();
     section.take("failed", &mut retention.failed);
     section.take("held", &mut retention.held);
-    section.finish(&["delivered", "keep_bodies"]);
+    section.take("delivered", &mut retention.delivered);
+    section.take("keep_bodies", &mut retention.keep_bodies);
+    section.finish(&[]);
     retention
 }
 

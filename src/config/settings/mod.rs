@@ -240,11 +240,20 @@ pub struct Retention {
     pub failed: Duration,
     /// Posts that somebody or a rule holds.
     pub held: Duration,
+    /// Delivered posts whose bodies have links to their attachments.
+    pub delivered: Duration,
+    /// Whether all delivered posts are kept for that time.
+    pub keep_bodies: bool,
 }
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { failed: Duration::from_hours(14 * 24), held: Duration::from_hours(30 * 24) }
+        Retention {
+            failed: Duration::from_hours(14 * 24),
+            held: Duration::from_hours(30 * 24),
+            delivered: Duration::from_hours(24),
+            keep_bodies: false,
+        }
     }
 }
 
