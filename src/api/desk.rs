@@ -14,6 +14,7 @@ use axum::response::Response;
 use http::StatusCode;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What all handlers use.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(super) struct Desk {
     pub control: Control,
     pub spool: Arc<dyn Spool>,
     pub metrics: Arc<Metrics>,
+    /// Turns of those who read attachments.
+    pub readers: Arc<Semaphore>,
 }
 
 impl Desk {

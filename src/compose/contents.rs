@@ -10,7 +10,6 @@ use super::decode::{self, Outcome};
 use super::json::{self, Attachment, Reply, Text};
 use super::mime::Part;
 use super::{reply, text, value};
-use ring::digest::{SHA256, digest};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -48,29 +47,36 @@ pub fn read<'a>(parts: &[Part<'a>]) -> Contents<'a> {
         let decoded = decode::content(part);
         is_repaired |= decoded.outcome == Outcome::Repaired;
         let attachment = json::attachment(part, decoded.octets);
-        let is_page = part.essence() == "text/html";
-        if (is_page || part.essence() == "text/plain") && is_read(part, &attachment) {
+        if is_read(part, &attachment) {
+            let is_page = part.essence() == "text/html";
             let of = part.version.map(|version| version.of);
             pieces.push(Piece { text: as_text(part, attachment.content), is_page, of });
         } else {
-            attachments.push(attachment);
+            attachments.push(attachment.digested());
         }
-    }
-    for attachment in &mut attachments {
-        attachment.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &attachment.content).as_ref());
     }
     let (text, text_reply, html) = said(pieces);
     Contents { text, text_reply, html: html.map(Text::of), attachments, is_repaired }
 }
 
-/// Whether a text is to be read where it stands. Some programs give a name to all
+/// The `number`th attachment alone, from 1.
+pub fn attachment<'a>(parts: &[Part<'a>], number: usize) -> Option<Attachment<'a>> {
+    let leaves = parts.iter().filter(|part| !part.is_multipart);
+    let mut kept = leaves.filter(|part| !is_read(part, &json::attachment(part, Cow::Borrowed(&[]))));
+    let part = kept.nth(number.checked_sub(1)?)?;
+    Some(json::attachment(part, decode::content(part).octets).digested())
+}
+
+/// Whether a part is a text that is to be read where it stands. Some programs give a name to all
 /// that they send; a version of the message is no file.
 fn is_read(part: &Part<'_>, attachment: &Attachment<'_>) -> bool {
+    let is_text = matches!(part.essence(), "text/plain" | "text/html");
     let is_version = part.version.is_some_and(|version| version.is_whole);
-    match attachment.disposition.as_deref() {
-        None => attachment.filename.is_none() || is_version,
-        Some(disposition) => attachment.filename.is_none() && disposition != "attachment",
-    }
+    is_text
+        && match attachment.disposition.as_deref() {
+            None => attachment.filename.is_none() || is_version,
+            Some(disposition) => attachment.filename.is_none() && disposition != "attachment",
+        }
 }
 
 fn as_text<'a>(part: &Part<'a>, decoded: Cow<'a, [u8]>) -> Cow<'a, str> {

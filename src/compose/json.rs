@@ -13,6 +13,7 @@ use super::{control, names, value, when};
 use data_encoding::BASE64;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, DateTime, HeaderValue};
+use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -30,7 +31,7 @@ pub struct Document<'a> {
     #[serde(flatten)]
     pub content: &'a Content<'a>,
     /// Its attachments, with their contents or without.
-    pub attachments: Vec<AttachmentForm<'a>>,
+    pub attachments: &'a [AttachmentForm<'a>],
     /// Octets of the message.
     pub size: usize,
     /// The sender's tags.
@@ -63,14 +64,17 @@ pub struct EnvelopeForm<'a> {
 /// One attachment, as one recipient gets it.
 #[derive(Serialize)]
 pub struct AttachmentForm<'a> {
+    /// Which one of its message, from 1.
+    #[serde(skip)]
+    pub number: usize,
     /// What it is.
     #[serde(flatten)]
     pub attachment: &'a Attachment<'a>,
-    /// Decoded; absent where it comes another way.
+    /// Decoded; absent where it comes another way, or not at all.
     #[serde(serialize_with = "as_base64_if_any")]
     pub content: Option<&'a [u8]>,
     /// Where it can be fetched instead.
-    pub url: Option<&'a str>,
+    pub url: Option<String>,
 }
 
 /// What a message says to all its recipients.
@@ -186,14 +190,25 @@ pub struct Attachment<'a> {
     /// Decoded.
     #[serde(skip)]
     pub content: Cow<'a, [u8]>,
-    /// Where it can be fetched instead.
-    #[serde(skip)]
-    pub url: Option<String>,
 }
 
 impl Attachment<'_> {
-    fn form<'s>(&'s self, content: Option<&'s [u8]>) -> AttachmentForm<'s> {
-        AttachmentForm { attachment: self, content, url: self.url.as_deref() }
+    /// The same with the digest of its octets.
+    pub fn digested(mut self) -> Self {
+        self.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &self.content).as_ref());
+        self
+    }
+}
+
+impl AttachmentForm<'_> {
+    /// The same without its content, which comes along as a file.
+    pub fn bare(&self) -> Self {
+        AttachmentForm {
+            number: self.number,
+            attachment: self.attachment,
+            content: None,
+            url: self.url.clone(),
+        }
     }
 }
 
@@ -234,16 +249,6 @@ impl<'a> Content<'a> {
             attachments,
             is_repaired,
         }
-    }
-
-    /// Its attachments with their contents.
-    pub fn whole_attachments(&self) -> Vec<AttachmentForm<'_>> {
-        self.attachments.iter().map(|attachment| attachment.form(Some(&attachment.content))).collect()
-    }
-
-    /// Its attachments without their contents, which come along as files.
-    pub fn bare_attachments(&self) -> Vec<AttachmentForm<'_>> {
-        self.attachments.iter().map(|attachment| attachment.form(None)).collect()
     }
 
     /// Octets it holds besides the message it was read from.
@@ -337,7 +342,6 @@ pub fn attachment<'a>(part: &Part<'a>, content: Cow<'a, [u8]>) -> Attachment<'a>
         size: content.len(),
         sha256: String::new(),
         content,
-        url: None,
     }
 }
 

@@ -217,7 +217,7 @@ pub(super) fn as_sent(mut post: Arc<Post>, state: &State, route: Option<Route>) 
     }
     if state.is_lean && post.lean_body.is_some() {
         let post = Arc::make_mut(&mut post);
-        (post.body, post.lean_body) = (state.body_of(post), None);
+        (post.body, post.lean_body, post.has_links) = (state.body_of(post), None, true);
     }
     post
 }

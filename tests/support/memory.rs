@@ -396,6 +396,7 @@ impl Entry {
             self.body = lean_body;
             let post = Arc::make_mut(&mut self.post);
             post.body = post.lean_body.take().unwrap();
+            post.has_links = true;
         }
         self.settlements.push(settlement);
         for order in std::mem::take(&mut self.orders) {

@@ -4,7 +4,7 @@
 //! several times has a list. SPF is not checked: its result is `none`, of the
 //! domain of the reverse-path; what others say of that or of spam is left out.
 
-use super::super::json::Attachment;
+use super::super::json::AttachmentForm;
 use super::document::{self, Long, Octets};
 use super::{Formed, Mail, fields};
 use serde::{Serialize, Serializer};
@@ -75,7 +75,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         plain: mail.text(),
         html: mail.html(),
         reply_plain: mail.reply(),
-        attachments: mail.content.attachments.iter().map(File::of).collect(),
+        attachments: mail.attachments.iter().filter_map(File::of).collect(),
     };
     document::json(&inbound, mail, limit)
 }
@@ -113,16 +113,18 @@ impl Serialize for Headers<'_> {
 }
 
 impl<'a> File<'a> {
-    fn of(attachment: &'a Attachment<'_>) -> File<'a> {
-        let url = attachment.url.as_deref();
-        File {
-            content: url.is_none().then_some(Octets(&attachment.content)),
+    /// Nothing of an attachment that does not come at all.
+    fn of(form: &'a AttachmentForm<'_>) -> Option<File<'a>> {
+        let (attachment, url) = (form.attachment, form.url.as_deref());
+        Some(File {
+            content: form.content.map(Octets),
             file_name: attachment.filename.as_deref().unwrap_or_default(),
             content_type: &attachment.content_type,
             size: attachment.size,
             disposition: attachment.disposition.as_deref(),
             content_id: attachment.content_id.as_deref(),
             url,
-        }
+        })
+        .filter(|file| file.content.is_some() || url.is_some())
     }
 }

@@ -36,10 +36,10 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     if let Some(html) = html.filter(|html| html.len() <= contents::MOST) {
         form.text("stripped-html", reply::without_quoted_html(html));
     }
-    form.text("attachment-count", content.attachments.len().to_string());
+    form.text("attachment-count", mail.files().count().to_string());
     let name = |at: usize| format!("attachment-{}", at + 1);
     let mut ids = Vec::new();
-    for (at, file) in content.attachments.iter().enumerate() {
+    for (at, file) in mail.files().enumerate() {
         form.file(name(at), at + 1, file);
         ids.extend(file.content_id.as_ref().map(|id| (format!("<{id}>"), name(at))));
     }
@@ -73,7 +73,7 @@ fn begin<'a>(mail: &'a Mail<'_>, headers: &'a [(String, &'a str)]) -> Form<'a> {
 }
 
 fn finish(mail: &Mail<'_>, form: &Form<'_>, limit: usize) -> Option<Formed> {
-    match mail.content.attachments.is_empty() && form.likely() < SMALL {
+    match mail.files().next().is_none() && form.likely() < SMALL {
         true => form.urlencoded(limit),
         false => form.multipart(mail.id, mail.raw, limit),
     }

@@ -93,11 +93,11 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         in_reply_to: last(content, "In-Reply-To"),
         references: last(content, "References"),
         html_body: mail.html(),
-        attachment_quantity: content.attachments.len(),
+        attachment_quantity: mail.files().count(),
         auto_submitted: last(content, "Auto-Submitted"),
         reply_to: last(content, "Reply-To"),
         plain_body: content.text.is_some().then(|| mail.text()),
-        attachments: content.attachments.iter().map(File::of).collect(),
+        attachments: mail.files().map(File::of).collect(),
     };
     document::json(&hash, mail, limit)
 }

@@ -101,7 +101,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         stripped_text_reply: mail.reply(),
         tag: mail.tags.first().map_or("", String::as_str),
         headers: headers(mail, &return_path),
-        attachments: content.attachments.iter().map(File::of).collect(),
+        attachments: mail.files().map(File::of).collect(),
     };
     document::json(&inbound, mail, limit)
 }

@@ -5,6 +5,7 @@
 //! posts go out is in `delivery`.
 
 mod access;
+mod attachments;
 mod delivery;
 
 use super::settings::{Config, Route};
@@ -18,6 +19,7 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     routes(config, root);
     limits(config, root);
     delivery::find(config, root);
+    attachments::find(config, root);
 }
 
 /// Whether every table of a list was understood: what was not was left out, and

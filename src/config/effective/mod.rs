@@ -8,8 +8,8 @@ mod delivery;
 
 use super::secret::Var;
 use super::settings::{
-    API_ADDRESS, Api, ApiAddress, Config, Limits, Listener, Log, Mode, Route, Server, Tenant, Tls, User,
-    UserSecret,
+    API_ADDRESS, Api, ApiAddress, Attachments, Config, Limits, Listener, Log, Mode, Route, Server, Tenant,
+    Tls, User, UserSecret,
 };
 use super::value::Written;
 use super::words::Word as _;
@@ -227,6 +227,10 @@ impl Out {
         }
         self.text("method", route.method.word());
         self.text("payload", &route.payload);
+        self.text("attachments", route.attachments.word());
+        if route.attachments == Attachments::Url {
+            self.text("inline_limit", route.inline_limit);
+        }
         self.vars(&route.vars);
         self.bare("header_control", route.header_control);
         match route.reports {
@@ -322,5 +326,6 @@ impl Out {
             Some(ApiAddress::Off) => self.text("address", "off"),
             Some(ApiAddress::At(address)) => self.text("address", address),
         }
+        self.text("public_url", api.public_url.as_deref().unwrap_or_default());
     }
 }

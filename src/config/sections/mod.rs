@@ -251,8 +251,20 @@ fn log(mut section: Section<'_>) -> Log {
 
 fn api(mut section: Section<'_>) -> Api {
     let address = section.take_optional("address");
-    section.finish(&["tls", "public_url"]);
-    Api { address }
+    let public_url = section.take_optional::<String>("public_url").filter(|url| !url.is_empty());
+    if let Some(url) = &public_url {
+        const EXAMPLE: &str = "https://gateway.example";
+        match url.parse::<Endpoint>() {
+            Err(cause) => section.complain("public_url", format!("{cause}; write one such as {EXAMPLE:?}")),
+            Ok(endpoint) if endpoint.authorization.is_some() || url.contains('?') => {
+                let text = "addresses begin with it, which receivers get; remove user, password and query";
+                section.complain("public_url", text);
+            }
+            Ok(_) => {}
+        }
+    }
+    section.finish(&["tls"]);
+    Api { address, public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()) }
 }
 
 /// What a table is called by others: what can stand in a line of a log.

@@ -15,7 +15,7 @@ mod route;
 pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
-pub use route::{Check, Method, Mode, Route};
+pub use route::{Attachments, Check, Method, Mode, Route};
 
 use super::effective::effective;
 use super::value::{Rate, Size};
@@ -324,6 +324,8 @@ pub enum ProtocolLevel {
 pub struct Api {
     /// Where it listens; `None` is not said: at [`API_ADDRESS`], if that is free.
     pub address: Option<ApiAddress>,
+    /// How receivers reach it, to fetch attachments; without a slash at its end.
+    pub public_url: Option<String>,
 }
 
 /// `address` of `[api]`.
