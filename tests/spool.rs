@@ -30,13 +30,8 @@ use support::DEADLINE;
 use support::sim_disk::{Fault, SimDisk, Sync};
 
 fn lane(host: &str) -> Arc<Destination> {
-    let destination = Destination {
-        tenant: Tenant::default(),
-        scheme: Scheme::Http,
-        host: host.to_owned(),
-        port: 80,
-        trust: Trust::Wire,
-    };
+    let destination =
+        Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: host.to_owned(), port: 80 };
     Arc::new(destination)
 }
 
@@ -65,6 +60,9 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
         auth: None,
         trace: None,
         notice: postgate::post::Notice::default(),
+        trust: Trust::Wire,
+        has_links: false,
+        lean_body: None,
     };
     Admission {
         message: MessageId(id),
@@ -150,6 +148,9 @@ conformance!(
     notes_are_compared_and_set,
     posts_of_a_line_go_one_by_one,
     a_rerouted_post_changes_its_line,
+    a_delivered_post_with_links_can_be_looked_at_and_nothing_else,
+    a_lean_body_is_sent_from_the_moment_it_is_wanted,
+    what_was_refused_to_its_sender_leaves_nothing,
 );
 
 fn options(directory: &Path) -> Options {
@@ -530,6 +531,30 @@ async fn a_lost_segment_header_or_file_costs_no_other_post() {
     let left = contents(&spool).await.len();
     assert!((25..60).contains(&left), "{left}");
     close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_a_post_is_read_puts_it_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    for id in 1..=2 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    close(spool);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    spool.recovered().await;
+    disk.fail(Fault::Mine);
+    assert_eq!(claim_all(&spool, "a").await.len(), 1);
+    let mut late = Vec::new();
+    support::within_deadline("the other post", async {
+        while late.is_empty() {
+            late = claim_all(&spool, "a").await;
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(late[0].attempt, 2);
 }
 
 #[tokio::test]

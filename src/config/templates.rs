@@ -44,7 +44,7 @@ pub(super) fn read(file: &str, config: &mut Config, root: &mut Section<'_>) {
     };
     for (name, vars, section) in named(config, root) {
         if is_known(name) {
-            if let Some(place) = templates.lacks(name, vars) {
+            if let Some(place) = templates.lacks(name, &vars) {
                 section.complain("payload", format!("{place}; add it to the vars of this route"));
             }
             continue;
@@ -92,7 +92,7 @@ fn complain(root: &mut Section<'_>, complaints: Vec<String>) {
 }
 
 /// A template that a route names, the route's own words for it, and where.
-type Named<'c, 'r> = (&'c str, &'c [(String, String)], Section<'r>);
+type Named<'c, 'r> = (&'c str, Vec<(String, String)>, Section<'r>);
 
 /// The templates that routes name.
 fn named<'c, 'r>(config: &'c Config, root: &mut Section<'r>) -> Vec<Named<'c, 'r>> {
@@ -102,7 +102,7 @@ fn named<'c, 'r>(config: &'c Config, root: &mut Section<'r>) -> Vec<Named<'c, 'r
     }
     let routes = config.routes.iter().zip(sections);
     let named = routes.filter_map(|(route, section)| match &route.payload {
-        Payload::Template(name) => Some((&**name, &*route.vars, section)),
+        Payload::Template(name) => Some((&**name, route.words(), section)),
         _ => None,
     });
     named.collect()

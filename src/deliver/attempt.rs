@@ -145,8 +145,8 @@ impl Worker {
         request: &Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response, Trouble> {
-        let (post, attempt, terms) = (claim.post.id, claim.attempt, &*self.terms);
-        let errand = Errand { post, attempt, request, terms, deadline };
+        let (post, trust, attempt, terms) = (claim.post.id, claim.post.trust, claim.attempt, &*self.terms);
+        let errand = Errand { post, trust, attempt, request, terms, deadline };
         self.courier.carry(&self.shop, &self.lane, &errand, &mut self.log).await
     }
 

@@ -122,7 +122,7 @@ impl Collector {
 
     async fn send(&mut self, batch: &[Span]) -> Result<(), String> {
         let options = Arc::clone(&self.options.borrow());
-        let destination = self.endpoint.destination(&Tenant::default(), Trust::Operator);
+        let destination = self.endpoint.destination(&Tenant::default());
         let request = request(&self.endpoint, &destination, trace::encode(batch, &options.instance))?;
         let made = self.line.take().filter(|line| line.made_for.as_ptr() == Arc::as_ptr(&options));
         let line = self.line.insert(made.unwrap_or_else(|| Line::new(&options)));
@@ -156,7 +156,8 @@ impl Line {
         }
         // It may need a certificate authority or a proxy of its own.
         let terms = Terms::clone(&options.book.terms(to));
-        let mut link = self.connector.detour(to.clone(), terms).link(&self.connector, 0, LIMIT).await?;
+        let mut link =
+            self.connector.detour(to.clone(), Trust::Operator, terms).link(&self.connector, 0, LIMIT).await?;
         if !link.begin(0) {
             return Err(Trouble::Broken("connection closed before the request".to_owned()));
         }

@@ -76,6 +76,9 @@ pub(super) fn note_verdict(
         Verdict::Deferred { after, reason } => {
             log.note(format_args!("{post} deferred for {}: {reason}", Span(*after)));
         }
+        Verdict::Leaner { reason } => {
+            log.note(format_args!("{post} again at once, with addresses of attachments: {reason}"));
+        }
         Verdict::Held { reason } => log.note(format_args!("{post} held: {reason}")),
         Verdict::Failed { reason } => log.note(format_args!("{post} failed: {reason}")),
     }

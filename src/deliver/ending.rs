@@ -1,6 +1,7 @@
 //! What the dispatcher makes of attempts that ended: the lane learns, the verdict
 //! is noted, and who is to hear of it does.
 
+use super::berth::Resting;
 use super::bounce;
 use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
@@ -47,18 +48,18 @@ impl Dispatcher {
                         (claim, Conclusion::Asked(answer, last)) => {
                             let shop = Arc::clone(&self.shop);
                             let settle = conclusion::settle_as_answered(shop, claim, answer, last);
-                            self.start(Box::pin(settle), now);
+                            self.tasks.spawn(settle);
                         }
                     }
                 }
             }
         }
         if !settled.is_empty() {
-            self.settle(settled, now);
+            self.settle(settled);
         }
         if !reported.is_empty() {
             let shop = Arc::clone(&self.shop);
-            self.start(Box::pin(bounce::report_and_settle(shop, reported)), now);
+            self.tasks.spawn(bounce::report_and_settle(shop, reported));
         }
     }
 
@@ -94,8 +95,8 @@ impl Dispatcher {
                 self.in_flight += 1;
             }
             Next::Rests(worker) if is_fit => {
-                let rest = self.turns.rest(&lane);
-                self.berth(&lane).rest(rest, worker);
+                let (rest, trust) = (self.turns.rest(&lane), claim.post.trust);
+                self.berth(&lane).rest(Resting { rest, trust, worker });
             }
             Next::Rests(_) | Next::Leaves => {}
         }
@@ -125,12 +126,12 @@ impl Dispatcher {
 
     /// Tells the spool, again and again if it fails: what it does not note it
     /// would keep claimed for ever.
-    pub(super) fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
+    pub(super) fn settle(&mut self, settled: Vec<(Claim, Settlement)>) {
         let shop = Arc::clone(&self.shop);
         let settle = async move {
             shop.settle(settled).await;
             Done::Nothing
         };
-        self.start(Box::pin(settle), now);
+        self.start(Box::pin(settle));
     }
 }

@@ -19,9 +19,9 @@ fn fields(pairs: &[(&str, &str)]) -> Vec<Field> {
 
 fn claim(headers: &[(&str, &str)]) -> Claim {
     let text = r#"{"id":{"message":5953671129837633538,"number":0},"accepted_at":1769860800000,"destination":
-        {"tenant":"default","scheme":"Http","host":"a.example","port":80,"trust":"Wire"},"method":"POST",
+        {"tenant":"default","scheme":"Http","host":"a.example","port":80},"method":"POST",
         "path":"/hook","headers":[],"body":{"number":0,"start":0,"length":0},"sender":"","recipient":"",
-        "priority":0,"tags":[]}"#;
+        "priority":0,"tags":[],"trust":"Wire","has_links":false}"#;
     let post: Post = serde_json::from_str(text).unwrap();
     let post = Arc::new(Post { headers: fields(headers), ..post });
     Claim { post, attempt: 3, ended: 2, ages_from: Timestamp::default(), fence: 1 }

@@ -13,7 +13,6 @@
 use crate::compose::{Answer, Check, Endpoint, Facts};
 use crate::envelope::Refusal;
 use crate::metrics::{CheckResult, Metrics};
-use crate::post::Trust;
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -174,7 +173,7 @@ impl Checks {
         };
         let url = inquiry.url.to_string();
         // Paths and queries may hold secrets.
-        let origin = inquiry.url.destination(&Tenant::default(), Trust::Operator);
+        let origin = inquiry.url.destination(&Tenant::default());
         let response = messenger.inquire(inquiry).await;
         let silent = &mut self.known().silent;
         match &response {

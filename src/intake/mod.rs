@@ -270,7 +270,8 @@ impl Intake {
         if !user_may || !tenant.is_none_or(|terms| allows(&terms.may_post_to)) {
             return refused(format!("you may not post to {destination}; ask the operator of this gateway"));
         }
-        permit_origin(&self.options.egress, destination).or_else(|denied| refused(denied.to_string()))
+        permit_origin(&self.options.egress, destination, Trust::Wire)
+            .or_else(|denied| refused(denied.to_string()))
     }
 
     fn is_trusted(&self, client: &Client) -> bool {
@@ -338,7 +339,7 @@ impl Policy for Intake {
             Target::Direct { url, .. } => {
                 // What is no URL was refused above.
                 let endpoint: Result<Endpoint, _> = url.parse();
-                let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant, Trust::Wire));
+                let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant));
                 origin.map_or(Ok(()), |origin| self.permit(client, &origin)).map(|()| target.into())
             }
             _ => Ok(target.into()),

@@ -333,7 +333,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::{Scheme, Trust};
+    use crate::post::Scheme;
     use crate::tenant::Tenant;
 
     fn destination(number: usize) -> Destination {
@@ -342,7 +342,6 @@ mod tests {
             scheme: Scheme::Https,
             host: format!("h{number}.example"),
             port: 443,
-            trust: Trust::Wire,
         }
     }
 

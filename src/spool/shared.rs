@@ -8,6 +8,7 @@
 use super::catalog::{Entry, Place, Spot};
 use super::disk::Disk;
 use super::index::{Index, Known};
+use super::readers::Readers;
 use super::recent::{self, Message, Recent};
 use super::record::{Accepted, Outcome, Record, post_of};
 use super::segment::{self, Found, Segment};
@@ -42,10 +43,12 @@ pub(super) struct Shared {
     pub recovered: watch::Sender<bool>,
     /// Damaged places met so far.
     pub damages: AtomicU64,
-    /// Dead letters and held posts that were forgotten.
+    /// Dead letters and held posts that were forgotten; not the delivered.
     pub forgotten: AtomicU64,
     /// The writer has no spare segment.
     pub wants_spare: AtomicBool,
+    /// Who reads the log for claims.
+    pub readers: Arc<Readers>,
     /// Ended posts on their way to the log, and whether the writer knows.
     pub riding: Mutex<Vec<PostId>>,
     segments: RwLock<BTreeMap<u64, Segment>>,
@@ -73,6 +76,7 @@ impl Shared {
             damages: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             wants_spare: AtomicBool::new(false),
+            readers: Arc::default(),
             riding: Mutex::default(),
             segments: RwLock::new(
                 segments.into_iter().map(|segment| (segment.header.number, segment)).collect(),
@@ -190,13 +194,12 @@ impl Shared {
         self.while_it_moves(id, entry, |entry| {
             let read = self.read_accepted(entry.place)?;
             let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
-            let message = read.blob(0, entry.place)?;
-            let blob = match post.body.number {
+            let (message, body) = (read.blob(0, entry.place)?, entry.state.body_of(&post));
+            let blob = match body.number {
                 0 => message.clone(),
                 number => read.blob(number, entry.place)?,
             };
-            let body =
-                piece(&blob, post.body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
+            let body = piece(&blob, body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
             Ok((body, message))
         })
     }

@@ -7,7 +7,7 @@ use crate::{Engine, deferred, failed, loopback, origin, quick};
 use postgate::deliver::profile::{Proxy, ProxyKind};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Http2, Terms, TlsTerms};
-use postgate::post::{Destination, Scheme, Trust};
+use postgate::post::{Post, Scheme, Trust};
 use postgate::spool::Settlement;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -163,8 +163,9 @@ async fn the_wire_gets_checked_addresses_and_the_operator_names() {
             let credentials = Some(("user".to_owned(), "canary".to_owned()));
             let proxy = Proxy { credentials, ..proxy(kind, middleman.address) };
             let engine = Engine::start(Terms { tls: Arc::clone(&tls), ..through(proxy) });
-            let to = Arc::new(Destination { trust, ..(*origin(scheme, host, server.address)).clone() });
-            assert_eq!(engine.first(1, &to).await, Settlement::Delivered, "{kind:?} {to}");
+            let to = origin(scheme, host, server.address);
+            let post = Post { trust, ..post(1, &to) };
+            assert_eq!(engine.first_of(post).await, Settlement::Delivered, "{kind:?} {to}");
             let goal = format!("{goal}:{}", server.address.port());
             let expected = match kind {
                 ProxyKind::Http => format!("CONNECT {goal} HTTP/1.1 Basic dXNlcjpjYW5hcnk="),

@@ -13,7 +13,7 @@
 use super::super::json::Mailbox;
 use super::super::{json_octets, when};
 use super::document::{self, Long, Octets};
-use super::{Formed, Mail};
+use super::{Formed, Mail, fields};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -98,6 +98,10 @@ struct Action<'a> {
     encoding: &'static str,
 }
 
+/// Octets of a message that stands there as text. SNS itself takes less than this;
+/// what is escaped twice may be longer than in base64.
+const LONGEST_TEXT: usize = 1024 * 1024;
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
@@ -143,8 +147,8 @@ fn envelope(out: &mut dyn Write, id: &str, topic: &str, notification: &Notificat
 
 fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str, topic_arn: &'a str) -> Notification<'a> {
     let (encoding, content) = match std::str::from_utf8(mail.raw) {
-        Ok(text) => ("UTF8", Content::Text(Long(text))),
-        Err(_) => ("BASE64", Content::Base64(Octets(mail.raw))),
+        Ok(text) if text.len() <= LONGEST_TEXT => ("UTF8", Content::Text(Long(text))),
+        _ => ("BASE64", Content::Base64(Octets(mail.raw))),
     };
     Notification {
         notification_type: "Received",
@@ -182,7 +186,7 @@ fn received<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Received<'a> {
         common_headers: CommonHeaders {
             return_path: mail.envelope.from,
             from: all(&content.from),
-            date: mail.field("Date"),
+            date: fields::first_if_any(content, "Date"),
             to: all(&content.to),
             cc: all(&content.cc),
             message_id: content.message_id.as_deref(),

@@ -9,7 +9,7 @@ use super::super::walk::Section;
 use crate::compose::{Endpoint, Payload, Vendor};
 use crate::deliver::sign::Scheme;
 use crate::deliver::tls;
-use crate::post::{self, Trust};
+use crate::post;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashSet;
@@ -177,7 +177,7 @@ fn suit(config: &Config, route: &Route, section: &Section<'_>) {
 fn origins(config: &Config, route: &Route, section: &Section<'_>) {
     // A URL that is none has been told about.
     let urls = route.urls.iter().filter_map(|url| url.parse::<Endpoint>().ok());
-    let destinations: Vec<_> = urls.map(|url| url.destination(&Tenant::default(), Trust::Operator)).collect();
+    let destinations: Vec<_> = urls.map(|url| url.destination(&Tenant::default())).collect();
     let key = config.signing_keys.iter().find(|key| Some(&key.name) == route.sign_with.as_ref());
     let auth = config.auths.iter().find(|auth| Some(&auth.name) == route.auth.as_ref());
     for (name, origins) in

@@ -6,9 +6,10 @@
 
 mod delivery;
 
+use super::secret::Var;
 use super::settings::{
-    API_ADDRESS, Api, ApiAddress, Config, Limits, Listener, Log, Mode, Route, Server, Tenant, Tls, User,
-    UserSecret,
+    API_ADDRESS, Api, ApiAddress, Attachments, Config, Limits, Listener, Log, Mode, Route, Server, Tenant,
+    Tls, User, UserSecret,
 };
 use super::value::Written;
 use super::words::Word as _;
@@ -43,6 +44,8 @@ pub fn effective(config: &Config) -> String {
     out.head("[retention]");
     out.text("failed", Written(config.retention.failed));
     out.text("held", Written(config.retention.held));
+    out.text("delivered", Written(config.retention.delivered));
+    out.bare("keep_bodies", config.retention.keep_bodies);
     out.log(&config.log);
     out.api(&config.api);
     out.0
@@ -54,7 +57,7 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         let urls = route.urls.iter().chain(route.check.as_ref().map(|check| &check.url));
         urls.into_iter().any(|url| masked_url(url) != *url)
             || hold_secrets(&route.headers)
-            || hold_secrets(&route.vars)
+            || route.vars.iter().any(|(name, var)| matches!(var, Var::Here(_)) && is_secret(name))
     };
     let in_user = |user: &User| match &user.secret {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
@@ -200,6 +203,7 @@ impl Out {
         self.text("command_line", limits.command_line);
         self.text("auth_line", limits.auth_line);
         self.text("data_memory", limits.data_memory);
+        self.text("composed_size", limits.composed_size);
         self.bare("slow_after_errors", limits.slow_after_errors);
         self.bare("close_after_errors", limits.close_after_errors);
         self.bare("failed_logins", limits.failed_logins);
@@ -223,7 +227,11 @@ impl Out {
         }
         self.text("method", route.method.word());
         self.text("payload", &route.payload);
-        self.pairs("vars", &route.vars);
+        self.text("attachments", route.attachments.word());
+        if route.attachments == Attachments::Url {
+            self.text("inline_limit", route.inline_limit);
+        }
+        self.vars(&route.vars);
         self.bare("header_control", route.header_control);
         match route.reports {
             Reports::AsBoth => self.text("reports", "besides"),
@@ -251,6 +259,18 @@ impl Out {
 
     fn headers(&mut self, headers: &[(String, String)]) {
         self.pairs("headers", headers);
+    }
+
+    fn vars(&mut self, vars: &[(String, Var)]) {
+        let shown = |(name, var): &(String, Var)| {
+            let value = match var {
+                Var::Here(_) if is_secret(name) => quoted("***"),
+                Var::Here(text) => quoted(text),
+                Var::Elsewhere(secret) => secret.to_string(),
+            };
+            (quoted(name), value)
+        };
+        self.table("vars", vars.iter().map(shown));
     }
 
     /// Names and values, those that are secret masked.
@@ -306,5 +326,6 @@ impl Out {
             Some(ApiAddress::Off) => self.text("address", "off"),
             Some(ApiAddress::At(address)) => self.text("address", address),
         }
+        self.text("public_url", api.public_url.as_deref().unwrap_or_default());
     }
 }
