@@ -16,7 +16,7 @@ use postgate::deliver::ruling::{On, Ruling, Verdicts};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
-use postgate::post::{Destination, Post};
+use postgate::post::{Destination, Post, Trust};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Settlement, Spool};
 use postgate::tenant::Tenant;
@@ -114,6 +114,27 @@ fn all() -> Which {
 
 fn only(to: &Arc<Destination>) -> Which {
     Which { origins: to.to_string().parse().unwrap(), tenant: None }
+}
+
+#[tokio::test]
+async fn a_route_and_a_direct_form_to_one_origin_are_one_lane() {
+    let (receiver, gate) = Receiver::gated().await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(Terms { limits: connections(2), ..hourly(10) }));
+    for number in 0..20 {
+        let trust = if number % 2 == 0 { Trust::Operator } else { Trust::Wire };
+        engine.commit(Post { trust, ..post(number, &to) }).await;
+    }
+    assert_eq!(receiver.received(2).await.len(), 2);
+    let status = engine.until("busy", &to, |status| status.in_flight == 2).await;
+    assert_eq!((status.connections, receiver.connections()), (2, 2));
+    gate.add_permits(20);
+    engine.spool.delivered(10).await;
+    let status = engine.until("throttled", &to, |status| status.in_flight == 0).await;
+    assert!(matches!(status.state, State::Throttled { .. }), "{status:?}");
+    assert_eq!((status.rates[0].1, status.counts.waiting), (10, 10));
+    assert_eq!(engine.control.destinations(all()).await.unwrap().len(), 1);
+    assert_eq!(receiver.requests().len(), 10);
 }
 
 #[tokio::test]
