@@ -15,6 +15,7 @@ mod access;
 mod delivery;
 mod door;
 mod instance;
+mod links;
 mod options;
 mod reload;
 mod routes;
@@ -28,7 +29,8 @@ use reload::Change;
 
 use crate::api;
 use crate::compose;
-use crate::config::{Config, Listener};
+use crate::compose::LinkKey;
+use crate::config::{API_ADDRESS, Config, Listener};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
@@ -132,7 +134,9 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 /// How the first listener's mail would be composed.
 pub fn composing(config: &Config) -> Result<compose::Options, StartError> {
     let listener = config.listeners.0.first().cloned().unwrap_or_default();
-    options::compose(config, &listener).map_err(StartError::Route)
+    // Addresses as they look; nobody is given one.
+    let links = links::links(config, Some(&LinkKey::new(&Default::default())), Some(API_ADDRESS));
+    options::compose(config, &listener, links).map_err(StartError::Route)
 }
 
 /// A running gateway; dropping it cuts everything off.
@@ -200,7 +204,8 @@ impl Terms {
     }
 
     fn intake(&self, common: &Common) -> Result<Intake, StartError> {
-        let compose = options::compose(&self.config, &self.listener).map_err(StartError::Route)?;
+        let links = links::links(&self.config, common.link_key.as_ref(), common.api);
+        let compose = options::compose(&self.config, &self.listener, links).map_err(StartError::Route)?;
         let options = options::intake(&self.config, &self.listener, &self.access, common);
         Ok(Intake::new(options, Arc::new(compose), common.shared_spool(), Arc::clone(&common.ids)))
     }

@@ -243,7 +243,7 @@ impl Drop for Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::{MessageId, Scheme, Trust};
+    use crate::post::{MessageId, Scheme};
     use crate::tenant::Tenant;
 
     fn lane(host: &str) -> Arc<Destination> {
@@ -252,7 +252,6 @@ mod tests {
             scheme: Scheme::Https,
             host: host.to_owned(),
             port: 443,
-            trust: Trust::Wire,
         })
     }
 

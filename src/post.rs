@@ -93,7 +93,8 @@ impl Scheme {
 }
 
 /// An origin as one tenant uses it; queue, window, throttle and connections
-/// belong to it, so one tenant's trouble never touches another's.
+/// belong to it, so one tenant's trouble never touches another's. Whose URL it is, is
+/// a matter of each post: a connection opened for one [`Trust`] carries no other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Destination {
     /// Whose posts.
@@ -105,9 +106,6 @@ pub struct Destination {
     pub host: String,
     /// Port, the default one included.
     pub port: u16,
-    /// Whether its URL came over the wire or from the configuration; a lane's
-    /// connections must not be shared between the two.
-    pub trust: Trust,
 }
 
 impl Destination {
@@ -228,6 +226,14 @@ pub struct Post {
     /// What its sender wants to hear when it fails.
     #[serde(default)]
     pub notice: Notice,
+    /// Who named its URL.
+    pub trust: Trust,
+    /// Whether its body names addresses of its attachments in this gateway: it is kept
+    /// for the time of `[retention] delivered` after it was delivered.
+    pub has_links: bool,
+    /// The same body with addresses in place of attachments, for a receiver that finds
+    /// the first too large.
+    pub lean_body: Option<Blob>,
 }
 
 impl Post {
@@ -241,10 +247,10 @@ impl Post {
     }
 
     /// Sends it elsewhere.
-    pub fn reroute(&mut self, destination: Arc<Destination>, path: String) {
+    pub fn reroute(&mut self, destination: Arc<Destination>, trust: Trust, path: String) {
         let left = self.left_behind(&destination);
         self.headers.retain(|field| !left.contains(&field.name));
-        (self.destination, self.path) = (destination, path);
+        (self.destination, self.trust, self.path) = (destination, trust, path);
     }
 }
 
@@ -356,7 +362,6 @@ mod tests {
             scheme: Scheme::Https,
             host: "[2001:db8::1]".to_owned(),
             port: 443,
-            trust: Trust::Wire,
         };
         assert_eq!(origin.to_string(), "https://[2001:db8::1]");
         origin.port = 8443;

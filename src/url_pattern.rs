@@ -8,7 +8,7 @@
 //! the beginning of a host stands for one label or more: the domain itself is not
 //! among them, and has a pattern of its own.
 
-use crate::post::{Destination, Scheme, Trust};
+use crate::post::{Destination, Scheme};
 use crate::tenant::Tenant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -68,7 +68,7 @@ impl UrlPattern {
     pub fn only(&self, tenant: &Tenant) -> Option<Destination> {
         let Kind::Origin { scheme, hosts: Hosts::One(host), port } = &self.0 else { return None };
         let (scheme, host, port, tenant) = (*scheme, host.clone(), *port, tenant.clone());
-        Some(Destination { tenant, scheme, host, port, trust: Trust::Wire })
+        Some(Destination { tenant, scheme, host, port })
     }
 
     /// What both mean: patterns lie one within the other, or apart.
@@ -191,7 +191,6 @@ impl fmt::Display for UrlPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::Trust;
     use crate::tenant::Tenant;
     use url::Url;
 
@@ -203,7 +202,6 @@ mod tests {
             scheme: if url.scheme() == "http" { Scheme::Http } else { Scheme::Https },
             host: url.host_str().unwrap().to_owned(),
             port: url.port_or_known_default().unwrap(),
-            trust: Trust::Wire,
         })
     }
 

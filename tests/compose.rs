@@ -11,15 +11,16 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 use postgate::compose::{
-    Composition, Fallback, HeaderControl, Mode, Options, Order, Payload, Receipt, Route, Sync, compose,
-    target,
+    Attachments, Composition, Fallback, HeaderControl, LinkKey, Links, Mode, Options, Order, Payload,
+    Receipt, Route, Sync, Templates, attachment, compose, target,
 };
 use postgate::envelope::{Client, Envelope, Recipient, Refusal};
-use postgate::post::{Field, MessageId, Post, Timestamp};
+use postgate::post::{Blob, Field, MessageId, Post, Timestamp};
 use postgate::tenant::Tenant;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 const RECEIPT: Receipt =
@@ -32,6 +33,54 @@ fn route(recipient: &str, payload: Payload) -> Route {
     Route {
         payload,
         ..Route::new(recipient.parse().unwrap(), "https://shop.example/inbound".parse().unwrap())
+    }
+}
+
+/// Formats that have a place for attachments.
+const WITH_ATTACHMENTS: [&str; 10] = [
+    "json",
+    "multipart",
+    "cloudmailin",
+    "cloudmailin-multipart",
+    "template",
+    "sendgrid",
+    "mailgun",
+    "postmark",
+    "postal",
+    "smtp2http",
+];
+
+const FILES: &str =
+    "{% for file in attachments %}{{ file.filename }}: {{ file.url or file.content }}\n{% endfor %}";
+
+/// Each format with addresses, without attachments, and with a second body.
+fn routes_by_attachments() -> Vec<Route> {
+    let url = Attachments::Url { inline_limit: 16 };
+    let mut routes = Vec::new();
+    for format in WITH_ATTACHMENTS {
+        let payload = if format == "template" { "template:files" } else { format };
+        for (detail, attachments, host) in [
+            ("url", url, "shop.example"),
+            ("omit", Attachments::Omit, "lean.example"),
+            ("lean", Attachments::Inline, "lean.example"),
+            ("lean-url", url, "lean.example"),
+        ] {
+            routes.push(Route {
+                attachments,
+                url: format!("https://{host}/inbound").parse().unwrap(),
+                ..route(&format!("{format}+{detail}@hooks.example"), payload.parse().unwrap())
+            });
+        }
+    }
+    routes
+}
+
+fn links() -> Links {
+    Links {
+        key: LinkKey::new(&[7; LinkKey::LENGTH]),
+        base: "https://gateway.example/mail".to_owned(),
+        life: Duration::from_hours(96),
+        fallback: [("https://lean.example".parse().unwrap(), true)].into(),
     }
 }
 
@@ -60,9 +109,12 @@ fn options() -> Options {
         steered,
         Route { order: Order::Fifo, sign_with: Some("main".to_owned()), mode: patient, ..steered_plain },
     ];
-    let routes = [routes, documents].concat();
+    let routes = [routes, documents, routes_by_attachments()].concat();
+    let mut templates = Templates::default();
+    templates.add("files.txt.j2", FILES).unwrap();
     let (signing_keys, profiles) = (vec!["main".to_owned(), "other".to_owned()], vec!["crm".to_owned()]);
-    let options = Options { signing_keys, profiles, ..Options::default() };
+    let options = Options { signing_keys, profiles, templates: templates.into(), ..Options::default() };
+    let options = Options { links: Some(links().into()), ..options };
     Options { gateway_domains: vec!["postgate.local".to_owned()], routes, ..options }
 }
 
@@ -81,8 +133,9 @@ fn envelope(options: &Options, recipients: &[&str]) -> Result<Envelope, Refusal>
 }
 
 fn composed(recipients: &[&str], raw: &Bytes) -> Result<Composition, Refusal> {
-    let options = options();
-    let composition = compose(&options, &envelope(&options, recipients)?, RECEIPT, raw.clone())?;
+    // Made once: thousands of messages are composed.
+    static OPTIONS: LazyLock<Options> = LazyLock::new(options);
+    let composition = compose(&OPTIONS, &envelope(&OPTIONS, recipients)?, RECEIPT, raw.clone())?;
     check(&composition, recipients.len(), raw);
     Ok(composition)
 }
@@ -93,7 +146,10 @@ fn check(composition: &Composition, recipients: usize, raw: &Bytes) {
     assert_eq!(admission.posts.len(), recipients);
     assert_eq!(&admission.blobs[0], raw);
     for post in &admission.posts {
-        body(composition, post);
+        assert_eq!(body(composition, post.body).len(), post.body.length as usize);
+        if let Some(lean) = post.lean_body {
+            assert_eq!(body(composition, lean).len(), lean.length as usize);
+        }
         assert!(post.path.starts_with('/'));
         for field in &post.headers {
             http::HeaderName::from_bytes(field.name.as_bytes()).unwrap();
@@ -102,9 +158,9 @@ fn check(composition: &Composition, recipients: usize, raw: &Bytes) {
     }
 }
 
-fn body<'a>(composition: &'a Composition, post: &Post) -> &'a [u8] {
-    let blob = &composition.admission.blobs[usize::from(post.body.number)];
-    &blob[post.body.start as usize..][..post.body.length as usize]
+fn body(composition: &Composition, piece: Blob) -> &[u8] {
+    let blob = &composition.admission.blobs[usize::from(piece.number)];
+    &blob[piece.start as usize..][..piece.length as usize]
 }
 
 /// A request as people read it, with what the spool keeps beside it.
@@ -126,6 +182,7 @@ fn shown(composition: &Composition, post: &Post) -> String {
         ("sign with", post.sign_with.clone()),
         ("auth", post.auth.clone()),
         ("waits", wait.map(|(_, sync)| format!("{:?}, then {:?}", sync.timeout, sync.fallback))),
+        ("names addresses", post.has_links.then(|| "kept after its delivery".to_owned())),
         ("X-xsMessageId", post.xs_message_id.clone()),
         ("X-xsMailingId", post.xs_mailing_id.clone()),
     ];
@@ -138,13 +195,23 @@ fn shown(composition: &Composition, post: &Post) -> String {
     for field in &post.headers {
         writeln!(text, "{}: {}", field.name, String::from_utf8_lossy(&field.value)).unwrap();
     }
-    let body = body(composition, post);
+    let text = text + &written(body(composition, post.body), post);
+    match post.lean_body {
+        Some(lean) => {
+            text + &format!("* when that is too large, blob {}\n", lean.number)
+                + &written(body(composition, lean), post)
+        }
+        None => text,
+    }
+}
+
+fn written(body: &[u8], post: &Post) -> String {
     match std::str::from_utf8(body) {
         Ok(body) if body.starts_with("{\"id\":\"52a0") || is_document(post) => {
-            text + "\n" + &indented(body) + "\n"
+            format!("\n{}\n", indented(body))
         }
-        Ok(body) => text + "\n" + body,
-        Err(_) => text + "* not UTF-8, here in base64\n\n" + &BASE64.encode(body) + "\n",
+        Ok(body) => format!("\n{body}"),
+        Err(_) => format!("* not UTF-8, here in base64\n\n{}\n", BASE64.encode(body)),
     }
 }
 
@@ -228,6 +295,42 @@ fn every_message_becomes_its_golden_requests() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n---\n"));
+}
+
+/// What stands in a document and what its addresses give are the same.
+#[test]
+fn attachments_are_fetched_as_they_were_composed() {
+    let file = |name: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/eml").join(name));
+    let mut count = 0;
+    for mail in fixtures() {
+        let raw = Bytes::from(fs::read(&mail).unwrap());
+        let Ok(composition) = composed(&["json@hooks.example"], &raw) else { continue };
+        let post = &composition.admission.posts[0];
+        let Ok(document) = serde_json::from_slice::<serde_json::Value>(body(&composition, post.body)) else {
+            continue;
+        };
+        let all = document["attachments"].as_array().unwrap();
+        for (at, shown) in all.iter().enumerate() {
+            let file = attachment(&raw, at + 1).unwrap();
+            assert_eq!(shown["sha256"], file.sha256, "{}", mail.display());
+            assert_eq!(shown["content"], BASE64.encode(&file.octets), "{}", mail.display());
+            count += 1;
+        }
+        for nothing in [0, all.len() + 1, usize::MAX] {
+            assert_eq!(attachment(&raw, nothing), None, "{}", mail.display());
+        }
+    }
+    assert!(count > 40, "{count}");
+    let raw = Bytes::from(file("attachments.eml").unwrap());
+    let files: Vec<_> = (1..=4).map(|number| attachment(&raw, number).unwrap()).collect();
+    let names: Vec<_> = files.iter().map(|file| (file.name.as_str(), file.content_type.as_str())).collect();
+    let expected = [
+        ("logo.png", "image/png"),
+        ("Größe.csv", "text/csv"),
+        ("a.bin", "application/octet-stream"),
+        ("empty.txt", "text/plain"),
+    ];
+    assert_eq!(names, expected);
 }
 
 const ROUTES: [&str; 4] =
@@ -378,6 +481,39 @@ fn the_room_for_all_posts_is_bounded() {
     options.limits.composed_octets = all - 1;
     let refusal = compose(&options, &envelope, RECEIPT, raw).unwrap_err();
     assert!(refusal.to_string().starts_with("552 5.3.4 "), "{refusal}");
+}
+
+#[test]
+fn large_pages_are_posted_in_their_format() {
+    let page = "<p>word word</p>\r\n".repeat(8 << 20 >> 4);
+    let raw = Bytes::from(format!("Content-Type: text/html\r\n\r\n{page}"));
+    let composition = composed(&["ses-sns+x@hooks.example", "json@hooks.example"], &raw).unwrap();
+    assert!(composition.remarks.is_empty(), "{:?}", composition.remarks);
+    let posts = &composition.admission.posts;
+    assert!(posts.iter().all(|post| post.body.number > 0 && (post.body.length as usize) < 3 * raw.len()));
+    let json = String::from_utf8_lossy(body(&composition, posts.last().unwrap()));
+    assert_eq!(json.matches("\\n[…]\\n\",").count(), 2);
+}
+
+#[test]
+fn a_large_mail_goes_to_ten_routes() {
+    let raw = Bytes::from(format!("\r\n{}", "x".repeat(25 << 20)));
+    let posts = composed(&["json@hooks.example"; 10], &raw).unwrap().admission.posts;
+    assert!(posts.iter().all(|post| post.body.length as usize > raw.len()));
+}
+
+#[test]
+fn bodies_that_are_the_same_are_kept_once() {
+    let mut options = options();
+    for format in ["cloudmailin", "sendgrid", "json"] {
+        let another = route("cloudmailin+*@hooks.example", format.parse().unwrap());
+        options.routes.extend([another.clone(), another]);
+    }
+    let envelope = envelope(&options, &["cloudmailin+x@hooks.example"]).unwrap();
+    let admission = compose(&options, &envelope, RECEIPT, Bytes::from("x")).unwrap().admission;
+    // Only documents of type json name their post.
+    let numbers: Vec<_> = admission.posts.iter().map(|post| post.body.number).collect();
+    assert_eq!(numbers, [1, 1, 1, 2, 2, 3, 4]);
 }
 
 #[test]

@@ -119,6 +119,8 @@ fn what_is_in_force_reads_back_as_itself() {
         url = "https://shop.example/in?a=%20"
         method = "put"
         payload = "template:slack"
+        attachments = "url"
+        inline_limit = "1000B"
         vars = { room = "a \\ b", "c d" = "" }
         reports = "besides"
         headers = { X-Source = "mail \\ post", "X-B" = "" }
@@ -129,6 +131,7 @@ fn what_is_in_force_reads_back_as_itself() {
         auth = ""
         reports = true
         ordering = "fifo"
+        attachments = "omit"
         mode = "sync"
         sync_timeout = "3s"
         sync_fallback = "refuse"
@@ -151,7 +154,7 @@ fn what_is_in_force_reads_back_as_itself() {
         keep_alive = "0s"
         proxy = "socks5://[::1]:1080"
         auth = "crm"
-        on = { "404" = "retry", "5xx" = "hold", dns = "fail" }
+        on = { "404" = "retry", "5xx" = "hold", "413" = "retry-with-urls", dns = "fail" }
         [[destination]]
         match = "https://*.shop.example:8443"
         max_connections = 3
@@ -196,6 +199,7 @@ fn what_is_in_force_reads_back_as_itself() {
         otlp = "http://127.0.0.1:4318"
         [api]
         address = "[::1]:0"
+        public_url = "https://gateway.example/mail/"
         [egress]
         allow_ports = [443, 8443]
     "#;
@@ -225,10 +229,11 @@ fn secrets_are_masked() {
     let text = r#"
         [[route]]
         recipient = "orders@hooks.example"
-        url = "https://user:canary@shop.example/in"
+        url = ["https://user:canary@shop.example/in?token=canary&a=b", "https://hooks.slack.com/services/T0/B0/canary"]
+        check_url = "https://shop.example/check?api_key=canary"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
         payload = "template:pagerduty"
-        vars = { routing_key = "canary", severity = "error" }
+        vars = { routing_key = "canary", severity = "error", path = { env = "PATH" } }
         [[user]]
         name = "erp"
         password = "canary"
@@ -272,6 +277,7 @@ fn secrets_are_masked() {
     let written = effective(&config);
     assert!(!written.contains("canary") && written.contains("mail"), "{written}");
     assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+    assert!(written.contains("\"path\" = { env = \"PATH\" }"), "{written}");
     config::parse("effective.toml", &written).unwrap();
 }
 

@@ -120,7 +120,7 @@ fn url() {
 
 #[test]
 fn url_control_of_an_open_network() {
-    must_be_found(UrlTarget { permit: |_, _| Ok(()), ..UrlTarget::new() }, "is permitted");
+    must_be_found(UrlTarget { permit: |_, _, _| Ok(()), ..UrlTarget::new() }, "is permitted");
 }
 
 #[test]

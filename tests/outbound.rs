@@ -28,7 +28,7 @@ use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Http2, Terms};
 use postgate::deliver::{self, Options};
-use postgate::post::{Destination, Post, PostId, Scheme, Trust};
+use postgate::post::{Destination, Post, PostId, Scheme};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Settlement, Spool};
 use postgate::tenant::Tenant;
@@ -73,7 +73,7 @@ pub fn loopback() -> Egress {
 /// An origin on this machine, by any name of its own.
 pub fn origin(scheme: Scheme, host: &str, address: SocketAddr) -> Arc<Destination> {
     let (host, port) = (host.to_owned(), address.port());
-    Arc::new(Destination { tenant: Tenant::default(), scheme, host, port, trust: Trust::Wire })
+    Arc::new(Destination { tenant: Tenant::default(), scheme, host, port })
 }
 
 impl Engine {
@@ -104,7 +104,12 @@ impl Engine {
 
     /// How the first attempt of a post ended that is sent there now.
     pub async fn first(&self, number: u64, to: &Arc<Destination>) -> Settlement {
-        let id = self.send(post(number, to), b"body").await;
+        self.first_of(post(number, to)).await
+    }
+
+    /// How the first attempt of this post ended.
+    pub async fn first_of(&self, post: Post) -> Settlement {
+        let id = self.send(post, b"body").await;
         self.spool.settled(id, 1).await.remove(0)
     }
 

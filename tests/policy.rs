@@ -9,12 +9,13 @@ use postgate::clock::Ids;
 use postgate::compose::{self, HeaderControl, Payload, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Refusal, Taken};
 use postgate::intake::{Intake, Logins, Options, TenantTerms, Tenants, User, UserSecret};
-use postgate::post::{MessageId, Trust};
+use postgate::post::{MessageId, Post, Trust};
 use postgate::smtp::Policy as _;
 use postgate::smtp::session::Opening;
-use postgate::spool::{Health, Spool, SpoolError};
+use postgate::spool::{Health, Query, Spool, SpoolError};
 use postgate::tenant::Tenant;
 use postgate::url_pattern::UrlPattern;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
@@ -204,10 +205,14 @@ async fn posts_are_their_tenants() {
     let paths = ["post@https://a.shop.example/x", "any@h.example", "post@postgate.local"];
     let message = format!("X-Postgate-Url: https://b.shop.example/\r\n{MAIL}");
     hand_in(&door, &client(AWAY, ERP), &paths, &message).await.unwrap();
-    let mut lanes: Vec<_> = spool.lanes().await.unwrap().into_iter().map(|(lane, _)| lane).collect();
-    lanes.sort();
+    let posts = spool.page(Query::default(), None, 9).await.unwrap().into_iter().map(|listed| listed.post);
+    let seen = |post: Arc<Post>| {
+        let lane = &post.destination;
+        (lane.tenant.to_string(), lane.host.clone(), post.trust)
+    };
+    let seen: BTreeSet<_> = posts.map(seen).collect();
     let seen: Vec<_> =
-        lanes.iter().map(|lane| (lane.tenant.as_str(), lane.host.as_str(), lane.trust)).collect();
+        seen.iter().map(|(tenant, host, trust)| (tenant.as_str(), host.as_str(), *trust)).collect();
     assert_eq!(
         seen,
         [

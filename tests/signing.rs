@@ -492,6 +492,8 @@ async fn what_the_response_says_can_hold_fail_or_end_a_post() {
             Settlement::Failed { last } => ("failed", last.reason.as_str()),
             Settlement::Again { last, .. } => ("deferred", last.reason.as_str()),
             Settlement::Back => ("back", ""),
+            Settlement::Leaner { .. } => ("leaner", ""),
+            Settlement::Dropped => ("dropped", ""),
         };
         assert_eq!(found, (state, reason), "{status} {text:.20}");
         if status == 200 && state == "held" {

@@ -30,13 +30,8 @@ use support::DEADLINE;
 use support::sim_disk::{Fault, SimDisk, Sync};
 
 fn lane(host: &str) -> Arc<Destination> {
-    let destination = Destination {
-        tenant: Tenant::default(),
-        scheme: Scheme::Http,
-        host: host.to_owned(),
-        port: 80,
-        trust: Trust::Wire,
-    };
+    let destination =
+        Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: host.to_owned(), port: 80 };
     Arc::new(destination)
 }
 
@@ -65,6 +60,9 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
         auth: None,
         trace: None,
         notice: postgate::post::Notice::default(),
+        trust: Trust::Wire,
+        has_links: false,
+        lean_body: None,
     };
     Admission {
         message: MessageId(id),
@@ -150,6 +148,9 @@ conformance!(
     notes_are_compared_and_set,
     posts_of_a_line_go_one_by_one,
     a_rerouted_post_changes_its_line,
+    a_delivered_post_with_links_can_be_looked_at_and_nothing_else,
+    a_lean_body_is_sent_from_the_moment_it_is_wanted,
+    what_was_refused_to_its_sender_leaves_nothing,
 );
 
 fn options(directory: &Path) -> Options {

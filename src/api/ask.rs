@@ -118,17 +118,18 @@ impl Page {
     }
 }
 
-const STATES: [(&str, PostState); 5] = [
+const STATES: [(&str, PostState); 6] = [
     ("queued", PostState::Queued),
     ("deferred", PostState::Deferred),
     ("sending", PostState::Sending),
     ("held", PostState::Held),
     ("failed", PostState::Failed),
+    ("delivered", PostState::Delivered),
 ];
 
 fn state(text: &str) -> Result<PostState, Problem> {
     let known = STATES.into_iter().find(|(name, _)| *name == text);
-    let wrong = || Problem::bad_field("state", "write queued, deferred, sending, held or failed");
+    let wrong = || Problem::bad_field("state", "write queued, deferred, sending, held, failed or delivered");
     known.map(|(_, state)| state).ok_or_else(wrong)
 }
 

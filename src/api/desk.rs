@@ -14,6 +14,7 @@ use axum::response::Response;
 use http::StatusCode;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What all handlers use.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(super) struct Desk {
     pub control: Control,
     pub spool: Arc<dyn Spool>,
     pub metrics: Arc<Metrics>,
+    /// Turns of those who read attachments.
+    pub readers: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -82,15 +85,17 @@ impl Desk {
 /// has ended.
 fn concerns(action: Action, state: PostState) -> bool {
     match action {
-        Action::Hold => !matches!(state, PostState::Held | PostState::Failed),
+        Action::Delete => true,
+        Action::Hold => !matches!(state, PostState::Held | PostState::Failed | PostState::Delivered),
         Action::Release => state == PostState::Held,
-        Action::Retry | Action::Delete | Action::Reroute => true,
+        Action::Retry | Action::Reroute => state != PostState::Delivered,
     }
 }
 
 /// The order that sends posts of a tenant to a URL. It came over the wire.
 pub(super) fn order_to(url: &Endpoint, tenant: &Tenant) -> Order {
-    Order::Reroute { destination: Arc::new(url.destination(tenant, Trust::Wire)), path: url.path.clone() }
+    let destination = Arc::new(url.destination(tenant));
+    Order::Reroute { destination, trust: Trust::Wire, path: url.path.clone() }
 }
 
 /// A URL that posts may be sent to.

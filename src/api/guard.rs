@@ -39,7 +39,8 @@ pub(super) async fn check(State(options): State<Arc<Options>>, request: Request,
         },
     };
     for (name, value) in MARKS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        // An attachment has stricter ones of its own.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -51,7 +52,10 @@ fn too_slow() -> Problem {
 fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
     let headers = request.headers();
     let host = host(headers, request.uri())?;
-    if !is_loopback(&host) {
+    // An address of an attachment is a permission by itself, whatever name a proxy or a
+    // receiver has for this gateway.
+    let is_signed = request.uri().path().starts_with("/attachments/");
+    if !is_signed && !is_loopback(&host) {
         let detail =
             "this address answers to localhost, 127.0.0.1 and [::1] only; use one of them as the host";
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));

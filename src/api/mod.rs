@@ -2,7 +2,8 @@
 //!
 //! One listener on loopback. There are no keys yet, so whoever reaches it may do
 //! everything: it answers requests for loopback names only (DNS rebinding), and
-//! changes nothing for a browser that another site sent (`guard`). Answers are
+//! changes nothing for a browser that another site sent (`guard`). Attachments alone
+//! are for others too, who have an address that was signed. Answers are
 //! JSON, errors `application/problem+json` (RFC 9457), times RFC 3339 in UTC.
 //!
 //! Handlers are thin: they read what was asked, ask the dispatcher ([`Control`])
@@ -10,14 +11,17 @@
 //! the time for all of it are limited.
 
 mod ask;
+mod attachments;
 mod desk;
 mod destinations;
 mod guard;
 mod health;
 mod posts;
 mod problem;
+mod ranges;
 mod shapes;
 
+use crate::compose::LinkKey;
 use crate::deliver::control::Control;
 use crate::metrics::Metrics;
 use crate::spool::Spool;
@@ -43,6 +47,8 @@ pub struct Options {
     /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
     /// requests, which come from a loop when they come here.
     pub instance: String,
+    /// What proves addresses of attachments; without, there are none.
+    pub links: Option<LinkKey>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -56,6 +62,7 @@ impl Options {
     pub fn of(instance: String) -> Options {
         Options {
             instance,
+            links: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -83,7 +90,8 @@ pub async fn serve(
 ) {
     let options = Arc::new(options);
     let places = Arc::new(Semaphore::new(options.connections));
-    let router = router(Desk { options: Arc::clone(&options), control, spool, metrics });
+    let readers = Arc::new(Semaphore::new(attachments::READERS));
+    let router = router(Desk { options: Arc::clone(&options), control, spool, metrics, readers });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -156,6 +164,7 @@ fn router(desk: Desk) -> Router {
         .route("/destinations/{origin}/flush", post(destinations::flush));
     Router::new()
         .nest("/api/v1", posts.merge(destinations))
+        .route("/attachments/{id}/{number}", get(attachments::fetch))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

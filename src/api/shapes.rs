@@ -8,8 +8,8 @@ use super::ask::state_name;
 use crate::clock::{self, rfc3339};
 use crate::deliver::control::{Ordered, State, Status};
 use crate::deliver::pace::Rate;
+use crate::masked::Masked;
 use crate::post::{Field, Post, Timestamp, Trust};
-use crate::protocol_log::secrets::Masked;
 use crate::spool::{Attempt, Listed, PostState};
 use serde::Serialize;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl PostShape {
         let due_at = Some(rfc3339(listed.due_at));
         let (next_attempt_at, kept_until) = match listed.state {
             PostState::Queued | PostState::Deferred => (due_at, None),
-            PostState::Held | PostState::Failed => (None, due_at),
+            PostState::Held | PostState::Failed | PostState::Delivered => (None, due_at),
             PostState::Sending => (None, None),
         };
         PostShape {
@@ -117,7 +117,7 @@ fn url(post: &Post) -> String {
 fn recipient(post: &Post) -> String {
     let shown = Masked(&post.recipient).to_string();
     let has_secret = Masked(&post.path).to_string() != post.path;
-    let is_coded = post.destination.trust == Trust::Wire && !post.recipient.contains("://");
+    let is_coded = post.trust == Trust::Wire && !post.recipient.contains("://");
     if has_secret && is_coded { format!("{}@{}", post.method.to_ascii_lowercase(), url(post)) } else { shown }
 }
 

@@ -11,10 +11,11 @@ use crate::deliver;
 use crate::deliver::lane::Adaptive;
 use crate::deliver::pace::Rate;
 use crate::deliver::profile::{self, Profile};
-use crate::deliver::ruling::{On, Verdicts};
+use crate::deliver::ruling::{On, Ruling, Verdicts};
 use crate::deliver::sign::SigningKey;
 use crate::deliver::terms::{Book, Overrides, Terms};
 use crate::post::Field;
+use crate::url_pattern::UrlPattern;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -133,6 +134,24 @@ fn overrides(own: &config::Terms, all: &config::Terms, keyring: &Keyring) -> Ove
     }
 }
 
+/// For which origins posts have a second body, with addresses of attachments.
+pub(super) fn fallbacks(config: &Config) -> HashMap<UrlPattern, bool> {
+    let wants = |terms: &config::Terms| {
+        let Verdicts { on, body_matches } = verdicts(terms);
+        let rulings =
+            on.iter().map(|(_, ruling)| ruling).chain(body_matches.iter().map(|(_, ruling)| ruling));
+        rulings.into_iter().any(|ruling| *ruling == Ruling::RetryWithUrls)
+    };
+    let blocks = config.destinations.iter();
+    let blocks = blocks.filter(|block| block.terms.on.is_some() || block.terms.body_matches.is_some());
+    let block = |block: &config::Destination| {
+        let all = merged(&config.delivery, &config.destinations, block);
+        (block.origins.clone(), wants(&all))
+    };
+    let usual = "*".parse().ok().map(|all| (all, wants(&config.delivery.terms)));
+    usual.into_iter().chain(blocks.map(block)).collect()
+}
+
 fn proxy(via: &Via) -> Option<Arc<profile::Proxy>> {
     match via {
         Via::Nothing => None,
@@ -187,7 +206,7 @@ fn bounce(config: &Config) -> Option<Arc<profile::Bounce>> {
 mod tests {
     use super::*;
     use crate::deliver::terms::TlsTrust;
-    use crate::post::{Destination, Scheme, Trust};
+    use crate::post::{Destination, Scheme};
     use crate::tenant::Tenant;
 
     const CONFIG: &str = r#"
@@ -233,7 +252,6 @@ mod tests {
             scheme: Scheme::Https,
             host: host.to_owned(),
             port: 443,
-            trust: Trust::Operator,
         };
         Terms::clone(&book(config, &Keyring::default().renewed(config)).terms(&destination))
     }

@@ -6,7 +6,7 @@ use super::access::Access;
 use super::routes;
 use crate::api;
 use crate::clock::Ids;
-use crate::compose::{self, HeaderControl};
+use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
 use crate::first_attempts::FirstAttempts;
@@ -41,6 +41,10 @@ pub(super) struct Common {
     pub addresses: Vec<SocketAddr>,
     /// The same, and where its API is: nothing is posted there.
     pub own: Vec<SocketAddr>,
+    /// Where the API is answered, if it is.
+    pub api: Option<SocketAddr>,
+    /// What signs addresses of attachments.
+    pub link_key: Option<LinkKey>,
     /// What the gateway calls itself where loops are looked for.
     pub instance: String,
     /// Where posts are kept.
@@ -93,6 +97,8 @@ pub(super) fn common(
     Ok(Common {
         addresses,
         own,
+        api,
+        link_key: super::links::key(&config.server.data_dir),
         instance,
         spool,
         ids,
@@ -108,7 +114,7 @@ pub(super) fn common(
 
 /// For the API.
 pub(super) fn api(common: &Common) -> api::Options {
-    api::Options::of(common.instance.clone())
+    api::Options { links: common.link_key.clone(), ..api::Options::of(common.instance.clone()) }
 }
 
 /// For one listener.
@@ -233,13 +239,17 @@ pub(super) fn header_control(is_on: bool) -> HeaderControl {
 }
 
 /// For composing what one listener takes; the error names a route that is not one.
-pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::Options, String> {
+pub(super) fn compose(
+    config: &Config,
+    listener: &Listener,
+    links: Option<Links>,
+) -> Result<compose::Options, String> {
     let limits = compose::Limits {
         header_octets: octets(config.limits.header_size),
         header_fields: count(config.limits.header_fields),
         mime_depth: count(config.limits.mime_depth),
         mime_parts: count(config.limits.mime_parts),
-        ..compose::Limits::default()
+        composed_octets: octets(config.limits.composed_size),
     };
     let routes = config.routes.iter().map(routes::routes).collect::<Result<Vec<_>, _>>()?.concat();
     let gateway_domains = config.server.gateway_domains.clone();
@@ -255,6 +265,7 @@ pub(super) fn compose(config: &Config, listener: &Listener) -> Result<compose::O
         limits,
         signing_keys,
         profiles,
+        links: links.map(Arc::new),
     })
 }
 
@@ -281,6 +292,8 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         reserve,
         retain_failed: config.retention.failed,
         retain_held: config.retention.held,
+        retain_delivered: config.retention.delivered,
+        keep_bodies: config.retention.keep_bodies,
         ..defaults
     }
 }

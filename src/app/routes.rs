@@ -16,7 +16,14 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
             entry: entry.clone(),
             method: method(route.method).to_owned(),
             payload: route.payload.clone(),
-            vars: route.vars.clone(),
+            attachments: match route.attachments {
+                config::Attachments::Inline => compose::Attachments::Inline,
+                config::Attachments::Url => {
+                    compose::Attachments::Url { inline_limit: octets(route.inline_limit) }
+                }
+                config::Attachments::Omit => compose::Attachments::Omit,
+            },
+            vars: route.words(),
             header_control: header_control(route.header_control),
             reports: route.reports,
             headers: route.headers.iter().map(field).collect(),

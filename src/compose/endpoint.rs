@@ -7,7 +7,7 @@
 //! stays `..`, since receivers sign and compare what they were told to expect.
 //! Whether an address may be reached at all is the egress rules' question.
 
-use crate::post::{Destination, Scheme, Trust};
+use crate::post::{Destination, Scheme};
 use crate::tenant::Tenant;
 use data_encoding::BASE64;
 use http::uri::PathAndQuery;
@@ -75,16 +75,16 @@ impl std::error::Error for BadUrl {}
 
 impl Endpoint {
     /// The origin, as a lane of `tenant`.
-    pub fn destination(&self, tenant: &Tenant, trust: Trust) -> Destination {
+    pub fn destination(&self, tenant: &Tenant) -> Destination {
         let (scheme, host, port) = (self.scheme, self.host.clone(), self.port);
-        Destination { tenant: tenant.clone(), scheme, host, port, trust }
+        Destination { tenant: tenant.clone(), scheme, host, port }
     }
 }
 
 impl fmt::Display for Endpoint {
     /// The URL without its credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.destination(&Tenant::default(), Trust::Wire), self.path)
+        write!(f, "{}{}", self.destination(&Tenant::default()), self.path)
     }
 }
 

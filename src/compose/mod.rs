@@ -10,7 +10,9 @@
 //! URL may be reached or a client be trusted.
 
 mod address;
+mod attachments;
 mod body;
+mod contents;
 mod control;
 mod decode;
 mod endpoint;
@@ -20,6 +22,7 @@ mod html;
 mod json;
 mod json_octets;
 mod json_repairs;
+mod links;
 pub(crate) mod mail;
 mod mime;
 mod names;
@@ -37,10 +40,12 @@ mod vendor;
 mod when;
 
 pub use address::{hides_credentials, routes, target};
+pub use attachments::{Attachments, File, Room, attachment};
 pub use control::is_reserved;
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use entry::{Allowed, Answer, Check, CheckFallback, CheckFormat, Entry, Facts};
 pub use forms::forms;
+pub use links::{BadLink, Link, LinkKey, Links};
 pub use notice::failure_status;
 pub use pattern::Pattern;
 pub use payload::{Payload, Vendor};
@@ -51,7 +56,7 @@ use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
 use bytes::Bytes;
 use control::Controls;
 use plan::Plan;
-use render::Renderer;
+use render::{About, Renderer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +85,8 @@ pub struct Options {
     pub signing_keys: Vec<String>,
     /// Names of the auth profiles that a message may ask for.
     pub profiles: Vec<String>,
+    /// How addresses of attachments are made; without, all come with their contents.
+    pub links: Option<Arc<Links>>,
 }
 
 /// Bounds that keep reading cheap; past them a message is posted unread.
@@ -104,7 +111,7 @@ impl Default for Limits {
             header_fields: 1000,
             mime_depth: 64,
             mime_parts: 1000,
-            composed_octets: 128 * 1024 * 1024,
+            composed_octets: 384 * 1024 * 1024,
         }
     }
 }
@@ -124,6 +131,8 @@ pub struct Route {
     pub url: Endpoint,
     /// In which format.
     pub payload: Payload,
+    /// How attachments come, in formats that have a place for them.
+    pub attachments: Attachments,
     /// Words for a template.
     pub vars: Vec<(String, String)>,
     /// Whether the message's own controls count.
@@ -152,6 +161,7 @@ impl Route {
             method: "POST".to_owned(),
             url,
             payload: Payload::Json,
+            attachments: Attachments::Inline,
             vars: Vec::new(),
             header_control: HeaderControl::Off,
             reports: Reports::AsMail,
@@ -318,12 +328,14 @@ fn post(
     (envelope, receipt): (&Envelope, Receipt),
 ) -> Result<Post, Refusal> {
     let aim = plan.aim(&controls)?;
-    let rendered = renderer.render(id, plan, &controls)?;
+    let destination = Arc::new(aim.endpoint.destination(&envelope.client.tenant));
+    let about = About { id, plan, controls: &controls, destination: &destination };
+    let rendered = renderer.render(about)?;
     let (sign_with, auth) = plan.credentials(&controls)?;
     Ok(Post {
         id,
         accepted_at: receipt.received_at,
-        destination: Arc::new(aim.endpoint.destination(&envelope.client.tenant, plan.trust)),
+        destination,
         headers: plan.headers(&controls, &aim, &rendered)?,
         method: aim.method,
         path: aim.endpoint.path,
@@ -342,5 +354,8 @@ fn post(
         auth,
         trace: None,
         notice: plan.notice(envelope),
+        trust: plan.trust,
+        has_links: rendered.has_links,
+        lean_body: rendered.lean_body,
     })
 }

@@ -11,9 +11,9 @@ const MESSAGE: &[u8] =
 
 fn post() -> Post {
     let text = r#"{"id":{"message":1,"number":2},"accepted_at":1769860800000,"destination":{"tenant":"default",
-        "scheme":"Https","host":"shop.example","port":443,"trust":"Wire"},"method":"POST","path":"/in",
+        "scheme":"Https","host":"shop.example","port":443},"method":"POST","path":"/in",
         "headers":[],"body":{"number":0,"start":0,"length":0},"sender":"a@app.example",
-        "recipient":"orders@hooks.example","priority":0,"tags":[]}"#;
+        "recipient":"orders@hooks.example","priority":0,"tags":[],"trust":"Wire","has_links":false}"#;
     serde_json::from_str(text).unwrap()
 }
 

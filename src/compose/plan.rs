@@ -7,7 +7,7 @@
 use super::control::{self, Controls};
 use super::endpoint::Endpoint;
 use super::render::Rendered;
-use super::{HeaderControl, Mode, Options, Order, Payload, Reports, Route, address};
+use super::{Attachments, HeaderControl, Mode, Options, Order, Payload, Reports, Route, address};
 use crate::envelope::{Envelope, Recipient, Refusal, Target};
 use crate::post::{Field, Notice, OnFailure, Timestamp, Trust};
 
@@ -237,6 +237,11 @@ impl Plan<'_> {
     /// The words of its route for a template.
     pub fn vars(&self) -> &[(String, String)] {
         self.route.map_or(&[], |route| &route.vars)
+    }
+
+    /// How attachments come.
+    pub fn attachments(&self) -> Attachments {
+        self.route.map(|route| route.attachments).unwrap_or_default()
     }
 
     /// Whether the client waits for the first attempt at a post of a message that

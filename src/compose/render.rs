@@ -4,20 +4,24 @@
 //! 0; equal bodies refer to one blob; a `json` document differs by recipient and
 //! is written anew. What all posts of a message may add is bounded, as is one
 //! document: mail full of characters that JSON escapes would grow sixfold. Mail
-//! that cannot be read is posted whole and marked `Postgate-Parse: failed`.
+//! that cannot be read is posted whole and marked `Postgate-Parse: failed`. How
+//! attachments come in a body is in `attachments`.
+
+mod attachments;
 
 use super::body::{self, Body};
 use super::control::Controls;
-use super::json::{Content, Document, EnvelopeForm};
+use super::decode::Outcome;
+use super::json::{AttachmentForm, Content, Document, EnvelopeForm};
 use super::json_octets;
 use super::mail::Section;
 use super::mime::{self, Part, Unreadable};
 use super::plan::{Matter, Plan};
 use super::report::{self, Event};
-use super::vendor::{self, Formed, Mail};
-use super::{Limits, Options, Payload, Receipt, Templates, Vendor, when};
+use super::vendor::{Formed, Mail};
+use super::{Limits, Links, Options, Payload, Receipt, Templates, Vendor, when};
 use crate::envelope::{Envelope, Refusal};
-use crate::post::{Blob, PostId, Timestamp};
+use crate::post::{Blob, Destination, PostId, Timestamp};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -30,6 +34,30 @@ pub struct Rendered {
     pub content_type: String,
     /// What the gateway has to say of it.
     pub marks: Vec<Mark>,
+    /// Whether it names addresses of attachments.
+    pub has_links: bool,
+    /// The same with addresses in place of attachments, where that may be wanted.
+    pub lean_body: Option<Blob>,
+}
+
+impl Rendered {
+    /// A body that names no address.
+    fn new(body: Blob, content_type: impl Into<String>, marks: Vec<Mark>) -> Rendered {
+        Rendered { body, content_type: content_type.into(), marks, has_links: false, lean_body: None }
+    }
+}
+
+/// The post that a body is for.
+#[derive(Clone, Copy)]
+pub struct About<'p> {
+    /// Its id.
+    pub id: PostId,
+    /// What it is to be.
+    pub plan: &'p Plan<'p>,
+    /// What the message says about it.
+    pub controls: &'p Controls,
+    /// Where it goes.
+    pub destination: &'p Destination,
 }
 
 /// Reason and mark of a message that is posted whole against its will.
@@ -37,6 +65,7 @@ const FAILED: Mark = ("Postgate-Parse", Cow::Borrowed("failed"));
 /// Mark of a document that is posted because a template failed.
 const UNFIT: Mark = ("Postgate-Template", Cow::Borrowed("failed"));
 const REPAIRED: Mark = ("Postgate-Repaired", Cow::Borrowed("line-cuts"));
+const REPAIRED_BASE64: Mark = ("Postgate-Repaired", Cow::Borrowed("base64"));
 
 /// A header field that the gateway adds to a body.
 type Mark = (&'static str, Cow<'static, str>);
@@ -45,6 +74,7 @@ type Mark = (&'static str, Cow<'static, str>);
 pub struct Renderer<'a> {
     limits: &'a Limits,
     templates: &'a Templates,
+    links: Option<&'a Links>,
     envelope: &'a Envelope,
     raw: &'a Bytes,
     section: Section<'a>,
@@ -80,6 +110,7 @@ impl<'a> Renderer<'a> {
         Renderer {
             limits,
             templates: &options.templates,
+            links: options.links.as_deref(),
             envelope,
             raw,
             parts,
@@ -106,10 +137,11 @@ impl<'a> Renderer<'a> {
     }
 
     /// The body of one post. Refuses with `552 5.3.4` past the bounds.
-    pub fn render(&mut self, id: PostId, plan: &Plan, controls: &Controls) -> Result<Rendered, Refusal> {
+    pub fn render(&mut self, about: About<'_>) -> Result<Rendered, Refusal> {
+        let About { plan, controls, .. } = about;
         let wanted = plan.wanted_type(controls);
         if plan.matter != Matter::Mail && !self.events.is_empty() {
-            return self.events(id, wanted);
+            return self.events(about.id, wanted);
         }
         let payload = controls.payload.as_ref().unwrap_or(&plan.payload).clone();
         let payload = match (&self.parts, payload) {
@@ -126,12 +158,7 @@ impl<'a> Renderer<'a> {
         };
         match payload {
             Payload::Body => self.body(wanted),
-            Payload::Vendor(vendor) => {
-                self.formed(id, plan, controls, |mail, limit| vendor::form(vendor, mail, limit))
-            }
-            Payload::Multipart => self.formed(id, plan, controls, vendor::multipart::form),
-            Payload::Template(name) => self.template(&name, id, plan, controls),
-            _ => self.json(id, plan, controls, wanted),
+            payload => self.mail(&payload, about),
         }
     }
 
@@ -144,14 +171,13 @@ impl<'a> Renderer<'a> {
             ("Postgate-Event", report::names(&self.events).into()),
             ("Postgate-Events", self.events.len().to_string().into()),
         ];
-        let content_type = wanted.unwrap_or("application/json").to_owned();
-        Ok(Rendered { body: self.store(octets)?, content_type, marks })
+        Ok(Rendered::new(self.store(octets)?, wanted.unwrap_or("application/json"), marks))
     }
 
     fn whole(&self, wanted: Option<&str>, marks: Vec<Mark>) -> Result<Rendered, Refusal> {
         let length = u32::try_from(self.raw.len()).map_err(|_| too_large())?;
-        let content_type = wanted.unwrap_or("message/rfc822").to_owned();
-        Ok(Rendered { body: Blob { number: 0, start: 0, length }, content_type, marks })
+        let body = Blob { number: 0, start: 0, length };
+        Ok(Rendered::new(body, wanted.unwrap_or("message/rfc822"), marks))
     }
 
     fn unread(&mut self, remark: String) -> Result<Rendered, Refusal> {
@@ -169,7 +195,7 @@ impl<'a> Renderer<'a> {
         if let Some((_, known)) = self.bodies.iter().find(|(other, _)| other.as_deref() == wanted) {
             return Ok(known.clone());
         }
-        let Body { octets, content_type, is_repaired, is_undecodable } =
+        let Body { octets, content_type, is_repaired, outcome } =
             body::body(self.parts.as_deref().unwrap_or_default(), wanted);
         let body = match octets {
             Cow::Borrowed(piece) => self.piece(piece)?,
@@ -178,52 +204,58 @@ impl<'a> Renderer<'a> {
         if is_repaired {
             self.remark("cuts of overlong lines undone".to_owned());
         }
-        if is_undecodable {
+        if outcome == Outcome::Undecodable {
             self.remark("a part is marked base64 and is not; posted as it came".to_owned());
         }
-        let marks = if is_repaired { vec![REPAIRED] } else { Vec::new() };
-        let rendered = Rendered { body, content_type, marks };
+        let mut marks = if is_repaired { vec![REPAIRED] } else { Vec::new() };
+        if outcome == Outcome::Repaired {
+            marks.push(self.repaired_base64());
+        }
+        let rendered = Rendered::new(body, content_type, marks);
         self.bodies.push((wanted.map(str::to_owned), rendered.clone()));
         Ok(rendered)
     }
 
+    fn repaired_base64(&mut self) -> Mark {
+        self.remark("what does not belong into base64 was left out".to_owned());
+        REPAIRED_BASE64
+    }
+
+    /// What has to be said of all that is made of the content.
+    fn content_marks(&mut self, content: &Content<'_>) -> Vec<Mark> {
+        if content.is_repaired { vec![self.repaired_base64()] } else { Vec::new() }
+    }
+
     fn json(
         &mut self,
-        id: PostId,
-        plan: &Plan,
-        controls: &Controls,
+        about: About<'_>,
+        content: &Content<'_>,
+        attachments: &[AttachmentForm<'_>],
         wanted: Option<&str>,
     ) -> Result<Rendered, Refusal> {
-        let content = self.content();
-        let document = self.document(id, plan, controls, &content);
+        let document = self.document(about, content, attachments);
         let likely = self.raw.len() + self.raw.len() / 2 + 1024;
-        let (limit, is_tight) = self.room(&content);
+        let (limit, is_tight) = self.room(content);
         let octets = json_octets::write(&document, likely, limit);
-        self.content = Some(content);
         let Some(octets) = octets else { return self.too_long(is_tight) };
-        let body = self.store(octets)?;
-        Ok(Rendered {
-            body,
-            content_type: wanted.unwrap_or("application/json").to_owned(),
-            marks: Vec::new(),
-        })
+        let marks = self.content_marks(content);
+        Ok(Rendered::new(self.store(octets)?, wanted.unwrap_or("application/json"), marks))
     }
 
     fn document<'s>(
         &'s self,
-        id: PostId,
-        plan: &'s Plan,
-        controls: &'s Controls,
+        about: About<'s>,
         content: &'s Content<'s>,
+        attachments: &'s [AttachmentForm<'s>],
     ) -> Document<'s> {
         Document {
-            id: id.to_string(),
+            id: about.id.to_string(),
             received_at: when::rfc3339(self.received_at),
-            envelope: self.envelope_form(plan),
+            envelope: self.envelope_form(about.plan),
             content,
-            attachments: content.whole_attachments(),
+            attachments,
             size: self.raw.len(),
-            tags: &controls.tags,
+            tags: &about.controls.tags,
             raw_url: None,
         }
     }
@@ -232,23 +264,21 @@ impl<'a> Renderer<'a> {
     fn template(
         &mut self,
         name: &str,
-        id: PostId,
-        plan: &Plan,
-        controls: &Controls,
+        about: About<'_>,
+        content: &Content<'_>,
+        attachments: &[AttachmentForm<'_>],
     ) -> Result<Rendered, Refusal> {
-        let content = self.content();
-        let (limit, _) = self.room(&content);
-        let document = self.document(id, plan, controls, &content);
-        let made = self.templates.render(name, &document, plan.vars(), limit);
-        self.content = Some(content);
-        match made {
+        let (limit, _) = self.room(content);
+        let document = self.document(about, content, attachments);
+        match self.templates.render(name, &document, about.plan.vars(), limit) {
             Ok(made) => {
-                let content_type = plan.wanted_type(controls).unwrap_or(made.content_type).to_owned();
-                Ok(Rendered { body: self.store(made.octets)?, content_type, marks: Vec::new() })
+                let content_type = about.plan.wanted_type(about.controls).unwrap_or(made.content_type);
+                let marks = self.content_marks(content);
+                Ok(Rendered::new(self.store(made.octets)?, content_type, marks))
             }
             Err(reason) => {
                 self.remark(format!("template {name} failed, posted as json: {reason}"));
-                let mut rendered = self.json(id, plan, controls, None)?;
+                let mut rendered = self.json(about, content, attachments, None)?;
                 rendered.marks.push(UNFIT);
                 Ok(rendered)
             }
@@ -257,28 +287,27 @@ impl<'a> Renderer<'a> {
 
     fn formed(
         &mut self,
-        id: PostId,
-        plan: &Plan,
-        controls: &Controls,
+        about: About<'_>,
+        content: &Content<'_>,
+        attachments: &[AttachmentForm<'_>],
         form: impl FnOnce(&Mail<'_>, usize) -> Option<Formed>,
     ) -> Result<Rendered, Refusal> {
-        let content = self.content();
         let mail = Mail {
-            id,
+            id: about.id,
             received_at: self.received_at,
-            envelope: self.envelope_form(plan),
+            envelope: self.envelope_form(about.plan),
             raw: self.raw,
             fields: &self.section.fields,
-            content: &content,
-            tags: &controls.tags,
-            fixed: plan.fixed_headers(),
+            content,
+            attachments,
+            tags: &about.controls.tags,
+            fixed: about.plan.fixed_headers(),
         };
-        let (limit, is_tight) = self.room(&content);
-        let formed = form(&mail, limit);
-        self.content = Some(content);
-        let Some(formed) = formed else { return self.too_long(is_tight) };
-        let marks = formed.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
-        Ok(Rendered { body: self.store(formed.octets)?, content_type: formed.content_type, marks })
+        let (limit, is_tight) = self.room(content);
+        let Some(formed) = form(&mail, limit) else { return self.too_long(is_tight) };
+        let mut marks = self.content_marks(content);
+        marks.extend(formed.headers.into_iter().map(|(name, value)| (name, value.into())));
+        Ok(Rendered::new(self.store(formed.octets)?, formed.content_type, marks))
     }
 
     /// What the message says, read once.
@@ -327,14 +356,18 @@ impl<'a> Renderer<'a> {
         Ok(Blob { number: 0, start, length })
     }
 
+    /// A body of its own, unless another post has the same one.
     fn store(&mut self, octets: Bytes) -> Result<Blob, Refusal> {
-        self.composed += octets.len();
-        if self.composed > self.limits.composed_octets {
-            return Err(too_large());
-        }
-        let number = u16::try_from(self.blobs.len()).map_err(|_| too_large())?;
         let length = u32::try_from(octets.len()).map_err(|_| too_large())?;
-        self.blobs.push(octets);
+        let known = self.blobs.iter().position(|blob| *blob == octets);
+        let number = u16::try_from(known.unwrap_or(self.blobs.len())).map_err(|_| too_large())?;
+        if known.is_none() {
+            self.composed += octets.len();
+            if self.composed > self.limits.composed_octets {
+                return Err(too_large());
+            }
+            self.blobs.push(octets);
+        }
         Ok(Blob { number, start: 0, length })
     }
 }

@@ -4,7 +4,7 @@
 //! them, and tells a word of the full product that this version lacks from one
 //! that nobody knows.
 
-use super::settings::{BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
+use super::settings::{Attachments, BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
 use super::value::{Value, text};
 use crate::compose::{CheckFallback, CheckFormat, Fallback, Order};
 use crate::deliver::profile::Place;
@@ -99,6 +99,11 @@ impl Word for ProtocolLevel {
         &[("off", ProtocolLevel::Off), ("errors", ProtocolLevel::Errors), ("full", ProtocolLevel::Full)];
 }
 
+impl Word for Attachments {
+    const WORDS: &'static [(&'static str, Attachments)] =
+        &[("inline", Attachments::Inline), ("url", Attachments::Url), ("omit", Attachments::Omit)];
+}
+
 impl Word for Mode {
     const WORDS: &'static [(&'static str, Mode)] = &[("async", Mode::Async), ("sync", Mode::Sync)];
 }
@@ -144,6 +149,7 @@ impl Word for Ruling {
         ("hold", Ruling::Hold),
         ("pause", Ruling::Pause),
         ("done", Ruling::Done),
+        ("retry-with-urls", Ruling::RetryWithUrls),
     ];
 }
 

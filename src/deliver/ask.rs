@@ -1,9 +1,9 @@
-//! One question on a connection of its own: tokens are asked for, recipients asked
-//! about and traces handed over, so rarely that no connection is kept.
+//! One question on a connection of its own: tokens are asked for and recipients asked
+//! about, so rarely that no connection is kept.
 
 use super::credentials::Ways;
 use super::terms::{Http2, Terms};
-use crate::post::Destination;
+use crate::post::{Destination, Trust};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -37,7 +37,7 @@ async fn exchange(
 ) -> Result<Response<Bytes>, String> {
     // It may need a certificate authority or a proxy of its own.
     let terms = Terms { http2: Http2::Off, ..Terms::clone(&ways.book.terms(destination)) };
-    let connected = ways.connector.connect(destination, &terms, limit).await;
+    let connected = ways.connector.connect((destination, Trust::Operator), &terms, limit).await;
     let connected = connected.map_err(|trouble| trouble.to_string())?;
     let broken = |error: hyper::Error| format!("{destination} broke off: {error}");
     let (mut sender, connection) =

@@ -62,7 +62,8 @@ impl Dispatcher {
     /// Gives an order to a resting worker, or to a new one.
     fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
         let Some(berth) = self.lanes.get_mut(lane) else { return };
-        while let Some(worker) = berth.rouse(&mut self.turns) {
+        let Some(trust) = order.claim.as_ref().map(|claim| claim.post.trust) else { return };
+        while let Some(worker) = berth.rouse(&mut self.turns, trust) {
             match worker.send(order) {
                 Ok(()) => return,
                 Err(back) => order = back,

@@ -9,7 +9,7 @@ use super::terms::{Terms, TlsTrust};
 use super::tray::Tray;
 use super::turns::{Stake, Turns};
 use crate::metrics::LaneMetrics;
-use crate::post::{Destination, Timestamp};
+use crate::post::{Destination, Timestamp, Trust};
 use crate::spool::{Claim, Counts};
 use http::Version;
 use std::sync::{Arc, OnceLock};
@@ -31,7 +31,7 @@ pub(super) struct Berth {
     pub timer: Option<Instant>,
     /// Its workers, resting ones included.
     pub workers: usize,
-    resting: Vec<(u64, oneshot::Sender<Order>)>,
+    resting: Vec<Resting>,
     version: Option<Version>,
     last: Option<(Timestamp, Arc<str>)>,
     last_error: Option<(Timestamp, Arc<str>)>,
@@ -39,6 +39,15 @@ pub(super) struct Berth {
     pub announced: Option<Arc<str>>,
     /// Its counters, from the end of its first attempt on.
     pub tally: Arc<OnceLock<Arc<LaneMetrics>>>,
+}
+
+/// A worker that waits for its next order.
+pub(super) struct Resting {
+    /// When it began to, in the order of all.
+    pub rest: u64,
+    /// For whose URLs its connection was opened.
+    pub trust: Trust,
+    pub worker: oneshot::Sender<Order>,
 }
 
 impl Berth {
@@ -85,26 +94,33 @@ impl Berth {
         self.resting.len()
     }
 
-    pub(super) fn rest(&mut self, rest: u64, worker: oneshot::Sender<Order>) {
-        self.resting.push((rest, worker));
+    pub(super) fn rest(&mut self, worker: Resting) {
+        self.resting.push(worker);
     }
 
-    /// The worker that rested last, so that the others may leave.
-    pub(super) fn rouse(&mut self, turns: &mut Turns<Arc<Destination>>) -> Option<oneshot::Sender<Order>> {
-        let (rest, worker) = self.resting.pop()?;
+    /// The worker that rested last, so that the others may leave; one whose connection
+    /// may carry the post, if there is one: others open a new one.
+    pub(super) fn rouse(
+        &mut self,
+        turns: &mut Turns<Arc<Destination>>,
+        trust: Trust,
+    ) -> Option<oneshot::Sender<Order>> {
+        let fitting = self.resting.iter().rposition(|resting| resting.trust == trust);
+        let last = self.resting.len().checked_sub(1)?;
+        let Resting { rest, worker, .. } = self.resting.remove(fitting.unwrap_or(last));
         turns.rouse(rest);
         Some(worker)
     }
 
     /// Lets the worker go that began to rest then.
     pub(super) fn dismiss(&mut self, rest: u64) {
-        self.resting.retain(|(other, _)| *other != rest);
+        self.resting.retain(|resting| resting.rest != rest);
     }
 
     /// Lets all resting workers go.
     pub(super) fn dismiss_all(&mut self, turns: &mut Turns<Arc<Destination>>) {
-        for (rest, _) in self.resting.drain(..) {
-            turns.rouse(rest);
+        for resting in self.resting.drain(..) {
+            turns.rouse(resting.rest);
         }
     }
 
@@ -112,10 +128,10 @@ impl Berth {
     pub(super) fn leave(&mut self, turns: &mut Turns<Arc<Destination>>) {
         self.workers = self.workers.saturating_sub(1);
         turns.leave();
-        self.resting.retain(|(rest, worker)| {
-            let is_here = !worker.is_closed();
+        self.resting.retain(|resting| {
+            let is_here = !resting.worker.is_closed();
             if !is_here {
-                turns.rouse(*rest);
+                turns.rouse(resting.rest);
             }
             is_here
         });

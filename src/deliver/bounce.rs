@@ -11,9 +11,9 @@ use super::profile::Bounce;
 use super::shop::Shop;
 use crate::clock::{self, Ids};
 use crate::compose::notice::{self, Failure, Reporter};
+use crate::masked::Masked;
 use crate::metrics::Metrics;
 use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
-use crate::protocol_log::secrets::Masked;
 use crate::spool::{Attempt, Claim, Committed, Content, Settlement, Spool, SpoolError};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ async fn content(spool: &dyn Spool, id: PostId) -> Option<Content> {
 fn admission((bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt, message: &[u8]) -> Admission {
     let (post, message_id, at) = (&*claim.post, ids.next(), clock::wall());
     let url = || Masked(&format!("{}{}", post.destination, post.path)).to_string();
-    let url = (post.destination.trust == Trust::Wire).then(url);
+    let url = (post.trust == Trust::Wire).then(url);
     let failure = Failure {
         post,
         url: url.as_deref(),
@@ -124,7 +124,6 @@ fn report_post(bounce: &Bounce, failed: &Post, id: PostId, (at, body): (Timestam
         scheme: Scheme::Smtp,
         host: bounce.relay.host.clone(),
         port: bounce.relay.port,
-        trust: Trust::Operator,
     };
     Post {
         id,
@@ -148,5 +147,8 @@ fn report_post(bounce: &Bounce, failed: &Post, id: PostId, (at, body): (Timestam
         auth: None,
         trace: None,
         notice: Notice { on_failure: OnFailure::Silent, ..Notice::default() },
+        trust: Trust::Operator,
+        has_links: false,
+        lean_body: None,
     }
 }

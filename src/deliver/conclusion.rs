@@ -31,19 +31,25 @@ pub(super) fn conclude(
     attempt: Attempt,
     said: Option<String>,
 ) -> Conclusion {
-    let asked = first_attempts.tell(claim.post.id, || match &verdict {
+    let news = || match &verdict {
         Verdict::Delivered => FirstAttempt::Delivered(attempt.status.unwrap_or(200)),
         Verdict::Failed { reason } => {
             let text = said.unwrap_or_else(|| reason.clone());
             FirstAttempt::Failed { status: attempt.status, text }
         }
-        Verdict::Deferred { .. } | Verdict::Held { .. } => FirstAttempt::Trouble,
-    });
+        Verdict::Deferred { .. } | Verdict::Leaner { .. } | Verdict::Held { .. } => FirstAttempt::Trouble,
+    };
+    let asked = match &verdict {
+        // Who waits hears of the next attempt, which is made at once.
+        Verdict::Leaner { .. } => None,
+        _ => first_attempts.tell(claim.post.id, news),
+    };
     match (verdict, asked) {
         (Verdict::Delivered, _) => Conclusion::Settled(Settlement::Delivered),
         (Verdict::Deferred { after, .. }, _) => {
             Conclusion::Settled(Settlement::Again { after, last: attempt })
         }
+        (Verdict::Leaner { .. }, _) => Conclusion::Settled(Settlement::Leaner { last: attempt }),
         (Verdict::Held { .. }, _) => Conclusion::Settled(Settlement::Held { last: attempt }),
         (Verdict::Failed { .. }, Some(answer)) => Conclusion::Asked(answer, attempt),
         (Verdict::Failed { .. }, None) => Conclusion::Failed(attempt),
@@ -54,7 +60,7 @@ pub(super) fn conclude(
 pub(super) async fn settle_as_answered(shop: Arc<Shop>, claim: Claim, answer: Answer, last: Attempt) -> Done {
     let settlement = match answer.given().await {
         // The client knows: nothing is left behind.
-        Some(AfterFailure::Leave) => Settlement::Delivered,
+        Some(AfterFailure::Leave) => Settlement::Dropped,
         Some(AfterFailure::Stay) => Settlement::Failed { last },
         None => return bounce::report_and_settle(shop, vec![(claim, Settlement::Failed { last })]).await,
     };

@@ -12,9 +12,9 @@ use super::retry::Trouble;
 use super::road::Road;
 use super::shop::Shop;
 use super::terms::Terms;
-use crate::post::{Destination, PostId};
+use crate::masked::Masked;
+use crate::post::{Destination, PostId, Trust};
 use crate::protocol_log::Transcript;
-use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
 use http::{Request, Version};
 use std::sync::Arc;
@@ -26,8 +26,9 @@ const TRIES: u32 = 3;
 
 /// The request of one attempt.
 pub(super) struct Errand<'a> {
-    /// Whose it is, and which attempt.
+    /// Whose it is, who named its URL, and which attempt it is.
     pub post: PostId,
+    pub trust: Trust,
     pub attempt: u32,
     pub request: &'a Request<Bytes>,
     /// The terms of its destination.
@@ -63,7 +64,9 @@ impl Courier {
         if !response.status.is_redirection() {
             return Ok(response);
         }
-        let mut trail = Trail::new(lane, request.uri().to_string(), errand.terms.follow_redirects);
+        let (destination, trust) = (Destination::clone(lane), errand.trust);
+        let start = Hop { destination, trust, path: request.uri().to_string() };
+        let mut trail = Trail::new(start, errand.terms.follow_redirects);
         loop {
             let hop = match trail.next(response.status, &response.headers) {
                 Ok(Some(hop)) => hop,
@@ -88,7 +91,7 @@ impl Courier {
                     return Ok(response);
                 }
             };
-            self.is_elsewhere = hop.destination != **lane;
+            self.is_elsewhere = !is_home(&hop, errand, lane);
             response = if !self.is_elsewhere {
                 self.bring(shop, lane, errand, &request, log).await?
             } else {
@@ -142,7 +145,7 @@ impl Courier {
         request: &Request<Bytes>,
         log: &mut Transcript,
     ) -> Result<Response, Trouble> {
-        let road = self.road(shop, lane, errand.terms);
+        let road = self.road(shop, (lane, errand.trust), errand.terms);
         let mut tries = 1;
         loop {
             let has_answered = self.took.is_some();
@@ -172,12 +175,12 @@ impl Courier {
     }
 
     /// The road of now; a connection on another one is given up.
-    fn road(&mut self, shop: &Shop, lane: &Arc<Destination>, terms: &Terms) -> Arc<Road> {
+    fn road(&mut self, shop: &Shop, (lane, trust): (&Arc<Destination>, Trust), terms: &Terms) -> Arc<Road> {
         match &self.road {
-            Some(road) if shop.connector.allows(road, terms) => Arc::clone(road),
+            Some(road) if road.trust == trust && shop.connector.allows(road, terms) => Arc::clone(road),
             _ => {
                 self.link = None;
-                let road = shop.connector.road(lane, terms);
+                let road = shop.connector.road((lane, trust), terms);
                 self.road = Some(Arc::clone(&road));
                 road
             }
@@ -235,7 +238,7 @@ async fn detour(
     log: &mut Transcript,
 ) -> Result<Response, Trouble> {
     let terms = shop.book.terms(&hop.destination);
-    let road = shop.connector.detour(hop.destination, Terms::clone(&terms));
+    let road = shop.connector.detour(hop.destination, hop.trust, Terms::clone(&terms));
     let mut link = connect(shop, &road, errand, log).await?;
     if !link.begin(0) {
         return Err(Trouble::Broken("connection closed before the request".to_owned()));
@@ -270,10 +273,15 @@ async fn exchange(
     result
 }
 
+/// Whether a hop leads where its errand may use the connections of its lane.
+fn is_home(hop: &Hop, errand: &Errand<'_>, lane: &Destination) -> bool {
+    hop.destination == *lane && hop.trust == errand.trust
+}
+
 /// The request of an errand for a hop.
 fn readdress(errand: &Errand<'_>, lane: &Destination, hop: &Hop) -> Result<Request<Bytes>, Stop> {
     let mut request = errand.request.clone();
-    *request.uri_mut() = if hop.destination == *lane {
+    *request.uri_mut() = if is_home(hop, errand, lane) {
         redirect::target(hop)?
     } else {
         if request.extensions().get::<SecretBody>().is_some() {

@@ -16,7 +16,6 @@ use super::request;
 use super::retry::{Span, Trouble};
 use super::terms::Book;
 use crate::compose::Endpoint;
-use crate::post::Trust;
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -241,7 +240,7 @@ fn refusal(status: StatusCode, error: Option<&str>) -> String {
 async fn ask_for_token(profile: &Profile, ways: Ways<'_>) -> Result<(StatusCode, Bytes), String> {
     let Proof::OAuth2 { token_url, .. } = &profile.proof else { return Err("it has none".to_owned()) };
     let endpoint: Endpoint = token_url.parse().map_err(|error| format!("token_url: {error}"))?;
-    let destination = endpoint.destination(&Tenant::default(), Trust::Operator);
+    let destination = endpoint.destination(&Tenant::default());
     let request = token_request(profile, &endpoint.path, &destination.authority())?;
     let (head, body) = ask(&destination, request, LIMIT, ways).await?.into_parts();
     Ok((head.status, body))

@@ -5,9 +5,9 @@
 
 use super::connection::{Link, Response};
 use super::retry::{Span, Verdict};
+use crate::masked::Masked;
 use crate::post::{Destination, PostId, Timestamp, is_secret};
 use crate::protocol_log::Transcript;
-use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use std::fmt;
@@ -75,6 +75,9 @@ pub(super) fn note_verdict(
         }
         Verdict::Deferred { after, reason } => {
             log.note(format_args!("{post} deferred for {}: {reason}", Span(*after)));
+        }
+        Verdict::Leaner { reason } => {
+            log.note(format_args!("{post} again at once, with addresses of attachments: {reason}"));
         }
         Verdict::Held { reason } => log.note(format_args!("{post} held: {reason}")),
         Verdict::Failed { reason } => log.note(format_args!("{post} failed: {reason}")),

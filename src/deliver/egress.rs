@@ -70,13 +70,13 @@ impl Connector {
     }
 
     /// The way to a destination that its workers share.
-    pub(super) fn road(&self, destination: &Arc<Destination>, terms: &Terms) -> Arc<Road> {
-        self.roads.road(destination, terms, &self.permit)
+    pub(super) fn road(&self, (to, trust): (&Arc<Destination>, Trust), terms: &Terms) -> Arc<Road> {
+        self.roads.road((to, trust), terms, &self.permit)
     }
 
     /// A way to a destination that nobody else uses.
-    pub(super) fn detour(&self, destination: Destination, terms: Terms) -> Road {
-        Road::new(Arc::new(destination), terms, self.permit.clone())
+    pub(super) fn detour(&self, to: Destination, trust: Trust, terms: Terms) -> Road {
+        Road::new((Arc::new(to), trust), terms, self.permit.clone())
     }
 
     /// Whether a road leads where these terms and the rules of now would.
@@ -84,26 +84,27 @@ impl Connector {
         road.fits(terms, &self.permit)
     }
 
-    /// Connects to `destination` on its terms within `limit`, a proxy and TLS
-    /// included; resolving its name has a limit of its own.
+    /// Connects to `destination`, as whoever named it may, on its terms within `limit`,
+    /// a proxy and TLS included; resolving its name has a limit of its own.
     pub(super) async fn connect(
         &self,
-        destination: &Destination,
+        (destination, trust): (&Destination, Trust),
         terms: &Terms,
         limit: Duration,
     ) -> Result<Connected, Trouble> {
-        target::permit_origin(&self.egress, destination).map_err(denied)?;
+        let to = (destination, trust);
+        target::permit_origin(&self.egress, destination, trust).map_err(denied)?;
         let late = Trouble::TimedOut("connecting", limit);
         let (socket, peer, distance, deadline) = match &terms.proxy {
             None => {
-                let addresses = self.addresses(destination).await?;
+                let addresses = self.addresses(to).await?;
                 let deadline = Instant::now() + limit;
-                let (socket, distance) = self.dial(destination, &addresses, deadline).await?;
+                let (socket, distance) = self.dial(to, &addresses, deadline).await?;
                 let peer = socket.peer_addr().map_err(connect)?;
                 (socket, format!("[{}]:{}", peer.ip(), peer.port()), distance, deadline)
             }
             Some(proxy) => {
-                let goals = self.goals(destination).await?;
+                let goals = self.goals(to).await?;
                 let addresses = self.resolver.resolve(&proxy.host).await;
                 let addresses = addresses.map_err(|trouble| of_proxy(proxy, &trouble))?;
                 let deadline = Instant::now() + limit;
@@ -149,32 +150,32 @@ impl Connector {
     }
 
     /// The addresses of a destination, all of them permitted.
-    async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, Trouble> {
-        let addresses = self.resolver.resolve(&destination.host).await?;
-        target::permit_addresses(&self.egress, destination, &addresses).map_err(denied)?;
+    async fn addresses(&self, to: (&Destination, Trust)) -> Result<Vec<IpAddr>, Trouble> {
+        let addresses = self.resolver.resolve(&to.0.host).await?;
+        target::permit_addresses(&self.egress, to, &addresses).map_err(denied)?;
         Ok(addresses)
     }
 
     /// What a proxy is asked for: the name for the operator's own URLs.
-    async fn goals(&self, destination: &Destination) -> Result<Vec<Goal>, Trouble> {
+    async fn goals(&self, (destination, trust): (&Destination, Trust)) -> Result<Vec<Goal>, Trouble> {
         let port = destination.port;
-        if destination.trust == Trust::Operator && target::literal(&destination.host).is_none() {
+        if trust == Trust::Operator && target::literal(&destination.host).is_none() {
             return Ok(vec![Goal::Name(destination.host.trim_end_matches('.').to_owned(), port)]);
         }
-        let addresses = self.addresses(destination).await?;
+        let addresses = self.addresses((destination, trust)).await?;
         Ok(addresses.into_iter().map(|ip| Goal::Address(SocketAddr::new(ip, port))).collect())
     }
 
     async fn dial(
         &self,
-        destination: &Destination,
+        to: (&Destination, Trust),
         addresses: &[IpAddr],
         deadline: Instant,
     ) -> Result<(TcpStream, Duration), Trouble> {
-        let (socket, distance) = dial(addresses, destination.port, deadline).await?;
+        let (socket, distance) = dial(addresses, to.0.port, deadline).await?;
         let (local, peer) =
             socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).map_err(connect)?;
-        target::permit_addresses(&self.egress, destination, &[peer.ip()]).map_err(denied)?;
+        target::permit_addresses(&self.egress, to, &[peer.ip()]).map_err(denied)?;
         target::permit_connection(&self.egress, local, peer).map_err(denied)?;
         Ok((socket, distance))
     }

@@ -1,6 +1,7 @@
 //! What the dispatcher makes of attempts that ended: the lane learns, the verdict
 //! is noted, and who is to hear of it does.
 
+use super::berth::Resting;
 use super::bounce;
 use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
@@ -94,8 +95,8 @@ impl Dispatcher {
                 self.in_flight += 1;
             }
             Next::Rests(worker) if is_fit => {
-                let rest = self.turns.rest(&lane);
-                self.berth(&lane).rest(rest, worker);
+                let (rest, trust) = (self.turns.rest(&lane), claim.post.trust);
+                self.berth(&lane).rest(Resting { rest, trust, worker });
             }
             Next::Rests(_) | Next::Leaves => {}
         }

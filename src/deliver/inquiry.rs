@@ -8,7 +8,6 @@ use super::ask::ask;
 use super::credentials::Ways;
 use super::egress::Connector;
 use crate::intake::{Inquire, Inquiry, Response};
-use crate::post::Trust;
 use crate::tenant::Tenant;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Request, StatusCode};
@@ -47,7 +46,7 @@ impl Inquirer {
 
     async fn send(&self, inquiry: Inquiry) -> Result<Response, String> {
         let Inquiry { url, timeout, content_type, body } = inquiry;
-        let destination = url.destination(&Tenant::default(), Trust::Operator);
+        let destination = url.destination(&Tenant::default());
         let mut request = Request::post(&url.path)
             .header(HOST, destination.authority())
             .header(CONTENT_TYPE, content_type)

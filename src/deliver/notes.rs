@@ -30,6 +30,10 @@ const GRUDGES: &str = "grudges";
 /// very many rated destinations charges are collected, and the disk is left to posts.
 const OCTETS: usize = 10_000;
 
+/// Begins the used rates. Versions that kept them by other destinations began with how
+/// many there are, never with 0: those are forgotten.
+const RATES_FORMAT: u8 = 0;
+
 /// When attempts began that are charged and have not begun: at a restart they may
 /// have begun at any time until then.
 const AHEAD: Timestamp = Timestamp(u64::MAX);
@@ -161,8 +165,11 @@ impl Dispatcher {
             }
         }
         if let Some(octets) = fact(&*spool, RATES).await {
-            match postcard::from_bytes::<Vec<Kept>>(&octets) {
-                Ok(kept) => self.restore_rates(kept),
+            match postcard::from_bytes::<(u8, Vec<Kept>)>(&octets) {
+                Ok((RATES_FORMAT, kept)) => self.restore_rates(kept),
+                Ok(_) => {
+                    tracing::warn!("the used rates of destinations are of a version before; they begin anew")
+                }
                 Err(error) => tracing::error!("the used rates of destinations cannot be read: {error}"),
             }
         }
@@ -284,7 +291,7 @@ impl Dispatcher {
             }
             is_used
         });
-        let value = if kept.is_empty() { None } else { postcard::to_stdvec(&kept).ok() };
+        let value = if kept.is_empty() { None } else { postcard::to_stdvec(&(RATES_FORMAT, kept)).ok() };
         let octets = value.as_ref().map_or(0, Vec::len);
         self.notary.save_at = now + Duration::from_millis((octets / OCTETS) as u64);
         self.notary.write(RATES, value)

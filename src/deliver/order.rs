@@ -168,7 +168,8 @@ impl Order {
         let now = self.shop.now();
         let Terms { schedule, verdicts, .. } = &*self.terms;
         let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
-        let standing = Standing { ended: claim.ended, ends_at, now };
+        let has_lean_body = claim.post.lean_body.is_some();
+        let standing = Standing { ended: claim.ended, ends_at, now, has_lean_body };
         let mut judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
         if self.is_elsewhere && matches!(judged.feedback, Feedback::Trouble { .. }) {

@@ -113,7 +113,7 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::{Scheme, Trust};
+    use crate::post::Scheme;
 
     #[test]
     fn pauses_are_kept_and_end_with_what_covers_them() {
@@ -151,7 +151,6 @@ mod tests {
             scheme: Scheme::Https,
             host: "a.example".to_owned(),
             port: 443,
-            trust: Trust::Wire,
         };
         assert!(pauses.of(&to(&shop)).is_some() && pauses.of(&to(&erp)).is_none());
     }

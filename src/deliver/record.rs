@@ -23,7 +23,10 @@ pub(super) fn of(
     };
     let usual;
     let reason = match verdict {
-        Verdict::Deferred { reason, .. } | Verdict::Held { reason } | Verdict::Failed { reason } => reason,
+        Verdict::Deferred { reason, .. }
+        | Verdict::Leaner { reason }
+        | Verdict::Held { reason }
+        | Verdict::Failed { reason } => reason,
         Verdict::Delivered => {
             usual = retry::reason(outcome);
             &usual

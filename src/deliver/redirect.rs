@@ -6,8 +6,8 @@
 //! no other origin. Never from https to http.
 
 use crate::compose::{Endpoint, MAX_URL};
+use crate::masked::Masked;
 use crate::post::{Destination, Scheme, Trust, is_credential};
-use crate::protocol_log::secrets::Masked;
 use http::header::{HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{HeaderName, StatusCode, Uri};
 use std::fmt;
@@ -21,6 +21,8 @@ const SHOWN: usize = 160;
 pub(super) struct Hop {
     /// The origin.
     pub destination: Destination,
+    /// Who named it.
+    pub trust: Trust,
     /// The request target, as written.
     pub path: String,
 }
@@ -70,8 +72,8 @@ pub(super) struct Trail {
 
 impl Trail {
     /// A request that begins there and follows up to `most` redirects.
-    pub(super) fn new(destination: &Destination, path: String, most: u32) -> Trail {
-        Trail { visited: vec![Hop { destination: destination.clone(), path }], most }
+    pub(super) fn new(start: Hop, most: u32) -> Trail {
+        Trail { visited: vec![start], most }
     }
 
     /// Where a response leads: nowhere when it is no redirect or not followed,
@@ -131,11 +133,9 @@ fn resolve(here: &Hop, location: &HeaderValue) -> Result<Hop, Stop> {
     if endpoint.authorization.is_some() {
         return Err(Stop::Userinfo);
     }
-    let mut destination = endpoint.destination(&here.destination.tenant, here.destination.trust);
-    if destination != here.destination {
-        destination.trust = Trust::Wire;
-    }
-    Ok(Hop { destination, path: endpoint.path })
+    let destination = endpoint.destination(&here.destination.tenant);
+    let trust = if destination == here.destination { here.trust } else { Trust::Wire };
+    Ok(Hop { destination, trust, path: endpoint.path })
 }
 
 /// A `Location` for people: bounded, without secrets and control characters.

@@ -19,7 +19,7 @@ use super::shop::Shop;
 use super::target;
 use super::terms::{Terms, TlsTerms, TlsTrust};
 use super::tls::{self, Offer, Tls};
-use crate::post::{Destination, Post};
+use crate::post::{Destination, Post, Trust};
 use crate::protocol_log::Transcript;
 use crate::spool::Claim;
 use data_encoding::BASE64;
@@ -107,7 +107,7 @@ impl Errand<'_> {
         let report = shop.spool.body(self.claim).await.map_err(unread)?;
         // Proxies are for HTTP.
         let terms = Terms { proxy: None, ..self.terms.clone() };
-        let connected = shop.connector.connect(&to, &terms, terms.connect_timeout).await;
+        let connected = shop.connector.connect((&to, Trust::Operator), &terms, terms.connect_timeout).await;
         let (post, attempt) = (&*self.claim.post, self.claim.attempt);
         match &connected {
             Ok(Connected { place, .. }) => {

@@ -7,13 +7,15 @@
 //! an answer, 429 and 503 are verdicts on the destination; every other answer is
 //! one on the post alone, so that a broken path never slows its neighbours.
 //!
-//! Time and dice are arguments. `Retry-After` is RFC 9110 section 10.2.3.
+//! Time and dice are arguments.
+
+mod after;
 
 use super::ruling::{Ruling, Verdicts};
 use crate::post::{Post, Timestamp};
 use http::StatusCode;
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// When attempts are repeated, and when no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +186,11 @@ pub enum Verdict {
         /// Why, in one line.
         reason: String,
     },
+    /// It is tried again at once, with its lean body.
+    Leaner {
+        /// Why, in one line.
+        reason: String,
+    },
     /// It waits, without ageing, until it is released.
     Held {
         /// Why, in one line.
@@ -227,15 +234,19 @@ pub struct Standing {
     pub ends_at: Timestamp,
     /// The time now.
     pub now: Timestamp,
+    /// Whether it has a lean body that was not sent yet.
+    pub has_lean_body: bool,
 }
 
-/// The four ways an attempt can end for its post.
+/// The five ways an attempt can end for its post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Done.
     Deliver,
     /// Later again.
     Defer,
+    /// Again at once, with the lean body.
+    Slim,
     /// Not before it is released.
     Hold,
     /// Never again.
@@ -293,6 +304,7 @@ pub fn judge(outcome: &Outcome, ruled: Option<Ruling>) -> (Fate, Feedback, Measu
         Some(Ruling::Hold) => (Fate::Hold, Measure::Nothing),
         Some(Ruling::Pause) => (Fate::Defer, Measure::Pause),
         Some(Ruling::Done) => (Fate::Deliver, Measure::Nothing),
+        Some(Ruling::RetryWithUrls) => (Fate::Slim, Measure::Nothing),
     };
     let feedback = match (feedback, fate) {
         (Feedback::Answered | Feedback::Taken, Fate::Deliver) => Feedback::Taken,
@@ -321,14 +333,15 @@ pub fn decide(
     outcome: &Outcome,
     dice: f64,
 ) -> Judged {
-    let ruled = verdicts.ruling(outcome);
+    let is_void = |ruling: Ruling| ruling == Ruling::RetryWithUrls && !standing.has_lean_body;
+    let ruled = verdicts.ruling(outcome).filter(|(ruling, _)| !is_void(*ruling));
     let (fate, mut feedback, measure) = judge(outcome, ruled.map(|(ruling, _)| ruling));
     let mut wait = schedule.interval(standing.ended as usize, dice);
     if let (Feedback::Trouble { retry_after }, Outcome::Answered { retry_after: Some(text), .. }) =
         (&mut feedback, outcome)
     {
         let cap = schedule.max_age.min(LONGEST_PAUSE);
-        *retry_after = parse_retry_after(text, standing.now).map(|after| after.min(cap));
+        *retry_after = after::parse(text, standing.now).map(|after| after.min(cap));
         wait = retry_after.unwrap_or(wait);
     }
     let reason = || match ruled {
@@ -340,6 +353,10 @@ pub fn decide(
         Fate::Fail => Verdict::Failed { reason: reason() },
         Fate::Hold => Verdict::Held { reason: reason() },
         Fate::Defer => defer(schedule, standing, wait, reason()),
+        Fate::Slim => match defer(schedule, standing, Duration::ZERO, reason()) {
+            Verdict::Deferred { reason, .. } => Verdict::Leaner { reason },
+            over => over,
+        },
     };
     Judged { verdict, feedback, measure }
 }
@@ -379,19 +396,4 @@ pub fn line(text: &str, most: usize) -> String {
     }
     line.truncate(line.trim_end().len());
     line
-}
-
-/// Seconds or an HTTP date as the time from `now`; nothing when it is neither,
-/// or not in the future: then the own schedule holds.
-fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are more than any cap.
-        let seconds = text.parse().unwrap_or(u64::from(u32::MAX));
-        return Some(Duration::from_secs(seconds)).filter(|after| !after.is_zero());
-    }
-    let at: SystemTime = httpdate::parse_http_date(text).ok()?;
-    let since_epoch = at.duration_since(UNIX_EPOCH).ok()?;
-    let after = since_epoch.checked_sub(Duration::from_millis(now.0))?;
-    Some(after).filter(|after| !after.is_zero())
 }

@@ -14,8 +14,8 @@ const DAY: u64 = 24 * 3600;
 
 fn post() -> Post {
     let text = r#"{"id":{"message":1,"number":0},"accepted_at":1769860800000,"destination":{"tenant":"default",
-        "scheme":"Http","host":"a.example","port":80,"trust":"Wire"},"method":"POST","path":"/","headers":[],
-        "body":{"number":0,"start":0,"length":0},"sender":"","recipient":"","priority":0,"tags":[]}"#;
+        "scheme":"Http","host":"a.example","port":80},"method":"POST","path":"/","headers":[],
+        "body":{"number":0,"start":0,"length":0},"sender":"","recipient":"","priority":0,"tags":[],"trust":"Wire","has_links":false}"#;
     serde_json::from_str(text).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn answered(status: u16, retry_after: Option<&str>) -> Outcome {
 }
 
 fn fresh(schedule: &Schedule) -> Standing {
-    Standing { ended: 0, ends_at: schedule.ends_at(&post(), NOW), now: NOW }
+    Standing { ended: 0, ends_at: schedule.ends_at(&post(), NOW), now: NOW, has_lean_body: false }
 }
 
 /// Every kind of trouble: its fate, its culprit, its words.
@@ -173,12 +173,35 @@ fn a_ruling_is_named_in_the_reason_and_max_age_holds() {
         (Ruling::Hold, Verdict::Held { reason: "404 Not Found (on: hold)".to_owned() }),
         (Ruling::Fail, Verdict::Failed { reason: "404 Not Found (on: fail)".to_owned() }),
         (Ruling::Done, Verdict::Delivered),
+        (Ruling::RetryWithUrls, Verdict::Failed { reason: "404 Not Found".to_owned() }),
     ] {
         assert_eq!(decide(ruling, None).verdict, verdict);
     }
     let reason = "expired: 404 Not Found (on: retry)".to_owned();
     let end = NOW.after(schedule.max_age);
     assert_eq!(decide(Ruling::Retry, Some(end)).verdict, Verdict::Failed { reason });
+}
+
+/// What has addresses already, or no attachments, is judged as if nothing were said.
+#[test]
+fn a_lean_body_is_sent_at_once_and_counts() {
+    let verdicts = Verdicts { on: vec![(On::Class(4), Ruling::RetryWithUrls)], ..Verdicts::default() };
+    let failed = |reason: &str| Verdict::Failed { reason: reason.to_owned() };
+    let leaner = Verdict::Leaner { reason: "413 Payload Too Large (on: retry-with-urls)".to_owned() };
+    let given_up = "given up after 2 attempts: 413 Payload Too Large (on: retry-with-urls)";
+    for (has_lean_body, ended, status, verdict) in [
+        (true, 0, 413, leaner),
+        (true, 1, 413, failed(given_up)),
+        (false, 0, 413, failed("413 Payload Too Large")),
+        (true, 0, 200, Verdict::Delivered),
+    ] {
+        let schedule = Schedule { max_attempts: Some(2), ..Schedule::default() };
+        let standing = Standing { has_lean_body, ended, ..fresh(&schedule) };
+        let judged = decide(&schedule, &verdicts, standing, &answered(status, None), 0.5);
+        assert_eq!(judged.verdict, verdict, "{has_lean_body} {ended} {status}");
+        let feedback = if status == 200 { Feedback::Taken } else { Feedback::Answered };
+        assert_eq!((judged.feedback, judged.measure), (feedback, Measure::Nothing));
+    }
 }
 
 #[test]
@@ -247,7 +270,8 @@ fn intervals_follow_the_schedule_with_a_tenth_of_jitter() {
 fn posts_end_by_age_by_their_own_date_and_by_number() {
     let schedule = Schedule { max_attempts: Some(3), ..Schedule::default() };
     let decide = |post: &Post, ended, now| {
-        let standing = Standing { ended, ends_at: schedule.ends_at(post, post.accepted_at), now };
+        let standing =
+            Standing { ended, ends_at: schedule.ends_at(post, post.accepted_at), now, ..fresh(&schedule) };
         decide(&schedule, &Verdicts::default(), standing, &answered(500, None), 0.5).verdict
     };
     let failed = |reason: &str| Verdict::Failed { reason: reason.to_owned() };

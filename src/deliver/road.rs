@@ -6,9 +6,9 @@
 //! those who waited tries the same in vain: their posts go back, for it was one
 //! trouble and no more.
 //!
-//! A road is known as long as a worker is on it. It belongs to the terms and the
-//! egress rules it was made for: others are another road, so no connection
-//! outlives its permission.
+//! A road is known as long as a worker is on it. It belongs to the terms, the egress
+//! rules and whoever named the URLs it was made for: others are another road, so no
+//! connection outlives its permission or is used by those who have none.
 
 use super::connection::Link;
 use super::egress::Connector;
@@ -16,7 +16,7 @@ use super::http1::Http1;
 use super::http2::Trunk;
 use super::retry::Trouble;
 use super::terms::{Http2, Terms};
-use crate::post::{Destination, Scheme};
+use crate::post::{Destination, Scheme, Trust};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -24,11 +24,12 @@ use tokio::sync::watch;
 
 /// The roads that are in use.
 #[derive(Default)]
-pub(super) struct Roads(Mutex<HashMap<Arc<Destination>, Weak<Road>>>);
+pub(super) struct Roads(Mutex<HashMap<(Arc<Destination>, Trust), Weak<Road>>>);
 
 /// See the module.
 pub(super) struct Road {
     pub destination: Arc<Destination>,
+    pub trust: Trust,
     terms: Terms,
     permit: Permit,
     knowledge: Mutex<Knowledge>,
@@ -63,9 +64,15 @@ enum Turn {
 
 impl Roads {
     /// The road to a destination on these terms.
-    pub(super) fn road(&self, destination: &Arc<Destination>, terms: &Terms, permit: &Permit) -> Arc<Road> {
+    pub(super) fn road(
+        &self,
+        (to, trust): (&Arc<Destination>, Trust),
+        terms: &Terms,
+        permit: &Permit,
+    ) -> Arc<Road> {
         let mut roads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = roads.get(destination).and_then(Weak::upgrade);
+        let to = (Arc::clone(to), trust);
+        let known = roads.get(&to).and_then(Weak::upgrade);
         if let Some(road) = known.filter(|road| road.fits(terms, permit)) {
             return road;
         }
@@ -73,16 +80,16 @@ impl Roads {
         if roads.len() == roads.capacity() {
             roads.retain(|_, road| road.strong_count() > 0);
         }
-        let road = Arc::new(Road::new(Arc::clone(destination), terms.clone(), permit.clone()));
-        roads.insert(Arc::clone(destination), Arc::downgrade(&road));
+        let road = Arc::new(Road::new(to.clone(), terms.clone(), permit.clone()));
+        roads.insert(to, Arc::downgrade(&road));
         road
     }
 }
 
 impl Road {
     /// A road that nobody else is on.
-    pub(super) fn new(destination: Arc<Destination>, terms: Terms, permit: Permit) -> Road {
-        Road { destination, terms, permit, knowledge: Mutex::new(Knowledge::Nothing) }
+    pub(super) fn new((destination, trust): (Arc<Destination>, Trust), terms: Terms, permit: Permit) -> Road {
+        Road { destination, trust, terms, permit, knowledge: Mutex::new(Knowledge::Nothing) }
     }
 
     /// Whether its connections are what these terms and rules ask for.
@@ -153,11 +160,12 @@ impl Road {
 
     async fn connect(&self, connector: &Connector, limit: Duration) -> Result<Link, Trouble> {
         let wants_one = matches!(*self.knowledge(), Knowledge::OneOnly);
+        let to = (&*self.destination, self.trust);
         let connected = if wants_one {
             let terms = Terms { http2: Http2::Off, ..self.terms.clone() };
-            connector.connect(&self.destination, &terms, limit).await?
+            connector.connect(to, &terms, limit).await?
         } else {
-            connector.connect(&self.destination, &self.terms, limit).await?
+            connector.connect(to, &self.terms, limit).await?
         };
         if !connected.is_http2 {
             if !wants_one {

@@ -106,6 +106,9 @@ pub enum Ruling {
     Pause,
     /// It is delivered.
     Done,
+    /// It is tried again at once, with addresses in place of its attachments; one that
+    /// has none, or has them already, is judged as usual.
+    RetryWithUrls,
 }
 
 impl fmt::Display for Ruling {
@@ -117,6 +120,7 @@ impl fmt::Display for Ruling {
             Ruling::Hold => "hold",
             Ruling::Pause => "pause",
             Ruling::Done => "done",
+            Ruling::RetryWithUrls => "retry-with-urls",
         })
     }
 }

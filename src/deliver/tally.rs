@@ -47,7 +47,7 @@ fn kind(outcome: &Outcome) -> metrics::Outcome {
 fn fate(verdict: &Verdict) -> metrics::Verdict {
     match verdict {
         Verdict::Delivered => metrics::Verdict::Delivered,
-        Verdict::Deferred { .. } => metrics::Verdict::Deferred,
+        Verdict::Deferred { .. } | Verdict::Leaner { .. } => metrics::Verdict::Deferred,
         Verdict::Failed { .. } => metrics::Verdict::Failed,
         Verdict::Held { .. } => metrics::Verdict::Held,
     }

@@ -142,16 +142,16 @@ const FOREIGN_PORTS: &[u16] = &[
 
 /// What can be said before a name is resolved: port, literal address, loop.
 /// The door asks it as well, so that a hopeless URL is refused at once.
-pub fn permit_origin(egress: &Egress, destination: &Destination) -> Result<(), Denied> {
+pub fn permit_origin(egress: &Egress, destination: &Destination, trust: Trust) -> Result<(), Denied> {
     if let Some(address) = literal(&destination.host) {
-        permit_addresses(egress, destination, &[address])?;
+        permit_addresses(egress, (destination, trust), &[address])?;
     }
     let port = destination.port;
     let allowed = match &egress.allow_ports {
         Some(ports) => ports.contains(&port),
         None => !FOREIGN_PORTS.contains(&port),
     };
-    if destination.trust == Trust::Wire && !allowed {
+    if trust == Trust::Wire && !allowed {
         return Err(Denied::Port(port));
     }
     Ok(())
@@ -161,7 +161,7 @@ pub fn permit_origin(egress: &Egress, destination: &Destination) -> Result<(), D
 /// forbids them all, or an attacker's name server would only have to try often.
 pub fn permit_addresses(
     egress: &Egress,
-    destination: &Destination,
+    (destination, trust): (&Destination, Trust),
     addresses: &[IpAddr],
 ) -> Result<(), Denied> {
     let is_name = literal(&destination.host).is_none();
@@ -170,7 +170,7 @@ pub fn permit_addresses(
         if egress.own.iter().any(|own| is_own(own, socket)) {
             return Err(Denied::Loop(socket));
         }
-        if destination.trust == Trust::Operator {
+        if trust == Trust::Operator {
             continue;
         }
         if let Some(network) = egress.deny.iter().find(|network| network.contains(*address)) {
@@ -227,12 +227,12 @@ mod tests {
     use crate::post::Scheme;
     use crate::tenant::Tenant;
 
-    fn destination(host: &str, port: u16, trust: Trust) -> Destination {
-        Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: host.to_owned(), port, trust }
+    fn destination(host: &str, port: u16) -> Destination {
+        Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: host.to_owned(), port }
     }
 
     fn permit(egress: &Egress, host: &str) -> Result<(), String> {
-        permit_origin(egress, &destination(host, 80, Trust::Wire)).map_err(|denied| denied.to_string())
+        permit_origin(egress, &destination(host, 80), Trust::Wire).map_err(|denied| denied.to_string())
     }
 
     #[test]
@@ -307,8 +307,7 @@ mod tests {
             let expected = expected.map_or(Ok(()), |text| Err(format!("egress-denied: {text}")));
             assert_eq!(permit(&egress, host), expected);
         }
-        let own_url = destination("10.0.0.1", 25, Trust::Operator);
-        assert_eq!(permit_origin(&egress, &own_url), Ok(()));
+        assert_eq!(permit_origin(&egress, &destination("10.0.0.1", 25), Trust::Operator), Ok(()));
     }
 
     #[test]
@@ -319,20 +318,21 @@ mod tests {
         for name in
             ["localhost", "a.localhost", "metadata.google.internal", "intranet", "a..b", "printer.local."]
         {
-            let destination = destination(name, 80, Trust::Wire);
-            let denied = permit_addresses(&egress, &destination, &[public]);
+            let destination = destination(name, 80);
+            let denied = permit_addresses(&egress, (&destination, Trust::Wire), &[public]);
             assert_eq!(denied, Err(Denied::Name(name.to_owned())));
-            assert_eq!(permit_addresses(&egress, &destination, &[private]), Ok(()));
+            assert_eq!(permit_addresses(&egress, (&destination, Trust::Wire), &[private]), Ok(()));
         }
-        let name = destination("shop.example", 80, Trust::Wire);
-        assert_eq!(permit_addresses(&egress, &name, &[public, private]), Ok(()));
-        let mixed = permit_addresses(&Egress::default(), &name, &[public, private]);
+        let name = destination("shop.example", 80);
+        let name = (&name, Trust::Wire);
+        assert_eq!(permit_addresses(&egress, name, &[public, private]), Ok(()));
+        let mixed = permit_addresses(&Egress::default(), name, &[public, private]);
         assert_eq!(mixed, Err(Denied::Special(private, "private")), "one forbidden address forbids all");
     }
 
     #[test]
     fn ports_of_other_protocols_are_refused() {
-        let check = |egress: &Egress, port| permit_origin(egress, &destination("8.8.8.8", port, Trust::Wire));
+        let check = |egress: &Egress, port| permit_origin(egress, &destination("8.8.8.8", port), Trust::Wire);
         for port in [0, 22, 23, 25, 110, 143, 465, 587, 993, 3306, 5432, 6379, 6667, 11211, 27017] {
             assert_eq!(check(&Egress::default(), port), Err(Denied::Port(port)));
         }
@@ -359,7 +359,7 @@ mod tests {
                 ("127.0.0.2", 8026, true),
                 ("[::1]", 8026, true),
             ] {
-                let permitted = permit_origin(&egress, &destination(host, port, trust));
+                let permitted = permit_origin(&egress, &destination(host, port), trust);
                 assert_eq!(permitted.is_err(), is_loop, "{host}:{port} {permitted:?}");
             }
         }

@@ -1,12 +1,12 @@
 //! Which terms hold for whom.
 
 use super::*;
-use crate::post::{Scheme, Trust};
+use crate::post::Scheme;
 use crate::tenant::Tenant;
 
 fn destination(host: &str, port: u16) -> Destination {
     let (tenant, scheme) = (Tenant::default(), Scheme::Https);
-    Destination { tenant, scheme, host: host.to_owned(), port, trust: Trust::Wire }
+    Destination { tenant, scheme, host: host.to_owned(), port }
 }
 
 #[test]

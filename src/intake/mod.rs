@@ -143,6 +143,11 @@ impl Intake {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
         let options = Arc::clone(self.compose_options(&envelope.client));
         let turned_away = TurnedAway::from(&mut envelope, &options, data.octets())?;
+        if envelope.recipients.is_empty() {
+            let mut taken = Taken::queued(receipt.message);
+            turned_away.join(0, &mut taken);
+            return Ok(taken);
+        }
         let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
         let (replies, others) = (envelope.replies, envelope.recipients.len());
         let is_large = data.octets().saturating_mul(posts(&envelope)) >= LARGE;
@@ -265,7 +270,8 @@ impl Intake {
         if !user_may || !tenant.is_none_or(|terms| allows(&terms.may_post_to)) {
             return refused(format!("you may not post to {destination}; ask the operator of this gateway"));
         }
-        permit_origin(&self.options.egress, destination).or_else(|denied| refused(denied.to_string()))
+        permit_origin(&self.options.egress, destination, Trust::Wire)
+            .or_else(|denied| refused(denied.to_string()))
     }
 
     fn is_trusted(&self, client: &Client) -> bool {
@@ -333,7 +339,7 @@ impl Policy for Intake {
             Target::Direct { url, .. } => {
                 // What is no URL was refused above.
                 let endpoint: Result<Endpoint, _> = url.parse();
-                let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant, Trust::Wire));
+                let origin = endpoint.map(|endpoint| endpoint.destination(&client.tenant));
                 origin.map_or(Ok(()), |origin| self.permit(client, &origin)).map(|()| target.into())
             }
             _ => Ok(target.into()),

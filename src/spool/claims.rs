@@ -6,7 +6,7 @@
 
 use super::catalog::Entry;
 use super::index::{Known, Taken, Wanted};
-use super::job::Job;
+use super::job::{Ended, Job, Shelf};
 use super::readers::unpanicked;
 use super::shared::Shared;
 use super::state::as_sent;
@@ -91,5 +91,5 @@ fn put_aside(jobs: &Sender<Job>, shared: &Shared, id: PostId, fence: u64, error:
     };
     let (ack, _) = oneshot::channel();
     // Fails only when the spool is closing; the next start meets it again.
-    let _ = jobs.send(Job::Settle { done: vec![(id, fence, settlement)], ack });
+    let _ = jobs.send(Job::Settle { done: vec![Ended { id, fence, settlement, shelf: Shelf::None }], ack });
 }

@@ -13,7 +13,7 @@ use super::catalog::{self, Catalog};
 use super::claims;
 use super::disk::{Directory, Disk};
 use super::index::{Index, Wanted};
-use super::job::Job;
+use super::job::{Ended, Job, Shelf};
 use super::keeper::{self, Keeper};
 use super::log::Writer;
 use super::looks;
@@ -109,11 +109,6 @@ impl Embedded {
         self.newest
     }
 
-    /// Damaged places met since opening.
-    pub fn damages(&self) -> u64 {
-        self.shared.damages.load(Ordering::Relaxed)
-    }
-
     /// Dead letters and held posts that were forgotten since opening, because their
     /// retention time was over.
     pub fn forgotten(&self) -> u64 {
@@ -137,7 +132,8 @@ impl Embedded {
         let last = Attempt::because("the gateway stopped");
         let cut_off = Settlement::Again { after: Duration::ZERO, last };
         let claims = self.shared.index().claims();
-        let done = claims.into_iter().map(|(id, fence)| (id, fence, cut_off.clone())).collect();
+        let end = |(id, fence)| Ended { id, fence, settlement: cut_off.clone(), shelf: Shelf::None };
+        let done = claims.into_iter().map(end).collect();
         let (noted, _) = oneshot::channel();
         // A writer that has ended fails what follows as well.
         let _ = self.jobs.send(Job::Settle { done, ack: noted });
@@ -266,10 +262,13 @@ impl Spool for Embedded {
     fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
         let mut others = Vec::new();
         for (claim, settlement) in done {
+            let (post, fence) = (&*claim.post, claim.fence);
+            let is_kept = post.has_links || self.shared.options.keep_bodies;
+            let shelf = if is_kept { Shelf::Kept(Arc::clone(&claim.post)) } else { Shelf::None };
             match settlement {
                 // The next of an ordered line waits until it is durable that this one is over.
-                Settlement::Delivered if claim.post.ordering_key.is_none() => self.end(&claim),
-                settlement => others.push((claim.post.id, claim.fence, settlement)),
+                Settlement::Delivered if !is_kept && post.ordering_key.is_none() => self.end(&claim),
+                settlement => others.push(Ended { id: post.id, fence, settlement, shelf }),
             }
         }
         if others.is_empty() {
@@ -320,5 +319,9 @@ impl Spool for Embedded {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    fn damages(&self) -> u64 {
+        self.shared.damages.load(Ordering::Relaxed)
     }
 }

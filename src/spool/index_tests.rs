@@ -34,17 +34,14 @@ fn post(number: u16, lane: &Arc<Destination>) -> Post {
         auth: None,
         trace: None,
         notice: Notice::default(),
+        trust: Trust::Wire,
+        has_links: false,
+        lean_body: None,
     }
 }
 
 fn lane() -> Arc<Destination> {
-    Arc::new(Destination {
-        tenant: Tenant::default(),
-        scheme: Scheme::Http,
-        host: "a".to_owned(),
-        port: 80,
-        trust: Trust::Wire,
-    })
+    Arc::new(Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: "a".to_owned(), port: 80 })
 }
 
 #[test]

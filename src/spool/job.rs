@@ -4,7 +4,7 @@ use super::catalog::{Place, Spot};
 use super::record::Accepted;
 use super::state::{Life, State};
 use super::{Committed, Order, Settlement, SpoolError};
-use crate::post::{Admission, Destination, PostId};
+use crate::post::{Admission, Destination, Post, PostId};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ pub(super) enum Job {
         ack: oneshot::Sender<Result<Committed, SpoolError>>,
     },
     Settle {
-        done: Vec<(PostId, Fence, Settlement)>,
+        done: Vec<Ended>,
         ack: SettleAck,
     },
     /// Does something to these posts; answers how many it meant.
@@ -44,11 +44,27 @@ pub(super) enum Job {
     Spare {
         length: u64,
     },
-    /// Dead letters and held posts whose time is over.
+    /// Posts that are kept and whose time is over.
     Forget(Vec<PostId>),
     Close {
         ack: CloseAck,
     },
+}
+
+/// How the attempt of a claimed post ended.
+pub(super) struct Ended {
+    pub id: PostId,
+    pub fence: Fence,
+    pub settlement: Settlement,
+    pub shelf: Shelf,
+}
+
+/// What is done with a post that was delivered.
+pub(super) enum Shelf {
+    /// It leaves nothing behind.
+    None,
+    /// It is kept for a while, as it was sent.
+    Kept(Arc<Post>),
 }
 
 /// A record that is to be copied forward.

@@ -113,7 +113,7 @@ fn list(shared: &Shared, seen: Seen, post: Arc<Post>) -> Listed {
     let state = seen.entry.state;
     let due_at = match state.phase {
         Phase::Held => state.due_at.after(shared.options.retain_held),
-        Phase::Waiting | Phase::DeadLetter => state.due_at,
+        Phase::Waiting | Phase::DeadLetter | Phase::Shelved => state.due_at,
     };
     // Without its attempts a post is still worth being listed.
     let last = shared.chronicle(seen.id, &seen.entry).unwrap_or_default().attempts.pop();

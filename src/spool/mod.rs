@@ -12,6 +12,8 @@
 //! - The number of an attempt is one more than that of the last one that was settled;
 //!   a claim that goes `Back` is none. After a crash an attempt that was under way is
 //!   made again under its number: nobody knows whether it began.
+//! - A post that is kept after it was delivered is over: it can be looked at, and
+//!   counts nowhere.
 //! - Within a lane, due posts come by priority, then by due time, then by id.
 //! - Posts of a lane with the same ordering key are claimed one at a time and by
 //!   id: none before each one before it was delivered, failed or deleted, durably:
@@ -26,6 +28,7 @@ mod appender;
 mod catalog;
 mod claims;
 pub mod disk;
+mod doorbell;
 pub mod embedded;
 mod filling;
 mod group;
@@ -49,19 +52,20 @@ pub mod spill;
 mod state;
 mod tally;
 mod v1;
+mod v2;
 
-use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp};
+use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp, Trust};
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
+pub use doorbell::Doorbell;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// What a spool answers later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, SpoolError>> + Send + 'a>>;
@@ -88,7 +92,7 @@ pub trait Spool: Send + Sync {
         max: usize,
     ) -> Later<'a, Claimed>;
 
-    /// The body of a claimed post. [`SpoolError::Damaged`] when its octets are
+    /// The body of a claimed post, the lean one when that is sent. [`SpoolError::Damaged`] when its octets are
     /// not those that were committed.
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes>;
 
@@ -128,6 +132,11 @@ pub trait Spool: Send + Sync {
 
     /// Whether `commit` can succeed now: the door answers without asking.
     fn health(&self) -> watch::Receiver<Health>;
+
+    /// Damaged places met since opening, where a backend can have any.
+    fn damages(&self) -> u64 {
+        0
+    }
 }
 
 /// The answer to a commit.
@@ -208,6 +217,8 @@ pub enum PostState {
     Held,
     /// It was given up: a dead letter.
     Failed,
+    /// It was delivered, and is kept for a while: nothing but [`Order::Delete`] means it.
+    Delivered,
 }
 
 /// What is done to posts.
@@ -227,6 +238,8 @@ pub enum Order {
     Reroute {
         /// Where to.
         destination: Arc<Destination>,
+        /// Who says so.
+        trust: Trust,
         /// Path and query there.
         path: String,
     },
@@ -241,7 +254,7 @@ pub struct Listed {
     pub state: PostState,
     /// Attempts that were settled.
     pub ended: u32,
-    /// When it is due (waiting) or forgotten (held, failed).
+    /// When it is due (waiting) or forgotten (held, failed, delivered).
     pub due_at: Timestamp,
     /// The last attempt that was settled.
     pub last: Option<Attempt>,
@@ -291,8 +304,15 @@ pub struct Claimed {
 /// How an attempt ended, for the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// The receiver took it: the post ends and leaves nothing behind.
+    /// The receiver took it: the post ends and leaves nothing behind, or is kept for a
+    /// while when its body has links, or the spool keeps all.
     Delivered,
+    /// To be claimed again at once, with its lean body as its body from then on; without
+    /// one it is as it was.
+    Leaner {
+        /// The attempt.
+        last: Attempt,
+    },
     /// To be claimed again after a delay.
     Again {
         /// The delay, from now.
@@ -310,8 +330,23 @@ pub enum Settlement {
         /// The attempt that ended it.
         last: Attempt,
     },
+    /// Given up, and whoever sent it knows: the post ends and leaves nothing behind.
+    Dropped,
     /// Never tried after all: due again as if it had not been claimed.
     Back,
+}
+
+impl Settlement {
+    /// The attempt that ended so, where it is told.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Settlement::Again { last, .. }
+            | Settlement::Leaner { last }
+            | Settlement::Held { last }
+            | Settlement::Failed { last } => Some(last),
+            Settlement::Delivered | Settlement::Dropped | Settlement::Back => None,
+        }
+    }
 }
 
 /// Whether a spool takes new posts.
@@ -356,37 +391,3 @@ impl fmt::Display for SpoolError {
 }
 
 impl std::error::Error for SpoolError {}
-
-/// Tells one listener which lanes to look at; rings of the same lane merge, so
-/// a busy spool costs it one wake-up a look, not one a post.
-#[derive(Debug, Default)]
-pub struct Doorbell {
-    rung: Mutex<HashMap<Arc<Destination>, Duration>>,
-    notify: Notify,
-}
-
-impl Doorbell {
-    /// Says that `lane` has a post due `after` a delay from now.
-    pub fn ring(&self, lane: &Arc<Destination>, after: Duration) {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        match rung.get_mut(lane) {
-            Some(soonest) => *soonest = after.min(*soonest),
-            None => {
-                rung.insert(Arc::clone(lane), after);
-            }
-        }
-        drop(rung);
-        self.notify.notify_one();
-    }
-
-    /// Waits for rings and takes them; cancel-safe.
-    pub async fn wait(&self) -> Vec<(Arc<Destination>, Duration)> {
-        loop {
-            let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
-            if !rung.is_empty() {
-                return rung.into_iter().collect();
-            }
-            self.notify.notified().await;
-        }
-    }
-}

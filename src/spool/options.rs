@@ -25,6 +25,10 @@ pub struct Options {
     pub retain_failed: Duration,
     /// How long held posts are kept.
     pub retain_held: Duration,
+    /// How long delivered posts are kept that are kept at all.
+    pub retain_delivered: Duration,
+    /// Whether all of them are, not only those with links.
+    pub keep_bodies: bool,
 }
 
 impl Options {
@@ -38,6 +42,8 @@ impl Options {
             indexed_in_memory: 150_000,
             retain_failed: Duration::from_secs(14 * 24 * 60 * 60),
             retain_held: Duration::from_secs(30 * 24 * 60 * 60),
+            retain_delivered: Duration::from_secs(24 * 60 * 60),
+            keep_bodies: false,
         }
     }
 }

@@ -8,42 +8,69 @@
 
 use super::catalog::{Entry, Spot};
 use super::index::{Change, ordered};
-use super::job::{Fence, News, SettleAck};
+use super::job::{Ended, News, SettleAck, Shelf};
 use super::log::Writer;
 use super::record::{Outcome, Record};
-use super::state::{Chronicle, Life, Route};
+use super::state::{Chronicle, Life, Phase, Route};
 use super::{Attempt, Order, Settlement, SpoolError};
-use crate::post::PostId;
+use crate::post::{Post, PostId};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Octets of the record that tells of one post, its chronicle aside, at most.
 const RECORD: u64 = 256;
 
 impl Writer {
-    pub(super) fn stage_settlements(&mut self, done: Vec<(PostId, Fence, Settlement)>, ack: SettleAck) {
-        for (id, fence, settlement) in done {
+    pub(super) fn stage_settlements(&mut self, done: Vec<Ended>, ack: SettleAck) {
+        for ended in done {
+            let id = ended.id;
             // Whoever was told of a failure may say it again.
-            if self.unwritten.contains(&id) {
-                continue;
-            }
-            if settlement == Settlement::Delivered {
-                self.settled.push((id, News::Ended));
-                continue;
-            }
-            let claimed = self.shared.index().claimed(id, fence).map(|claimed| {
-                let orders: Box<[Order]> = claimed.orders.clone().into();
-                (claimed.entry, orders)
-            });
-            if let Some((entry, orders)) = claimed {
-                let news = self.news(id, &entry, &orders, settlement);
-                self.settled.push((id, news));
+            if !self.unwritten.contains(&id) {
+                let news = self.settlement(ended);
+                self.settled.extend(news.map(|news| (id, news)));
             }
         }
         self.acks.push(ack);
     }
 
-    /// What to write of a settlement.
+    /// What to write of a settlement; nothing when it changes nothing.
+    fn settlement(&self, Ended { id, fence, settlement, shelf }: Ended) -> Option<News> {
+        match (&settlement, shelf) {
+            (Settlement::Delivered, Shelf::None) => Some(News::Ended),
+            (Settlement::Delivered, Shelf::Kept(post)) => self.shelved(&post),
+            _ => {
+                let claimed = self.shared.index().claimed(id, fence).map(|claimed| {
+                    let orders: Box<[Order]> = claimed.orders.clone().into();
+                    (claimed.entry, orders)
+                });
+                let (entry, orders) = claimed?;
+                Some(self.news(id, &entry, &orders, settlement))
+            }
+        }
+    }
+
+    /// What to write of a delivered post that is kept, whoever has it now and whatever
+    /// was ordered meanwhile.
+    fn shelved(&self, post: &Post) -> Option<News> {
+        let (now, retain) = (self.shared.clock.now(), self.shared.options.retain_delivered);
+        let entry = self.shared.index().find(post.id);
+        let entry = entry.filter(|entry| entry.state.phase != Phase::Shelved)?;
+        let state = entry.state.settled(&Settlement::Delivered, now, retain)?;
+        if !state.is_rerouted {
+            return Some(News::Stands(state, None));
+        }
+        // It may have been ordered to go elsewhere once more, too late.
+        let chronicle = self.shared.chronicle(post.id, &entry);
+        let (destination, trust, path) = (Arc::clone(&post.destination), post.trust, post.path.clone());
+        let route = Some(Route { destination, trust, path });
+        Some(News::Lives(Box::new(Life {
+            state,
+            chronicle: Chronicle { route, ..chronicle.unwrap_or_default() },
+        })))
+    }
+
+    /// What to write of a settlement of a post.
     fn news(&self, id: PostId, entry: &Entry, orders: &[Order], settlement: Settlement) -> News {
         let (now, retain) = (self.shared.clock.now(), self.shared.options.retain_failed);
         let state = entry.state.settled(&settlement, now, retain);
@@ -52,11 +79,7 @@ impl Writer {
             Order::Reroute { destination, .. } => Some(destination.clone()),
             _ => None,
         });
-        let (Settlement::Again { last, .. } | Settlement::Held { last } | Settlement::Failed { last }) =
-            settlement
-        else {
-            return News::Stands(state, destination);
-        };
+        let Some(last) = settlement.attempt() else { return News::Stands(state, destination) };
         let mut chronicle = match self.shared.chronicle(id, entry) {
             Ok(chronicle) => chronicle,
             Err(error) => {
@@ -68,7 +91,7 @@ impl Writer {
                 Chronicle::default()
             }
         };
-        chronicle.push(Attempt { number: entry.state.next_attempt(), ..last });
+        chronicle.push(Attempt { number: entry.state.next_attempt(), ..last.clone() });
         News::Lives(Box::new(Life { state, chronicle }))
     }
 
@@ -87,6 +110,9 @@ impl Writer {
             drop(index);
             self.shared.ring(rung);
             self.settled.push((id, News::Ended));
+            if state.phase == Phase::Shelved {
+                continue;
+            }
             self.shared.forgotten.fetch_add(1, Ordering::Relaxed);
             tracing::info!(post = %id, state = ?state.seen(), "the retention time of a post is over; it is forgotten");
         }
@@ -123,14 +149,14 @@ impl Writer {
             return Ok(Some(News::Ended));
         }
         let Some(state) = entry.state.ordered(order, now) else { return Ok(None) };
-        let Order::Reroute { destination, path } = order else {
+        let Order::Reroute { destination, trust, path } = order else {
             return Ok(Some(News::Stands(state, None)));
         };
         let mut chronicle = match self.shared.chronicle(id, &entry) {
             Err(SpoolError::Damaged(_)) => Chronicle::default(),
             chronicle => chronicle?,
         };
-        chronicle.route = Some(Route { destination: destination.clone(), path: path.clone() });
+        chronicle.route = Some(Route { destination: destination.clone(), trust: *trust, path: path.clone() });
         Ok(Some(News::Lives(Box::new(Life { state, chronicle }))))
     }
 

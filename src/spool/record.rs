@@ -16,7 +16,7 @@
 //! neighbours. A record is valid whole or not at all; nothing is repaired.
 
 use super::state::{Life, State};
-use super::v1;
+use super::{v1, v2};
 use crate::post::{Admission, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub(super) const ALIGN: usize = 8;
 /// Begins every record.
 const MAGIC: u32 = 0x7067_7231;
 /// Format of the metas; a newer one is refused by name, not guessed at.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// One record without its blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +205,7 @@ impl Head {
         }
         match self.version {
             1 => v1::decode(meta).map(Read::Whole),
+            2 => v2::decode(meta).map(Read::Whole),
             VERSION => postcard::from_bytes(meta).ok().map(Read::Whole),
             newer => Some(Read::Newer(newer)),
         }
@@ -220,17 +221,17 @@ pub(super) fn post_of(accepted: &Accepted<'_>, id: PostId) -> Option<Arc<Post>> 
 mod tests {
     use super::*;
     use crate::spool::Attempt;
-    use crate::spool::state::{Chronicle, Former, Phase};
+    use crate::spool::state::{Chronicle, Phase};
 
     fn lives() -> Record<'static> {
         let id = PostId { message: MessageId(7), number: 1 };
         let state = State {
             ended: 1,
             tried: 2,
-            former: Former,
             phase: Phase::Held,
             is_anew: false,
             is_rerouted: true,
+            is_lean: true,
             due_at: Timestamp(9),
             ages_from: Timestamp(4),
         };

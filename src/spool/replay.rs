@@ -150,7 +150,9 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut L
         };
         // Format 1 did not say.
         word.state.ages_from = word.state.ages_from.max(began_at(post));
-        let destination = word.destination.as_ref().unwrap_or(&post.destination);
+        // What was ordered while it was delivered came too late.
+        let destination = word.destination.as_ref().filter(|_| word.state.is_rerouted);
+        let destination = destination.unwrap_or(&post.destination);
         index.restore(post, destination, place, word.history, word.state);
         if !accepted.lives.is_empty() {
             // A moved record: its original may still stand further back.

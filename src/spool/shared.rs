@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub recovered: watch::Sender<bool>,
     /// Damaged places met so far.
     pub damages: AtomicU64,
-    /// Dead letters and held posts that were forgotten.
+    /// Dead letters and held posts that were forgotten; not the delivered.
     pub forgotten: AtomicU64,
     /// The writer has no spare segment.
     pub wants_spare: AtomicBool,
@@ -194,13 +194,12 @@ impl Shared {
         self.while_it_moves(id, entry, |entry| {
             let read = self.read_accepted(entry.place)?;
             let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
-            let message = read.blob(0, entry.place)?;
-            let blob = match post.body.number {
+            let (message, body) = (read.blob(0, entry.place)?, entry.state.body_of(&post));
+            let blob = match body.number {
                 0 => message.clone(),
                 number => read.blob(number, entry.place)?,
             };
-            let body =
-                piece(&blob, post.body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
+            let body = piece(&blob, body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
             Ok((body, message))
         })
     }

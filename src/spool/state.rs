@@ -5,8 +5,8 @@
 //! the log alone and is read when somebody asks or another attempt is added.
 
 use super::{Attempt, Order, PostState, Settlement};
-use crate::post::{Destination, Post, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::post::{Blob, Destination, Post, Timestamp, Trust};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,32 +26,18 @@ pub(super) struct State {
     pub ended: u32,
     /// Attempts that were settled since it was accepted.
     pub tried: u32,
-    pub former: Former,
     pub phase: Phase,
     /// It was a dead letter and began anew.
     pub is_anew: bool,
     /// Its chronicle says where it goes.
     pub is_rerouted: bool,
-    /// When to send it, when to forget it (a dead letter), since when it is held.
+    /// Its lean body is sent, if it has one.
+    pub is_lean: bool,
+    /// When to send it, when to forget it (a dead letter, a shelved one), since when it
+    /// is held.
     pub due_at: Timestamp,
     /// When its age begins; the time for which it was held is left out.
     pub ages_from: Timestamp,
-}
-
-/// Room of a number that formats 1 and 2 have here, and nobody reads any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Former;
-
-impl Serialize for Former {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u32(0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Former {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Former, D::Error> {
-        u32::deserialize(deserializer).map(|_| Former)
-    }
 }
 
 /// What a living post waits for.
@@ -63,6 +49,15 @@ pub(super) enum Phase {
     DeadLetter,
     /// To be released.
     Held,
+    /// To be forgotten: it was delivered.
+    Shelved,
+}
+
+impl Phase {
+    /// Whether those behind it with its ordering key wait for it.
+    pub fn is_in_line(self) -> bool {
+        matches!(self, Phase::Waiting | Phase::Held)
+    }
 }
 
 impl State {
@@ -71,10 +66,10 @@ impl State {
         State {
             ended: 0,
             tried: 0,
-            former: Former,
             phase: Phase::Waiting,
             is_anew: false,
             is_rerouted: false,
+            is_lean: false,
             due_at: post.not_before_at.unwrap_or(post.accepted_at),
             ages_from: began_at(post),
         }
@@ -84,7 +79,7 @@ impl State {
     pub fn is_over(&self, now: Timestamp, retain: Duration) -> bool {
         match self.phase {
             Phase::Waiting => false,
-            Phase::DeadLetter => self.due_at <= now,
+            Phase::DeadLetter | Phase::Shelved => self.due_at <= now,
             Phase::Held => now.since(self.due_at) >= retain && self.due_at < now,
         }
     }
@@ -96,7 +91,18 @@ impl State {
             Phase::Waiting => PostState::Deferred,
             Phase::DeadLetter => PostState::Failed,
             Phase::Held => PostState::Held,
+            Phase::Shelved => PostState::Delivered,
         }
+    }
+
+    /// Whether the post is sent as it was accepted, an end that is over aside.
+    pub fn is_as_accepted(&self) -> bool {
+        !self.is_rerouted && !self.is_lean
+    }
+
+    /// The body that is sent.
+    pub fn body_of(&self, post: &Post) -> Blob {
+        post.lean_body.filter(|_| self.is_lean).unwrap_or(post.body)
     }
 
     /// The number of its next attempt.
@@ -104,14 +110,18 @@ impl State {
         self.tried.saturating_add(1)
     }
 
-    /// What its next attempt makes of it; nothing when the post is over. Dead letters
-    /// are kept for `retain`.
+    /// What its next attempt makes of it; nothing when the post leaves nothing behind.
+    /// One that is over, and kept, is kept for `retain`.
     pub fn settled(self, settlement: &Settlement, now: Timestamp, retain: Duration) -> Option<State> {
         let ended = State { ended: self.ended.saturating_add(1), tried: self.next_attempt(), ..self };
         match settlement {
-            Settlement::Delivered => None,
+            Settlement::Dropped => None,
             Settlement::Back => Some(self),
             Settlement::Again { after, .. } => Some(State { due_at: now.after(*after), ..ended }),
+            Settlement::Leaner { .. } => Some(State { is_lean: true, due_at: now, ..ended }),
+            Settlement::Delivered => {
+                Some(State { phase: Phase::Shelved, due_at: now.after(retain), ..ended })
+            }
             Settlement::Held { .. } => Some(State { phase: Phase::Held, due_at: now, ..ended }),
             Settlement::Failed { .. } => {
                 Some(State { phase: Phase::DeadLetter, due_at: now.after(retain), ..ended })
@@ -135,7 +145,7 @@ impl State {
                 let retried = self.ordered(&Order::Retry, now)?;
                 Some(State { is_rerouted: true, ..retried })
             }
-            (Order::Hold | Order::Release | Order::Delete, _) => None,
+            (Order::Hold | Order::Release | Order::Retry | Order::Delete, _) => None,
         }
     }
 }
@@ -158,6 +168,7 @@ pub(super) struct Chronicle {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Route {
     pub destination: Arc<Destination>,
+    pub trust: Trust,
     pub path: String,
 }
 
@@ -195,14 +206,18 @@ fn cut(text: &mut String, most: usize) {
     text.truncate(text.floor_char_boundary(most));
 }
 
-/// The post as it is sent now: where it was sent on to, and without an end that
-/// was over when it began anew.
+/// The post as it is sent now: where it was sent on to, without an end that was over
+/// when it began anew, and with the body that is sent.
 pub(super) fn as_sent(mut post: Arc<Post>, state: &State, route: Option<Route>) -> Arc<Post> {
-    if let Some(Route { destination, path }) = route {
-        Arc::make_mut(&mut post).reroute(destination, path);
+    if let Some(Route { destination, trust, path }) = route {
+        Arc::make_mut(&mut post).reroute(destination, trust, path);
     }
     if state.is_anew && post.expires_at.is_some_and(|end| end <= state.ages_from) {
         Arc::make_mut(&mut post).expires_at = None;
+    }
+    if state.is_lean && post.lean_body.is_some() {
+        let post = Arc::make_mut(&mut post);
+        (post.body, post.lean_body, post.has_links) = (state.body_of(post), None, true);
     }
     post
 }
@@ -210,23 +225,31 @@ pub(super) fn as_sent(mut post: Arc<Post>, state: &State, route: Option<Route>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::post::Scheme;
+    use crate::tenant::Tenant;
 
     fn state(phase: Phase) -> State {
         State {
             ended: 3,
             tried: 4,
-            former: Former,
             phase,
             is_anew: false,
             is_rerouted: false,
+            is_lean: false,
             due_at: Timestamp(500),
             ages_from: Timestamp(100),
         }
     }
 
+    fn elsewhere() -> Order {
+        let (tenant, scheme, host) = (Tenant::default(), Scheme::Http, "b".to_owned());
+        let destination = Arc::new(Destination { tenant, scheme, host, port: 80 });
+        Order::Reroute { destination, trust: Trust::Wire, path: "/".to_owned() }
+    }
+
     #[test]
     fn orders_change_whom_they_mean() {
-        use Phase::{DeadLetter, Held, Waiting};
+        use Phase::{DeadLetter, Held, Shelved, Waiting};
         let rows = [
             (Order::Hold, Waiting, Some((Held, 3, 400, 100))),
             (Order::Hold, Held, None),
@@ -236,6 +259,11 @@ mod tests {
             (Order::Retry, Waiting, Some((Waiting, 3, 400, 100))),
             (Order::Retry, DeadLetter, Some((Waiting, 0, 400, 400))),
             (Order::Delete, Waiting, None),
+            (Order::Hold, Shelved, None),
+            (Order::Release, Shelved, None),
+            (Order::Retry, Shelved, None),
+            (elsewhere(), Shelved, None),
+            (elsewhere(), Held, Some((Waiting, 3, 400, 100))),
         ];
         for (order, phase, expected) in rows {
             let changed = state(phase).ordered(&order, Timestamp(400));
@@ -249,6 +277,45 @@ mod tests {
         let released = state(Phase::Held).ordered(&Order::Release, Timestamp(800)).unwrap();
         assert_eq!((released.due_at, released.ages_from), (Timestamp(800), Timestamp(400)));
         assert_eq!(released.ordered(&Order::Release, Timestamp(900)), None);
+    }
+
+    #[test]
+    fn settlements_count_and_say_what_comes_next() {
+        use Phase::{DeadLetter, Held, Shelved, Waiting};
+        let last = Attempt::default;
+        let after = Duration::from_millis(30);
+        let rows = [
+            (Settlement::Delivered, Some((Shelved, 4, false, 450))),
+            (Settlement::Leaner { last: last() }, Some((Waiting, 4, true, 400))),
+            (Settlement::Again { after, last: last() }, Some((Waiting, 4, false, 430))),
+            (Settlement::Held { last: last() }, Some((Held, 4, false, 400))),
+            (Settlement::Failed { last: last() }, Some((DeadLetter, 4, false, 450))),
+            (Settlement::Back, Some((Waiting, 3, false, 500))),
+            (Settlement::Dropped, None),
+        ];
+        for (settlement, expected) in rows {
+            let retain = Duration::from_millis(50);
+            let settled = state(Waiting).settled(&settlement, Timestamp(400), retain);
+            let settled = settled.map(|new| (new.phase, new.ended, new.is_lean, new.due_at.0));
+            assert_eq!(settled, expected, "{settlement:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_in_time() {
+        use Phase::{DeadLetter, Held, Shelved, Waiting};
+        for (phase, at, is_over) in [
+            (Waiting, 9000, false),
+            (DeadLetter, 499, false),
+            (DeadLetter, 500, true),
+            (Shelved, 499, false),
+            (Shelved, 500, true),
+            (Held, 599, false),
+            (Held, 600, true),
+        ] {
+            let found = state(phase).is_over(Timestamp(at), Duration::from_millis(100));
+            assert_eq!(found, is_over, "{phase:?} at {at}");
+        }
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Records of format 1, as the first version wrote them: read, never written.
 //!
 //! A spool that was filled before an upgrade loses nothing by it. Format 1 knew no
-//! held posts, kept one reason beside a state and no other attempts.
+//! held posts, kept one reason beside a state and no other attempts. Its posts are
+//! those of format 2 without their last fields.
 
 use super::record::{Accepted, BlobHead, Outcome, Record};
-use super::state::{Chronicle, Former, Life, Phase, State};
-use crate::post::{Blob, Destination, Field, MessageId, Notice, Post, PostId, Timestamp};
+use super::state::{Chronicle, Life, Phase, State};
+use super::v2::OlderPost;
+use crate::post::{MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 #[derive(Deserialize)]
 enum OldRecord {
@@ -26,35 +27,15 @@ struct OldAccepted {
     tenant: Tenant,
     idempotency_key: Option<String>,
     blobs: Vec<BlobHead>,
-    posts: Vec<OldPost>,
+    posts: Vec<OlderPost>,
     states: Vec<Option<OldState>>,
-}
-
-#[derive(Deserialize)]
-struct OldPost {
-    id: PostId,
-    accepted_at: Timestamp,
-    destination: Arc<Destination>,
-    method: String,
-    path: String,
-    headers: Vec<Field>,
-    body: Blob,
-    idempotency_key: Option<String>,
-    sender: String,
-    recipient: String,
-    not_before_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    priority: u8,
-    tags: Vec<String>,
-    xs_message_id: Option<String>,
-    xs_mailing_id: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct OldState {
     ended: u32,
     tried: u32,
-    former: Former,
+    _former: u32,
     phase: OldPhase,
     due_at: Timestamp,
 }
@@ -98,47 +79,19 @@ impl From<OldAccepted> for Accepted<'static> {
     }
 }
 
-impl From<OldPost> for Post {
-    fn from(old: OldPost) -> Post {
-        Post {
-            id: old.id,
-            accepted_at: old.accepted_at,
-            destination: old.destination,
-            method: old.method,
-            path: old.path,
-            headers: old.headers,
-            body: old.body,
-            idempotency_key: old.idempotency_key,
-            sender: old.sender,
-            recipient: old.recipient,
-            not_before_at: old.not_before_at,
-            expires_at: old.expires_at,
-            priority: old.priority,
-            tags: old.tags,
-            xs_message_id: old.xs_message_id,
-            xs_mailing_id: old.xs_mailing_id,
-            ordering_key: None,
-            sign_with: None,
-            auth: None,
-            trace: None,
-            notice: Notice::default(),
-        }
-    }
-}
-
 impl From<OldState> for State {
     /// When its age begins stands in the post: replaying adds it.
     fn from(old: OldState) -> State {
         State {
             ended: old.ended,
             tried: old.tried,
-            former: old.former,
             phase: match old.phase {
                 OldPhase::Waiting => Phase::Waiting,
                 OldPhase::DeadLetter => Phase::DeadLetter,
             },
             is_anew: false,
             is_rerouted: false,
+            is_lean: false,
             due_at: old.due_at,
             ages_from: Timestamp(0),
         }

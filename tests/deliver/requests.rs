@@ -150,8 +150,8 @@ async fn posts_end_by_attempts_by_age_and_by_damage() {
 async fn untrusted_urls_stay_outside_unless_allowed() {
     let receiver = Receiver::start(|_| answer(200)).await;
     let port = receiver.address.port();
-    let named = |host: &str, trust| {
-        Arc::new(Destination { host: host.to_owned(), trust, ..(*destination(receiver.address)).clone() })
+    let named = |host: &str| {
+        Arc::new(Destination { host: host.to_owned(), ..(*destination(receiver.address)).clone() })
     };
     let own = Egress { own: vec![receiver.address], ..loopback() };
     let here = format!("egress-denied: 127.0.0.1:{port} is this gateway itself");
@@ -171,7 +171,7 @@ async fn untrusted_urls_stay_outside_unless_allowed() {
             MemorySpool::new(),
             Options { book: Book::new(quick(), Vec::new()), egress, ..Options::default() },
         );
-        let id = engine.send(post(1, &named(host, trust))).await;
+        let id = engine.send(Post { trust, ..post(1, &named(host)) }).await;
         let settlement = &engine.settled(id, 1).await[0];
         match denied {
             None => assert_eq!(settlement, &Settlement::Delivered, "{host} {trust:?}"),

@@ -82,7 +82,8 @@ impl Target for RetryAfterTarget {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let outcome =
             Outcome::Answered { status, retry_after: Some(text.clone()), text: String::new(), remark: None };
-        let standing = Standing { ended: 0, ends_at: NOW.after(schedule.max_age), now: NOW };
+        let standing =
+            Standing { ended: 0, ends_at: NOW.after(schedule.max_age), now: NOW, has_lean_body: false };
         let Judged { verdict, feedback, .. } =
             decide(&schedule, &Verdicts::default(), standing, &outcome, 0.5);
         let Feedback::Trouble { retry_after } = feedback else { panic!("503 is no trouble: {feedback:?}") };

@@ -19,7 +19,7 @@ use super::mutate::mostly_small;
 use crate::support;
 use crate::support::sim_disk::{SimDisk, Sync};
 use bytes::Bytes;
-use postgate::post::{Admission, Blob, Destination, Post, PostId, Scheme, Trust};
+use postgate::post::{Admission, Blob, Destination, Post, PostId, Scheme};
 use postgate::spool::disk::Reserve;
 use postgate::spool::embedded::{Embedded, Options};
 use postgate::spool::{Attempt, Committed, Settlement, Spool};
@@ -87,7 +87,6 @@ fn lane() -> Arc<Destination> {
         scheme: Scheme::Http,
         host: "a.example".to_owned(),
         port: 80,
-        trust: Trust::Wire,
     })
 }
 

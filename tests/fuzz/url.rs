@@ -34,7 +34,7 @@ const FORBIDDEN: [[u8; 4]; 12] = [
 
 /// The rules that judge a destination; a control puts others in their place.
 pub struct UrlTarget {
-    pub permit: fn(&Egress, &Destination) -> Result<(), Denied>,
+    pub permit: fn(&Egress, &Destination, Trust) -> Result<(), Denied>,
     pub read: fn(&str) -> Option<Endpoint>,
     pub options: Options,
 }
@@ -67,7 +67,7 @@ impl UrlTarget {
             "{} is not normal",
             url.host
         );
-        let destination = url.destination(&Tenant::default(), Trust::Wire);
+        let destination = url.destination(&Tenant::default());
         http::HeaderValue::try_from(destination.authority()).expect("no Host header");
         let authority: http::uri::Authority = destination.authority().parse().expect("no authority");
         assert_eq!((authority.host(), authority.port_u16().unwrap_or(url.port)), (&*url.host, url.port));
@@ -87,7 +87,7 @@ impl UrlTarget {
     /// Nothing special is permitted, by a judgement of the standard library's own.
     fn check_egress(&self, destination: &Destination) {
         let bare = destination.host.trim_start_matches('[').trim_end_matches(']');
-        let permitted = (self.permit)(&Egress::default(), destination);
+        let permitted = (self.permit)(&Egress::default(), destination, Trust::Wire);
         match bare.parse::<IpAddr>() {
             Ok(address) => assert!(permitted.is_err() || !is_inside(address), "{address} is permitted"),
             // Whatever a C library would read as an address must have become one.
@@ -338,8 +338,11 @@ impl Target for UrlTarget {
             let url = (self.read)(&text);
             if let Some(url) = &url {
                 self.check_url(&text, url);
-                let destination = url.destination(&Tenant::default(), Trust::Wire);
-                assert!((self.permit)(&Egress::default(), &destination).is_err(), "{text} is permitted");
+                let destination = url.destination(&Tenant::default());
+                assert!(
+                    (self.permit)(&Egress::default(), &destination, Trust::Wire).is_err(),
+                    "{text} is permitted"
+                );
             }
             (url.is_some(), text.len() / 8).hash(&mut kind);
             return kind.finish();

@@ -7,7 +7,7 @@ use postgate::deliver::lane::Limits;
 use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
-use postgate::post::{Destination, Field, Scheme, Trust};
+use postgate::post::{Field, Post, Scheme, Trust};
 use postgate::spool::Settlement;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,8 +165,7 @@ async fn a_hop_is_judged_as_untrusted_whoever_named_the_first_url() {
         let book = Book::new(following(2), Vec::new());
         let engine = Engine::of(book, Egress { allow: Vec::new(), ..loopback() });
         let to = origin(Scheme::Http, "127.0.0.1", receiver.address);
-        let to = Arc::new(Destination { trust: Trust::Operator, ..(*to).clone() });
-        let settlement = engine.first(1, &to).await;
+        let settlement = engine.first_of(Post { trust: Trust::Operator, ..post(1, &to) }).await;
         let reason = failed(&settlement);
         assert!(reason.starts_with("egress-denied: ") && reason.contains(rule), "{place}: {reason}");
         assert_eq!(receiver.requests().len(), 1);
@@ -179,8 +178,8 @@ async fn the_operators_trust_holds_within_the_origin() {
     let receiver = redirecting(308, |index| (index == 0).then(|| "/there".to_owned())).await;
     let engine = Engine::of(Book::new(following(1), Vec::new()), Egress { allow: Vec::new(), ..loopback() });
     let to = origin(Scheme::Http, "127.0.0.1", receiver.address);
-    let to = Arc::new(Destination { trust: Trust::Operator, ..(*to).clone() });
-    assert_eq!(engine.first(1, &to).await, Settlement::Delivered);
+    let post = Post { trust: Trust::Operator, ..post(1, &to) };
+    assert_eq!(engine.first_of(post).await, Settlement::Delivered);
 }
 
 #[tokio::test]

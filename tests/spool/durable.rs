@@ -1,7 +1,7 @@
 //! What steering leaves behind: through ends in order, kills, power cuts, failing
 //! and full disks, recycled segments, and from the version before.
 
-use super::steering::{failed, held, id, keyed, one, reroute};
+use super::steering::{failed, held, id, keyed, linked, one, reroute};
 use super::*;
 use postgate::post::PostId;
 use postgate::spool::{Listed, Order, PostState, Query};
@@ -182,6 +182,76 @@ async fn what_nobody_wants_any_more_is_forgotten_and_counted() {
     close(spool);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn delivered_posts_and_lean_bodies_are_kept_through_kills_and_forgotten_in_time() {
+    for indexed_in_memory in [usize::MAX, 0] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { indexed_in_memory, ..small(directory.path()) };
+        let mut disk = SimDisk::new(Sync::Honest);
+        let spool = open(&disk, options.clone());
+        // With links, with links and in a line, with links and elsewhere, and without.
+        for (id, key) in [(1, None), (2, Some("k")), (3, None), (4, None)] {
+            let mut admission = linked(id, "a");
+            admission.posts[0].has_links = id < 4;
+            admission.posts[0].ordering_key = key.map(str::to_owned);
+            spool.commit(admission).await.unwrap();
+        }
+        spool.commit(linked(5, "lean")).await.unwrap();
+        assert_eq!(spool.order(one(3), reroute("b")).await, Ok(1));
+        let leaner = Settlement::Leaner { last: Attempt::because("413") };
+        settle_all(&spool, claim_all(&spool, "lean").await, &leaner).await;
+        let elsewhere = claim_all(&spool, "b").await;
+        assert_eq!(spool.order(one(3), reroute("too late")).await, Ok(1));
+        settle_all(&spool, elsewhere, &Settlement::Delivered).await;
+        settle_all(&spool, claim_all(&spool, "a").await, &Settlement::Delivered).await;
+        let before = listed(&spool).await;
+        for start in 0..3 {
+            disk = disk.after_kill();
+            let spool = open(&disk, options.clone());
+            let found = listed(&spool).await;
+            assert_eq!(found, before, "start {start}");
+            use PostState::{Deferred, Delivered};
+            let states: Vec<_> = found.iter().map(|(id, listed)| (*id, listed.state)).collect();
+            assert_eq!(states, [(1, Delivered), (2, Delivered), (3, Delivered), (5, Deferred)]);
+            assert_eq!(found[&3].post.destination, lane("b"));
+            let claims = claim_all(&spool, "lean").await;
+            assert_eq!(spool.body(&claims[0]).await.unwrap(), "Subject");
+            assert!(claim_all(&spool, "a").await.is_empty() && claim_all(&spool, "b").await.is_empty());
+            assert_eq!(spool.content(id(1)).await.unwrap().body, "x");
+        }
+        // Times that were set before count.
+        let short = Options { retain_delivered: Duration::ZERO, ..options.clone() };
+        let spool = open(&disk, short.clone());
+        assert_eq!(listed(&spool).await.len(), 4);
+        spool.commit(linked(6, "a")).await.unwrap();
+        settle_all(&spool, claim_all(&spool, "a").await, &Settlement::Delivered).await;
+        close(spool);
+        let spool = open(&disk, short);
+        tokio::time::timeout(DEADLINE, async {
+            while listed(&spool).await.contains_key(&6) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("a delivered post is kept for ever");
+        assert_eq!(spool.forgotten(), 0, "it was delivered");
+        close(spool);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_delivered_posts_are_kept_where_bodies_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(&SimDisk::new(Sync::Honest), Options { keep_bodies: true, ..small(directory.path()) });
+    for id in 1..=2 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    settle_all(&spool, claim_all(&spool, "a").await, &Settlement::Delivered).await;
+    let states: Vec<_> = listed(&spool).await.into_values().map(|listed| listed.state).collect();
+    assert_eq!(states, [PostState::Delivered; 2]);
+    close(spool);
+}
+
 /// What a steering client knows when it all ends.
 #[derive(Default)]
 struct Told {
@@ -350,11 +420,11 @@ async fn damaged_notes_are_set_aside() {
     assert_eq!(open(&disk, small(directory.path())).note("n").await.unwrap().unwrap().value, "y");
 }
 
-/// A disk with the log that the version before left when it was killed.
-fn old_log() -> SimDisk {
+/// A disk with the log that a version with this format left when it was killed.
+fn old_log(format: &str) -> SimDisk {
     use postgate::spool::disk::Disk;
     let disk = SimDisk::new(Sync::Honest);
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool/v1");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool").join(format);
     for entry in std::fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
@@ -370,14 +440,13 @@ fn old_lane(host: &str) -> Arc<Destination> {
         scheme: Scheme::Https,
         host: host.to_owned(),
         port: 443,
-        trust: Trust::Operator,
     })
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_of_the_version_before_loses_nothing() {
+async fn a_spool_of_format_1_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let mut disk = old_log();
+    let mut disk = old_log("v1");
     for start in 0..3 {
         let spool = open(&disk, small(directory.path()));
         let page = spool.page(Query::default(), None, 100).await.unwrap();
@@ -432,10 +501,70 @@ async fn a_spool_of_the_version_before_loses_nothing() {
     }
 }
 
+/// What the second format held: state, ended attempts, where to, reasons.
+fn second_format() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'static str>)> {
+    use PostState::{Deferred, Failed, Held, Queued};
+    let rows = [
+        ("0000000000000001-2", Deferred, 1, "https://full/1", vec!["503"]),
+        ("0000000000000001-3", Queued, 0, "https://full/1", vec![]),
+        ("0000000000000002", Deferred, 3, "http://a/2", vec!["503", "503", "503"]),
+        ("0000000000000003", Failed, 3, "http://a/3", vec!["503", "503", "404"]),
+        ("0000000000000004", Held, 3, "http://a/4", vec!["503", "503", "451"]),
+        ("0000000000000005", Queued, 0, "http://a/5", vec!["503", "503", "405"]),
+        ("0000000000000006", Deferred, 2, "http://b/elsewhere?x=1", vec!["503", "503"]),
+        ("0000000000000007", Queued, 0, "http://line/7", vec![]),
+        ("0000000000000008", Queued, 0, "http://line/8", vec![]),
+        ("0000000000000009", Deferred, 1, "http://a/9", vec!["503"]),
+        ("000000000000000a", Held, 0, "http://c/10", vec![]),
+    ];
+    rows.into_iter().map(|(id, state, ended, to, why)| (id.to_owned(), (state, ended, to, why))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_of_format_2_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let century = 100 * 365 * 24 * HOUR;
+    let options = Options { retain_failed: century, retain_held: century, ..small(directory.path()) };
+    let mut disk = old_log("v2");
+    for start in 0..3 {
+        let spool = open(&disk, options.clone());
+        let page = spool.page(Query::default(), None, 100).await.unwrap();
+        let mut expected = second_format();
+        for Listed { post, state, ended, .. } in &page {
+            let (attempts, content) = (spool.attempts(post.id).await.unwrap(), spool.content(post.id).await);
+            let found = (*state, *ended, format!("{}{}", post.destination, post.path), reasons(&attempts));
+            let (state, ended, to, why) = expected.remove(&post.id.to_string()).expect("it had ended");
+            assert_eq!(found, (state, ended, to.to_owned(), why), "{} at start {start}", post.id);
+            let number = post.id.message.0 as usize;
+            let body = ["", "one", "two", "three", "four", "five", "six", "x", "x", "nine", "ten"][number];
+            assert_eq!(content.unwrap().body, body);
+            let is_full = number == 1;
+            assert_eq!(post.trust == Trust::Operator, is_full);
+            assert_eq!(post.sign_with.as_deref() == Some("main") && post.trace.is_some(), is_full);
+            assert_eq!(post.notice.original_recipient.as_deref() == Some("rfc822;x"), is_full);
+        }
+        assert!(expected.is_empty() && spool.damages() == 0, "start {start}: {expected:?} are lost");
+        assert_eq!(spool.note("n").await.unwrap().unwrap().value, "note");
+        // The line is kept, and what was done before counts.
+        let line = claim_all(&spool, "line").await;
+        assert_eq!(line.iter().map(|claim| claim.post.id).collect::<Vec<_>>(), [id(7)]);
+        settle_all(&spool, line, &Settlement::Back).await;
+        let due: Vec<_> = claim_all(&spool, "a").await;
+        let numbers: Vec<_> = due.iter().map(|claim| (claim.post.id.message.0, claim.attempt)).collect();
+        assert_eq!(BTreeMap::from_iter(numbers), BTreeMap::from([(2, 4), (5, 4), (9, 2)]));
+        settle_all(&spool, due, &Settlement::Back).await;
+        if start == 1 {
+            close(spool);
+        } else {
+            disk = disk.after_kill();
+        }
+    }
+}
+
 #[test]
 fn a_spool_of_a_later_version_is_refused() {
     let seal = |octets: &mut Vec<u8>, at: usize| {
-        octets[at + 5] = 3;
+        octets[at + 5] = 4;
         let meta = u32::from_le_bytes(octets[at + 8..at + 12].try_into().unwrap()) as usize;
         let head = crc32c::crc32c_append(crc32c::crc32c(&octets[8..16]), &octets[at..at + 16]);
         let sum = crc32c::crc32c_append(head, &octets[at + 24..at + 24 + meta]);
@@ -463,7 +592,7 @@ fn a_spool_of_a_later_version_is_refused() {
         let Err(error) = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())) else {
             panic!("opened")
         };
-        assert!(error.to_string().contains("format 3, written by a newer version"), "{error}");
+        assert!(error.to_string().contains("format 4, written by a newer version"), "{error}");
         assert_eq!(disk.names(), before, "it was changed all the same");
     }
 }

@@ -47,6 +47,8 @@ impl Pair {
         }
         admission.posts[0].priority = self.dice.u8(..3);
         admission.posts[0].tags = vec![format!("tag {}", self.next_id % 3)];
+        admission.posts[0].has_links = self.dice.bool();
+        admission.posts[0].lean_body = self.dice.bool().then_some(Blob { number: 0, start: 0, length: 7 });
         self.log.push(format!("commit {} to {host}, key {key}", self.next_id));
         assert_eq!(self.spool.commit(admission.clone()).await, Ok(Committed::Kept));
         self.model.commit(admission).await.unwrap();
@@ -66,7 +68,7 @@ impl Pair {
         assert_eq!(ours.iter().map(|(id, claim)| (*id, told(claim))).collect::<BTreeMap<_, _>>(), expected);
         for claim in theirs {
             let own = ours.remove(&claim.post.id).unwrap();
-            assert_eq!(self.spool.body(&own).await.unwrap(), "x");
+            assert_eq!(self.spool.body(&own).await, self.model.body(&claim).await);
             self.claims.insert(claim.post.id, (own, claim));
         }
     }
@@ -74,8 +76,10 @@ impl Pair {
     async fn settle(&mut self) {
         let Some(id) = self.dice.choice(self.claims.keys()).copied() else { return };
         let (own, theirs) = self.claims.remove(&id).unwrap();
-        let settlement = match self.dice.u8(..10) {
+        let settlement = match self.dice.u8(..12) {
             0..=2 => Settlement::Delivered,
+            10 => Settlement::Leaner { last: Attempt::because("413") },
+            11 => Settlement::Dropped,
             3..=5 => again(Duration::ZERO),
             6 => again(HOUR),
             7 => held("451"),
@@ -95,8 +99,9 @@ impl Pair {
             2 => query.tag = Some(format!("tag {}", self.dice.u8(..3))),
             _ => {}
         }
-        use PostState::{Deferred, Failed, Held, Queued, Sending};
-        let states = [None, Some(Queued), Some(Deferred), Some(Failed), Some(Held), Some(Sending)];
+        use PostState::{Deferred, Delivered, Failed, Held, Queued, Sending};
+        let states = [Queued, Deferred, Failed, Held, Sending, Delivered].map(Some);
+        let states = [None].into_iter().chain(states).collect::<Vec<_>>();
         query.state = self.dice.choice(states).unwrap();
         query
     }
@@ -133,6 +138,8 @@ impl Pair {
             let reasons = |attempts: Vec<Attempt>| {
                 attempts.into_iter().map(|attempt| attempt.reason).collect::<Vec<_>>()
             };
+            let contents = [self.spool.content(post.id).await, self.model.content(post.id).await];
+            assert_eq!(contents[0], contents[1]);
             let ours = reasons(self.spool.attempts(post.id).await.unwrap());
             assert_eq!(ours, reasons(Spool::attempts(&*self.model, post.id).await.unwrap()));
         }

@@ -30,7 +30,7 @@ pub fn held(reason: &str) -> Settlement {
 }
 
 pub fn reroute(host: &str) -> Order {
-    Order::Reroute { destination: lane(host), path: "/elsewhere?x=1".to_owned() }
+    Order::Reroute { destination: lane(host), trust: Trust::Wire, path: "/elsewhere?x=1".to_owned() }
 }
 
 async fn look(spool: &dyn Spool, message: u64) -> Listed {
@@ -114,7 +114,12 @@ pub async fn those_whose_time_is_over_are_found_however_many_wait(spool: &dyn Sp
     }
     assert_eq!(spool.order(one(5), Order::Retry).await, Ok(1));
     let to = lane("b");
-    assert_eq!(spool.order(one(7), Order::Reroute { destination: to, path: "/".to_owned() }).await, Ok(1));
+    assert_eq!(
+        spool
+            .order(one(7), Order::Reroute { destination: to, trust: Trust::Wire, path: "/".to_owned() })
+            .await,
+        Ok(1)
+    );
     let mut found = Vec::new();
     loop {
         let claimed = spool.claim_expired(&lane("a"), 8 * HOUR, 2).await.unwrap();
@@ -294,6 +299,83 @@ pub async fn a_rerouted_post_goes_elsewhere(spool: &dyn Spool) {
     settle_all(spool, claims, &again(Duration::ZERO)).await;
     assert_eq!(claim_all(spool, "b").await[0].post.path, path);
     assert_eq!(look(spool, 1).await.post.path, path);
+}
+
+/// A message of one post whose body has links, and a lean one beside it.
+pub fn linked(message: u64, host: &str) -> Admission {
+    let mut admission = super::message(message, &[host], b"x");
+    admission.posts[0].has_links = true;
+    admission.posts[0].lean_body = Some(Blob { number: 0, start: 0, length: 7 });
+    admission
+}
+
+pub async fn a_delivered_post_with_links_can_be_looked_at_and_nothing_else(spool: &dyn Spool) {
+    for id in 1..=4 {
+        let mut admission = linked(id, "a");
+        admission.posts[0].ordering_key = (id > 2).then(|| "k".to_owned());
+        spool.commit(admission).await.unwrap();
+    }
+    settle_all(spool, claim_all(spool, "a").await, &again(Duration::ZERO)).await;
+    // Ordered while they are sent, and too late.
+    let claims = claim_all(spool, "a").await;
+    assert_eq!(claims.len(), 3, "the fourth waits behind the third");
+    assert_eq!(spool.order(one(1), Order::Hold).await, Ok(1));
+    assert_eq!(spool.order(one(2), reroute("b")).await, Ok(1));
+    settle_all(spool, claims.clone(), &Settlement::Delivered).await;
+    // Once more, by whoever was not sure.
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    assert_eq!(claimed_ids(spool, "a").await, [4], "the third counts as ended");
+    for id in 1..=3 {
+        let listed = look(spool, id).await;
+        assert_eq!((listed.state, listed.ended), (PostState::Delivered, 2));
+        assert_eq!((&listed.post.destination, &listed.post.path), (&lane("a"), &format!("/{id}")));
+        let now = postgate::clock::wall();
+        assert!(listed.due_at > now.after(23 * HOUR) && listed.due_at < now.after(25 * HOUR));
+        assert_eq!(spool.content(super::steering::id(id)).await.unwrap().body, "x");
+        assert_eq!(spool.attempts(super::steering::id(id)).await.unwrap().len(), 1);
+    }
+    let delivered = || Query { state: Some(PostState::Delivered), ..Query::default() };
+    assert_eq!(counts(spool, "a").await, Counts { sending: 1, ..Counts::default() });
+    for order in [Order::Hold, Order::Release, Order::Retry, reroute("b")] {
+        assert_eq!(spool.order(delivered(), order.clone()).await, Ok(0), "{order:?}");
+    }
+    assert!(spool.claim(&lane("a"), 9).await.unwrap().next.is_none());
+    assert!(spool.claim_expired(&lane("a"), Duration::ZERO, 9).await.unwrap().claims.is_empty());
+    assert!(spool.lanes().await.unwrap().is_empty() && counts(spool, "b").await == Counts::default());
+    assert_eq!(spool.commit(linked(1, "a")).await, Ok(Committed::Kept), "it is known");
+    assert_eq!(spool.order(one(2), Order::Delete).await, Ok(1));
+    assert_eq!(spool.page(delivered(), None, 9).await.unwrap().len(), 2);
+    assert_eq!(spool.content(super::steering::id(2)).await, Err(SpoolError::Unknown));
+}
+
+pub async fn a_lean_body_is_sent_from_the_moment_it_is_wanted(spool: &dyn Spool) {
+    let leaner = Settlement::Leaner { last: Attempt::because("413") };
+    spool.commit(linked(1, "a")).await.unwrap();
+    // Without one it is as it was.
+    spool.commit(message(2, &["a"], b"x")).await.unwrap();
+    let claims = claim_all(spool, "a").await;
+    assert_eq!(spool.body(&claims[0]).await.unwrap(), "x");
+    settle_all(spool, claims, &leaner).await;
+    let again = claim_all(spool, "a").await;
+    for (claim, (body, length)) in again.iter().zip([("Subject", 7), ("x", 1)]) {
+        assert_eq!((claim.attempt, claim.ended), (2, 1));
+        assert_eq!((claim.post.body.length, claim.post.lean_body), (length, None));
+        assert_eq!(spool.body(claim).await.unwrap(), body);
+        assert_eq!(spool.content(claim.post.id).await.unwrap().body, body);
+        assert_eq!(look(spool, claim.post.id.message.0).await.last.unwrap().reason, "413");
+    }
+    // It stays so, whatever happens.
+    settle_all(spool, again, &failed("404")).await;
+    assert_eq!(spool.order(Query::default(), reroute("b")).await, Ok(2));
+    let claims = claim_all(spool, "b").await;
+    let first = claims.iter().find(|claim| claim.post.id == id(1)).unwrap();
+    assert_eq!(spool.body(first).await.unwrap(), "Subject");
+}
+
+pub async fn what_was_refused_to_its_sender_leaves_nothing(spool: &dyn Spool) {
+    spool.commit(linked(1, "a")).await.unwrap();
+    settle_all(spool, claim_all(spool, "a").await, &Settlement::Dropped).await;
+    assert_eq!(spool.page(Query::default(), None, 9).await, Ok(Vec::new()));
 }
 
 pub async fn pages_list_the_newest_first(spool: &dyn Spool) {

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use postgate::clock;
-use postgate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp};
+use postgate::post::{Admission, Blob, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
     Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
     PostState, Query, Settlement, Spool, SpoolError,
@@ -20,9 +20,10 @@ use tokio::time::Instant;
 
 /// How long a message's idempotency key is remembered.
 const KEY_AGE: Duration = Duration::from_secs(24 * 3600);
-/// How long dead letters and held posts are said to be kept; they are kept for ever.
+/// How long dead letters, held and delivered posts are said to be kept; they are kept for ever.
 const RETAIN_FAILED: Duration = Duration::from_secs(14 * 24 * 3600);
 const RETAIN_HELD: Duration = Duration::from_secs(30 * 24 * 3600);
+const RETAIN_DELIVERED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a call does before it panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ struct Kept {
 struct Entry {
     post: Arc<Post>,
     body: Bytes,
+    lean_body: Option<Bytes>,
     message: Bytes,
     /// When it is due; of a held one, since when it is; of a dead letter, when it failed.
     due_at: Instant,
@@ -80,6 +82,8 @@ enum State {
     Held,
     Failed,
     Delivered,
+    /// Delivered and kept.
+    Shelved,
     Deleted,
 }
 
@@ -113,7 +117,8 @@ impl MemorySpool {
         let mut changes = self.changes.subscribe();
         let number = || {
             let kept = self.kept();
-            kept.entries.values().filter(|entry| entry.state == State::Delivered).count()
+            let is_delivered = |entry: &&Entry| matches!(entry.state, State::Delivered | State::Shelved);
+            kept.entries.values().filter(is_delivered).count()
         };
         let enough = changes.wait_for(|_| number() >= count);
         super::within_deadline(&format!("{count} delivered posts"), enough).await.unwrap();
@@ -184,13 +189,15 @@ impl MemorySpool {
             return Ok(Committed::Kept);
         }
         for post in admission.posts {
-            let start = post.body.start as usize;
-            let blob = &admission.blobs[usize::from(post.body.number)];
-            let body = blob.slice(start..start + post.body.length as usize);
+            let piece = |body: Blob| {
+                let start = body.start as usize;
+                admission.blobs[usize::from(body.number)].slice(start..start + body.length as usize)
+            };
+            let (body, lean_body) = (piece(post.body), post.lean_body.map(piece));
             let after = post.not_before_at.map_or(Duration::ZERO, |at| at.since(clock::wall()));
             self.doorbell.ring(&post.destination, after);
             let message = admission.blobs[0].clone();
-            kept.entries.insert(post.id, Entry::new(post, body, message, now + after));
+            kept.entries.insert(post.id, Entry::new(post, (body, lean_body, message), now + after));
         }
         Ok(Committed::Kept)
     }
@@ -230,7 +237,8 @@ impl MemorySpool {
                 continue;
             };
             let is_newest = entry.fence == claim.fence && entry.is_claimed;
-            if is_newest || settlement == Settlement::Delivered {
+            let is_delivered = settlement == Settlement::Delivered && entry.state != State::Shelved;
+            if is_newest || is_delivered {
                 entry.end(settlement, now);
                 self.ring(&kept, claim.post.id);
             }
@@ -263,6 +271,7 @@ impl MemorySpool {
         let retained = match entry.state {
             State::Held => RETAIN_HELD,
             State::Failed => RETAIN_FAILED,
+            State::Shelved => RETAIN_DELIVERED,
             _ => Duration::ZERO,
         };
         Listed {
@@ -314,11 +323,12 @@ impl Kept {
 }
 
 impl Entry {
-    fn new(post: Post, body: Bytes, message: Bytes, due_at: Instant) -> Entry {
+    fn new(post: Post, (body, lean_body, message): (Bytes, Option<Bytes>, Bytes), due_at: Instant) -> Entry {
         Entry {
             ages_from: post.not_before_at.unwrap_or_default().max(post.accepted_at),
             post: Arc::new(post),
             body,
+            lean_body,
             message,
             due_at,
             tried: 0,
@@ -344,6 +354,7 @@ impl Entry {
             State::Waiting => PostState::Deferred,
             State::Held => PostState::Held,
             State::Failed => PostState::Failed,
+            State::Shelved => PostState::Delivered,
         })
     }
 
@@ -362,20 +373,30 @@ impl Entry {
     fn end(&mut self, settlement: Settlement, now: Timestamp) {
         self.is_claimed = false;
         let (state, after) = match &settlement {
+            Settlement::Delivered if self.post.has_links => (State::Shelved, Duration::ZERO),
             Settlement::Delivered => (State::Delivered, Duration::ZERO),
+            Settlement::Dropped => (State::Deleted, Duration::ZERO),
+            Settlement::Leaner { .. } => (State::Waiting, Duration::ZERO),
             Settlement::Failed { .. } => (State::Failed, Duration::ZERO),
             Settlement::Held { .. } => (State::Held, Duration::ZERO),
             Settlement::Back => (State::Waiting, Duration::ZERO),
             Settlement::Again { after, .. } => (State::Waiting, *after),
         };
         self.state = state;
-        if let Settlement::Again { last, .. } | Settlement::Failed { last } | Settlement::Held { last } =
-            &settlement
-        {
+        if settlement.attempt().is_some() || state == State::Shelved {
             self.ended += 1;
             self.tried += 1;
             self.due_at = Instant::now() + after;
-            self.attempts.push(Attempt { number: self.tried, ..last.clone() });
+        }
+        let number = self.tried;
+        self.attempts.extend(settlement.attempt().map(|last| Attempt { number, ..last.clone() }));
+        if matches!(settlement, Settlement::Leaner { .. })
+            && let Some(lean_body) = self.lean_body.take()
+        {
+            self.body = lean_body;
+            let post = Arc::make_mut(&mut self.post);
+            post.body = post.lean_body.take().unwrap();
+            post.has_links = true;
         }
         self.settlements.push(settlement);
         for order in std::mem::take(&mut self.orders) {
@@ -417,9 +438,9 @@ impl Entry {
                     Arc::make_mut(&mut self.post).expires_at = None;
                 }
             }
-            (Order::Reroute { destination, path }, _) => {
+            (Order::Reroute { destination, trust, path }, State::Waiting | State::Held | State::Failed) => {
                 self.change(&Order::Retry, now);
-                Arc::make_mut(&mut self.post).reroute(Arc::clone(destination), path.clone());
+                Arc::make_mut(&mut self.post).reroute(Arc::clone(destination), *trust, path.clone());
             }
             _ => return false,
         }
@@ -542,13 +563,14 @@ impl Spool for MemorySpool {
             let kept = self.usable()?;
             let mut lanes: HashMap<Arc<Destination>, Counts> = HashMap::new();
             for entry in kept.entries.values() {
-                let Some(seen) = entry.seen() else { continue };
+                let Some(seen) = entry.seen().filter(|seen| *seen != PostState::Delivered) else { continue };
                 let counts = lanes.entry(Arc::clone(&entry.post.destination)).or_default();
                 *match seen {
                     PostState::Queued | PostState::Deferred => &mut counts.waiting,
                     PostState::Sending => &mut counts.sending,
                     PostState::Held => &mut counts.held,
                     PostState::Failed => &mut counts.failed,
+                    PostState::Delivered => unreachable!("it counts nowhere"),
                 } += 1;
             }
             Ok(lanes.into_iter().collect())

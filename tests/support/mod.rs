@@ -48,7 +48,6 @@ pub fn destination(address: SocketAddr) -> Arc<Destination> {
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         },
         port: address.port(),
-        trust: Trust::Wire,
     })
 }
 
@@ -76,6 +75,9 @@ pub fn post(number: u64, destination: &Arc<Destination>) -> Post {
         auth: None,
         trace: None,
         notice: Notice::default(),
+        trust: Trust::Wire,
+        has_links: false,
+        lean_body: None,
     }
 }
 

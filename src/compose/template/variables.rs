@@ -4,7 +4,7 @@
 //! Values of a template are its own; so only fields whose names stand in it are made,
 //! and a text or an attachment that it does not name costs nothing.
 
-use super::super::json::{Attachment, Document};
+use super::super::json::{AttachmentForm, Document};
 use data_encoding::BASE64;
 use minijinja::Value;
 use minijinja::value::Serde;
@@ -85,8 +85,8 @@ impl Needs {
                 "html" => text(content.html.as_ref().map(|html| html.as_str())),
                 "text_reply" => text(content.text_reply.as_ref().map(|reply| reply.as_str())),
                 "attachments" => {
-                    let all = content.attachments.iter();
-                    all.map(|attachment| self.attachment(attachment, &mut text)).collect()
+                    let all = document.attachments.iter();
+                    all.map(|form| self.attachment(form, &mut text)).collect()
                 }
                 "vars" => Value::from_pairs(vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
                 name => match small(document, name) {
@@ -99,7 +99,8 @@ impl Needs {
         (Value::from_pairs(all), copied)
     }
 
-    fn attachment(&self, attachment: &Attachment<'_>, text: &mut impl FnMut(Option<&str>) -> Value) -> Value {
+    fn attachment(&self, form: &AttachmentForm<'_>, text: &mut impl FnMut(Option<&str>) -> Value) -> Value {
+        let attachment = form.attachment;
         let mut fields = vec![
             ("filename", Value::from(attachment.filename.as_deref())),
             ("content_type", Value::from(attachment.content_type.as_str())),
@@ -107,10 +108,10 @@ impl Needs {
             ("disposition", Value::from(attachment.disposition.as_deref())),
             ("size", Value::from(attachment.size)),
             ("sha256", Value::from(attachment.sha256.as_str())),
-            ("url", Value::from(attachment.url.as_deref())),
+            ("url", Value::from(form.url.as_deref())),
         ];
         if self.contents == Contents::Wanted {
-            fields.push(("content", text(Some(&BASE64.encode(&attachment.content)))));
+            fields.push(("content", text(form.content.map(|octets| BASE64.encode(octets)).as_deref())));
         }
         Value::from_pairs(fields)
     }

@@ -2,11 +2,11 @@
 //!
 //! Names of header fields are in lower case with underscores; one that stands there
 //! several times has a list. SPF is not checked: its result is `none`, of the
-//! domain of the reverse-path.
+//! domain of the reverse-path; what others say of that or of spam is left out.
 
-use super::super::json::Attachment;
+use super::super::json::AttachmentForm;
 use super::document::{self, Long, Octets};
-use super::{Formed, Mail};
+use super::{Formed, Mail, fields};
 use serde::{Serialize, Serializer};
 
 #[derive(Serialize)]
@@ -75,7 +75,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         plain: mail.text(),
         html: mail.html(),
         reply_plain: mail.reply(),
-        attachments: mail.content.attachments.iter().map(File::of).collect(),
+        attachments: mail.attachments.iter().filter_map(File::of).collect(),
     };
     document::json(&inbound, mail, limit)
 }
@@ -83,8 +83,9 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
 impl<'a> Headers<'a> {
     fn of(mail: &Mail<'a>) -> Headers<'a> {
         let mut found = vec![("return_path".to_owned(), vec![mail.envelope.from])];
-        for (name, value) in &mail.content.headers {
-            let name = name.to_ascii_lowercase().replace('-', "_");
+        let shown = mail.content.headers.iter().filter(|(name, _)| !fields::is_verdict(name));
+        for (name, value) in shown {
+            let name = fields::underscored(name);
             match found.iter_mut().find(|(other, _)| *other == name) {
                 // The envelope knows better.
                 Some(_) if name == "return_path" => {}
@@ -112,16 +113,18 @@ impl Serialize for Headers<'_> {
 }
 
 impl<'a> File<'a> {
-    fn of(attachment: &'a Attachment<'_>) -> File<'a> {
-        let url = attachment.url.as_deref();
-        File {
-            content: url.is_none().then_some(Octets(&attachment.content)),
+    /// Nothing of an attachment that does not come at all.
+    fn of(form: &'a AttachmentForm<'_>) -> Option<File<'a>> {
+        let (attachment, url) = (form.attachment, form.url.as_deref());
+        Some(File {
+            content: form.content.map(Octets),
             file_name: attachment.filename.as_deref().unwrap_or_default(),
             content_type: &attachment.content_type,
             size: attachment.size,
             disposition: attachment.disposition.as_deref(),
             content_id: attachment.content_id.as_deref(),
             url,
-        }
+        })
+        .filter(|file| file.content.is_some() || url.is_some())
     }
 }

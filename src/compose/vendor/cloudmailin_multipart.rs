@@ -4,7 +4,8 @@
 //! times has a number each, as elements of an array. `envelope[spf]` is always
 //! there and says `none`: nothing was checked.
 
-use super::fields::{UNCHECKED, underscored};
+use super::super::json::AttachmentForm;
+use super::fields::{UNCHECKED, is_verdict, underscored};
 use super::form::Form;
 use super::{Formed, Mail};
 use std::collections::HashMap;
@@ -27,17 +28,32 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text_if_any("envelope[remote_ip]", envelope.remote_ip.as_deref());
     form.text("envelope[spf][result]", UNCHECKED);
     form.text("envelope[spf][domain]", envelope.from.rsplit_once('@').map_or("", |(_, domain)| domain));
-    for (at, file) in content.attachments.iter().enumerate() {
-        form.file(format!("attachments[{at}]"), at + 1, file);
-    }
+    let come = mail.attachments.iter().filter(|file| file.content.is_some() || file.url.is_some());
+    come.enumerate().for_each(|(at, file)| attachment(&mut form, at, file));
     form.multipart(mail.id, mail.raw, limit)
+}
+
+/// A file, or where it is stored and what is known of it.
+fn attachment<'a>(form: &mut Form<'a>, at: usize, file: &'a AttachmentForm<'_>) {
+    let Some(url) = file.url.as_deref() else {
+        return form.file(format!("attachments[{at}]"), file.number, file.attachment);
+    };
+    let name = |key: &str| format!("attachments[{at}][{key}]");
+    form.text(name("file_name"), file.attachment.filename.as_deref().unwrap_or_default());
+    form.text(name("content_type"), file.attachment.content_type.as_str());
+    form.text(name("size"), file.attachment.size.to_string());
+    if let Some(disposition) = file.attachment.disposition.as_deref() {
+        form.text(name("disposition"), disposition);
+    }
+    form.text(name("url"), url);
 }
 
 /// All header fields. The return path is the envelope's, which knows better than
 /// the message.
 fn headers<'a>(mail: &'a Mail<'_>, form: &mut Form<'a>) {
     form.text("headers[return_path]", mail.envelope.from);
-    let fields = mail.content.headers.iter().map(|(name, value)| (underscored(name), value.as_str()));
+    let fields = mail.content.headers.iter().filter(|(name, _)| !is_verdict(name));
+    let fields = fields.map(|(name, value)| (underscored(name), value.as_str()));
     let fields: Vec<_> = fields.filter(|(name, _)| name != "return_path").collect();
     let mut counts = HashMap::new();
     for (name, _) in &fields {

@@ -10,7 +10,7 @@
 //! Those that a stranger wrote are taken out: receivers would believe them. Nor
 //! can a header field pass for one of the form's own, such as `recipient`.
 
-use super::super::reply;
+use super::super::{contents, reply};
 use super::fields::{Pairs, capitalised, first, json};
 use super::form::Form;
 use super::{Formed, Mail};
@@ -32,13 +32,14 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text_if_any("body-html", html);
     form.text("stripped-text", stripped);
     form.text("stripped-signature", signature);
-    if let Some(html) = html {
+    // Of a long page it would be another long page.
+    if let Some(html) = html.filter(|html| html.len() <= contents::MOST) {
         form.text("stripped-html", reply::without_quoted_html(html));
     }
-    form.text("attachment-count", content.attachments.len().to_string());
+    form.text("attachment-count", mail.files().count().to_string());
     let name = |at: usize| format!("attachment-{}", at + 1);
     let mut ids = Vec::new();
-    for (at, file) in content.attachments.iter().enumerate() {
+    for (at, file) in mail.files().enumerate() {
         form.file(name(at), at + 1, file);
         ids.extend(file.content_id.as_ref().map(|id| (format!("<{id}>"), name(at))));
     }
@@ -72,7 +73,7 @@ fn begin<'a>(mail: &'a Mail<'_>, headers: &'a [(String, &'a str)]) -> Form<'a> {
 }
 
 fn finish(mail: &Mail<'_>, form: &Form<'_>, limit: usize) -> Option<Formed> {
-    match mail.content.attachments.is_empty() && form.likely() < SMALL {
+    match mail.files().next().is_none() && form.likely() < SMALL {
         true => form.urlencoded(limit),
         false => form.multipart(mail.id, mail.raw, limit),
     }

@@ -9,7 +9,7 @@ mod cloudmailin;
 mod cloudmailin_multipart;
 mod document;
 mod fields;
-mod filename;
+pub mod filename;
 mod form;
 mod mailgun;
 pub mod multipart;
@@ -19,7 +19,7 @@ mod sendgrid;
 mod ses_sns;
 mod smtp2http;
 
-use super::json::{Content, EnvelopeForm};
+use super::json::{Attachment, AttachmentForm, Content, EnvelopeForm};
 use super::mail::HeaderField;
 use super::payload::Vendor;
 use crate::post::{Field, PostId, Timestamp};
@@ -39,10 +39,19 @@ pub struct Mail<'a> {
     pub fields: &'a [HeaderField<'a>],
     /// What it says.
     pub content: &'a Content<'a>,
+    /// Its attachments, as they come.
+    pub attachments: &'a [AttachmentForm<'a>],
     /// The sender's tags.
     pub tags: &'a [String],
     /// Fixed request headers of the route.
     pub fixed: &'a [Field],
+}
+
+impl<'a> Mail<'a> {
+    /// The attachments whose contents come along.
+    pub fn files(&self) -> impl Iterator<Item = &'a Attachment<'a>> + Clone + use<'a> {
+        self.attachments.iter().filter(|form| form.content.is_some()).map(|form| form.attachment)
+    }
 }
 
 /// A body as a vendor makes it.

@@ -1,10 +1,11 @@
 //! Payload `multipart`: the `json` document in the field `message`, without the
-//! contents of attachments, then each attachment as a file, `attachment-1` and on.
+//! contents of attachments, then each attachment as a file, `attachment-1` and on, but
+//! for those that come as addresses or not at all.
 //!
 //! The document's octets need no search for the boundary's sake alone: it has no
 //! line ends. The whole form is searched all the same.
 
-use super::super::json::Document;
+use super::super::json::{AttachmentForm, Document};
 use super::super::json_octets;
 use super::super::when;
 use super::form::Form;
@@ -16,12 +17,13 @@ const BESIDES: usize = 8 * 1024;
 /// The message as a form; `None` when it would take more than `limit` octets.
 pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let content = mail.content;
+    let bare: Vec<_> = mail.attachments.iter().map(AttachmentForm::bare).collect();
     let document = Document {
         id: mail.id.to_string(),
         received_at: when::rfc3339(mail.received_at),
         envelope: mail.envelope.clone(),
         content,
-        attachments: content.bare_attachments(),
+        attachments: &bare,
         size: mail.raw.len(),
         tags: mail.tags,
         raw_url: None,
@@ -32,8 +34,8 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let mut form = Form::default();
     let write = Box::new(|out: &mut dyn std::io::Write| json_octets::serialize(&document, out));
     form.document("message", text + html + reply + BESIDES, write);
-    for (at, file) in content.attachments.iter().enumerate() {
-        form.file(format!("attachment-{}", at + 1), at + 1, file);
+    for file in mail.attachments.iter().filter(|form| form.content.is_some()) {
+        form.file(format!("attachment-{}", file.number), file.number, file.attachment);
     }
     form.multipart(mail.id, mail.raw, limit)
 }

@@ -35,7 +35,7 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let mut form = Form::default();
     form.text("headers", block(mail.fields));
     form.text("dkim", UNCHECKED);
-    let files = content.attachments.iter().enumerate();
+    let files = mail.files().enumerate();
     let ids: Vec<_> =
         files.clone().filter_map(|(at, file)| Some((file.content_id.as_deref()?, name(at)))).collect();
     if !ids.is_empty() {
@@ -48,9 +48,9 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text("from", first(content, "From"));
     form.text_if_any("sender_ip", mail.envelope.remote_ip.as_deref());
     form.text("envelope", envelope(mail));
-    form.text("attachments", content.attachments.len().to_string());
+    form.text("attachments", mail.files().count().to_string());
     form.text("subject", first(content, "Subject"));
-    if !content.attachments.is_empty() {
+    if mail.files().next().is_some() {
         let files = files.clone().map(|(at, file)| {
             let called = file.filename.clone().unwrap_or_else(|| filename::safe(None, at + 1));
             let (kind, content_id) = (file.content_type.as_str(), file.content_id.as_deref());

@@ -91,7 +91,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let content = mail.content;
     let resent: [Vec<Mailbox>; 4] = ["Resent-From", "Resent-To", "Resent-Cc", "Resent-Bcc"]
         .map(|name| json::mailboxes(mail.fields, name));
-    let (embedded, attached) = content.attachments.iter().partition::<Vec<_>, _>(|one| is_embedded(one));
+    let (embedded, attached) = mail.files().partition::<Vec<_>, _>(|one| is_embedded(one));
     let resent_id = first(mail.fields, "Resent-Message-ID").map(value::text).unwrap_or_default();
     let inbound = Inbound {
         references: content.references.iter().map(|id| bare(id)).collect(),

@@ -5,6 +5,7 @@
 //! posts go out is in `delivery`.
 
 mod access;
+mod attachments;
 mod delivery;
 
 use super::settings::{Config, Route};
@@ -18,6 +19,7 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     routes(config, root);
     limits(config, root);
     delivery::find(config, root);
+    attachments::find(config, root);
 }
 
 /// Whether every table of a list was understood: what was not was left out, and
@@ -79,6 +81,9 @@ fn limits(config: &Config, root: &mut Section<'_>) {
     // A quarter of it is for what is being received.
     if limits.data_memory.0 / 4 < limits.header_size.0 {
         section.complain("data_memory", "less than four header sections; raise it or lower header_size");
+    }
+    if limits.composed_size.0 / 2 < limits.message_size.0 {
+        section.complain("composed_size", "less than two messages; raise it or lower message_size");
     }
     if limits.connections_per_address > limits.connections {
         section

@@ -10,6 +10,7 @@ mod credentials;
 mod delivery;
 mod route;
 
+use super::secret::Var;
 use super::settings::{Api, Config, Limits, Listeners, Log, Retention, Server, Spool, is_hostname};
 use super::value::{Size, Value as _};
 use super::walk::Section;
@@ -115,6 +116,7 @@ fn take_limits(section: &mut Section<'_>, limits: &mut Limits) {
     section.take("command_line", &mut limits.command_line);
     section.take("auth_line", &mut limits.auth_line);
     section.take("data_memory", &mut limits.data_memory);
+    section.take("composed_size", &mut limits.composed_size);
     section.take("connection_rate", &mut limits.connection_rate);
     section.take("failed_login_rate", &mut limits.failed_login_rate);
     section.take("data_rate", &mut limits.data_rate);
@@ -182,6 +184,9 @@ fn follow(section: &Section<'_>, limits: &mut Limits) {
     if !section.has("data_memory") {
         limits.data_memory = limits.data_memory.max(Size(limits.header_size.0.saturating_mul(4)));
     }
+    if !section.has("composed_size") {
+        limits.composed_size = limits.composed_size.max(Size(limits.message_size.0.saturating_mul(4)));
+    }
     if !section.has("connections_per_address") {
         limits.connections_per_address = limits.connections_per_address.min(limits.connections);
     }
@@ -224,7 +229,9 @@ fn retention(mut section: Section<'_>) -> Retention {
     let mut retention = Retention::default();
     section.take("failed", &mut retention.failed);
     section.take("held", &mut retention.held);
-    section.finish(&["delivered", "keep_bodies"]);
+    section.take("delivered", &mut retention.delivered);
+    section.take("keep_bodies", &mut retention.keep_bodies);
+    section.finish(&[]);
     retention
 }
 
@@ -244,8 +251,20 @@ fn log(mut section: Section<'_>) -> Log {
 
 fn api(mut section: Section<'_>) -> Api {
     let address = section.take_optional("address");
-    section.finish(&["tls", "public_url"]);
-    Api { address }
+    let public_url = section.take_optional::<String>("public_url").filter(|url| !url.is_empty());
+    if let Some(url) = &public_url {
+        const EXAMPLE: &str = "https://gateway.example";
+        match url.parse::<Endpoint>() {
+            Err(cause) => section.complain("public_url", format!("{cause}; write one such as {EXAMPLE:?}")),
+            Ok(endpoint) if endpoint.authorization.is_some() || url.contains('?') => {
+                let text = "addresses begin with it, which receivers get; remove user, password and query";
+                section.complain("public_url", text);
+            }
+            Ok(_) => {}
+        }
+    }
+    section.finish(&["tls"]);
+    Api { address, public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()) }
 }
 
 /// What a table is called by others: what can stand in a line of a log.
@@ -263,8 +282,8 @@ fn check_url(text: &str, example: &str) -> Result<(), String> {
 }
 
 /// A word for a template.
-fn check_var(name: &str, value: &DeValue<'_>) -> Result<(String, String), String> {
-    Ok((name.to_owned(), String::read(value)?))
+fn check_var(name: &str, value: &DeValue<'_>) -> Result<(String, Var), String> {
+    Ok((name.to_owned(), Var::read(value)?))
 }
 
 /// A fixed header of requests.

@@ -21,6 +21,8 @@ pub(super) fn route(mut section: Section<'_>) -> Option<Route> {
     section.take("priority", &mut route.priority);
     section.take("method", &mut route.method);
     section.take("payload", &mut route.payload);
+    section.take("attachments", &mut route.attachments);
+    section.take("inline_limit", &mut route.inline_limit);
     route.vars = section.take_pairs("vars", check_var).unwrap_or_default();
     section.take("header_control", &mut route.header_control);
     route.headers = section.take_pairs("headers", check_header).unwrap_or_default();
@@ -41,7 +43,7 @@ pub(super) fn route(mut section: Section<'_>) -> Option<Route> {
     }
     section.take_one_or_more("allow_from", &mut route.allow_from);
     route.check = check(&mut section);
-    section.finish(&["attachments", "inline_limit"]);
+    section.finish(&[]);
     is_whole.then_some(route)
 }
 

@@ -15,7 +15,7 @@ mod route;
 pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
-pub use route::{Check, Method, Mode, Route};
+pub use route::{Attachments, Check, Method, Mode, Route};
 
 use super::effective::effective;
 use super::value::{Rate, Size};
@@ -164,6 +164,9 @@ pub struct Limits {
     /// Octets of memory for mail data that is received or composed, over all
     /// connections.
     pub data_memory: Size,
+    /// Octets of all posts of a message, and so of memory for one; past it the message
+    /// is refused.
+    pub composed_size: Size,
     /// Errors of a client after which its replies are delayed.
     pub slow_after_errors: u32,
     /// Errors of a client after which it is dropped.
@@ -205,6 +208,7 @@ impl Default for Limits {
             command_line: Size(4096),
             auth_line: Size(12 << 10),
             data_memory: Size(256 << 20),
+            composed_size: Size(384 << 20),
             slow_after_errors: 10,
             close_after_errors: 20,
             failed_logins: 3,
@@ -240,11 +244,20 @@ pub struct Retention {
     pub failed: Duration,
     /// Posts that somebody or a rule holds.
     pub held: Duration,
+    /// Delivered posts whose bodies have links to their attachments.
+    pub delivered: Duration,
+    /// Whether all delivered posts are kept for that time.
+    pub keep_bodies: bool,
 }
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { failed: Duration::from_hours(14 * 24), held: Duration::from_hours(30 * 24) }
+        Retention {
+            failed: Duration::from_hours(14 * 24),
+            held: Duration::from_hours(30 * 24),
+            delivered: Duration::from_hours(24),
+            keep_bodies: false,
+        }
     }
 }
 
@@ -311,6 +324,8 @@ pub enum ProtocolLevel {
 pub struct Api {
     /// Where it listens; `None` is not said: at [`API_ADDRESS`], if that is free.
     pub address: Option<ApiAddress>,
+    /// How receivers reach it, to fetch attachments; without a slash at its end.
+    pub public_url: Option<String>,
 }
 
 /// `address` of `[api]`.

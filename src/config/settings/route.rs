@@ -1,5 +1,6 @@
 //! `[[route]]`: where mail to one address or domain goes, and whose mail is taken.
 
+use super::super::secret::Var;
 use super::super::value::Size;
 use crate::compose::{Allowed, CheckFallback, CheckFormat, Fallback, Order, Pattern, Payload, Reports};
 use std::time::Duration;
@@ -17,8 +18,12 @@ pub struct Route {
     pub method: Method,
     /// Format of the request's body.
     pub payload: Payload,
+    /// How attachments come.
+    pub attachments: Attachments,
+    /// Octets up to which they come with their contents, with [`Attachments::Url`].
+    pub inline_limit: Size,
     /// Words for a template.
-    pub vars: Vec<(String, String)>,
+    pub vars: Vec<(String, Var)>,
     /// Whether headers in the message steer the post.
     pub header_control: bool,
     /// What becomes of reports about mail that was sent.
@@ -54,6 +59,8 @@ impl Route {
             urls: vec![url],
             method: Method::Post,
             payload: Payload::Json,
+            attachments: Attachments::Inline,
+            inline_limit: Size(256 << 10),
             vars: Vec::new(),
             header_control: false,
             reports: Reports::AsMail,
@@ -68,6 +75,11 @@ impl Route {
             allow_from: Vec::new(),
             check: None,
         }
+    }
+
+    /// The words for a template in clear, by name.
+    pub fn words(&self) -> Vec<(String, String)> {
+        self.vars.iter().map(|(name, var)| (name.clone(), var.text().to_owned())).collect()
     }
 }
 
@@ -97,6 +109,17 @@ impl Check {
             cache: Duration::from_secs(300),
         }
     }
+}
+
+/// How attachments come in the body of a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachments {
+    /// With their contents.
+    Inline,
+    /// Larger ones as addresses, under which this gateway gives them out.
+    Url,
+    /// Not at all.
+    Omit,
 }
 
 /// When a client hears what became of its message.

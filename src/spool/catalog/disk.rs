@@ -9,7 +9,7 @@
 //! ```text
 //! d lane priority due message number   a waiting post       → nothing
 //! e lane end at message number         the same, by its ends → nothing
-//! x due message number                 a dead letter        → nothing
+//! x due message number                 one that is over     → nothing
 //! h since message number               a held post          → nothing
 //! o lane key message number            one of its line      → nothing
 //! l lane state message number          any post, to list it → nothing

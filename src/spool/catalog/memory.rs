@@ -2,7 +2,7 @@
 
 use super::{End, Entry, Filter, GREATEST, LEAST, Line, Noted, Place, Rank, Spot, Turn};
 use crate::post::{MessageId, PostId, Timestamp};
-use crate::spool::state::{Former, Phase, State};
+use crate::spool::state::{Phase, State};
 use crate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -85,9 +85,8 @@ impl InMemory {
         self.lines.insert((line, id));
     }
 
-    /// Whether it was there.
-    pub fn step_out(&mut self, line: Line, id: PostId) -> bool {
-        self.lines.remove(&(line, id))
+    pub fn step_out(&mut self, line: Line, id: PostId) {
+        self.lines.remove(&(line, id));
     }
 
     pub fn first_from(&self, line: Line, id: PostId) -> Option<(Line, PostId)> {
@@ -129,8 +128,8 @@ struct Packed {
     lane: u32,
     phase: Phase,
     priority: u8,
-    /// Blocked, anew, rerouted.
-    marks: [bool; 3],
+    /// Blocked, anew, rerouted, lean.
+    marks: [bool; 4],
 }
 
 impl Packed {
@@ -149,14 +148,14 @@ impl Packed {
             lane: entry.lane,
             phase,
             priority: entry.priority,
-            marks: [entry.is_blocked, entry.state.is_anew, entry.state.is_rerouted],
+            marks: [entry.is_blocked, entry.state.is_anew, entry.state.is_rerouted, entry.state.is_lean],
         }
     }
 
     fn entry(&self) -> Entry {
         let Packed { key, due_at, ages_from, share, history, ended, tried, expires_at, .. } = *self;
-        let Packed { lane, phase, priority, marks: [is_blocked, is_anew, is_rerouted], .. } = *self;
-        let former = Former;
+        let Packed { lane, phase, priority, marks, .. } = *self;
+        let [is_blocked, is_anew, is_rerouted, is_lean] = marks;
         let (segment, offset) = self.place.place().unwrap_or_default();
         Entry {
             place: Place { segment, offset, share },
@@ -166,7 +165,7 @@ impl Packed {
             priority,
             expires_at: (expires_at != NEVER).then_some(expires_at),
             is_blocked,
-            state: State { ended, tried, former, phase, is_anew, is_rerouted, due_at, ages_from },
+            state: State { ended, tried, phase, is_anew, is_rerouted, is_lean, due_at, ages_from },
         }
     }
 }

@@ -90,7 +90,7 @@ pub(super) enum Turn {
     Due(u32, Rank),
     /// Nowhere: it comes when an older one has ended.
     Blocked,
-    /// Among the dead letters, by when they are forgotten.
+    /// Among the dead letters and the delivered, by when they are forgotten.
     Letter(Timestamp, PostId),
     /// Among the held, by since when they are.
     Held(Timestamp, PostId),
@@ -131,7 +131,7 @@ impl Entry {
         match self.state.phase {
             Phase::Waiting if self.is_blocked => Turn::Blocked,
             Phase::Waiting => Turn::Due(self.lane, self.rank(id)),
-            Phase::DeadLetter => Turn::Letter(self.state.due_at, id),
+            Phase::DeadLetter | Phase::Shelved => Turn::Letter(self.state.due_at, id),
             Phase::Held => Turn::Held(self.state.due_at, id),
         }
     }
@@ -244,7 +244,7 @@ impl Catalog {
         Ok(ranks)
     }
 
-    /// Up to `max` dead letters to be forgotten by `until`, and posts that are
+    /// Up to `max` posts that are over, to be forgotten by `until`, and posts that are
     /// held since `since` or longer.
     pub fn stale(&mut self, until: Timestamp, since: Timestamp, max: usize) -> Result<Vec<PostId>, Broken> {
         let mut stale = self.memory.stale(until, since, max);
@@ -282,15 +282,12 @@ impl Catalog {
         }
     }
 
-    /// Takes a post out of its line.
+    /// Takes a post out of its line, where it may stand twice: it lines up again when
+    /// its state changes, and memory may have been full only once.
     pub fn step_out(&mut self, line: Line, id: PostId) -> Result<(), Broken> {
-        if !self.memory.step_out(line, id)
-            && let Some(disk) = &mut self.disk
-        {
-            let stepped_out = disk.step_out(line, id);
-            return self.checked(stepped_out);
-        }
-        Ok(())
+        self.memory.step_out(line, id);
+        let stepped_out = self.disk.as_ref().map_or(Ok(()), |disk| disk.step_out(line, id));
+        self.checked(stepped_out)
     }
 
     /// The first of the line at or behind this place, with its line.

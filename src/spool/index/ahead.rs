@@ -48,9 +48,9 @@ impl Index {
             if self.ahead.known.contains_key(&id) || self.fresh.contains_key(&id) {
                 continue;
             }
-            // Of one that goes elsewhere, what was accepted is not all.
-            found
-                .extend(self.cataloged(id).filter(|entry| !entry.state.is_rerouted).map(|entry| (id, entry)));
+            // Of one that goes elsewhere, or goes leaner, what was accepted is not all.
+            let entry = self.cataloged(id).filter(|entry| entry.state.is_as_accepted());
+            found.extend(entry.map(|entry| (id, entry)));
         }
         if let Some((_, lane)) = self.lanes.get_mut(&number) {
             lane.is_reading = !found.is_empty();
@@ -63,9 +63,8 @@ impl Index {
         let Some(number) = self.numbers.get(destination).copied() else { return };
         for (id, known) in read {
             let is_claimed = self.in_flight.contains_key(&id) || self.fresh.contains_key(&id);
-            if !is_claimed
-                && self.cataloged(id).is_some_and(|entry| entry.lane == number && !entry.state.is_rerouted)
-            {
+            let is_so = |entry: Entry| entry.lane == number && entry.state.is_as_accepted();
+            if !is_claimed && self.cataloged(id).is_some_and(is_so) {
                 self.ahead.insert(id, number, known).into_iter().for_each(|(_, lane)| self.forget(lane));
                 self.of(number, |lane| lane.known += 1);
             }

@@ -16,7 +16,8 @@ impl Index {
         self.complete = None;
         self.catalog.empty();
         for (_, lane) in self.lanes.values_mut() {
-            (lane.cataloged, lane.blocked, lane.held, lane.letters) = (0, 0, 0, 0);
+            (lane.cataloged, lane.blocked, lane.held) = (0, 0, 0);
+            (lane.letters, lane.shelved) = (0, 0);
         }
         let fresh = self.lanes.values().flat_map(|(_, lane)| lane.fresh.values().map(|fresh| fresh.entry));
         let living: Vec<Entry> = fresh.chain(self.in_flight.values().map(|claimed| claimed.entry)).collect();

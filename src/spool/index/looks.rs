@@ -20,7 +20,8 @@ pub(in super::super) struct Seen {
 impl Index {
     /// How many posts of which kind each lane holds.
     pub fn counts(&self) -> Vec<(Arc<Destination>, Counts)> {
-        self.lanes.values().map(|(destination, lane)| (Arc::clone(destination), lane.counts())).collect()
+        let counts = self.lanes.values().map(|(destination, lane)| (Arc::clone(destination), lane.counts()));
+        counts.filter(|(_, counts)| *counts != Counts::default()).collect()
     }
 
     /// The newest `most` posts older than `before` that a query means, its tag
@@ -104,6 +105,7 @@ impl Lane {
             (PostState::Sending, counts.sending),
             (PostState::Held, counts.held),
             (PostState::Failed, counts.failed),
+            (PostState::Delivered, self.shelved as u64),
         ];
         rows.into_iter().filter(|(_, number)| *number > 0).map(|(state, _)| state).collect()
     }

@@ -58,6 +58,8 @@ struct Lane {
     in_flight: usize,
     held: usize,
     letters: usize,
+    /// Delivered posts that are kept.
+    shelved: usize,
     /// Posts that were read ahead.
     known: usize,
     /// Others are being read.
@@ -67,7 +69,7 @@ struct Lane {
 impl Lane {
     fn is_idle(&self) -> bool {
         let others = self.cataloged + self.blocked + self.in_flight + self.held + self.letters;
-        self.fresh.is_empty() && others == 0
+        self.fresh.is_empty() && others + self.shelved == 0
     }
 
     /// The priorities that posts in the catalog may have.
@@ -83,6 +85,7 @@ impl Lane {
             Phase::Waiting => &mut self.cataloged,
             Phase::Held => &mut self.held,
             Phase::DeadLetter => &mut self.letters,
+            Phase::Shelved => &mut self.shelved,
         }
     }
 }
@@ -285,7 +288,7 @@ impl Index {
         if let Some(destination) = change.destination {
             entry.lane = self.lane_number(&destination);
         }
-        if entry.lane != old.lane || entry.state.phase == Phase::DeadLetter {
+        if entry.lane != old.lane || !entry.state.phase.is_in_line() {
             self.leave_line(id, &old);
         }
         self.file(id, entry);
@@ -331,7 +334,7 @@ impl Index {
         self.intact(noted).flatten().filter(|noted| noted.expires_at > now)
     }
 
-    /// Dead letters whose time is over and posts held since `since` or longer, up to
+    /// Posts that are over and whose time is, too, and those held since `since` or longer, up to
     /// `max` of each; forgets expired keys too.
     pub fn stale(&mut self, now: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
         let dropped = self.catalog.drop_stale_notes(now);

@@ -1,14 +1,13 @@
 //! Putting posts into the catalog and taking them out, counted by lane.
 
 use super::super::catalog::Entry;
-use super::super::state::Phase;
 use super::{Fresh, Index, PRIORITIES};
 use crate::post::PostId;
 
 impl Index {
     /// Writes a post into the catalog, and into its line.
     pub(super) fn file(&mut self, id: PostId, mut entry: Entry) {
-        let is_in_line = entry.key != 0 && entry.state.phase != Phase::DeadLetter;
+        let is_in_line = entry.key != 0 && entry.state.phase.is_in_line();
         entry.is_blocked = is_in_line;
         self.shelve(id, &entry);
         if is_in_line {

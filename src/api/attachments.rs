@@ -1,0 +1,167 @@
+//! Attachments for whoever has an address of one: no key, the signature in it is the
+//! permission.
+//!
+//! They are octets of strangers, and whoever fetches them may be a browser: it is told
+//! to keep them as a file, to guess nothing and to run nothing, whatever type they
+//! claim (RFC 6266, RFC 8187). Each is read from its message anew; so few are read at
+//! a time, and whoever wants a small piece holds no more than that.
+
+use super::desk::Desk;
+use super::problem::Problem;
+use super::ranges::{self, Answer};
+use crate::clock;
+use crate::compose::{self, BadLink, File, Link};
+use crate::spool::SpoolError;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::collections::HashMap;
+use url::form_urlencoded;
+
+/// Most attachments that are read at a time; others wait.
+pub(super) const READERS: usize = 4;
+
+/// Octets of a part that is copied rather than holding the whole.
+const SMALL: usize = 1 << 20;
+
+/// No script, no style, no frame, no form; no origin of its own either.
+const POLICY: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
+
+/// What stands for itself in an extended parameter (RFC 8187 section 3.2.1).
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
+
+/// `GET /attachments/{id}/{number}`
+pub(super) async fn fetch(
+    State(desk): State<Desk>,
+    method: Method,
+    Path((id, number)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let link = permitted(&desk, (&id, &number), query.as_deref().unwrap_or_default())?;
+    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop");
+    let _turn = desk.readers.acquire().await.map_err(busy)?;
+    let message = match desk.spool.content(link.id).await {
+        Ok(content) => content.message,
+        Err(SpoolError::Unknown) => return Err(gone("the post has ended, and its attachments with it")),
+        Err(error) => return Err(error.into()),
+    };
+    let read = move || compose::attachment(&message, link.number);
+    let died = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the attachment could not be read");
+    let file = tokio::task::spawn_blocking(read).await.map_err(died)?;
+    let file = file.ok_or_else(|| Problem::not_found("the message has no such attachment"))?;
+    Ok(give(file, &method, &headers))
+}
+
+/// What an address names, if it was made here and is not over.
+fn permitted(desk: &Desk, (id, number): (&str, &str), query: &str) -> Result<Link, Problem> {
+    let forged = || {
+        let detail = "the address is not one that this gateway made; fetch it as it stood in the post";
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    };
+    let query: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+    let number_of = |text: &str| text.parse::<u64>().ok();
+    let link = || {
+        let (expires, signature) = (query.get("expires")?, query.get("signature")?);
+        let number = usize::try_from(number_of(number)?).ok()?;
+        Some((Link { id: id.parse().ok()?, number, expires: number_of(expires)? }, signature))
+    };
+    let (link, signature) = link().ok_or_else(forged)?;
+    let key = desk.options.links.as_ref().ok_or_else(forged)?;
+    match key.check(&link, signature, clock::wall()) {
+        Ok(()) => Ok(link),
+        Err(BadLink::Forged) => Err(forged()),
+        Err(BadLink::Expired) => Err(gone("the time of this address is over")),
+    }
+}
+
+fn gone(detail: &str) -> Problem {
+    Problem::new(StatusCode::GONE, detail)
+}
+
+/// The octets that are asked for, or why there are none.
+fn give(file: File, method: &Method, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", file.sha256);
+    let length = file.octets.len();
+    let mut response = match ranges::answer(method, headers, &tag, length) {
+        Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+        Answer::Unsatisfiable => {
+            let detail = format!("there are no such octets; it has {length}");
+            let mut response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, detail).into_response();
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
+            return response;
+        }
+        Answer::Part(first, last) => {
+            let mut response = (StatusCode::PARTIAL_CONTENT, part(&file.octets, first, last)).into_response();
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
+            response
+        }
+        Answer::Whole => file.octets.into_response(),
+    };
+    if response.status() != StatusCode::NOT_MODIFIED {
+        set(&mut response, header::CONTENT_TYPE, &file.content_type);
+        set(&mut response, header::CONTENT_DISPOSITION, &disposition(&file.name));
+    }
+    for (name, value) in [
+        (header::ETAG, tag.as_str()),
+        (header::ACCEPT_RANGES, "bytes"),
+        (header::CACHE_CONTROL, "private"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ] {
+        set(&mut response, name, value);
+    }
+    response
+}
+
+fn part(octets: &Bytes, first: usize, last: usize) -> Bytes {
+    let piece = octets.slice(first..=last);
+    if piece.len() > SMALL { piece } else { Bytes::copy_from_slice(&piece) }
+}
+
+/// A file of this name, also for programs that know ASCII alone.
+fn disposition(name: &str) -> String {
+    let is_plain = |char: char| (' '..='~').contains(&char) && !matches!(char, '"' | '\\' | '%');
+    let ascii: String = name.chars().map(|char| if is_plain(char) { char } else { '_' }).collect();
+    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(name, PLAIN))
+}
+
+/// Sets a field to what a header can hold; all these do.
+fn set(response: &mut Response, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::disposition;
+
+    #[test]
+    fn names_are_written_for_old_and_new_programs() {
+        for (name, expected) in [
+            ("a.pdf", "attachment; filename=\"a.pdf\"; filename*=UTF-8''a.pdf"),
+            (
+                "Größe 1%.txt",
+                "attachment; filename=\"Gr__e 1_.txt\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe%201%25.txt",
+            ),
+            ("a\"; x=\"b", "attachment; filename=\"a_; x=_b\"; filename*=UTF-8''a%22%3B%20x%3D%22b"),
+            ("日本.txt", "attachment; filename=\"__.txt\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC.txt"),
+        ] {
+            assert_eq!(disposition(name), expected);
+        }
+    }
+}
