@@ -31,7 +31,7 @@
 //!
 //! | floor | modules | must not |
 //! | --- | --- | --- |
-//! | words | [`envelope`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
+//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
@@ -85,6 +85,7 @@ pub mod deliver;
 pub mod envelope;
 pub mod first_attempts;
 pub mod intake;
+pub mod masked;
 pub mod metrics;
 pub mod network;
 pub mod post;

@@ -484,6 +484,39 @@ fn the_room_for_all_posts_is_bounded() {
 }
 
 #[test]
+fn large_pages_are_posted_in_their_format() {
+    let page = "<p>word word</p>\r\n".repeat(8 << 20 >> 4);
+    let raw = Bytes::from(format!("Content-Type: text/html\r\n\r\n{page}"));
+    let composition = composed(&["ses-sns+x@hooks.example", "json@hooks.example"], &raw).unwrap();
+    assert!(composition.remarks.is_empty(), "{:?}", composition.remarks);
+    let posts = &composition.admission.posts;
+    assert!(posts.iter().all(|post| post.body.number > 0 && (post.body.length as usize) < 3 * raw.len()));
+    let json = String::from_utf8_lossy(body(&composition, posts.last().unwrap()));
+    assert_eq!(json.matches("\\n[…]\\n\",").count(), 2);
+}
+
+#[test]
+fn a_large_mail_goes_to_ten_routes() {
+    let raw = Bytes::from(format!("\r\n{}", "x".repeat(25 << 20)));
+    let posts = composed(&["json@hooks.example"; 10], &raw).unwrap().admission.posts;
+    assert!(posts.iter().all(|post| post.body.length as usize > raw.len()));
+}
+
+#[test]
+fn bodies_that_are_the_same_are_kept_once() {
+    let mut options = options();
+    for format in ["cloudmailin", "sendgrid", "json"] {
+        let another = route("cloudmailin+*@hooks.example", format.parse().unwrap());
+        options.routes.extend([another.clone(), another]);
+    }
+    let envelope = envelope(&options, &["cloudmailin+x@hooks.example"]).unwrap();
+    let admission = compose(&options, &envelope, RECEIPT, Bytes::from("x")).unwrap().admission;
+    // Only documents of type json name their post.
+    let numbers: Vec<_> = admission.posts.iter().map(|post| post.body.number).collect();
+    assert_eq!(numbers, [1, 1, 1, 2, 2, 3, 4]);
+}
+
+#[test]
 fn a_route_that_is_gone_is_temporary() {
     let mut options = options();
     let envelope = envelope(&options, &["json@hooks.example"]).unwrap();

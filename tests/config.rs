@@ -229,10 +229,11 @@ fn secrets_are_masked() {
     let text = r#"
         [[route]]
         recipient = "orders@hooks.example"
-        url = "https://user:canary@shop.example/in"
+        url = ["https://user:canary@shop.example/in?token=canary&a=b", "https://hooks.slack.com/services/T0/B0/canary"]
+        check_url = "https://shop.example/check?api_key=canary"
         headers = { Authorization = "Bearer canary", X-Api-Key = "canary", X-Source = "mail" }
         payload = "template:pagerduty"
-        vars = { routing_key = "canary", severity = "error" }
+        vars = { routing_key = "canary", severity = "error", path = { env = "PATH" } }
         [[user]]
         name = "erp"
         password = "canary"
@@ -276,6 +277,7 @@ fn secrets_are_masked() {
     let written = effective(&config);
     assert!(!written.contains("canary") && written.contains("mail"), "{written}");
     assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+    assert!(written.contains("\"path\" = { env = \"PATH\" }"), "{written}");
     config::parse("effective.toml", &written).unwrap();
 }
 

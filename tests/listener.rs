@@ -291,6 +291,33 @@ async fn a_stop_lets_transactions_finish() {
     within(front.serving).await.unwrap();
 }
 
+/// Neither a client nor the gateway waits for a check that does not end.
+#[tokio::test]
+async fn a_check_without_an_answer_holds_nobody() {
+    let mut options = Options::default();
+    (options.limits.connections, options.limits.new_per_minute) = (1, usize::MAX);
+    let front = Front::start(options).await;
+    let begin = async || {
+        let mut client = front.client().await;
+        while !client.reply().await.starts_with("220") {
+            client = front.client().await;
+        }
+        client.ask("EHLO a", "250-").await;
+        client.ask("MAIL FROM:<a@b>", "250").await;
+        client
+    };
+    for behind in ["", "RCPT TO:<c@d>\r\nDATA\r\n"] {
+        let mut client = within(begin()).await;
+        client.send(&format!("RCPT TO:<silent@b>\r\n{behind}")).await;
+    }
+    let mut client = within(begin()).await;
+    client.send("RCPT TO:<silent@b>\r\n").await;
+    front.stop.send(true).unwrap();
+    client.expect("421 4.3.2 ").await;
+    client.expect_end().await;
+    within(front.serving).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_session_cut_at_any_octet_keeps_whole_messages_only() {
     let stages = [

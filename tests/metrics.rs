@@ -202,3 +202,27 @@ fn backoff_throttles_and_denials_are_counted() {
     assert!(samples["postgate_throttle_waits_total"] >= 1.0, "{text}");
     assert!(samples["postgate_destinations{state=\"throttled\"}"] >= 1.0, "{text}");
 }
+
+#[test]
+fn damages_of_the_spool_are_counted() {
+    let mut scene = Scene::start("");
+    scene.post("/busy", "X-Mark: d4m4g3d\r\n", "deferred");
+    let damages = |scene: &Scene| scrape(scene).1["postgate_spool_damages_total"];
+    assert_eq!(damages(&scene), 0.0);
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    let mut hit = 0;
+    for file in std::fs::read_dir(scene.directory.path().join("postgate-data/spool/log")).unwrap() {
+        let path = file.unwrap().path();
+        let mut octets = if path.is_file() { std::fs::read(&path).unwrap() } else { continue };
+        if let Some(at) = octets.windows(7).position(|window| window == b"d4m4g3d") {
+            octets[at] = b'x';
+            std::fs::write(path, octets).unwrap();
+            hit += 1;
+        }
+    }
+    assert!(hit > 0, "the message is in no segment");
+    scene.again();
+    support::program::eventually("the count of damages", support::DEADLINE, || {
+        (damages(&scene) >= 1.0).then_some(())
+    });
+}

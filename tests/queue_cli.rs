@@ -18,7 +18,7 @@ fn json(text: &str) -> Value {
 fn the_queue_is_listed_shown_and_steered() {
     let scene = Scene::start("");
     let failed = scene.post("/gone", "X-Postgate-Tag: bill\r\n", "failed");
-    let deferred = scene.post("/busy?key=canary", "", "deferred");
+    let deferred = scene.post("/busy/bot17:canary/send?key=canary", "", "deferred");
     let (code, text, _) = scene.run(&["queue", "list"]);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!((code, lines.len()), (0, 3), "{text}");
@@ -31,9 +31,12 @@ fn the_queue_is_listed_shown_and_steered() {
 
     let (code, text, _) = scene.run(&["queue", "show", &deferred]);
     assert_eq!(code, 0);
-    for part in
-        ["/busy?key=***", "state            deferred", "500", &format!("postgate log --post {deferred}")]
-    {
+    for part in [
+        "/busy/bot***/send?key=***",
+        "state            deferred",
+        "500",
+        &format!("postgate log --post {deferred}"),
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("canary"), "{text}");

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use support::DEADLINE;
 use support::collector::{Answer, Collector};
-use support::program::{CONFIG, Gateway, Reply, eventually, send};
+use support::program::{CONFIG, Client, Gateway, Reply, eventually, send};
 use tempfile::TempDir;
 
 const MESSAGE: &str = "Subject: x\r\n\r\nx\r\n";
@@ -105,10 +105,52 @@ fn templates_change_with_the_configuration_and_a_broken_one_changes_nothing() {
 
     // What fails on a message is posted all the same.
     write("own.json.j2", "[{{ vars.c }}]");
+    reload(&gateway, directory.path(), &config, "own.json.j2:1 wants vars.c");
+    assert_eq!(next(4).body, b"[\"x\"]");
+    write("own.json.j2", "[{{ attachments[0].filename|tojson }}]");
     reload(&gateway, directory.path(), &config, "the new configuration is in force");
-    let failed = next(4);
+    let failed = next(5);
     assert_eq!(failed.headers["postgate-template"], "failed");
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&failed.body).unwrap()["subject"], "x");
     let stderr = fs::read_to_string(directory.path().join("stderr")).unwrap();
-    assert!(stderr.contains("own.json.j2:1: undefined value: vars.c"), "{stderr}");
+    assert!(stderr.contains("own.json.j2:1: undefined value: [0].filename"), "{stderr}");
+}
+
+/// Whose mail a route takes is judged at RCPT and again when the message is there; who
+/// is asked about a recipient, at RCPT.
+#[test]
+fn a_route_that_closes_takes_nothing_more() {
+    let directory = TempDir::new().unwrap();
+    let route = |settings: &str| {
+        format!(
+            "{CONFIG}[[route]]\nrecipient = \"a@hooks.example\"\nurl = \"http://127.0.0.1:9/\"\n{settings}\n"
+        )
+    };
+    let gateway = Gateway::start(directory.path(), &route(""));
+    let mut client = Client::connect(gateway.smtp).unwrap();
+    client.say("EHLO a").unwrap();
+    for (settings, message, next) in [
+        (
+            "allow_from = \"192.0.2.0/24\"",
+            "550 5.7.1 this recipient does not take mail from this client",
+            "550 ",
+        ),
+        ("check_url = \"http://127.0.0.1:9/\"", "250 2.0.0 ", "451 4.4.1 "),
+    ] {
+        reload(&gateway, directory.path(), &route(""), "the new configuration is in force");
+        for (line, expected) in [("MAIL FROM:<a@b>", "250 "), ("RCPT TO:<a@hooks.example>", "250 ")] {
+            assert!(client.say(line).unwrap().starts_with(expected), "{settings}: {line}");
+        }
+        reload(&gateway, directory.path(), &route(settings), "the new configuration is in force");
+        for (line, expected) in [
+            ("DATA", "354 "),
+            ("x\r\n.", message),
+            ("MAIL FROM:<a@b>", "250 "),
+            ("RCPT TO:<a@hooks.example>", next),
+            ("RSET", "250 "),
+        ] {
+            let said = client.say(line).unwrap();
+            assert!(said.starts_with(expected), "{settings}: {line}: {said}");
+        }
+    }
 }

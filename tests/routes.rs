@@ -128,6 +128,10 @@ async fn replies_are_for_recipients() {
     paths.sort_unstable();
     assert_eq!(paths, ["/1", "/2", "/3", "/4"]);
     assert_eq!(deliver(lmtp, &["tiny"], MESSAGE), [tiny]);
+    // Each hears what is true of itself, also when nobody takes it.
+    let large = [MESSAGE, &b"x\r\n".repeat(500)].concat();
+    let small = tiny.replace("16", "1024");
+    assert_eq!(deliver(lmtp, &["small", "tiny", "small"], &large), [&small, tiny, &small]);
     // One reply for all: nobody gets it.
     assert_eq!(send(gateway.smtp, &["one", "tiny"]), tiny);
     let mut client = Client::connect(gateway.smtp).unwrap();

@@ -533,6 +533,30 @@ async fn a_lost_segment_header_or_file_costs_no_other_post() {
     close(spool);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_a_post_is_read_puts_it_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    for id in 1..=2 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    close(spool);
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    spool.recovered().await;
+    disk.fail(Fault::Mine);
+    assert_eq!(claim_all(&spool, "a").await.len(), 1);
+    let mut late = Vec::new();
+    support::within_deadline("the other post", async {
+        while late.is_empty() {
+            late = claim_all(&spool, "a").await;
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(late[0].attempt, 2);
+}
+
 #[tokio::test]
 async fn a_disk_without_room_refuses_from_the_first_post_on() {
     let directory = tempfile::tempdir().unwrap();

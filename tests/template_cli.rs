@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -17,6 +18,15 @@ recipient = "printer+*@hooks.example"
 url = "https://chat.example/"
 payload = "template:own"
 vars = { room = "office", unit = "a" }
+[[route]]
+regex = '^fax-(\d+)@hooks\.example$'
+url = "https://chat.example/"
+vars = { room = "none", unit = "none" }
+[[route]]
+regex = '^fax-(\d+)@hooks\.example$'
+url = "https://chat.example/"
+payload = "template:own"
+vars = { room = { file = "room.txt" }, unit = "b" }
 "#;
 
 /// Runs a command with a mail on standard input: exit code, standard output, standard error.
@@ -41,6 +51,8 @@ fn directory() -> TempDir {
     fs::write(at("etc/postgate.toml"), CONFIG).unwrap();
     let own = "{\"room\": \"{{ vars.room }}\", \"unit\": \"{{ vars.unit }}{{ envelope.detail }}\",\n \"s\": {{ subject|tojson }}}\n";
     fs::write(at("etc/mine/own.json.j2"), own).unwrap();
+    fs::write(at("room.txt"), "cellar\n").unwrap();
+    fs::set_permissions(at("room.txt"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(at("etc/mine/slack.txt.j2"), "{{ subject }}").unwrap();
     fs::write(at("etc/mine/notes.md"), "{{").unwrap();
     directory
@@ -60,6 +72,8 @@ fn try_prints_what_a_template_makes_as_the_gateway_would() {
     }
     let other = run(&[&["try", "own", "mail.eml", "--var", "room=a=\"b"], &with, &to]);
     assert_eq!(other, (0, own.replace("office", "a=\\\"b"), json.to_owned()));
+    let by_regex = run(&[&["try", "own", "mail.eml", "--to", "fax-7@hooks.example"], &with]);
+    assert_eq!(by_regex, (0, own.replace("office", "cellar").replace("a7", "b7"), json.to_owned()));
     let replaced = run(&[&["try", "slack", "mail.eml"], &with]);
     assert_eq!(
         replaced,

@@ -60,6 +60,12 @@ fn one_trace_leads_from_smtp_to_every_attempt() {
     }
     assert_ne!(attempts[0].1["spanId"], attempts[1].1["spanId"]);
     assert_eq!(attempts[0].1["status"]["code"], 2);
+    for _ in 0..2 {
+        let before = collector.count();
+        assert!(send(gateway.smtp, &[receiver.recipient("/")], &message).is_accepted());
+        collector.received(before + 1);
+    }
+    assert_eq!(collector.connections(), 1, "all on the same connection");
 }
 
 #[test]

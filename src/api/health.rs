@@ -48,7 +48,8 @@ async fn scene(desk: &Desk) -> Result<Scene, Problem> {
         failed += counts.failed;
     }
     let posts = vec![("waiting", waiting), ("sending", sending), ("held", held), ("failed", failed)];
-    Ok(Scene { spool, posts, lanes: statuses.iter().map(lane).collect() })
+    let damages = desk.spool.damages();
+    Ok(Scene { spool, damages, posts, lanes: statuses.iter().map(lane).collect() })
 }
 
 fn lane(status: &Status) -> LaneScene {

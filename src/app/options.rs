@@ -249,7 +249,7 @@ pub(super) fn compose(
         header_fields: count(config.limits.header_fields),
         mime_depth: count(config.limits.mime_depth),
         mime_parts: count(config.limits.mime_parts),
-        ..compose::Limits::default()
+        composed_octets: octets(config.limits.composed_size),
     };
     let routes = config.routes.iter().map(routes::routes).collect::<Result<Vec<_>, _>>()?.concat();
     let gateway_domains = config.server.gateway_domains.clone();

@@ -23,7 +23,7 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
                 }
                 config::Attachments::Omit => compose::Attachments::Omit,
             },
-            vars: route.vars.clone(),
+            vars: route.words(),
             header_control: header_control(route.header_control),
             reports: route.reports,
             headers: route.headers.iter().map(field).collect(),

@@ -134,7 +134,9 @@ fn read(file: &Path) -> Result<Bytes, Failure> {
 fn route(options: &Options, arguments: &Try) -> Result<Route, Failure> {
     let named = match compose::target(options, &arguments.to) {
         Ok(Target::Route { route: name, .. }) => {
-            options.routes.iter().find(|route| route.recipient.as_str().eq_ignore_ascii_case(&name)).cloned()
+            let routes = compose::routes(options, &name);
+            let is_for_it = |route: &&&Route| matches!(&route.payload, Payload::Template(name) if **name == *arguments.name);
+            routes.iter().find(is_for_it).or(routes.first()).map(|route| (*route).clone())
         }
         _ => None,
     };

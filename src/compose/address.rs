@@ -10,6 +10,7 @@
 use super::endpoint::{Endpoint, split_scheme, unescape};
 use super::{Options, Route};
 use crate::envelope::{Refusal, Target};
+use crate::masked::Masked;
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use std::cmp::Reverse;
 
@@ -50,8 +51,8 @@ pub fn target(options: &Options, forward_path: &str) -> Result<Target, Refusal> 
     }
 }
 
-/// Whether `forward_path` is a coded URL with credentials in it, wherever else it
-/// may lead or be refused.
+/// Whether `forward_path` is a coded URL with credentials in it, be it in its path or
+/// query, wherever else it may lead or be refused.
 pub fn hides_credentials(options: &Options, forward_path: &str) -> bool {
     // Some programs send a name without its domain.
     let (local, domain) = forward_path.rsplit_once('@').unwrap_or((forward_path, ""));
@@ -61,10 +62,7 @@ pub fn hides_credentials(options: &Options, forward_path: &str) -> bool {
     }
     let found = labels(options, local, domain).or_else(|| at_gateway(local));
     let url = found.and_then(Result::ok).and_then(|found| found.url);
-    url.is_some_and(|url| {
-        let authority = split_scheme(&url).and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
-        authority.is_some_and(|authority| authority.contains('@'))
-    })
+    url.is_some_and(|url| Masked(&url).to_string() != url)
 }
 
 /// What a direct form says; no URL means that a header names it.

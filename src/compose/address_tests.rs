@@ -140,15 +140,16 @@ fn the_rest_is_unknown() {
 
 #[test]
 fn credentials_in_coded_urls_are_found() {
-    let url = "https://user:pass@h/x";
     let shown = ["post@https://user:pass@h/x", "\"post:https://user:pass@h/x\"@gw.example", "a@all.example"];
     assert!(shown.iter().all(|path| !hides_credentials(&options(), path)));
-    for (name, path) in crate::compose::forms(url, "gw.example").unwrap() {
-        let is_coded = ["labels", "encoded", "escaped"].contains(&name);
-        assert_eq!(hides_credentials(&options(), &path), is_coded, "{path}");
-        let local = path.rsplit_once('@').unwrap().0;
-        let is_local = ["encoded", "escaped"].contains(&name);
-        assert_eq!(hides_credentials(&options(), local), is_local, "{local}");
+    for url in ["https://user:pass@h/x", "https://h/x?token=y", "https://h/bot17:AAH/send"] {
+        for (name, path) in crate::compose::forms(url, "gw.example").unwrap() {
+            let is_coded = ["labels", "encoded", "escaped"].contains(&name);
+            assert_eq!(hides_credentials(&options(), &path), is_coded, "{path}");
+            let local = path.rsplit_once('@').unwrap().0;
+            let is_local = ["encoded", "escaped"].contains(&name);
+            assert_eq!(hides_credentials(&options(), local), is_local, "{local}");
+        }
     }
     for (_, path) in crate::compose::forms("https://h/x@y?z=a@b", "gw.example").unwrap() {
         assert!(!hides_credentials(&options(), &path), "{path}");

@@ -4,7 +4,7 @@
 //! stranger's words: what is handed out here can stand in a header, but must not be
 //! believed.
 
-use super::json::Content;
+use super::contents;
 use super::mail;
 use super::mime;
 use super::vendor::filename;
@@ -78,7 +78,7 @@ pub fn attachment(message: &Bytes, number: usize) -> Option<File> {
     };
     let section = mail::read(message, &limits);
     let parts = mime::read(message, &section, &limits).ok()?;
-    let attachment = Content::attachment(&parts, number)?;
+    let attachment = contents::attachment(&parts, number)?;
     Some(File {
         name: filename::safe(attachment.filename.as_deref(), number),
         content_type: filename::media_type(&attachment.content_type).to_owned(),

@@ -6,7 +6,7 @@
 //! the part's own with a charset that is true after conversion; without any,
 //! text is `text/plain` and the rest `application/octet-stream`.
 
-use super::decode;
+use super::decode::{self, Decoded, Outcome};
 use super::json_repairs;
 use super::mime;
 use super::mime::{Kind, Part};
@@ -23,8 +23,8 @@ pub struct Body<'a> {
     pub content_type: String,
     /// Whether cuts of overlong lines were undone.
     pub is_repaired: bool,
-    /// Whether it says base64 but is not, and was left as it is.
-    pub is_undecodable: bool,
+    /// How its transfer encoding was undone.
+    pub outcome: Outcome,
 }
 
 /// Makes the body of a message from its parts; `wanted` is the type that the
@@ -36,12 +36,11 @@ pub fn body<'a>(parts: &[Part<'a>], wanted: Option<&str>) -> Body<'a> {
             octets: Cow::Borrowed(b""),
             content_type: wanted.unwrap_or("text/plain; charset=utf-8").to_owned(),
             is_repaired: false,
-            is_undecodable: false,
+            outcome: Outcome::Decoded,
         };
     };
-    let decoded = decode::content(part);
-    let is_undecodable = decoded.is_none();
-    let octets = trim_line_ends(decode::text(part, decoded.unwrap_or(Cow::Borrowed(part.content))));
+    let Decoded { octets, outcome } = decode::content(part);
+    let octets = trim_line_ends(decode::text(part, octets));
     let content_type = wanted.map_or_else(|| own_type(part, &octets), str::to_owned);
     let essence = wanted_essence.unwrap_or_else(|| essence(&content_type));
     let mut is_repaired = false;
@@ -54,7 +53,7 @@ pub fn body<'a>(parts: &[Part<'a>], wanted: Option<&str>) -> Body<'a> {
     } else {
         octets
     };
-    Body { octets, content_type, is_repaired, is_undecodable }
+    Body { octets, content_type, is_repaired, outcome }
 }
 
 /// `type/subtype` of a media type in lower case.
@@ -62,11 +61,18 @@ pub fn essence(media_type: &str) -> String {
     media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The one part that is posted: the wanted type, else the first text, else the first leaf.
+/// The one part that is posted: the wanted type, else the first text, else the first
+/// leaf. A text that says nothing stands back behind one that does, and behind HTML.
 fn chosen<'p, 'a>(parts: &'p [Part<'a>], wanted: Option<&str>) -> Option<&'p Part<'a>> {
-    let of_type = |essence: &str| parts.iter().find(|part| !part.is_multipart && part.essence() == essence);
-    let leaf = || parts.iter().find(|part| !part.is_multipart);
-    wanted.and_then(of_type).or_else(|| of_type("text/plain")).or_else(leaf)
+    let leaves = || parts.iter().filter(|part| !part.is_multipart);
+    let of_type = |essence: &str| leaves().find(|part| part.essence() == essence);
+    let says = |part: &&Part| !part.content.trim_ascii().is_empty();
+    let said = |essence| leaves().filter(says).find(|part| part.essence() == essence);
+    let text = || match of_type("text/plain") {
+        Some(blank) => said("text/plain").or_else(|| said("text/html")).or(Some(blank)),
+        None => leaves().next(),
+    };
+    wanted.and_then(of_type).or_else(text)
 }
 
 fn trim_line_ends(octets: Cow<'_, [u8]>) -> Cow<'_, [u8]> {

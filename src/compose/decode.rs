@@ -8,20 +8,81 @@
 use super::html::{Token, tokens};
 use super::mail::{lines, without_end};
 use super::mime::{Encoding, Part};
+use super::value;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode_char;
 use memchr::memchr;
 use std::borrow::Cow;
 
-/// The content of a part with its transfer encoding undone; `None` when it says
-/// base64 and is none.
-pub fn content<'a>(part: &Part<'a>) -> Option<Cow<'a, [u8]>> {
-    match part.encoding {
-        Encoding::Identity => Some(Cow::Borrowed(part.content)),
-        Encoding::QuotedPrintable => Some(quoted_printable(part.content)),
-        Encoding::Base64 => base64_decode(part.content).map(Cow::Owned),
+/// The content of a part.
+#[derive(Debug)]
+pub struct Decoded<'a> {
+    /// With its transfer encoding undone, if it was what it says.
+    pub octets: Cow<'a, [u8]>,
+    /// What had to be done to it.
+    pub outcome: Outcome,
+}
+
+/// How decoding ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was as it should be.
+    Decoded,
+    /// What does not belong into base64 was left out.
+    Repaired,
+    /// It says base64 and is none: it is as it came.
+    Undecodable,
+}
+
+/// The content of a part with its transfer encoding undone.
+pub fn content<'a>(part: &Part<'a>) -> Decoded<'a> {
+    let (octets, outcome) = match part.encoding {
+        Encoding::Identity => (Cow::Borrowed(part.content), Outcome::Decoded),
+        Encoding::QuotedPrintable => (quoted_printable(part.content), Outcome::Decoded),
+        Encoding::Base64 => match base64_decode(part.content) {
+            Some(octets) => (Cow::Owned(octets), Outcome::Decoded),
+            None => match repaired_base64(part.content) {
+                Some(octets) => (Cow::Owned(octets), Outcome::Repaired),
+                None => (Cow::Borrowed(part.content), Outcome::Undecodable),
+            },
+        },
+    };
+    Decoded { octets, outcome }
+}
+
+/// Of so many octets of a line one may be foreign to base64: in prose, such as the
+/// footer that a mailing list puts below, blanks alone are more.
+const STRAYS: usize = 8;
+
+/// Undoes base64 up to its padding, without what does not belong there (RFC 2045
+/// section 6.8); `None` when most of it does not.
+pub fn repaired_base64(octets: &[u8]) -> Option<Vec<u8>> {
+    let mut digits = Vec::with_capacity(octets.len());
+    let mut skipped = 0;
+    for line in lines(octets).map(<[u8]>::trim_ascii) {
+        let (begin, mut strays, mut is_end) = (digits.len(), 0, false);
+        for octet in line {
+            match octet {
+                b'=' if digits.len() % 4 >= 2 => is_end = true,
+                b'+' | b'/' => digits.push(*octet),
+                octet if octet.is_ascii_alphanumeric() => digits.push(*octet),
+                _ => strays += 1,
+            }
+            if is_end {
+                break;
+            }
+        }
+        if strays * STRAYS > digits.len() - begin + strays {
+            digits.truncate(begin);
+            skipped += line.len();
+        } else if is_end {
+            break;
+        }
     }
+    // A digit alone holds no octet.
+    digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
+    if digits.len() > skipped { base64_decode(&digits) } else { None }
 }
 
 /// The content of a text part as its author saw it: decoded, unwrapped, and in
@@ -50,12 +111,34 @@ fn to_utf8(octets: &[u8], label: &str) -> Option<String> {
     if !has_escapes && std::str::from_utf8(octets).is_ok() {
         return None;
     }
+    decoder(&label).map(|decode| decode(octets))
+}
+
+/// What converts from the charset called `label`, in lower case.
+fn decoder(label: &str) -> Option<fn(&[u8]) -> String> {
     // Decoding these gives a replacement character and nothing else.
-    if UNDECODED.contains(&label.as_str()) {
+    if UNDECODED.contains(&label) {
         return None;
     }
-    let known = ALIASES.iter().find(|(alias, _)| *alias == label).map_or(label.as_str(), |(_, name)| name);
-    charset_decoder(known.as_bytes()).map(|decode| decode(octets))
+    let known = ALIASES.iter().find(|(alias, _)| *alias == label).map_or(label, |(_, name)| name);
+    charset_decoder(known.as_bytes())
+}
+
+/// Whether the charset called `label` is UTF-8: what is not is damaged then, and no
+/// other charset by mistake.
+pub fn is_utf8(label: &str) -> bool {
+    let label = label.trim_matches(['"', '\'', ' ', '\t']);
+    ["utf-8", "utf8"].iter().any(|name| label.eq_ignore_ascii_case(name))
+}
+
+/// What is written in the charset called `label` (lower case), of which it need not
+/// be a whole text; a guess where nobody knows that charset.
+pub fn word(octets: Vec<u8>, label: &str) -> String {
+    match decoder(label) {
+        Some(decode) => decode(&octets),
+        None if is_utf8(label) => String::from_utf8_lossy(&octets).into_owned(),
+        None => value::guess(octets),
+    }
 }
 
 /// Charsets that nobody decodes any more.
@@ -179,6 +262,22 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(shown(&quoted_printable(encoded.as_bytes())), plain, "{encoded:?}");
+        }
+    }
+
+    #[test]
+    fn base64_is_decoded_around_what_does_not_belong_there() {
+        for (encoded, plain) in [
+            ("SGVs\r\nbG8!gd29ybGQ=\r\n", Some("Hello world")),
+            ("SGVsbG8gd29ybGQ\u{a0}", Some("Hello world")),
+            ("=SGVsbG8gd29ybGQ==\r\n-- \r\na list's footer", Some("Hello world")),
+            ("SGVsbG8gd29ybGQ_h", Some("Hello world!")),
+            ("{\"not\": \"base64\"}", None),
+            ("This is what somebody wrote, without any thought of a mark.", None),
+            ("-", None),
+        ] {
+            let decoded = repaired_base64(encoded.as_bytes());
+            assert_eq!(decoded.as_deref().map(shown).as_deref(), plain, "{encoded}");
         }
     }
 

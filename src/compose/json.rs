@@ -6,9 +6,10 @@
 //! here as they came: a receiver must not use them as paths. How a document is
 //! written is `json_octets`' business.
 
+use super::contents::{self, Contents};
 use super::mail::{HeaderField, first};
 use super::mime::{self, Part};
-use super::{control, decode, names, reply, text, value, when};
+use super::{control, names, value, when};
 use data_encoding::BASE64;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, DateTime, HeaderValue};
@@ -112,6 +113,9 @@ pub struct Content<'a> {
     /// What is neither; how they are shown differs by recipient.
     #[serde(skip)]
     pub attachments: Vec<Attachment<'a>>,
+    /// Whether base64 had to be repaired.
+    #[serde(skip)]
+    pub is_repaired: bool,
 }
 
 /// One address of a field.
@@ -126,7 +130,12 @@ pub struct Mailbox {
 /// Text that may be large: serialized as octets, which are written faster.
 pub struct Text<'a>(Cow<'a, str>);
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    /// A text that may be a piece of the message.
+    pub fn of(text: Cow<'a, str>) -> Text<'a> {
+        Text(text)
+    }
+
     /// As it is.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -147,14 +156,7 @@ pub enum Reply<'a> {
     Other(String),
 }
 
-impl<'a> Reply<'a> {
-    fn of(text: &Rc<Text<'a>>) -> Reply<'a> {
-        match reply::without_quotes(&text.0) {
-            Cow::Borrowed(beginning) => Reply::Beginning(Rc::clone(text), beginning.len()),
-            Cow::Owned(other) => Reply::Other(other),
-        }
-    }
-
+impl Reply<'_> {
     /// As it is.
     pub fn as_str(&self) -> &str {
         match self {
@@ -191,13 +193,8 @@ pub struct Attachment<'a> {
 }
 
 impl Attachment<'_> {
-    /// Whether its part is what the mail says instead.
-    fn is_body(&self, part: &Part<'_>) -> bool {
-        let is_inline = self.filename.is_none() && self.disposition.as_deref() != Some("attachment");
-        is_inline && matches!(part.essence(), "text/plain" | "text/html")
-    }
-
-    fn digested(mut self) -> Self {
+    /// The same with the digest of its octets.
+    pub fn digested(mut self) -> Self {
         self.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &self.content).as_ref());
         self
     }
@@ -232,15 +229,7 @@ impl<'a> Content<'a> {
     /// Reads a message from its header fields and parts.
     pub fn read(fields: &[HeaderField<'a>], parts: &[Part<'a>]) -> Content<'a> {
         let text_of = |name| first(fields, name).map(value::text);
-        let (text, html, attachments) = contents(parts);
-        let (text, text_reply) = match (text, &html) {
-            (None, Some(html)) => of_html(html),
-            (text, _) => {
-                let text = text.map(|text| Rc::new(Text(text)));
-                let reply = text.as_ref().map(Reply::of);
-                (text, reply)
-            }
-        };
+        let Contents { text, text_reply, html, attachments, is_repaired } = contents::read(parts);
         Content {
             message_id: text_of("Message-ID"),
             date: first(fields, "Date").and_then(date),
@@ -256,16 +245,10 @@ impl<'a> Content<'a> {
             headers: headers(fields),
             text_reply,
             text,
-            html: html.map(Text),
+            html,
             attachments,
+            is_repaired,
         }
-    }
-
-    /// The `number`th attachment alone, from 1.
-    pub fn attachment(parts: &[Part<'a>], number: usize) -> Option<Attachment<'a>> {
-        let leaves = parts.iter().filter(|part| !part.is_multipart);
-        let all = leaves.map(|part| (part, attachment(part))).filter(|(part, one)| !one.is_body(part));
-        all.map(|(_, one)| one).nth(number.checked_sub(1)?).map(Attachment::digested)
     }
 
     /// Octets it holds besides the message it was read from.
@@ -287,7 +270,7 @@ fn headers<'a>(fields: &[HeaderField<'a>]) -> Vec<(&'a str, String)> {
 
 /// A field's value as `mail-parser` wants it: one line of UTF-8, ended.
 fn line(raw: &[u8]) -> Vec<u8> {
-    let mut line = value::guess(value::unfold(raw).into_owned());
+    let mut line = value::guess(value::reworded(&value::unfold(raw)).into_owned());
     line.push_str("\r\n");
     line.into_bytes()
 }
@@ -320,60 +303,36 @@ pub fn mailboxes(fields: &[HeaderField], name: &str) -> Vec<Mailbox> {
     found
 }
 
+/// The ids in a field, each from its `<` to its `>`, whatever stands around them; in
+/// a field without any, its words.
 fn ids(text: String) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Text and new text of mail that has HTML alone. What mail programs mark there as
-/// earlier mail is surer than what can be seen in the text.
-fn of_html<'a>(html: &str) -> (Option<Rc<Text<'a>>>, Option<Reply<'a>>) {
-    let text = Rc::new(Text(text::text(html).into()));
-    let reply = match reply::without_quoted_html(html) {
-        Cow::Borrowed(_) => Reply::of(&text),
-        Cow::Owned(new) => Reply::Other(reply::without_quotes(&text::text(&new)).into_owned()),
-    };
-    (Some(text), Some(reply))
-}
-
-type Contents<'a> = (Option<Cow<'a, str>>, Option<Cow<'a, str>>, Vec<Attachment<'a>>);
-
-/// Text, HTML, and what is neither. Several inline texts of one kind, as mailing
-/// lists and some mail programs make them, are one text.
-fn contents<'a>(parts: &[Part<'a>]) -> Contents<'a> {
-    let (mut text, mut html, mut attachments) = (None, None, Vec::new());
-    for part in parts.iter().filter(|part| !part.is_multipart) {
-        let attachment = attachment(part);
-        match part.essence() {
-            _ if !attachment.is_body(part) => attachments.push(attachment.digested()),
-            "text/html" => add(&mut html, part, attachment.content),
-            _ => add(&mut text, part, attachment.content),
-        }
-    }
-    (text, html, attachments)
-}
-
-fn add<'a>(all: &mut Option<Cow<'a, str>>, part: &Part<'a>, decoded: Cow<'a, [u8]>) {
-    let text = match decode::text(part, decoded) {
-        Cow::Borrowed(octets) if let Ok(text) = std::str::from_utf8(octets) => Cow::Borrowed(text),
-        octets if part.parameter("charset").is_none() => Cow::Owned(value::guess(octets.into_owned())),
-        octets => Cow::Owned(String::from_utf8_lossy(&octets).into_owned()),
-    };
-    match all {
-        None => *all = Some(text),
-        Some(all) => {
-            let all = all.to_mut();
-            if !all.is_empty() && !all.ends_with('\n') {
-                all.push_str("\r\n");
+    let (mut found, mut words) = (Vec::new(), String::new());
+    // How deep in comments, which may hold ids of nobody.
+    let mut depth = 0_usize;
+    let mut rest = text.as_str();
+    while let Some(char) = rest.chars().next() {
+        let mut taken = char.len_utf8();
+        match char {
+            '<' if depth == 0 => {
+                let Some((id, _)) = rest.split_once('>') else { break };
+                found.push(id.split_whitespace().chain([">"]).collect());
+                taken += id.len();
             }
-            all.push_str(&text);
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            char if depth == 0 => words.push(char),
+            _ => {}
         }
+        rest = rest.get(taken..).unwrap_or_default();
     }
+    words.push_str(rest);
+    if found.is_empty() { words.split_whitespace().map(str::to_owned).collect() } else { found }
 }
 
-fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
+/// What a part is to people that keep it; its digest is still to be made.
+pub fn attachment<'a>(part: &Part<'a>, content: Cow<'a, [u8]>) -> Attachment<'a> {
     let disposition = first(&part.fields, "Content-Disposition").and_then(mime::kind);
     let filename = disposition.as_ref().and_then(|disposition| disposition.parameter("filename"));
-    let content = decode::content(part).unwrap_or(Cow::Borrowed(part.content));
     let content_id = first(&part.fields, "Content-ID").map(value::text);
     Attachment {
         filename: names::filename(part, filename),
@@ -383,5 +342,29 @@ fn attachment<'a>(part: &Part<'a>) -> Attachment<'a> {
         size: content.len(),
         sha256: String::new(),
         content,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_whatever_stands_around_them() {
+        for (field, expected) in [
+            ("<a@x> <b@x>", "<a@x> <b@x>"),
+            ("<a@x><b@x>,<c@x>", "<a@x> <b@x> <c@x>"),
+            ("Your message of Monday <a@x>", "<a@x>"),
+            ("(see (also) <no@x>) <a@x> (<no@x>", "<a@x>"),
+            ("<a@ x>", "<a@x>"),
+            ("a@x  b@x", "a@x b@x"),
+            ("a@x (of <no@x>)", "a@x"),
+            ("<a@x> <b@x", "<a@x>"),
+            ("<a@x", "<a@x"),
+            ("", ""),
+        ] {
+            assert_eq!(ids(field.to_owned()).join(" "), expected, "{field}");
+        }
+        assert_eq!(ids("<".repeat(200_000)).len(), 1);
     }
 }

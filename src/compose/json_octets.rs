@@ -64,6 +64,8 @@ pub fn fill(
     if likely < LARGE || limit < LARGE {
         let mut out = Bounded { octets: Vec::with_capacity(likely.min(limit)), limit };
         write(&mut out).ok()?;
+        // It may wait in memory for its turn.
+        out.octets.shrink_to_fit();
         return Some(out.octets.into());
     }
     let mut map = MmapMut::map_anon(limit).ok()?;

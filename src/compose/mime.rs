@@ -53,6 +53,18 @@ pub struct Part<'a> {
     pub content: &'a [u8],
     /// Whether it has parts of its own.
     pub is_multipart: bool,
+    /// Of what it is a version, if of anything.
+    pub version: Option<Version>,
+}
+
+/// A part's place in a `multipart/alternative` (RFC 2046 section 5.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The innermost multipart of that kind that it stands in, by its place among
+    /// the parts.
+    pub of: usize,
+    /// Whether it is all of the version, not one part of several.
+    pub is_whole: bool,
 }
 
 impl Part<'_> {
@@ -109,6 +121,8 @@ pub fn read<'a>(raw: &'a [u8], section: &Section<'a>, limits: &Limits) -> Result
 struct Open {
     boundary: Vec<u8>,
     has_parts: bool,
+    /// Of what its parts are versions.
+    version: Option<Version>,
 }
 
 struct Walk<'a, 'l> {
@@ -181,6 +195,7 @@ impl<'a> Walk<'a, '_> {
         let kind = first(&fields, "Content-Type").and_then(kind);
         let encoding = first(&fields, "Content-Transfer-Encoding").map_or(Encoding::Identity, encoding);
         let is_multipart = kind.as_ref().is_some_and(|kind| kind.essence.starts_with("multipart/"));
+        let version = self.open.last().and_then(|open| open.version);
         if is_multipart {
             let boundary = kind.as_ref().and_then(|kind| kind.parameter("boundary"));
             let boundary = boundary.map(|boundary| boundary.trim_ascii_end().as_bytes().to_vec());
@@ -188,11 +203,16 @@ impl<'a> Walk<'a, '_> {
             if self.open.len() == self.limits.mime_depth {
                 return Err(Unreadable::Depth);
             }
-            self.open.push(Open { boundary, has_parts: false });
+            let is_alternative = kind.as_ref().is_some_and(|kind| kind.essence == "multipart/alternative");
+            let version = match is_alternative {
+                true => Some(Version { of: self.parts.len(), is_whole: true }),
+                false => version.map(|version| Version { is_whole: false, ..version }),
+            };
+            self.open.push(Open { boundary, has_parts: false, version });
         } else {
             self.leaf_at = Some(body_at);
         }
-        self.parts.push(Part { fields, kind, encoding, content: b"", is_multipart });
+        self.parts.push(Part { fields, kind, encoding, content: b"", is_multipart, version });
         Ok(())
     }
 

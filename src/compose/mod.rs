@@ -12,6 +12,7 @@
 mod address;
 mod attachments;
 mod body;
+mod contents;
 mod control;
 mod decode;
 mod endpoint;
@@ -110,7 +111,7 @@ impl Default for Limits {
             header_fields: 1000,
             mime_depth: 64,
             mime_parts: 1000,
-            composed_octets: 128 * 1024 * 1024,
+            composed_octets: 384 * 1024 * 1024,
         }
     }
 }

@@ -53,6 +53,25 @@ pub enum Vendor {
     ActionMailbox,
 }
 
+impl Payload {
+    /// Types of forms that its bodies may have, without parameters; none where they
+    /// are no forms. What a template makes, its file says.
+    pub fn forms(&self) -> &'static [&'static str] {
+        use Vendor::{CloudMailinMultipart, Mailgun, MailgunMime, SendGrid, SendGridRaw};
+        match self {
+            // As its sender named it.
+            Payload::Auto | Payload::Body => &[URLENCODED, MULTIPART],
+            Payload::Vendor(Mailgun | MailgunMime) => &[URLENCODED, MULTIPART],
+            Payload::Multipart => &[MULTIPART],
+            Payload::Vendor(SendGrid | SendGridRaw | CloudMailinMultipart) => &[MULTIPART],
+            Payload::Json | Payload::Raw | Payload::Vendor(_) | Payload::Template(_) => &[],
+        }
+    }
+}
+
+const URLENCODED: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
+
 /// All formats but templates.
 const NAMES: &[(&str, Payload)] = &[
     ("auto", Payload::Auto),

@@ -17,6 +17,7 @@ pub use html::without_quoted_html;
 
 use memchr::{memchr, memchr2, memmem};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 /// Most octets that are looked at for an introduction: three lines and some blanks.
 const LONGEST_INTRODUCTION: usize = 800;
@@ -74,8 +75,9 @@ enum History {
 fn history(text: &str) -> Option<History> {
     let mut at = 0;
     let mut has_words = false;
+    let mut lines = Lines { text, read: 0, roles: VecDeque::new() };
     while let Some((line, following)) = text.get(at..).filter(|rest| !rest.is_empty()).map(split_line) {
-        let separator = if may_separate(line) { separator(line, following) } else { None };
+        let separator = if may_separate(line) { separator(line, following, &mut lines) } else { None };
         let answered = match separator {
             Some(Separator::Forwarded) => return Some(History::Forwarded(at)),
             Some(Separator::Answered) => Some(at),
@@ -107,7 +109,7 @@ enum Separator {
 
 /// `-----Original Message-----`, Outlook's rule and its block of fields, or what
 /// stands above mail that is handed on.
-fn separator(line: &str, following: &str) -> Option<Separator> {
+fn separator<'t>(line: &'t str, following: &'t str, lines: &mut Lines<'t>) -> Option<Separator> {
     let mark = line.trim();
     if mark.starts_with("--") {
         let text = mark.trim_matches(['-', ' ', '\t', ':']).to_lowercase();
@@ -126,16 +128,62 @@ fn separator(line: &str, following: &str) -> Option<Separator> {
         let text = mark.trim_end_matches([':', '：', ' ', '\u{a0}', '\u{202f}']).to_lowercase();
         return words::FORWARDED.contains(&text.as_str()).then_some(Separator::Forwarded);
     }
-    (field_is(line, words::FROM) && is_block(following)).then_some(Separator::Answered)
+    lines.is_block(line, following).then_some(Separator::Answered)
 }
 
-/// Whether the lines below a sender are the rest of Outlook's block: when, to whom
-/// and about what.
-fn is_block(following: &str) -> bool {
-    let lines = following.lines().take(BLOCK_LINES).take_while(|line| !line.trim().is_empty());
-    let names: Vec<_> = lines.filter_map(field_name).collect();
-    let is_there = |known: &&[&str]| names.iter().any(|name| known.contains(&name.as_str()));
-    [words::SENT, words::TO, words::SUBJECT].iter().all(is_there)
+/// What the lines of a text are in Outlook's block. Each is looked at once, because
+/// every line may begin a block.
+struct Lines<'t> {
+    text: &'t str,
+    /// Octets that have been looked at.
+    read: usize,
+    /// Where each of the last lines begins, and what it is.
+    roles: VecDeque<(usize, Roles)>,
+}
+
+/// What a line is, a bit each.
+type Roles = u8;
+const IS_FROM: Roles = 1;
+const IS_SENT: Roles = 2;
+const IS_TO: Roles = 4;
+const IS_SUBJECT: Roles = 8;
+const IS_EMPTY: Roles = 16;
+
+impl Lines<'_> {
+    /// Whether a line names a sender, and those that follow it are the rest of
+    /// Outlook's block: when, to whom and about what.
+    fn is_block(&mut self, line: &str, following: &str) -> bool {
+        let at = self.text.len() - following.len() - line.len();
+        while self.roles.front().is_some_and(|(before, _)| *before < at) {
+            self.roles.pop_front();
+        }
+        self.read = self.read.max(at);
+        self.look_at(1);
+        if self.roles.front().is_none_or(|(_, roles)| roles & IS_FROM == 0) {
+            return false;
+        }
+        self.look_at(1 + BLOCK_LINES);
+        let below = self.roles.iter().skip(1).map(|(_, roles)| *roles);
+        let block = below.take_while(|roles| roles & IS_EMPTY == 0).fold(0, |all, roles| all | roles);
+        let needed = IS_SENT | IS_TO | IS_SUBJECT;
+        block & needed == needed
+    }
+
+    fn look_at(&mut self, lines: usize) {
+        while self.roles.len() < lines {
+            let Some(rest) = self.text.get(self.read..).filter(|rest| !rest.is_empty()) else { return };
+            let (line, _) = split_line(rest);
+            self.roles.push_back((self.read, roles(line)));
+            self.read += line.len();
+        }
+    }
+}
+
+fn roles(line: &str) -> Roles {
+    let Some(name) = field_name(line) else { return if line.trim().is_empty() { IS_EMPTY } else { 0 } };
+    let known =
+        [(IS_FROM, words::FROM), (IS_SENT, words::SENT), (IS_TO, words::TO), (IS_SUBJECT, words::SUBJECT)];
+    known.iter().filter(|(_, names)| names.contains(&name.as_str())).fold(0, |all, (role, _)| all | role)
 }
 
 /// Whether a line begins with one of the names and a colon.

@@ -155,10 +155,15 @@ impl Data {
     }
 }
 
-/// The events that a message reports; none when it is no report. `sender` is its
-/// reverse-path: plain texts are believed when that is empty or a mail server's.
+/// The events that a message reports; none when it is no report, or holds one among
+/// other things. `sender` is its reverse-path: what is no `multipart/report` is
+/// believed when that is empty or a mail server's.
 pub fn read(sender: &str, fields: &[HeaderField<'_>], parts: &[Part<'_>]) -> Vec<Event> {
-    let of_type = |names: &[&str]| parts.iter().find(|part| names.contains(&part.essence()));
+    // People forward reports: those are mail, with words of theirs.
+    let is_report = parts.first().is_some_and(|whole| whole.essence() == "multipart/report")
+        || plain::is_from_server(sender, fields);
+    let of_type =
+        |names: &[&str]| parts.iter().filter(|_| is_report).find(|part| names.contains(&part.essence()));
     let returned = || returned::read(parts);
     let events = if let Some(part) = of_type(&["message/delivery-status", "message/global-delivery-status"]) {
         status::read(&content(part), &returned())
@@ -178,7 +183,7 @@ pub fn read(sender: &str, fields: &[HeaderField<'_>], parts: &[Part<'_>]) -> Vec
 
 /// A part's octets, decoded.
 fn content<'a>(part: &Part<'a>) -> Cow<'a, [u8]> {
-    decode::content(part).unwrap_or(Cow::Borrowed(part.content))
+    decode::content(part).octets
 }
 
 /// The groups of fields in a report, one after another; what is no field is skipped.

@@ -6,6 +6,7 @@
 //! alternative text. Styles are not looked at. One pass without a tree: time and
 //! memory are linear whatever the document does.
 
+use super::contents::{CUT, MOST};
 use super::html::{Tag, Token, decoded, tokens};
 
 /// Elements that stand in lines of their own.
@@ -41,13 +42,23 @@ const DEPTH: usize = 4;
 /// Longest target of a link that is shown, in octets.
 const LONGEST_LINK: usize = 2048;
 
-/// The text of a document, its lines ended by LF.
+/// The text of a document, its lines ended by LF; of a long one the beginning, and
+/// [`CUT`] below it.
 pub fn text(html: &str) -> String {
-    let mut page = Page { text: String::with_capacity(html.len() / 2), ..Page::default() };
+    let mut page = Page { text: String::with_capacity(html.len().min(MOST) / 2), ..Page::default() };
     for token in tokens(html) {
         match token {
-            Token::Text(text) => page.write(&decoded(text)),
+            Token::Text(text) => {
+                // One octet more than may stay: it shows that there is more.
+                let room = (MOST + 1).saturating_sub(page.text.len());
+                page.write(&decoded(text.get(..text.ceil_char_boundary(room)).unwrap_or(text)));
+            }
             Token::Tag(tag) => page.tag(&tag),
+        }
+        if page.text.len() > MOST {
+            page.text.truncate(page.text.floor_char_boundary(MOST));
+            page.text.push_str(CUT);
+            return page.text;
         }
     }
     page.text.truncate(page.text.trim_end().len());
@@ -293,6 +304,17 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn long_pages_are_cut_with_a_mark() {
+        for unit in ["<p>word</p>", "wörd ", "x"] {
+            let fits = text(&unit.repeat(MOST / 8 / unit.len()));
+            assert!(!fits.ends_with(CUT));
+            let long = text(&unit.repeat(4 * MOST / unit.len()));
+            assert!(long.ends_with(CUT) && long.len() <= MOST + CUT.len(), "{unit}: {}", long.len());
+            assert!(long.starts_with(&fits[..fits.len() - 1]), "{unit}");
         }
     }
 

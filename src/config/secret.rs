@@ -48,6 +48,36 @@ impl Display for Secret {
     }
 }
 
+/// A word of a route for its template: mostly no secret, but it may come from where
+/// those are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Var {
+    /// It stands in the configuration file itself.
+    Here(String),
+    /// It stands elsewhere.
+    Elsewhere(Secret),
+}
+
+impl Var {
+    /// What it is.
+    pub fn text(&self) -> &str {
+        match self {
+            Var::Here(text) => text,
+            Var::Elsewhere(secret) => secret.value.reveal(),
+        }
+    }
+}
+
+impl Value for Var {
+    fn read(value: &DeValue<'_>) -> Result<Var, String> {
+        match value {
+            DeValue::String(text) => Ok(Var::Here(text.to_string())),
+            DeValue::Table(_) => Secret::read(value).map(Var::Elsewhere),
+            _ => Err(instead_of(value, WANTED)),
+        }
+    }
+}
+
 impl Value for Secret {
     fn read(value: &DeValue<'_>) -> Result<Secret, String> {
         let (text, source) = match value {

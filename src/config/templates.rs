@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads them, and complains about those that are none and about routes that name
-/// one that is not there; `file` is the configuration.
+/// one that is not there or leave out what it wants; `file` is the configuration.
 pub(super) fn read(file: &str, config: &mut Config, root: &mut Section<'_>) {
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let directory = folder.join(&config.server.templates);
@@ -42,7 +42,13 @@ pub(super) fn read(file: &str, config: &mut Config, root: &mut Section<'_>) {
         let is_it = |file: &String| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
         templates.has(name) || broken.iter().any(is_it)
     };
-    for (name, section) in named(config, root).into_iter().filter(|(name, _)| !is_known(name)) {
+    for (name, vars, section) in named(config, root) {
+        if is_known(name) {
+            if let Some(place) = templates.lacks(name, &vars) {
+                section.complain("payload", format!("{place}; add it to the vars of this route"));
+            }
+            continue;
+        }
         let known: Vec<_> = templates.list().map(|(name, ..)| name).collect();
         section.complain(
             "payload",
@@ -85,15 +91,18 @@ fn complain(root: &mut Section<'_>, complaints: Vec<String>) {
     }
 }
 
-/// The templates that routes name, and where.
-fn named<'c, 'r>(config: &'c Config, root: &mut Section<'r>) -> Vec<(&'c str, Section<'r>)> {
+/// A template that a route names, the route's own words for it, and where.
+type Named<'c, 'r> = (&'c str, Vec<(String, String)>, Section<'r>);
+
+/// The templates that routes name.
+fn named<'c, 'r>(config: &'c Config, root: &mut Section<'r>) -> Vec<Named<'c, 'r>> {
     let sections = root.tables("route").unwrap_or_default();
     if sections.len() != config.routes.len() {
         return Vec::new();
     }
     let routes = config.routes.iter().zip(sections);
     let named = routes.filter_map(|(route, section)| match &route.payload {
-        Payload::Template(name) => Some((&**name, section)),
+        Payload::Template(name) => Some((&**name, route.words(), section)),
         _ => None,
     });
     named.collect()

@@ -1,5 +1,5 @@
-//! One question on a connection of its own: tokens are asked for, recipients asked
-//! about and traces handed over, so rarely that no connection is kept.
+//! One question on a connection of its own: tokens are asked for and recipients asked
+//! about, so rarely that no connection is kept.
 
 use super::credentials::Ways;
 use super::terms::{Http2, Terms};

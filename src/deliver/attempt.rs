@@ -8,6 +8,7 @@
 use super::connection::Response;
 use super::courier::{Courier, Errand};
 use super::order::{Fit, Onward, Order, Presence};
+use super::request::Unsignable;
 use super::retry::{Outcome, Trouble};
 use super::shop::Shop;
 use super::terms::Terms;
@@ -117,6 +118,10 @@ impl Worker {
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
         let host = self.host()?;
         let mut request = shop.shape(claim, &self.terms, (host, self.trace), body).await?;
+        if let Some(Unsignable(why)) = request.extensions().get() {
+            tracing::warn!(post = %claim.post.id, "sent without a signature: {why}");
+            self.log.note(format_args!("{} is sent without a signature: {why}", claim.post.id));
+        }
         if let Some((_, (name, value))) = &proof {
             request.headers_mut().insert(name, value.clone());
         }

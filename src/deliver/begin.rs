@@ -39,7 +39,7 @@ impl Dispatcher {
         berth.tray.put(stocked);
         berth.lane.end_claim(catch, now.into_std());
         self.turns.release(reserved);
-        self.give_back(back, now);
+        self.give_back(back);
         self.in_flight += over.len() + begun.len();
         for claim in over {
             self.order(lane, claim).give_up();
@@ -111,14 +111,14 @@ impl Dispatcher {
     fn return_stock(&mut self, lane: &Arc<Destination>, now: Instant) -> usize {
         let back = self.berth(lane).clear(now);
         let posts = back.len();
-        self.give_back(back, now);
+        self.give_back(back);
         posts
     }
 
     /// Returns posts that were claimed when nothing new was to begin.
-    pub(super) fn give_back(&mut self, claims: Vec<Claim>, now: Instant) {
+    pub(super) fn give_back(&mut self, claims: Vec<Claim>) {
         if !claims.is_empty() {
-            self.settle(claims.into_iter().map(|claim| (claim, Settlement::Back)).collect(), now);
+            self.settle(claims.into_iter().map(|claim| (claim, Settlement::Back)).collect());
         }
     }
 }

@@ -1,24 +1,28 @@
 //! Carries spans to a collector of traces: OTLP over HTTP, in JSON
-//! (OpenTelemetry Protocol 1.x, section "OTLP/HTTP").
+//! (OpenTelemetry Protocol 1.x, section "OTLP/HTTP"). The batches go over one
+//! connection, as long as the collector keeps it.
 //!
 //! What a collector does not take after a few tries is dropped and counted: traces
 //! never hold up mail, and never fill the memory.
 
 use super::Options;
-use super::ask::{LIMIT, ask};
-use super::credentials::Ways;
+use super::ask::LIMIT;
+use super::connection::{Failure, Link, Patience, Readers, Response};
 use super::egress::Connector;
+use super::retry::Trouble;
+use super::terms::Terms;
 use crate::compose::Endpoint;
+use crate::post::{Destination, Trust};
 use crate::tenant::Tenant;
 use crate::trace::{self, Span, Spans};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use http::{Method, Request};
-use http_body_util::Full;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{Request, StatusCode};
+use serde_json::Value;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Where a collector takes traces, below the URL that is configured.
 const PATH: &str = "/v1/traces";
@@ -39,7 +43,7 @@ pub async fn carry(
     options: watch::Receiver<Arc<Options>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut collector = Collector { endpoint, options, connector: None, is_down: false };
+    let mut collector = Collector { endpoint, options, line: None, is_down: false };
     loop {
         let batch = tokio::select! {
             batch = spans.take(BATCH) => batch,
@@ -76,9 +80,17 @@ pub async fn carry(
 struct Collector {
     endpoint: Endpoint,
     options: watch::Receiver<Arc<Options>>,
-    /// Made for the options beside it; its TLS sessions are resumed.
-    connector: Option<(Weak<Options>, Connector)>,
+    line: Option<Line>,
     is_down: bool,
+}
+
+/// How the collector is reached.
+struct Line {
+    /// The options that it was made for.
+    made_for: Weak<Options>,
+    connector: Connector,
+    /// The connection of the last batch.
+    link: Option<Link>,
 }
 
 impl Collector {
@@ -111,27 +123,65 @@ impl Collector {
     async fn send(&mut self, batch: &[Span]) -> Result<(), String> {
         let options = Arc::clone(&self.options.borrow());
         let destination = self.endpoint.destination(&Tenant::default());
-        let body = trace::encode(batch, &options.instance).to_string();
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = Method::POST;
-        let path = self.endpoint.path.trim_end_matches('/');
-        let path = if path.ends_with(PATH) { path.to_owned() } else { format!("{path}{PATH}") };
-        *request.uri_mut() = path.parse().map_err(|_| "its path is not valid in HTTP".to_owned())?;
-        let headers = request.headers_mut();
-        let host = HeaderValue::try_from(destination.authority()).map_err(|error| error.to_string())?;
-        headers.insert(HOST, host);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(authorization) = &self.endpoint.authorization {
-            let value = HeaderValue::try_from(authorization).map_err(|error| error.to_string())?;
-            headers.insert(AUTHORIZATION, value);
-        }
-        let made = self.connector.take().filter(|(made_for, _)| made_for.as_ptr() == Arc::as_ptr(&options));
-        let (_, connector) = self.connector.insert(made.unwrap_or_else(|| {
-            let connector = Connector::new(options.egress.clone(), Arc::clone(&options.metrics));
-            (Arc::downgrade(&options), connector)
-        }));
-        let ways = Ways { connector, book: &options.book };
-        let status = ask(&destination, request, LIMIT, ways).await?.status();
+        let request = request(&self.endpoint, &destination, trace::encode(batch, &options.instance))?;
+        let made = self.line.take().filter(|line| line.made_for.as_ptr() == Arc::as_ptr(&options));
+        let line = self.line.insert(made.unwrap_or_else(|| Line::new(&options)));
+        let status = line.send(&destination, &request, &options).await.map_err(|why| why.to_string())?;
         if status.is_success() { Ok(()) } else { Err(status.to_string()) }
     }
+}
+
+impl Line {
+    fn new(options: &Arc<Options>) -> Line {
+        let connector = Connector::new(options.egress.clone(), Arc::clone(&options.metrics));
+        Line { made_for: Arc::downgrade(options), connector, link: None }
+    }
+
+    /// Sends over the connection that is there, or over a fresh one.
+    async fn send(
+        &mut self,
+        to: &Destination,
+        request: &Request<Bytes>,
+        options: &Options,
+    ) -> Result<StatusCode, Trouble> {
+        let deadline = Instant::now() + LIMIT;
+        let patience = Patience { response: LIMIT, deadline, total: LIMIT, readers: Readers::People };
+        if let Some(mut link) = self.link.take().filter(|link| link.is_reusable(0))
+            && link.begin(0)
+        {
+            match link.send(request, patience).await {
+                Err(failure) if failure.is_untaken => {}
+                result => return self.keep(link, result),
+            }
+        }
+        // It may need a certificate authority or a proxy of its own.
+        let terms = Terms::clone(&options.book.terms(to));
+        let mut link =
+            self.connector.detour(to.clone(), Trust::Operator, terms).link(&self.connector, 0, LIMIT).await?;
+        if !link.begin(0) {
+            return Err(Trouble::Broken("connection closed before the request".to_owned()));
+        }
+        let result = link.send(request, patience).await;
+        self.keep(link, result)
+    }
+
+    fn keep(&mut self, link: Link, result: Result<Response, Failure>) -> Result<StatusCode, Trouble> {
+        let response = result.map_err(|failure| failure.trouble)?;
+        self.link = Some(link);
+        Ok(response.status)
+    }
+}
+
+fn request(endpoint: &Endpoint, to: &Destination, spans: Value) -> Result<Request<Bytes>, String> {
+    let path = endpoint.path.trim_end_matches('/');
+    let path = if path.ends_with(PATH) { path.to_owned() } else { format!("{path}{PATH}") };
+    let body = Bytes::from(spans.to_string());
+    let mut request = Request::post(path)
+        .header(HOST, to.authority())
+        .header(CONTENT_TYPE, "application/json")
+        .header(CONTENT_LENGTH, body.len());
+    if let Some(authorization) = &endpoint.authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    request.body(body).map_err(|error| error.to_string())
 }

@@ -5,9 +5,9 @@
 
 use super::connection::{Link, Response};
 use super::retry::{Span, Verdict};
+use crate::masked::Masked;
 use crate::post::{Destination, PostId, Timestamp, is_secret};
 use crate::protocol_log::Transcript;
-use crate::protocol_log::secrets::Masked;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use std::fmt;

@@ -17,6 +17,7 @@ use super::turns::{Stake, Turn, Turns};
 use crate::post::Destination;
 use crate::spool::{Claimed, SpoolError};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +44,8 @@ pub(super) enum Done {
     Saved(Vec<Charge>),
     /// State changes were announced.
     Announced,
+    /// These were done, and those go on.
+    Several(Vec<Done>, Vec<Work>),
     /// Nothing to be done.
     Nothing,
 }
@@ -64,10 +67,12 @@ pub(super) struct Dispatcher {
     pub shop: Arc<Shop>,
     pub book: Book,
     pub reports: mpsc::UnboundedSender<Report>,
-    pub lanes: HashMap<Arc<Destination>, Berth>,
+    pub lanes: HashMap<Arc<Destination>, Box<Berth>>,
     pub turns: Turns<Arc<Destination>>,
     timers: BTreeSet<(Instant, Arc<Destination>)>,
-    /// Claims, settlements and orders that did not answer at once.
+    /// Claims and settlements that begin with this wake-up.
+    begun: Vec<Work>,
+    /// Those of earlier ones, orders and the like.
     pub tasks: JoinSet<Done>,
     pub notary: Notary,
     pub pauses: Pauses,
@@ -94,6 +99,7 @@ impl Dispatcher {
             lanes: HashMap::new(),
             turns: Turns::new(options.total_connections),
             timers: BTreeSet::new(),
+            begun: Vec::new(),
             tasks: JoinSet::new(),
             notary,
             pauses: Pauses::default(),
@@ -125,12 +131,13 @@ impl Dispatcher {
         self.shop.is_crowded.store(self.turns.waiting() > 0, Ordering::Relaxed);
         self.save(now);
         self.announce();
+        self.send_out();
     }
 
     pub(super) fn berth(&mut self, lane: &Arc<Destination>) -> &mut Berth {
         let (book, pauses, permit) = (&self.book, &self.pauses, self.permit);
         self.lanes.entry(Arc::clone(lane)).or_insert_with(|| {
-            let mut berth = Berth::new(book.terms(lane), permit, Instant::now());
+            let mut berth = Box::new(Berth::new(book.terms(lane), permit, Instant::now()));
             if pauses.of(lane).is_some() {
                 berth.lane.pause();
             }
@@ -151,46 +158,48 @@ impl Dispatcher {
         }
     }
 
-    fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose, now: Instant) {
+    fn claim(&mut self, lane: Arc<Destination>, most: usize, purpose: Purpose) {
         let spool = Arc::clone(&self.shop.spool);
         let max_age = self.berth(&lane).terms.schedule.max_age;
-        self.start(
-            Box::pin(async move {
-                let claimed = caught(async {
-                    match purpose {
-                        Purpose::Send => spool.claim(&lane, most).await,
-                        Purpose::Look => spool.claim_expired(&lane, max_age, most).await,
-                    }
-                });
-                let claimed = claimed.await;
-                Done::Claimed(lane, purpose, claimed)
-            }),
-            now,
-        );
+        self.start(Box::pin(async move {
+            let claimed = caught(async {
+                match purpose {
+                    Purpose::Send => spool.claim(&lane, most).await,
+                    Purpose::Look => spool.claim_expired(&lane, max_age, most).await,
+                }
+            });
+            let claimed = claimed.await;
+            Done::Claimed(lane, purpose, claimed)
+        }));
     }
 
-    /// Does now what needs no waiting, and leaves the rest to a task.
-    pub(super) fn start(&mut self, mut work: Work, now: Instant) {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match work.as_mut().poll(&mut context) {
-            Poll::Ready(done) => drop(self.finish(done, now)),
-            Poll::Pending => drop(self.tasks.spawn(work)),
+    /// Begins, when all that woke it is seen to, what must not panic.
+    pub(super) fn start(&mut self, work: Work) {
+        self.begun.push(work);
+    }
+
+    /// Hands what begins to one task: the spool is not asked here, and of very many
+    /// lanes one task has the answers. What is not answered at once delays nothing.
+    fn send_out(&mut self) {
+        if !self.begun.is_empty() {
+            self.tasks.spawn(do_at_once(std::mem::take(&mut self.begun)));
         }
     }
 
-    /// Takes what a task led to; answers which lanes are concerned.
-    pub(super) fn finish(&mut self, done: Done, now: Instant) -> Vec<Arc<Destination>> {
+    /// Takes what a task led to, and notes which lanes are concerned.
+    pub(super) fn finish(&mut self, done: Done, now: Instant, touched: &mut Touched) {
         match done {
             Done::Claimed(lane, purpose, claimed) => {
                 self.take_claims(&lane, purpose, claimed, now);
-                vec![lane]
+                touched.insert(lane);
             }
-            Done::Saved(charges) => self.end_save(charges),
-            Done::Announced => {
-                self.is_announcing = false;
-                Vec::new()
+            Done::Saved(charges) => touched.extend(self.end_save(charges)),
+            Done::Announced => self.is_announcing = false,
+            Done::Several(done, late) => {
+                done.into_iter().for_each(|done| self.finish(done, now, touched));
+                late.into_iter().for_each(|work| drop(self.tasks.spawn(work)));
             }
-            Done::Nothing => Vec::new(),
+            Done::Nothing => {}
         }
     }
 
@@ -217,7 +226,7 @@ impl Dispatcher {
             berth.dismiss_all(&mut self.turns);
             back.extend(berth.clear(now));
         }
-        self.give_back(back, now);
+        self.give_back(back);
         self.save_finally(now);
     }
 
@@ -261,7 +270,8 @@ impl Dispatcher {
                 break;
             }
             berth.lane.begin_claim();
-            self.claim(Arc::clone(lane), most, purpose, now);
+            self.claim(Arc::clone(lane), most, purpose);
+            break;
         }
         if let Some(berth) = self.lanes.get_mut(lane) {
             let busy = berth.busy();
@@ -293,10 +303,12 @@ impl Dispatcher {
         }
     }
 
-    /// Closes the connection that is idle longest; when it is, somebody else's turn
-    /// begins.
+    /// Closes the connection that is idle longest, unless its next post is on its way;
+    /// when it is, somebody else's turn begins.
     fn make_room(&mut self) {
-        if let Some((rest, lane)) = self.turns.evict()
+        let lanes = &self.lanes;
+        let is_idle = |lane: &_| lanes.get(lane).is_none_or(|berth| berth.resting() > berth.claiming);
+        if let Some((rest, lane)) = self.turns.evict(is_idle)
             && let Some(berth) = self.lanes.get_mut(&lane)
         {
             berth.dismiss(rest);
@@ -329,4 +341,20 @@ impl Dispatcher {
             self.lanes.remove(lane);
         }
     }
+}
+
+/// Does what needs no waiting.
+async fn do_at_once(works: Vec<Work>) -> Done {
+    let mut works = works;
+    poll_fn(move |context| {
+        let (mut done, mut late) = (Vec::with_capacity(works.len()), Vec::new());
+        for mut work in std::mem::take(&mut works) {
+            match work.as_mut().poll(context) {
+                Poll::Ready(answer) => done.push(answer),
+                Poll::Pending => late.push(work),
+            }
+        }
+        Poll::Ready(Done::Several(done, late))
+    })
+    .await
 }

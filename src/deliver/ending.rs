@@ -48,18 +48,18 @@ impl Dispatcher {
                         (claim, Conclusion::Asked(answer, last)) => {
                             let shop = Arc::clone(&self.shop);
                             let settle = conclusion::settle_as_answered(shop, claim, answer, last);
-                            self.start(Box::pin(settle), now);
+                            self.tasks.spawn(settle);
                         }
                     }
                 }
             }
         }
         if !settled.is_empty() {
-            self.settle(settled, now);
+            self.settle(settled);
         }
         if !reported.is_empty() {
             let shop = Arc::clone(&self.shop);
-            self.start(Box::pin(bounce::report_and_settle(shop, reported)), now);
+            self.tasks.spawn(bounce::report_and_settle(shop, reported));
         }
     }
 
@@ -126,12 +126,12 @@ impl Dispatcher {
 
     /// Tells the spool, again and again if it fails: what it does not note it
     /// would keep claimed for ever.
-    pub(super) fn settle(&mut self, settled: Vec<(Claim, Settlement)>, now: Instant) {
+    pub(super) fn settle(&mut self, settled: Vec<(Claim, Settlement)>) {
         let shop = Arc::clone(&self.shop);
         let settle = async move {
             shop.settle(settled).await;
             Done::Nothing
         };
-        self.start(Box::pin(settle), now);
+        self.start(Box::pin(settle));
     }
 }

@@ -3,7 +3,8 @@
 //! A request is written and its response read at the same time: a receiver may
 //! refuse what it has not read to the end. A connection costs no task and, between two
 //! posts, no memory but its own. It is used again only after a request was written
-//! whole, its response was read to the end and nothing came behind it.
+//! whole, its response was read to the end and nothing came behind it, also none while
+//! it rested: that would be taken for the answer to the next request.
 
 use super::connection::{Failure, Patience, Place, RESPONSE_HEAD, Readers, Response, timed_out};
 use super::egress::{Connected, Stream};
@@ -17,7 +18,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
@@ -68,6 +69,8 @@ impl Http1 {
     }
 
     pub(super) fn begin(&mut self, most: u32) -> bool {
+        // Whatever comes on a fresh connection shows when a response is read.
+        self.is_open &= self.posts == 0 || self.is_quiet(&mut Context::from_waker(Waker::noop()));
         let may = self.is_reusable(most);
         self.posts += u32::from(may);
         may
@@ -91,8 +94,8 @@ impl Http1 {
         let head = self.head(&mut exchange, patience).await;
         let Head { status, headers, mut body, is_kept } = head.map_err(|trouble| {
             // RFC 9112 section 9.3.1: closed as we wrote. Whoever had the time to read
-            // the request may have worked on it.
-            let was_closing = exchange.fault.is_some() || begun.elapsed() <= 2 * self.place.distance + GRACE;
+            // the request may have worked on it, or on what it had of it.
+            let was_closing = begun.elapsed() <= 2 * self.place.distance + GRACE;
             let is_broken = matches!(trouble, Trouble::Broken(_) | Trouble::Tls(_));
             let is_untaken = is_broken && self.posts > 1 && was_closing && !exchange.has_heard;
             Failure { is_untaken, ..Failure::unknown(trouble) }
@@ -106,7 +109,10 @@ impl Http1 {
         if status.is_success() && !exchange.is_over {
             self.finish(&mut exchange, patience).await;
         }
-        self.is_open = is_whole && is_kept && exchange.is_written() && self.is_quiet().await;
+        self.is_open = is_whole
+            && is_kept
+            && exchange.is_written()
+            && poll_fn(|context| Poll::Ready(self.is_quiet(context))).await;
         self.unread = BytesMut::new();
         Ok(response)
     }
@@ -246,10 +252,9 @@ impl Http1 {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Whether nothing came behind the response: it would be taken for the answer
-    /// to the next request.
-    async fn is_quiet(&mut self) -> bool {
-        self.unread.is_empty() && poll_fn(|context| Poll::Ready(self.poll_read(context).is_pending())).await
+    /// Whether nothing came behind the response, and the connection has not ended.
+    fn is_quiet(&mut self, context: &mut Context<'_>) -> bool {
+        self.unread.is_empty() && self.poll_read(context).is_pending()
     }
 
     pub(super) async fn closed(&mut self) {
@@ -278,5 +283,45 @@ impl Http1 {
             Some(error) => format!("connection failed: {error}"),
             None => "connection closed before the response".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::connection::Link;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    /// A connection on which one request was answered, and its other end.
+    async fn kept() -> (Link, tokio::io::DuplexStream) {
+        let (stream, mut other) = duplex(1024);
+        let place = Place { peer: "here".to_owned(), tls: None, distance: Duration::ZERO };
+        let connected = Connected { stream: Box::new(stream), is_http2: false, place };
+        let mut link = Link::One(Http1::open(connected));
+        assert!(link.begin(0));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let (response, total) = (Duration::from_secs(10), Duration::from_secs(10));
+        let patience = Patience { response, deadline, total, readers: Readers::People };
+        other.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let request = Request::post("/").body(Bytes::new()).unwrap();
+        assert!(link.send(&request, patience).await.is_ok());
+        let mut head = [0; 64];
+        assert!(other.read(&mut head).await.unwrap() > 0);
+        (link, other)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_unasked_ends_a_connection_that_rested() {
+        for (stray, may_begin) in
+            [(Some(&b""[..]), true), (Some(b"HTTP/1.1 200 OK\r\n\r\n"), false), (None, false)]
+        {
+            let (mut link, mut other) = kept().await;
+            match stray {
+                Some(octets) => other.write_all(octets).await.unwrap(),
+                None => drop(other),
+            }
+            assert_eq!(link.begin(0), may_begin, "{stray:?}");
+            assert_eq!(link.is_reusable(0), may_begin, "{stray:?}");
+        }
     }
 }

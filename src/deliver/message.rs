@@ -2,9 +2,10 @@
 //! where the body of a response ends.
 //!
 //! No socket and no clock. What a client must be strict about it is: lengths that
-//! contradict each other, transfer codings in HTTP/1.0, chunks that end elsewhere than
-//! they said. `httparse` reads what stands on a line; line folding and spaces before
-//! a colon are refused.
+//! contradict each other, transfer codings in HTTP/1.0 or `chunked` twice, chunks that
+//! end elsewhere than they said, and octets that are no ASCII where framing is told,
+//! which others may read differently. `httparse` reads what stands on a line; line
+//! folding and spaces before a colon are refused.
 
 use super::connection::RESPONSE_HEAD;
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -15,6 +16,8 @@ use std::io::Write as _;
 
 /// Fields of a response.
 const FIELDS: usize = 100;
+/// Those that say where it ends and whether another may follow.
+static FRAMING: [HeaderName; 3] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
 /// Room that most heads of requests need.
 const USUAL_HEAD: usize = 768;
 
@@ -107,6 +110,10 @@ fn read_head(octets: &Bytes) -> Result<Head, Malformed> {
         let value = HeaderValue::from_maybe_shared(octets.slice_ref(field.value));
         headers.append(name, value.map_err(|error| error.to_string())?);
     }
+    let is_unclear = |name: &&HeaderName| headers.get_all(*name).iter().any(|it| it.to_str().is_err());
+    if let Some(name) = FRAMING.iter().find(is_unclear) {
+        return Err(format!("its {name} is not ASCII"));
+    }
     let says = |word: &str| tokens(&headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
     let is_open = if is_old { says("keep-alive") } else { !says("close") };
     // RFC 9112 section 6.1: it may end in another place for somebody else.
@@ -116,7 +123,7 @@ fn read_head(octets: &Bytes) -> Result<Head, Malformed> {
     Ok(Head { status, headers, body, is_kept })
 }
 
-/// The members of a list (RFC 9110 section 5.6.1).
+/// The members of a list (RFC 9110 section 5.6.1) that is ASCII.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
@@ -161,9 +168,12 @@ impl Body {
             if is_old {
                 return Err("HTTP/1.0 has no transfer codings".to_owned());
             }
-            let last = tokens(headers, &TRANSFER_ENCODING).last();
-            let is_chunked = last.is_some_and(|last| last.eq_ignore_ascii_case("chunked"));
-            return Ok(if is_chunked { Body::Chunks(Chunk::Size, 0) } else { Body::UntilEnd });
+            let is_chunked = |coding: &str| coding.eq_ignore_ascii_case("chunked");
+            if tokens(headers, &TRANSFER_ENCODING).filter(|coding| is_chunked(coding)).count() > 1 {
+                return Err("it is chunked twice".to_owned());
+            }
+            let is_last = tokens(headers, &TRANSFER_ENCODING).last().is_some_and(is_chunked);
+            return Ok(if is_last { Body::Chunks(Chunk::Size, 0) } else { Body::UntilEnd });
         }
         if !headers.contains_key(CONTENT_LENGTH) {
             return Ok(Body::UntilEnd);

@@ -26,6 +26,12 @@ fn head(text: &str) -> Result<Option<Head>, Malformed> {
     take_head(&mut BytesMut::from(text), text.len())
 }
 
+/// A head whose `\u{80}` to `\u{ff}` are single octets.
+fn head_of_octets(text: &str) -> Result<Option<Head>, Malformed> {
+    let octets: Vec<u8> = text.chars().map(|char| u8::try_from(u32::from(char)).unwrap()).collect();
+    take_head(&mut BytesMut::from(&octets[..]), octets.len())
+}
+
 #[test]
 fn a_request_is_written_as_it_is_meant() {
     let request = Request::post("/a?b=c").header("x-two-words", "1").header("host", "h").body(()).unwrap();
@@ -81,6 +87,40 @@ fn what_is_no_head_is_refused() {
 }
 
 #[test]
+fn what_tells_of_framing_is_taken_as_it_should_be_or_not_at_all() {
+    for (fields, is_fine) in [
+        ("Content-Length: 5", true),
+        ("Content-Length:  5 , 5\t", true),
+        ("Content-Length: 5,", false),
+        ("Content-Length: 5 5", false),
+        ("Content-Length: 5;a=b", false),
+        ("Content-Length: 0x5", false),
+        ("Content-Length: 5\u{a0}", false),
+        ("Content-Length: 5\r\nContent-Length: \u{b2}", false),
+        ("Content-Length: \u{b2}\r\nContent-Length: 5", false),
+        ("Content-Length: 5, 05", true),
+        ("Content-Length: 5\r\n 5", false),
+        ("Transfer-Encoding: chunked", true),
+        ("Transfer-Encoding: chunked\u{85}", false),
+        ("Transfer-Encoding: gzip\u{a0}, chunked", false),
+        ("Transfer-Encoding: \u{ff}\r\nTransfer-Encoding: chunked", false),
+        ("Transfer-Encoding: chunked, chunked", false),
+        ("Transfer-Encoding: Chunked, gzip, chunked", false),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", false),
+        // Read to its end, after which there is no other (RFC 9112 section 6.3).
+        ("Transfer-Encoding: chunked, gzip", true),
+        ("Transfer-Encoding: \u{b}chunked", false),
+        ("Connection: close", true),
+        ("Connection: clo\u{73}e\u{a0}", false),
+        ("Connection: keep-alive\r\nConnection: \u{e9}", false),
+        ("Server: caf\u{e9}", true),
+    ] {
+        let read = head_of_octets(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"));
+        assert_eq!(read.is_ok(), is_fine, "{fields:?}: {read:?}");
+    }
+}
+
+#[test]
 fn a_body_ends_where_its_head_says() {
     for (fields, octets, text, is_whole, left, is_kept) in [
         ("1.1 200 OK\r\nContent-Length: 4", "textmore", "text", true, 4, true),
@@ -96,6 +136,7 @@ fn a_body_ends_where_its_head_says() {
         ("1.1 101 Other\r\nUpgrade: x", "more", "", true, 4, false),
         ("1.1 200 OK", "text", "text", false, 0, true),
         ("1.1 200 OK\r\nTransfer-Encoding: gzip", "text", "text", false, 0, true),
+        ("1.1 200 OK\r\nTransfer-Encoding: chunked, gzip", "0\r\n\r\n", "0\r\n\r\n", false, 0, true),
         ("1.1 200 OK\r\nTransfer-Encoding: chunked", "4\r\ntext\r\n0\r\n\r\nmore", "text", true, 4, true),
         ("1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked", "0\r\n\r\n", "", true, 0, true),
         (

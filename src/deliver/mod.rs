@@ -4,8 +4,9 @@
 //! one thing: it takes what woke it (rings of the spool, reports of workers,
 //! answers to claims, a timer, the stop), tells the lanes concerned, asks each
 //! what it wants now, and starts that. Workers make the attempts (`attempt`).
-//! Claims and settlements that do not answer at once go on as tasks of their
-//! own, so a slow spool delays no lane but those it is asked about.
+//! Claims and settlements are made by tasks, all that begin together by one; those
+//! that do not answer at once go on as tasks of their own, so a slow spool delays no
+//! lane but those it is asked about.
 //!
 //! Waiting posts cost nothing here: they stay in the spool. A lane without
 //! posts, attempts, connections or a grudge is forgotten.
@@ -141,7 +142,7 @@ impl Default for Options {
     }
 }
 
-/// Reports taken in one look.
+/// Reports, and ends of tasks, taken in one look.
 const LOOK: usize = 256;
 
 /// Delivers what the spool holds until `stop` turns true and the attempts under
@@ -175,8 +176,8 @@ pub async fn run(
     dispatcher.wake(Wake::Rung(waiting));
     while !dispatcher.is_done() {
         let mut wake = ears.listen(&mut dispatcher).await;
-        if let Wake::News(reports) = &mut wake {
-            ears.hear_out(reports).await;
+        if let Wake::News(news) = &mut wake {
+            ears.hear_out(&mut dispatcher, news).await;
         }
         let begun = std::time::Instant::now();
         dispatcher.wake(wake);
@@ -211,20 +212,24 @@ struct Ears {
 }
 
 impl Ears {
-    /// Adds what others report before anything else is to be done: under load, one
-    /// look is for many of them.
-    async fn hear_out(&mut self, reports: &mut Vec<Report>) {
+    /// Adds what is reported and done before anything else is to be done: under
+    /// load, one look is for many of them.
+    async fn hear_out(&mut self, dispatcher: &mut Dispatcher, news: &mut News) {
         tokio::task::yield_now().await;
-        reports.extend(std::iter::from_fn(|| self.news.try_recv().ok()).take(LOOK));
+        news.reports.extend(std::iter::from_fn(|| self.news.try_recv().ok()).take(LOOK));
+        let done = std::iter::from_fn(|| dispatcher.tasks.try_join_next()).take(LOOK);
+        news.done.extend(done.map(|done| done.unwrap_or_else(lost)));
     }
 
     async fn listen(&mut self, dispatcher: &mut Dispatcher) -> Wake {
         let timer = dispatcher.next_timer();
         let is_stopping = dispatcher.is_stopping;
         tokio::select! {
-            Some(report) = self.news.recv() => Wake::News(vec![report]),
+            Some(report) = self.news.recv() => Wake::News(News { reports: vec![report], ..News::default() }),
             rung = self.doorbell.wait() => Wake::Rung(rung),
-            Some(done) = dispatcher.tasks.join_next() => Wake::Done(done.unwrap_or_else(lost)),
+            Some(done) = dispatcher.tasks.join_next() => {
+                Wake::News(News { done: vec![done.unwrap_or_else(lost)], ..News::default() })
+            }
             () = sleep_until(timer) => Wake::Timer,
             request = next(&mut self.requests) => match request {
                 Some(request) => Wake::Asked(request),
@@ -264,18 +269,20 @@ async fn sleep_until(timer: Option<Instant>) {
     }
 }
 
+/// What workers report, and what tasks led to.
+#[derive(Default)]
+struct News {
+    reports: Vec<Report>,
+    done: Vec<Done>,
+}
+
 /// What woke the dispatcher.
 enum Wake {
-    News(Vec<Report>),
+    News(News),
     Rung(Vec<(Arc<Destination>, Duration)>),
-    /// A task ended: a claim was answered, or a settlement noted.
-    Done(Done),
     Timer,
     Asked(Request),
-    Changed {
-        old: Arc<Options>,
-        new: Arc<Options>,
-    },
+    Changed { old: Arc<Options>, new: Arc<Options> },
     Stop,
 }
 
@@ -285,9 +292,11 @@ impl Dispatcher {
         let now = Instant::now();
         let mut touched = Touched::new();
         match wake {
-            Wake::News(reports) => self.take_reports(reports, now, &mut touched),
+            Wake::News(News { reports, done }) => {
+                self.take_reports(reports, now, &mut touched);
+                done.into_iter().for_each(|done| self.finish(done, now, &mut touched));
+            }
             Wake::Rung(rung) => self.take_rings(rung, now, &mut touched),
-            Wake::Done(done) => touched.extend(self.finish(done, now)),
             Wake::Timer => {}
             Wake::Asked(request) => self.take_request(request, now, &mut touched),
             Wake::Changed { old, new } => self.change(&new, &old, now, &mut touched),

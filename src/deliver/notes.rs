@@ -157,13 +157,14 @@ impl Jobs {
 impl Dispatcher {
     /// Takes in what was kept, before anything is claimed.
     pub(super) async fn recall(&mut self) {
-        if let Some(text) = self.fact(PAUSES).await {
+        let spool = Arc::clone(&self.shop.spool);
+        if let Some(text) = fact(&*spool, PAUSES).await {
             match Pauses::read(&text) {
                 Ok(pauses) => self.pauses = pauses,
                 Err(error) => tracing::error!("the pauses of destinations cannot be read: {error}"),
             }
         }
-        if let Some(octets) = self.fact(RATES).await {
+        if let Some(octets) = fact(&*spool, RATES).await {
             match postcard::from_bytes::<(u8, Vec<Kept>)>(&octets) {
                 Ok((RATES_FORMAT, kept)) => self.restore_rates(kept),
                 Ok(_) => {
@@ -172,26 +173,11 @@ impl Dispatcher {
                 Err(error) => tracing::error!("the used rates of destinations cannot be read: {error}"),
             }
         }
-        if let Some(text) = self.fact(GRUDGES).await {
+        if let Some(text) = fact(&*spool, GRUDGES).await {
             match serde_json::from_slice(&text) {
                 Ok(kept) => self.restore_grudges(kept),
                 Err(error) => tracing::error!("the rests of destinations cannot be read: {error}"),
             }
-        }
-    }
-
-    async fn fact(&self, key: &str) -> Option<Bytes> {
-        loop {
-            match self.shop.spool.note(key).await {
-                Ok(noted) => return noted.map(|noted| noted.value),
-                Err(SpoolError::Closed) => return None,
-                Err(error @ SpoolError::Damaged(_)) => {
-                    tracing::error!("the {key} of destinations are lost: {error}");
-                    return None;
-                }
-                Err(error) => tracing::error!("cannot read the {key} of destinations: {error}"),
-            }
-            tokio::time::sleep(SPOOL_PAUSE).await;
         }
     }
 
@@ -326,5 +312,21 @@ impl Dispatcher {
         });
         let value = if kept.is_empty() { None } else { serde_json::to_vec(&kept).ok() };
         self.notary.write(GRUDGES, value)
+    }
+}
+
+/// A fact that was kept.
+async fn fact(spool: &dyn Spool, key: &str) -> Option<Bytes> {
+    loop {
+        match spool.note(key).await {
+            Ok(noted) => return noted.map(|noted| noted.value),
+            Err(SpoolError::Closed) => return None,
+            Err(error @ SpoolError::Damaged(_)) => {
+                tracing::error!("the {key} of destinations are lost: {error}");
+                return None;
+            }
+            Err(error) => tracing::error!("cannot read the {key} of destinations: {error}"),
+        }
+        tokio::time::sleep(SPOOL_PAUSE).await;
     }
 }

@@ -6,8 +6,8 @@
 //! no other origin. Never from https to http.
 
 use crate::compose::{Endpoint, MAX_URL};
+use crate::masked::Masked;
 use crate::post::{Destination, Scheme, Trust, is_credential};
-use crate::protocol_log::secrets::Masked;
 use http::header::{HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{HeaderName, StatusCode, Uri};
 use std::fmt;

@@ -6,7 +6,11 @@
 //! signature replaces what has its name: so there are never two copies of one.
 //!
 //! The body is amended, then compressed, then signed: a signature is about the
-//! octets that are sent.
+//! octets that are sent. A key that signs within a form has nowhere to sign what is
+//! posted in place of one: a report as events, a mail that could not be read, a
+//! document instead of what a template failed on. That goes without, and says so:
+//! whoever checks can refuse it, and hears of it. A format that suits no such key is a
+//! mistake of whoever chose it, and is not sent.
 
 use super::redirect::SecretBody;
 use super::retry::Trouble;
@@ -28,6 +32,10 @@ const POSTGATE_ATTEMPT: HeaderName = HeaderName::from_static("postgate-attempt")
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// RFC 8586: lets a gateway behind a receiver see that a request went in circles.
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// Says `none` where a signature is missing.
+const SIGNATURE: HeaderName = HeaderName::from_static("postgate-signature");
+/// Fields of posts that are not what their route makes of a mail.
+const STAND_INS: [&str; 3] = ["Postgate-Parse", "Postgate-Template", "Postgate-Event"];
 /// W3C Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -96,12 +104,25 @@ pub(super) fn cdn_loop(instance: &str) -> HeaderValue {
     value.ok().filter(|_| !token.is_empty()).unwrap_or(HeaderValue::from_static("postgate"))
 }
 
+/// Why a request has no signature though it should have one: an extension of it.
+#[derive(Clone, Debug)]
+pub(super) struct Unsignable(pub String);
+
 /// The request of a claimed post. Fails when the post holds something that
 /// cannot stand in one.
 pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request<Bytes>, Trouble> {
     let post = &claim.post;
     let mut headers = headers(claim, dress)?;
-    let body = shape(&mut headers, dress, body)?;
+    let is_stand_in = post.headers.iter().any(|field| STAND_INS.contains(&field.name.as_str()));
+    let (amended, unsignable) = match amend(&headers, dress, &body) {
+        Ok(amended) => (amended, None),
+        Err(why) if is_stand_in => (body, Some(Unsignable(why))),
+        Err(why) => return Err(Trouble::Unsendable(why)),
+    };
+    if unsignable.is_some() {
+        headers.insert(SIGNATURE, HeaderValue::from_static("none"));
+    }
+    let body = pack(&mut headers, dress, amended)?;
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(key) = &dress.key {
         let id = post.id.to_string();
@@ -123,7 +144,9 @@ pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request
         Method::from_bytes(post.method.as_bytes()).map_err(|_| unsendable("the method"))?;
     *request.uri_mut() = path(&post.path).ok_or_else(|| unsendable("the path"))?;
     *request.headers_mut() = headers;
-    if dress.key.as_ref().is_some_and(|key| key.is_in_body()) {
+    if let Some(unsignable) = unsignable {
+        request.extensions_mut().insert(unsignable);
+    } else if dress.key.as_ref().is_some_and(|key| key.is_in_body()) {
         request.extensions_mut().insert(SecretBody);
     }
     Ok(request)
@@ -168,12 +191,16 @@ fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
     Ok(headers)
 }
 
+/// The body with what its key adds to it, or why there is no place for that.
+fn amend(headers: &HeaderMap, dress: &Dress, body: &Bytes) -> Result<Bytes, String> {
+    match &dress.key {
+        Some(key) => key.amend(headers, body.clone(), (dress.at, &dress.nonce)),
+        None => Ok(body.clone()),
+    }
+}
+
 /// The body as it is sent, and the header that says how.
-fn shape(headers: &mut HeaderMap, dress: &Dress, body: Bytes) -> Result<Bytes, Trouble> {
-    let body = match &dress.key {
-        Some(key) => key.amend(headers, body, (dress.at, &dress.nonce)).map_err(Trouble::Unsendable)?,
-        None => body,
-    };
+fn pack(headers: &mut HeaderMap, dress: &Dress, body: Bytes) -> Result<Bytes, Trouble> {
     match dress.compress.coding() {
         Some(coding) if !body.is_empty() && !headers.contains_key(CONTENT_ENCODING) => {
             headers.insert(CONTENT_ENCODING, coding);

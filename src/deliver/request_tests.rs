@@ -1,6 +1,6 @@
 //! What of a post, its destination's terms and a signature goes into a request.
 
-use super::request::{Dress, build, cdn_loop};
+use super::request::{Dress, Unsignable, build, cdn_loop};
 use super::retry::Trouble;
 use super::sign::{KeySettings, Scheme, SigningKey};
 use super::terms::Compress;
@@ -215,6 +215,31 @@ fn a_body_that_a_key_cannot_sign_is_not_sent() {
         build(&claim(&[("Content-Type", "application/json")]), &dress, Bytes::from("{}")).unwrap_err();
     let Trouble::Unsendable(text) = error else { panic!("{error:?}") };
     assert!(text.ends_with("this post is application/json; sign it with another scheme"), "{text}");
+}
+
+#[test]
+fn what_stands_in_for_a_form_is_sent_without_a_signature_and_says_so() {
+    for scheme in [Scheme::SecretParameter, Scheme::Mailgun] {
+        let dress = Dress { key: key(scheme, "s3cret"), compress: Compress::Gzip, ..dress() };
+        for (mark, kind, is_signed) in [
+            ("Postgate-Parse", "message/rfc822", false),
+            ("Postgate-Template", "application/json", false),
+            ("Postgate-Event", "application/json", false),
+            ("Postgate-Event", "application/x-www-form-urlencoded", true),
+        ] {
+            let request = built(&claim(&[("Content-Type", kind), (mark, "x")]), &dress, "a=b");
+            let none = request.headers().get("postgate-signature");
+            assert_eq!(
+                none.map(HeaderValue::as_bytes),
+                (!is_signed).then_some(&b"none"[..]),
+                "{mark} {kind}"
+            );
+            assert_eq!(request.extensions().get::<Unsignable>().is_none(), is_signed, "{mark} {kind}");
+            let mut body = String::new();
+            flate2::read::GzDecoder::new(&request.into_body()[..]).read_to_string(&mut body).unwrap();
+            assert_eq!(body == "a=b", !is_signed, "{mark} {kind}: {body}");
+        }
+    }
 }
 
 #[test]

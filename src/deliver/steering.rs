@@ -163,7 +163,7 @@ impl Dispatcher {
                 touched.insert(Arc::clone(lane));
             }
         }
-        self.give_back(back, now);
+        self.give_back(back);
     }
 }
 

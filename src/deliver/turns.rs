@@ -17,6 +17,9 @@ pub const CREDIT: usize = 16;
 /// Which part of the places is kept for lanes that have none.
 const KEPT: usize = 8;
 
+/// Resting workers of which one is looked for at most.
+const LOOKED_AT: usize = 64;
+
 /// The places of all lanes, which `L` names.
 #[derive(Debug)]
 pub struct Turns<L> {
@@ -151,14 +154,14 @@ impl<L: Clone> Turns<L> {
     }
 
     /// The lane whose worker rests longest, and when it began to, if one must leave
-    /// so that there is a place.
-    pub fn evict(&mut self) -> Option<(u64, L)> {
+    /// so that there is a place. Those that `is_idle` denies have their next post.
+    pub fn evict(&mut self, is_idle: impl Fn(&L) -> bool) -> Option<(u64, L)> {
         if self.leaving > 0 {
             return None;
         }
-        let evicted = self.resting.pop_first();
-        self.leaving += usize::from(evicted.is_some());
-        evicted
+        let rest = *self.resting.iter().take(LOOKED_AT).find(|(_, lane)| is_idle(lane))?.0;
+        self.leaving += 1;
+        self.resting.remove_entry(&rest)
     }
 
     /// Notes a new worker.

@@ -68,7 +68,7 @@ impl World {
                 passes -= 1;
                 self.turns.pass();
             } else {
-                let Some((rest, other)) = self.turns.evict() else { return };
+                let Some((rest, other)) = self.turns.evict(|_| true) else { return };
                 self.lanes[other].resting.retain(|other| *other != rest);
                 self.turns.leave();
             }

@@ -3,8 +3,9 @@
 //! An answer counts for as long as its route says, a negative one for a minute at
 //! most, and only for the same question: a receiver may have judged by the sender, the
 //! client or the size. That there was none counts for a moment, and for all that its
-//! URL would be asked: a dead receiver does not hold up every recipient of a message
-//! for its whole timeout. All who ask the same wait for one question. Answers are in
+//! URL would be asked; from then on one question at a time finds out whether it is back,
+//! and nobody waits for that: a dead receiver holds up one recipient for its whole
+//! timeout, and no more. All who ask the same wait for one question. Answers are in
 //! memory alone, and bounded: the oldest goes first.
 //!
 //! Who carries the question is not known here: delivery does, through [`Inquire`].
@@ -28,6 +29,8 @@ const ROOM: usize = 10_000;
 const LONGEST_NO: Duration = Duration::from_secs(60);
 /// How long it counts that there was no answer.
 const TROUBLE: Duration = Duration::from_secs(5);
+/// How long nobody waits for a URL that gave no answer.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A question to a receiver of the operator's, sent by POST.
 #[derive(Clone, Debug)]
@@ -83,8 +86,32 @@ struct Known {
     answers: HashMap<Subject, Arc<Kept>>,
     /// Oldest first.
     order: VecDeque<Subject>,
-    /// When a URL gave no answer last, as far as that counts.
-    silent: HashMap<String, Instant>,
+    /// URLs that gave no answer last.
+    silent: HashMap<String, Silence>,
+}
+
+/// Since when a URL gives no answer, and until when it is not asked again.
+struct Silence {
+    since: Instant,
+    until: Instant,
+}
+
+impl Silence {
+    fn begin() -> Silence {
+        let since = Instant::now();
+        Silence { since, until: since + TROUBLE }
+    }
+}
+
+/// Whether a URL can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    /// It can.
+    Heard,
+    /// There is nothing to be heard.
+    Lost,
+    /// The same, and it is time to ask whether it is back.
+    Doubtful,
 }
 
 /// The answer about one subject. Whoever holds the lock may ask for one.
@@ -106,55 +133,79 @@ impl Checks {
         let url = check.url.to_string();
         let to = facts.to.to_ascii_lowercase();
         let (_, question) = check.question(Facts { to: &to, ..facts });
-        let kept = self.kept((url.clone(), question));
-        let mut kept = kept.lock().await;
+        let place = self.kept((url.clone(), question));
+        let mut kept = place.lock().await;
         if let Some((at, answer)) = &*kept
             && at.elapsed() < life(answer, check)
         {
             metrics.check(CheckResult::Known);
             return answer.judge(check.fallback);
         }
-        if self.is_silent(&url) {
+        let (content_type, body) = check.question(facts);
+        let inquiry = Inquiry { url: check.url.clone(), timeout: check.timeout, content_type, body };
+        let voice = self.voice(&url, check.timeout);
+        if voice != Voice::Heard {
+            drop(kept);
+            if voice == Voice::Doubtful {
+                let (checks, place) = (self.clone(), Arc::clone(&place));
+                tokio::spawn(async move {
+                    let answer = checks.ask(inquiry).await;
+                    *place.lock().await = Some((Instant::now(), answer));
+                });
+            }
             metrics.check(CheckResult::Known);
             return Answer::Trouble(String::new()).judge(check.fallback);
         }
-        let answer = self.ask(check, facts).await;
+        let answer = self.ask(inquiry).await;
         metrics.check(match &answer {
             Answer::Accepted => CheckResult::Accepted,
             Answer::Rejected(_) => CheckResult::Rejected,
-            Answer::Trouble(reason) => {
-                // Paths and queries may hold secrets.
-                let origin = check.url.destination(&Tenant::default());
-                tracing::warn!("{origin} was asked about a recipient: {reason}");
-                CheckResult::Trouble
-            }
+            Answer::Trouble(_) => CheckResult::Trouble,
         });
         let judged = answer.judge(check.fallback);
         *kept = Some((Instant::now(), answer));
         judged
     }
 
-    async fn ask(&self, check: &Check, facts: Facts<'_>) -> Answer {
+    async fn ask(&self, inquiry: Inquiry) -> Answer {
         let Some(messenger) = &self.messenger else {
             return Answer::Trouble("there is nobody who could ask".to_owned());
         };
-        let (content_type, body) = check.question(facts);
-        let inquiry = Inquiry { url: check.url.clone(), timeout: check.timeout, content_type, body };
-        match messenger.inquire(inquiry).await {
+        let url = inquiry.url.to_string();
+        // Paths and queries may hold secrets.
+        let origin = inquiry.url.destination(&Tenant::default());
+        let response = messenger.inquire(inquiry).await;
+        let silent = &mut self.known().silent;
+        match &response {
+            Ok(_) => silent.remove(&url),
+            Err(_) => silent.insert(url, Silence::begin()),
+        };
+        let answer = match response {
             Ok(Response { status, content_type, body }) => {
                 Answer::read(status, content_type.as_deref(), &body)
             }
-            Err(reason) => {
-                self.known().silent.insert(check.url.to_string(), Instant::now());
-                Answer::Trouble(reason)
-            }
+            Err(reason) => Answer::Trouble(reason),
+        };
+        if let Answer::Trouble(reason) = &answer {
+            tracing::warn!("{origin} was asked about a recipient: {reason}");
         }
+        answer
     }
 
-    fn is_silent(&self, url: &str) -> bool {
+    /// Whether a URL can be asked. When it is time to find out, only one is told so:
+    /// the others not before the answer is there, or `timeout` is over.
+    fn voice(&self, url: &str, timeout: Duration) -> Voice {
+        let now = Instant::now();
         let mut known = self.known();
-        known.silent.retain(|_, at| at.elapsed() < TROUBLE);
-        known.silent.contains_key(url)
+        known.silent.retain(|_, silence| now < silence.until || now < silence.since + SILENCE);
+        match known.silent.get_mut(url) {
+            None => Voice::Heard,
+            Some(silence) if now < silence.until => Voice::Lost,
+            Some(silence) => {
+                silence.until = now + timeout;
+                Voice::Doubtful
+            }
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -265,7 +316,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_count_for_their_time() {
-        for (to, code, life) in [("yes@h", 250, 300), ("no@h", 550, 60), ("dead@h", 451, 5)] {
+        // Nobody waits for one that gave no answer just now.
+        for (to, code, life) in [("yes@h", 250, 300), ("no@h", 550, 60), ("dead@h", 451, 60)] {
             let world = world();
             let begun = Instant::now();
             assert_eq!((world.code(to).await, world.asked()), (code, 1), "{to}");
@@ -293,6 +345,26 @@ mod tests {
         for number in 0..100 {
             assert_eq!((world.code(&format!("{number}@h")).await, world.asked()), (451, 1));
         }
+    }
+
+    /// One question at a time finds out whether it is back; nobody waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_is_back_is_heard() {
+        let world = world();
+        assert_eq!((world.code("dead@h").await, world.asked()), (451, 1));
+        tokio::time::sleep(TROUBLE).await;
+        let begun = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(world.code("yes@h").await, 451);
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!((world.code("yes@h").await, world.asked()), (250, 2));
+        assert_eq!((world.code("no@h").await, world.asked()), (550, 3));
+        // Long after a silence it is asked like any other.
+        assert_eq!((world.code("dead@h").await, world.asked()), (451, 4));
+        tokio::time::sleep(SILENCE).await;
+        assert_eq!((world.code("no@i").await, world.asked()), (550, 5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,11 @@
 //!
 //! A recipient that several routes take together must be let in by all of them. A
 //! size that was declared is judged at RCPT. One that was not is judged after the
-//! data: with a reply for each recipient the others get the message all the same,
-//! with one reply nobody does.
+//! data, and so is once more whose mail is taken, as another configuration may be in
+//! force by then: with a reply for each recipient the others get the message all the
+//! same, with one reply nobody does. A receiver that is to be asked since RCPT is asked
+//! about the next recipient: what was promised to a client for somebody else's answer
+//! is not taken back for that of another.
 
 use super::Intake;
 use crate::compose::{self, Facts, Route};
@@ -45,23 +48,29 @@ impl Intake {
     }
 }
 
-/// Recipients for which a message is too large.
+/// Recipients that do not take a message that is there.
 #[derive(Debug, Default)]
 pub(super) struct TurnedAway(Vec<(usize, Refusal)>);
 
 impl TurnedAway {
     /// Takes the recipients from `envelope` that do not take a message of so many
-    /// octets. The refusal is that of the whole message.
+    /// octets, or none from this sender any more; all of them when there is a reply for
+    /// each. The refusal is that of the whole message.
     pub(super) fn from(
         envelope: &mut Envelope,
         options: &compose::Options,
         octets: usize,
     ) -> Result<TurnedAway, Refusal> {
-        if options.routes.iter().all(|route| route.entry.message_size.is_none()) {
+        let is_picky =
+            |Route { entry, .. }: &Route| entry.message_size.is_some() || !entry.allow_from.is_empty();
+        if !options.routes.iter().any(is_picky) {
             return Ok(TurnedAway::default());
         }
         let check = |target: &Target| {
-            routes(options, target).iter().try_for_each(|route| route.entry.check_size(octets as u64))
+            routes(options, target).iter().try_for_each(|Route { entry, .. }| {
+                entry.permit(&envelope.client, &envelope.reverse_path)?;
+                entry.check_size(octets as u64)
+            })
         };
         let mut away = Vec::new();
         for (at, recipient) in envelope.recipients.iter().enumerate() {
@@ -69,13 +78,8 @@ impl TurnedAway {
                 away.push((at, refusal));
             }
         }
-        match away.first() {
-            Some((_, refusal))
-                if envelope.replies == Replies::One || away.len() == envelope.recipients.len() =>
-            {
-                return Err(refusal.clone());
-            }
-            _ => {}
+        if let (Replies::One, Some((_, refusal))) = (envelope.replies, away.first()) {
+            return Err(refusal.clone());
         }
         let mut places = 0..;
         envelope.recipients.retain(|_| {

@@ -143,6 +143,11 @@ impl Intake {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
         let options = Arc::clone(self.compose_options(&envelope.client));
         let turned_away = TurnedAway::from(&mut envelope, &options, data.octets())?;
+        if envelope.recipients.is_empty() {
+            let mut taken = Taken::queued(receipt.message);
+            turned_away.join(0, &mut taken);
+            return Ok(taken);
+        }
         let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
         let (replies, others) = (envelope.replies, envelope.recipients.len());
         let is_large = data.octets().saturating_mul(posts(&envelope)) >= LARGE;

@@ -366,7 +366,7 @@ mod tests {
                 }
             })
             .collect();
-        let text = metrics.text(&Scene { spool: "open", posts: vec![("held", 3)], lanes });
+        let text = metrics.text(&Scene { spool: "open", damages: 2, posts: vec![("held", 3)], lanes });
         let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(lines("postgate_attempts_total{"), most + 2);
         for line in [
@@ -375,6 +375,7 @@ mod tests {
             r#"postgate_destination_waiting_posts{destination="other",tenant="other"} 14"#,
             r#"postgate_spool_state{state="open"} 1"#,
             r#"postgate_queue_posts{state="held"} 3"#,
+            "postgate_spool_damages_total 2",
             "postgate_connections_open 3",
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");

@@ -4,6 +4,7 @@
 use super::{Labels, List, Metrics};
 use crate::post::Destination;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub struct Scene {
     /// What the spool does with new posts, of a closed list.
     pub spool: &'static str,
+    /// Damaged places that it met since it was opened.
+    pub damages: u64,
     /// Posts in each state, of a closed list.
     pub posts: Vec<(&'static str, u64)>,
     /// Destinations with posts, connections or a grudge.
@@ -53,6 +56,7 @@ impl Scene {
         for state in SPOOL_STATES {
             spool.get_or_create(&StateLabel { state }).set(i64::from(state == self.spool));
         }
+        list.add::<Counter>("spool_damages", "Damaged places in the spool, set aside").inc_by(self.damages);
         let posts: Family<StateLabel, Gauge> = list.add("queue_posts", "Posts in the spool");
         for (state, number) in &self.posts {
             posts.get_or_create(&StateLabel { state }).set(gauge(*number));

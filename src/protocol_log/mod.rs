@@ -11,10 +11,9 @@
 //! piece; a thread of its own writes them. Handing over never waits: when the
 //! writer is behind or its disk is full, lines are dropped and counted, and the
 //! count is written when there is room again. Secrets are the caller's to leave
-//! out, as [`secrets`] shows them; control characters are escaped here, so no line can forge another.
+//! out, as [`Masked`](crate::masked::Masked) shows them; control characters are escaped here, so no line can forge another.
 
 mod files;
-pub mod secrets;
 
 use crate::clock;
 use crate::post::Timestamp;

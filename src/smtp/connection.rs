@@ -5,16 +5,16 @@
 //! what the session cannot use yet, it keeps itself. How long a client may take
 //! to say something is `pace`'s matter; here a reply must be taken in time.
 
-use super::Front;
 use super::connections::Place;
 use super::data::Incoming;
 use super::pace::{Of, Pace};
-use super::session::{Answer, Demand, Dismissal, Policy, Session};
+use super::session::{Answer, Demand, Dismissal, Policy, Question, Session};
 use super::wire::{Early, Raw, Wire};
 use super::words::TlsUse;
+use super::{Door, Front};
 use crate::envelope::{Client, Login, Refusal};
+use crate::masked::Masked;
 use crate::protocol_log::Transcript;
-use crate::protocol_log::secrets::Masked;
 use crate::tenant::Tenant;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -195,8 +195,15 @@ impl Connection {
                 }
                 Demand::Check(question) => {
                     let door = Arc::clone(&self.front.door);
-                    let answer = Answer::Checked(door.check(&question).await);
-                    demand = self.session.resolve(answer, &*door, &mut self.out);
+                    match self.check(&*door, &question).await? {
+                        Some(verdict) => {
+                            demand = self.session.resolve(Answer::Checked(verdict), &*door, &mut self.out);
+                        }
+                        None => {
+                            self.dismiss(Dismissal::ShuttingDown).await?;
+                            return Err(End::Closed);
+                        }
+                    }
                     self.pace.restart();
                 }
                 Demand::Admit(envelope, rest) => {
@@ -210,6 +217,42 @@ impl Connection {
                     demand = self.session.resolve(answer, &*door, &mut self.out);
                     self.pace.restart();
                 }
+            }
+        }
+    }
+
+    /// Has a recipient checked, which may take long: nobody waits for that when the
+    /// gateway stops, and nothing is said then, or when the client has gone.
+    async fn check(
+        &mut self,
+        door: &dyn Door,
+        question: &Question,
+    ) -> Result<Option<Result<(), Refusal>>, End> {
+        let mut stop = self.front.stop.clone();
+        tokio::select! {
+            biased;
+            verdict = door.check(question) => Ok(Some(verdict)),
+            () = super::stopped(&mut stop) => Ok(None),
+            end = poll_fn(|context| INPUT.with_borrow_mut(|input| self.poll_gone(input, context))) => {
+                self.transcript.trouble();
+                Err(end)
+            }
+        }
+    }
+
+    /// Resolves when the client has gone; what it says until then is for later.
+    fn poll_gone(&mut self, input: &mut [u8], context: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let room = COMMAND_READ.saturating_sub(self.session.kept());
+            let mut buffer = ReadBuf::new(input.get_mut(..room).unwrap_or_default());
+            // With so much to say it is not taken for gone.
+            if room == 0 {
+                return Poll::Pending;
+            }
+            match ready!(Pin::new(&mut self.wire).poll_read(context, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(End::gone()),
+                Ok(()) => self.session.keep(buffer.filled()),
+                Err(error) => return Poll::Ready(error.into()),
             }
         }
     }

@@ -150,6 +150,16 @@ impl Session {
         self.advance(&input, policy, out)
     }
 
+    /// Takes what was read while something is to be resolved; it is looked at then.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Octets that were read and not looked at yet.
+    pub fn kept(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Answers what was to be admitted, verified or checked, and goes on with what the
     /// client has said behind it.
     pub fn resolve(&mut self, answer: Answer, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {

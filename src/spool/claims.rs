@@ -1,12 +1,13 @@
 //! Claims of an embedded spool: posts that were taken, as they are to be sent.
 //!
-//! What is not in memory is read from the log, on a thread made for that. Behind
+//! What is not in memory is read from the log, on threads made for that. Behind
 //! the answer the posts are read that a lane will ask for next, so that one with a
 //! backlog is mostly answered at once.
 
 use super::catalog::Entry;
 use super::index::{Known, Taken, Wanted};
 use super::job::{Ended, Job, Shelf};
+use super::readers::unpanicked;
 use super::shared::Shared;
 use super::state::as_sent;
 use super::{Attempt, Claim, Claimed, Settlement, SpoolError};
@@ -16,7 +17,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
 /// Delay after which a post is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -38,23 +38,29 @@ pub(super) async fn claim(
     };
     let must_read = taken.iter().any(|taken| taken.post.is_none());
     let reader = Arc::clone(&shared);
-    let claims = move || taken.into_iter().filter_map(|taken| claim_of(&shared, &jobs, taken)).collect();
-    let claims = if must_read { Err(spawn_blocking(claims)) } else { Ok(claims()) };
-    if !behind.is_empty() {
-        let lane = Arc::clone(lane);
-        spawn_blocking(move || read_ahead(&reader, &lane, &behind));
-    }
-    let claims = match claims {
-        Ok(claims) => claims,
-        Err(reading) => reading.await.map_err(|_| SpoolError::Closed)?,
+    let (answer, answered) = oneshot::channel();
+    let claims = move || {
+        let claims: Vec<_> = taken.into_iter().filter_map(|taken| claim_of(&shared, &jobs, taken)).collect();
+        // Who does not wait for them any more is gone for good.
+        let _ = answer.send(claims);
     };
-    Ok(Claimed { claims, next })
+    if must_read {
+        reader.readers.read(claims);
+    } else {
+        claims();
+    }
+    if !behind.is_empty() {
+        let (lane, shared) = (Arc::clone(lane), Arc::clone(&reader));
+        reader.readers.read(move || read_ahead(&shared, &lane, &behind));
+    }
+    Ok(Claimed { claims: answered.await.map_err(|_| SpoolError::Closed)?, next })
 }
 
 /// Reads posts that will be claimed soon. What is wrong with one is announced when
 /// it is.
 fn read_ahead(shared: &Shared, lane: &Destination, wanted: &[(PostId, Entry)]) {
-    let read = |(id, entry): &(PostId, Entry)| Some((*id, shared.read_known(*id, entry).ok()?));
+    let read =
+        |(id, entry): &(PostId, Entry)| Some((*id, unpanicked(|| shared.read_known(*id, entry)).ok()?));
     let read: Vec<(PostId, Known)> = wanted.iter().filter_map(read).collect();
     shared.index().keep_known(lane, read);
 }
@@ -64,7 +70,7 @@ fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> 
     let Taken { id, entry, fence, post } = taken;
     let read = match post {
         Some(post) => Ok(as_sent(post, &entry.state, None)),
-        None => shared.read_claimed(id, &entry, fence),
+        None => unpanicked(|| shared.read_claimed(id, &entry, fence)),
     };
     let post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
     let (attempt, ended, ages_from) = (entry.state.next_attempt(), entry.state.ended, entry.state.ages_from);

@@ -109,11 +109,6 @@ impl Embedded {
         self.newest
     }
 
-    /// Damaged places met since opening.
-    pub fn damages(&self) -> u64 {
-        self.shared.damages.load(Ordering::Relaxed)
-    }
-
     /// Dead letters and held posts that were forgotten since opening, because their
     /// retention time was over.
     pub fn forgotten(&self) -> u64 {
@@ -324,5 +319,9 @@ impl Spool for Embedded {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    fn damages(&self) -> u64 {
+        self.shared.damages.load(Ordering::Relaxed)
     }
 }

@@ -42,6 +42,7 @@ mod looks;
 mod notes;
 mod options;
 mod outcomes;
+mod readers;
 mod recent;
 mod record;
 mod replay;
@@ -131,6 +132,11 @@ pub trait Spool: Send + Sync {
 
     /// Whether `commit` can succeed now: the door answers without asking.
     fn health(&self) -> watch::Receiver<Health>;
+
+    /// Damaged places met since opening, where a backend can have any.
+    fn damages(&self) -> u64 {
+        0
+    }
 }
 
 /// The answer to a commit.

@@ -8,6 +8,7 @@
 use super::catalog::{Entry, Place, Spot};
 use super::disk::Disk;
 use super::index::{Index, Known};
+use super::readers::Readers;
 use super::recent::{self, Message, Recent};
 use super::record::{Accepted, Outcome, Record, post_of};
 use super::segment::{self, Found, Segment};
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub forgotten: AtomicU64,
     /// The writer has no spare segment.
     pub wants_spare: AtomicBool,
+    /// Who reads the log for claims.
+    pub readers: Arc<Readers>,
     /// Ended posts on their way to the log, and whether the writer knows.
     pub riding: Mutex<Vec<PostId>>,
     segments: RwLock<BTreeMap<u64, Segment>>,
@@ -73,6 +76,7 @@ impl Shared {
             damages: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             wants_spare: AtomicBool::new(false),
+            readers: Arc::default(),
             riding: Mutex::default(),
             segments: RwLock::new(
                 segments.into_iter().map(|segment| (segment.header.number, segment)).collect(),

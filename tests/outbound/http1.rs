@@ -146,6 +146,34 @@ async fn an_upload_goes_on_beside_its_response_and_behind_it() {
     }
 }
 
+/// One that had the time to look at what it got may have acted on it.
+#[tokio::test]
+async fn an_upload_that_breaks_off_late_is_for_the_schedule() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let receiver = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        assert!(socket.read(&mut buffer).await.unwrap() > 0);
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        assert!(socket.read(&mut buffer).await.unwrap() > 0);
+        sleep(Duration::from_millis(300)).await;
+        socket.set_zero_linger().unwrap();
+        drop(socket);
+        read_slowly(listener.accept().await.unwrap().0, 64 * 1024, Duration::ZERO).await;
+    });
+    let engine = Engine::start(single(quick()));
+    let to = origin(Scheme::Http, "127.0.0.1", address);
+    assert_eq!(engine.first(1, &to).await, Settlement::Delivered);
+    let body = [&vec![b'x'; 8 * 1024 * 1024][..], b"the end"].concat();
+    let id = engine.send(post(2, &to), &body).await;
+    let settlements = engine.spool.settled(id, 2).await;
+    assert_eq!(deferred(&settlements[0]), "connection reset before the response");
+    assert_eq!(settlements[1], Settlement::Delivered);
+    drop(engine);
+    receiver.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_receiver_that_stops_reading_is_cut_at_the_end_of_the_attempt() {
     let address = slow_reader(1, Duration::from_secs(3600), Http2::Off).await;

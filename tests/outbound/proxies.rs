@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// How a proxy behaves.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,14 @@ fn through(proxy: Proxy) -> Terms {
     Terms { proxy: Some(Arc::new(proxy)), ..quick() }
 }
 
+/// An address where nobody listens, and nobody else will while the socket is bound.
+fn nobody() -> (TcpSocket, SocketAddr) {
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    (bound, address)
+}
+
 #[tokio::test]
 async fn the_wire_gets_checked_addresses_and_the_operator_names() {
     let authority = Authority::new();
@@ -187,7 +195,7 @@ async fn prior_knowledge_goes_through_a_proxy() {
 
 #[tokio::test]
 async fn a_fault_of_the_proxy_is_told_as_one() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, nobody) = nobody();
     use Manner::{Closes, Hangs, Says};
     for (kind, manner, reason) in [
         (
@@ -225,7 +233,7 @@ async fn a_fault_of_the_proxy_is_told_as_one() {
 
 #[tokio::test]
 async fn the_egress_rules_hold_before_a_proxy_is_asked() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, nobody) = nobody();
     let middleman = Middleman::start(ProxyKind::Http, Manner::Fine, nobody).await;
     let book = Book::new(through(proxy(ProxyKind::Http, middleman.address)), Vec::new());
     let engine = Engine::of(book, Egress { allow: Vec::new(), ..loopback() });

@@ -60,6 +60,7 @@ struct Shared {
     script: Box<Script>,
     keep: Keep,
     open: AtomicUsize,
+    connections: AtomicUsize,
     is_over: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
@@ -88,6 +89,7 @@ impl Collector {
             script: Box::new(script),
             keep,
             open: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
             streams: Mutex::default(),
         });
@@ -98,6 +100,7 @@ impl Collector {
                     return;
                 }
                 own.open.fetch_add(1, Ordering::SeqCst);
+                own.connections.fetch_add(1, Ordering::SeqCst);
                 own.streams.lock().unwrap().push(stream.try_clone().unwrap());
                 let own = Arc::clone(&own);
                 std::thread::spawn(move || {
@@ -123,6 +126,11 @@ impl Collector {
     /// How many requests came so far.
     pub fn count(&self) -> usize {
         self.shared.arrivals.lock().unwrap().len()
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until so many requests came, and answers with all.

@@ -6,7 +6,7 @@ use postgate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
 use postgate::post::MessageId;
 use postgate::protocol_log::ProtocolLog;
 use postgate::smtp::auth::{Credentials, Mechanisms, Offer};
-use postgate::smtp::session::{Judged, Opening};
+use postgate::smtp::session::{CheckState, Judged, Opening, Question};
 use postgate::smtp::{self, Address, Door, Options, Policy, Socket};
 use postgate::spool::spill::MailData;
 use postgate::tenant::Tenant;
@@ -29,7 +29,7 @@ pub const LONG: Duration = Duration::from_secs(3600);
 /// The password of everybody.
 pub const PASSWORD: &str = "sesame";
 
-/// Keeps every message; panics for `panic@…`. Under TLS it lets people log in with
+/// Keeps every message; panics for `panic@…`, and never learns whether `silent@…` is taken. Under TLS it lets people log in with
 /// [`PASSWORD`], and the names of certificates.
 #[derive(Default)]
 pub struct Kept(Mutex<Vec<(Envelope, Bytes)>>);
@@ -58,7 +58,9 @@ impl Policy for Kept {
 
     fn recipient(&self, _: &Client, _: Opening<'_>, path: &str) -> Result<Judged, Refusal> {
         assert!(!path.starts_with("panic@"), "a panic on purpose");
-        Ok(Target::Route { route: path.to_owned(), detail: None }.into())
+        let check = if path.starts_with("silent@") { CheckState::Due } else { CheckState::Settled };
+        let target = Target::Route { route: path.to_owned(), detail: None };
+        Ok(Judged { target, posts: 1, check })
     }
 
     fn is_secret(&self, path: &str) -> bool {
@@ -102,6 +104,13 @@ impl Door for Kept {
         let login = name.map(|name| Login { name, tenant: Tenant::default() });
         let refusal = Refusal::new(535, (7, 8), "authentication failed");
         Box::pin(async { login.ok_or(refusal) })
+    }
+
+    fn check<'a>(
+        &'a self,
+        _: &'a Question,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(std::future::pending())
     }
 }
 

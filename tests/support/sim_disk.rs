@@ -40,6 +40,8 @@ struct State {
 pub enum Fault {
     /// Call number n fails, the others work.
     Once(u64, ErrorKind),
+    /// The next read panics, the others work.
+    Mine,
     /// From call number n on nothing works: the machine has lost its power.
     From(u64),
 }
@@ -203,6 +205,8 @@ impl DiskFile for SimFile {
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let is_mined = self.disk.lock().fault.take_if(|fault| matches!(fault, Fault::Mine)).is_some();
+        assert!(!is_mined, "a mine in a read");
         let state = self.disk.call()?;
         let content = &state.inodes[self.inode].cached;
         let range = offset as usize..offset as usize + buffer.len();

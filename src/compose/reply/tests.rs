@@ -195,6 +195,7 @@ fn floods_take_linear_time() {
     for unit in [
         "a:\n",
         "From: x\n",
+        "da:x\n",
         "a@b wrote 12:00:\n>\n",
         "\r\n>\r\n",
         "--\n",

@@ -42,16 +42,21 @@ fn address(raw: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// How the subjects of Hotmail's reports begin, in lower case.
+const HOTMAIL: &str = "complaint about message from";
+
 /// The event of a Hotmail report: an attached message whose header names whom it was
 /// for, below a subject that names where it came from.
 pub fn without_report(fields: &[HeaderField<'_>], parts: &[Part<'_>]) -> Vec<Event> {
-    let Some(part) = returned::part(parts) else { return Vec::new() };
+    let subject = said(fields, "Subject").unwrap_or_default();
+    let begin = subject.get(..HOTMAIL.len()).unwrap_or_default();
+    let part = returned::part(parts).filter(|_| begin.eq_ignore_ascii_case(HOTMAIL));
+    let Some(part) = part else { return Vec::new() };
     let message = content(part);
     let section = mail::read(&message, &Limits::default());
     let Some(recipient) = mail::first(&section.fields, "X-HmXmrOriginalRecipient").and_then(address) else {
         return Vec::new();
     };
-    let subject = said(fields, "Subject").unwrap_or_default();
     let source_ip = subject.split_whitespace().find(|word| word.parse::<IpAddr>().is_ok());
     let data = Data {
         recipient: Some(recipient.clone()),

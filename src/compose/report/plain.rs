@@ -81,7 +81,7 @@ pub fn read(sender: &str, fields: &[HeaderField<'_>], parts: &[Part<'_>]) -> Vec
 }
 
 /// Whether a mail server sent it.
-fn is_from_server(sender: &str, fields: &[HeaderField<'_>]) -> bool {
+pub fn is_from_server(sender: &str, fields: &[HeaderField<'_>]) -> bool {
     let from = first(fields, "From").map(value::text).unwrap_or_default().to_ascii_lowercase();
     let is_server = |address: &str| ["mailer-daemon", "postmaster"].iter().any(|name| address.contains(name));
     sender.is_empty() || is_server(&from) || is_server(&sender.to_ascii_lowercase())

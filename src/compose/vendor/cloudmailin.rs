@@ -2,11 +2,11 @@
 //!
 //! Names of header fields are in lower case with underscores; one that stands there
 //! several times has a list. SPF is not checked: its result is `none`, of the
-//! domain of the reverse-path.
+//! domain of the reverse-path; what others say of that or of spam is left out.
 
 use super::super::json::AttachmentForm;
 use super::document::{self, Long, Octets};
-use super::{Formed, Mail};
+use super::{Formed, Mail, fields};
 use serde::{Serialize, Serializer};
 
 #[derive(Serialize)]
@@ -83,8 +83,9 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
 impl<'a> Headers<'a> {
     fn of(mail: &Mail<'a>) -> Headers<'a> {
         let mut found = vec![("return_path".to_owned(), vec![mail.envelope.from])];
-        for (name, value) in &mail.content.headers {
-            let name = name.to_ascii_lowercase().replace('-', "_");
+        let shown = mail.content.headers.iter().filter(|(name, _)| !fields::is_verdict(name));
+        for (name, value) in shown {
+            let name = fields::underscored(name);
             match found.iter_mut().find(|(other, _)| *other == name) {
                 // The envelope knows better.
                 Some(_) if name == "return_path" => {}

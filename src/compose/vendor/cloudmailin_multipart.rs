@@ -5,7 +5,7 @@
 //! there and says `none`: nothing was checked.
 
 use super::super::json::AttachmentForm;
-use super::fields::{UNCHECKED, underscored};
+use super::fields::{UNCHECKED, is_verdict, underscored};
 use super::form::Form;
 use super::{Formed, Mail};
 use std::collections::HashMap;
@@ -52,7 +52,8 @@ fn attachment<'a>(form: &mut Form<'a>, at: usize, file: &'a AttachmentForm<'_>) 
 /// the message.
 fn headers<'a>(mail: &'a Mail<'_>, form: &mut Form<'a>) {
     form.text("headers[return_path]", mail.envelope.from);
-    let fields = mail.content.headers.iter().map(|(name, value)| (underscored(name), value.as_str()));
+    let fields = mail.content.headers.iter().filter(|(name, _)| !is_verdict(name));
+    let fields = fields.map(|(name, value)| (underscored(name), value.as_str()));
     let fields: Vec<_> = fields.filter(|(name, _)| name != "return_path").collect();
     let mut counts = HashMap::new();
     for (name, _) in &fields {

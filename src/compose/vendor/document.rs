@@ -84,13 +84,6 @@ impl<'a> Mail<'a> {
         Long(self.content.text_reply.as_ref().map_or("", Reply::as_str))
     }
 
-    /// The decoded value of the last field called `name`.
-    pub fn field(&self, name: &str) -> Option<&'a str> {
-        let fields = self.content.headers.iter().rev();
-        let mut named = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
-        named.next().map(|(_, value)| value.as_str())
-    }
-
     /// What is the message's alone, as this recipient got it.
     fn mark(&self) -> [u8; 32] {
         let mut mark = [0; 32];

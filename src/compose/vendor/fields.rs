@@ -13,6 +13,13 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// "nothing is asserted".
 pub const UNCHECKED: &str = "none";
 
+/// Whether a gateway that checks mail would write such a field. None of those that
+/// came with a message is ours: receivers would believe what a stranger wrote.
+pub fn is_verdict(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    name.starts_with("x-spam-") || name == "received-spf"
+}
+
 /// The first field called `name`, without case; empty when there is none.
 pub fn first<'a>(content: &'a Content<'_>, name: &str) -> &'a str {
     first_if_any(content, name).unwrap_or_default()

@@ -4,7 +4,7 @@
 //! A form is first a list of what it holds, borrowed where that is possible, and
 //! then written into bounded room at once: no content is copied in between. The
 //! boundary is no matter of chance, because rules have no dice: it is made of the
-//! post's id, and the finished form is searched for it. Where it stands in the
+//! message's id, and the finished form is searched for it. Where it stands in the
 //! content as well, one is taken that holds a digest of the message; nobody can
 //! write a message that holds its own. Parameters of names are sanitised, contents
 //! are not looked at.
@@ -91,7 +91,8 @@ impl<'a> Form<'a> {
     /// The form of a post as `multipart/form-data`; `None` when it would take more
     /// than `limit` octets. `raw` is the message it is made of.
     pub fn multipart(&self, id: PostId, raw: &[u8], limit: usize) -> Option<Formed> {
-        let plain = format!("postgate-{id}");
+        // Not of the post: what is the same for several is kept once.
+        let plain = format!("postgate-{}", id.message);
         let (octets, boundary) = match self.parted(&plain, limit)? {
             Parted::Clean(octets) => (octets, plain),
             Parted::Ambiguous => {
@@ -206,22 +207,22 @@ mod tests {
         let expected = "a%22%0D%0Ab=x+y%0D%0A%C3%BC%26%3D%2B&a%22%0D%0Ab=";
         assert_eq!(shown(&formed), expected);
         let formed = form(&["x\r\n"]).multipart(ID, b"", 1000).unwrap();
-        let expected = "--postgate-52a0000000000002-1\r\nContent-Disposition: form-data; \
-                        name=\"a%22%0D%0Ab\"\r\n\r\nx\r\n\r\n--postgate-52a0000000000002-1--\r\n";
+        let expected = "--postgate-52a0000000000002\r\nContent-Disposition: form-data; \
+                        name=\"a%22%0D%0Ab\"\r\n\r\nx\r\n\r\n--postgate-52a0000000000002--\r\n";
         assert_eq!(shown(&formed), expected);
-        assert_eq!(formed.content_type, "multipart/form-data; boundary=postgate-52a0000000000002-1");
+        assert_eq!(formed.content_type, "multipart/form-data; boundary=postgate-52a0000000000002");
     }
 
     #[test]
     fn a_boundary_that_stands_in_the_content_is_not_taken() {
         for content in [
-            "--postgate-52a0000000000002-1--",
-            "x--postgate-52a0000000000002-12",
-            "-\r\n--postgate-52a0000000000002-1",
+            "--postgate-52a0000000000002--",
+            "x--postgate-52a00000000000022",
+            "-\r\n--postgate-52a0000000000002",
         ] {
             let formed = form(&[content]).multipart(ID, content.as_bytes(), 1000).unwrap();
             let boundary = formed.content_type.split_once("boundary=").unwrap().1;
-            assert_eq!(boundary.len(), "postgate-52a0000000000002-1-".len() + 32);
+            assert_eq!(boundary.len(), "postgate-52a0000000000002-".len() + 32);
             let text = shown(&formed);
             assert_eq!(text.matches(boundary).count(), 2, "{text}");
             assert!(text.contains(&format!("\r\n\r\n{content}\r\n--{boundary}--\r\n")), "{text}");

@@ -10,7 +10,7 @@
 //! Those that a stranger wrote are taken out: receivers would believe them. Nor
 //! can a header field pass for one of the form's own, such as `recipient`.
 
-use super::super::reply;
+use super::super::{contents, reply};
 use super::fields::{Pairs, capitalised, first, json};
 use super::form::Form;
 use super::{Formed, Mail};
@@ -32,7 +32,8 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text_if_any("body-html", html);
     form.text("stripped-text", stripped);
     form.text("stripped-signature", signature);
-    if let Some(html) = html {
+    // Of a long page it would be another long page.
+    if let Some(html) = html.filter(|html| html.len() <= contents::MOST) {
         form.text("stripped-html", reply::without_quoted_html(html));
     }
     form.text("attachment-count", mail.files().count().to_string());

@@ -5,7 +5,7 @@
 //! in the other. Mail is not checked for spam: `NotChecked`. Reports are told apart
 //! elsewhere: `bounce` is false. `X-Postal-Signature` is the signing key's.
 
-use super::super::json::Attachment;
+use super::super::json::{Attachment, Content};
 use super::document::{self, Lines, Long};
 use super::{Formed, Mail};
 use serde::{Serialize, Serializer};
@@ -65,6 +65,12 @@ impl Serialize for Seconds {
     }
 }
 
+/// The last field called `name`: Postal takes that, of one that should be there once.
+fn last<'a>(content: &'a Content<'_>, name: &str) -> Option<&'a str> {
+    let mut fields = content.headers.iter().rev();
+    fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
 /// The message as Postal posts it in its format hash.
 pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let (envelope, content) = (&mail.envelope, mail.content);
@@ -80,16 +86,16 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         spam_status: "NotChecked",
         bounce: false,
         received_with_ssl: envelope.tls.is_some(),
-        to: mail.field("To"),
-        cc: mail.field("Cc"),
-        from: mail.field("From"),
-        date: mail.field("Date"),
-        in_reply_to: mail.field("In-Reply-To"),
-        references: mail.field("References"),
+        to: last(content, "To"),
+        cc: last(content, "Cc"),
+        from: last(content, "From"),
+        date: last(content, "Date"),
+        in_reply_to: last(content, "In-Reply-To"),
+        references: last(content, "References"),
         html_body: mail.html(),
         attachment_quantity: mail.files().count(),
-        auto_submitted: mail.field("Auto-Submitted"),
-        reply_to: mail.field("Reply-To"),
+        auto_submitted: last(content, "Auto-Submitted"),
+        reply_to: last(content, "Reply-To"),
         plain_body: content.text.is_some().then(|| mail.text()),
         attachments: mail.files().map(File::of).collect(),
     };

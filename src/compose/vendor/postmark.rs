@@ -9,7 +9,7 @@
 
 use super::super::json::{Attachment, Mailbox};
 use super::document::{self, Long, Octets};
-use super::{Formed, Mail};
+use super::{Formed, Mail, fields};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -72,7 +72,7 @@ const ELSEWHERE: [&str; 7] = ["Subject", "From", "To", "Cc", "Bcc", "Date", "Rep
 /// The message as Postmark posts it.
 pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let (envelope, content) = (&mail.envelope, mail.content);
-    let field = |name| mail.field(name).unwrap_or_default();
+    let field = |name| fields::first(content, name);
     let from = content.from.first().map(Full::of).unwrap_or_default();
     let return_path = format!("<{}>", envelope.from);
     let (bcc, bcc_full) = blind(mail);
@@ -113,7 +113,7 @@ fn blind<'a>(mail: &'a Mail<'_>) -> (&'a str, Vec<Full<'a>>) {
         mailbox.address.as_deref().is_some_and(|address| address.eq_ignore_ascii_case(recipient))
     };
     if !content.bcc.is_empty() {
-        (mail.field("Bcc").unwrap_or_default(), content.bcc.iter().map(Full::of).collect())
+        (fields::first(content, "Bcc"), content.bcc.iter().map(Full::of).collect())
     } else if content.to.iter().chain(&content.cc).any(is_named) {
         ("", Vec::new())
     } else {
@@ -124,15 +124,9 @@ fn blind<'a>(mail: &'a Mail<'_>) -> (&'a str, Vec<Full<'a>>) {
 fn headers<'a>(mail: &'a Mail<'_>, return_path: &'a str) -> Vec<Header<'a>> {
     let is_elsewhere = |name: &str| ELSEWHERE.iter().any(|other| other.eq_ignore_ascii_case(name));
     let shown = mail.content.headers.iter();
-    let shown = shown.filter(|(name, _)| !is_elsewhere(name) && !is_verdict(name));
+    let shown = shown.filter(|(name, _)| !is_elsewhere(name) && !fields::is_verdict(name));
     let shown = shown.map(|(name, value)| Header { name, value });
     std::iter::once(Header { name: "Return-Path", value: return_path }).chain(shown).collect()
-}
-
-/// Whether Postmark itself would write such a field.
-fn is_verdict(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.starts_with("x-spam-") || name == "received-spf"
 }
 
 impl<'a> Full<'a> {

@@ -3,7 +3,8 @@
 //!
 //! The message goes along as text, the way SES sends it unless told otherwise; one
 //! that is not UTF-8 goes in base64, and `receipt.action.encoding` says which. A
-//! notification is about one recipient. Its topic is what the route fixes as its
+//! notification is about one recipient, who is among the destinations of the mail also
+//! when its header does not name them. Its topic is what the route fixes as its
 //! header `x-amz-sns-topic-arn`, because receivers may want a certain one. Nothing
 //! is scanned (`DISABLED`) or looked up (`GRAY`: neither passed nor failed). The
 //! fields of the signature are empty; a signing key of the scheme `sns` fills them
@@ -12,7 +13,7 @@
 use super::super::json::Mailbox;
 use super::super::{json_octets, when};
 use super::document::{self, Long, Octets};
-use super::{Formed, Mail};
+use super::{Formed, Mail, fields};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -97,6 +98,10 @@ struct Action<'a> {
     encoding: &'static str,
 }
 
+/// Octets of a message that stands there as text. SNS itself takes less than this;
+/// what is escaped twice may be longer than in base64.
+const LONGEST_TEXT: usize = 1024 * 1024;
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
@@ -142,8 +147,8 @@ fn envelope(out: &mut dyn Write, id: &str, topic: &str, notification: &Notificat
 
 fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str, topic_arn: &'a str) -> Notification<'a> {
     let (encoding, content) = match std::str::from_utf8(mail.raw) {
-        Ok(text) => ("UTF8", Content::Text(Long(text))),
-        Err(_) => ("BASE64", Content::Base64(Octets(mail.raw))),
+        Ok(text) if text.len() <= LONGEST_TEXT => ("UTF8", Content::Text(Long(text))),
+        _ => ("BASE64", Content::Base64(Octets(mail.raw))),
     };
     Notification {
         notification_type: "Received",
@@ -167,18 +172,21 @@ fn received<'a>(mail: &'a Mail<'_>, timestamp: &'a str) -> Received<'a> {
     let content = mail.content;
     let all = |mailboxes: &[Mailbox]| mailboxes.iter().map(document::shown).collect();
     let named = content.to.iter().chain(&content.cc).filter_map(|mailbox| mailbox.address.as_deref());
-    let named: Vec<_> = named.collect();
+    let mut destination: Vec<_> = named.collect();
+    if !destination.iter().any(|named| named.eq_ignore_ascii_case(mail.envelope.to)) {
+        destination.push(mail.envelope.to);
+    }
     Received {
         timestamp,
         source: mail.envelope.from,
         message_id: mail.id.to_string(),
-        destination: if named.is_empty() { vec![mail.envelope.to] } else { named },
+        destination,
         headers_truncated: false,
         headers: content.headers.iter().map(|(name, value)| Header { name, value }).collect(),
         common_headers: CommonHeaders {
             return_path: mail.envelope.from,
             from: all(&content.from),
-            date: mail.field("Date"),
+            date: fields::first_if_any(content, "Date"),
             to: all(&content.to),
             cc: all(&content.cc),
             message_id: content.message_id.as_deref(),

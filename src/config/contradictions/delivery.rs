@@ -6,13 +6,17 @@
 use super::super::pem::Pem;
 use super::super::settings::{Config, Destination, Mode, Route, Terms, merged};
 use super::super::walk::Section;
-use crate::compose::Endpoint;
+use crate::compose::{Endpoint, Payload, Vendor};
+use crate::deliver::sign::Scheme;
 use crate::deliver::tls;
 use crate::post;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::collections::HashSet;
 use std::time::Duration;
+
+const URLENCODED: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
 
 pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     names(root);
@@ -130,11 +134,42 @@ fn routes(config: &Config, root: &mut Section<'_>) {
     }
     for (route, section) in config.routes.iter().zip(sections) {
         origins(config, route, &section);
+        suit(config, route, &section);
         for key in ["sync_timeout", "sync_fallback"] {
             if route.mode == Mode::Async && section.has(key) {
                 section.complain(key, "without effect; add mode = \"sync\" or remove the key");
             }
         }
+    }
+}
+
+/// A key that signs within the body, and a format that has no place for it.
+fn suit(config: &Config, route: &Route, section: &Section<'_>) {
+    let key = config.signing_keys.iter().find(|key| Some(&key.name) == route.sign_with.as_ref());
+    // Who fixes the type knows what it is.
+    let is_fixed = route.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let Some(key) = key.filter(|_| !is_fixed) else { return };
+    let made = match &route.payload {
+        Payload::Template(name) => config.templates.list().find(|(known, ..)| **known == **name),
+        _ => None,
+    };
+    let is_form = |wanted: &[&str]| match made {
+        Some((_, content_type, _)) => wanted.contains(&content_type),
+        None => route.payload.forms().iter().any(|form| wanted.contains(form)),
+    };
+    let (is_suited, place, remedy) = match key.scheme {
+        Scheme::Sns => (route.payload == Payload::Vendor(Vendor::SesSns), "notifications of SNS", "ses-sns"),
+        Scheme::Mailgun => (is_form(&[URLENCODED, MULTIPART]), "forms", "mailgun"),
+        Scheme::SecretParameter => (is_form(&[URLENCODED]), "urlencoded forms", "body"),
+        _ => return,
+    };
+    if !is_suited {
+        let (name, payload) = (&key.name, &route.payload);
+        let text = format!(
+            "{name} signs within {place}, which payload {payload} never makes; name another key or make one \
+             with payload = \"{remedy}\""
+        );
+        section.complain("sign_with", text);
     }
 }
 

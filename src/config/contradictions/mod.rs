@@ -82,6 +82,9 @@ fn limits(config: &Config, root: &mut Section<'_>) {
     if limits.data_memory.0 / 4 < limits.header_size.0 {
         section.complain("data_memory", "less than four header sections; raise it or lower header_size");
     }
+    if limits.composed_size.0 / 2 < limits.message_size.0 {
+        section.complain("composed_size", "less than two messages; raise it or lower message_size");
+    }
     if limits.connections_per_address > limits.connections {
         section
             .complain("connections_per_address", "more than all connections; lower it or raise connections");

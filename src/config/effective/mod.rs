@@ -1,11 +1,12 @@
 //! The configuration in force, written as a file that means the same.
 //!
-//! Secrets are masked: those of users, user and password in a URL, and the value
+//! Secrets are masked: those of users, what a URL holds of them, and the value
 //! of a header whose name says that it holds one. Without secrets in the file
 //! itself, what is written reads back as the same configuration.
 
 mod delivery;
 
+use super::secret::Var;
 use super::settings::{
     API_ADDRESS, Api, ApiAddress, Attachments, Config, Limits, Listener, Log, Mode, Route, Server, Tenant,
     Tls, User, UserSecret,
@@ -13,6 +14,7 @@ use super::settings::{
 use super::value::Written;
 use super::words::Word as _;
 use crate::compose::Reports;
+use crate::masked::Masked;
 use crate::post;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
@@ -55,7 +57,7 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         let urls = route.urls.iter().chain(route.check.as_ref().map(|check| &check.url));
         urls.into_iter().any(|url| masked_url(url) != *url)
             || hold_secrets(&route.headers)
-            || hold_secrets(&route.vars)
+            || route.vars.iter().any(|(name, var)| matches!(var, Var::Here(_)) && is_secret(name))
     };
     let in_user = |user: &User| match &user.secret {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
@@ -78,17 +80,9 @@ fn is_secret(name: &str) -> bool {
     post::is_secret(&name.to_ascii_lowercase())
 }
 
-/// A URL without its user and password.
+/// A URL without user and password, and without the tokens in its path and query.
 fn masked_url(text: &str) -> String {
-    match url::Url::parse(text) {
-        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
-            // Neither fails: an http URL always has a host.
-            let _ = url.set_username("***");
-            let _ = url.set_password(None);
-            url.into()
-        }
-        _ => text.to_owned(),
-    }
+    Masked(text).to_string()
 }
 
 fn quoted(text: impl Display) -> String {
@@ -209,6 +203,7 @@ impl Out {
         self.text("command_line", limits.command_line);
         self.text("auth_line", limits.auth_line);
         self.text("data_memory", limits.data_memory);
+        self.text("composed_size", limits.composed_size);
         self.bare("slow_after_errors", limits.slow_after_errors);
         self.bare("close_after_errors", limits.close_after_errors);
         self.bare("failed_logins", limits.failed_logins);
@@ -236,7 +231,7 @@ impl Out {
         if route.attachments == Attachments::Url {
             self.text("inline_limit", route.inline_limit);
         }
-        self.pairs("vars", &route.vars);
+        self.vars(&route.vars);
         self.bare("header_control", route.header_control);
         match route.reports {
             Reports::AsBoth => self.text("reports", "besides"),
@@ -264,6 +259,18 @@ impl Out {
 
     fn headers(&mut self, headers: &[(String, String)]) {
         self.pairs("headers", headers);
+    }
+
+    fn vars(&mut self, vars: &[(String, Var)]) {
+        let shown = |(name, var): &(String, Var)| {
+            let value = match var {
+                Var::Here(_) if is_secret(name) => quoted("***"),
+                Var::Here(text) => quoted(text),
+                Var::Elsewhere(secret) => secret.to_string(),
+            };
+            (quoted(name), value)
+        };
+        self.table("vars", vars.iter().map(shown));
     }
 
     /// Names and values, those that are secret masked.

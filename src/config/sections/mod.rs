@@ -10,6 +10,7 @@ mod credentials;
 mod delivery;
 mod route;
 
+use super::secret::Var;
 use super::settings::{Api, Config, Limits, Listeners, Log, Retention, Server, Spool, is_hostname};
 use super::value::{Size, Value as _};
 use super::walk::Section;
@@ -115,6 +116,7 @@ fn take_limits(section: &mut Section<'_>, limits: &mut Limits) {
     section.take("command_line", &mut limits.command_line);
     section.take("auth_line", &mut limits.auth_line);
     section.take("data_memory", &mut limits.data_memory);
+    section.take("composed_size", &mut limits.composed_size);
     section.take("connection_rate", &mut limits.connection_rate);
     section.take("failed_login_rate", &mut limits.failed_login_rate);
     section.take("data_rate", &mut limits.data_rate);
@@ -181,6 +183,9 @@ fn follow(section: &Section<'_>, limits: &mut Limits) {
     }
     if !section.has("data_memory") {
         limits.data_memory = limits.data_memory.max(Size(limits.header_size.0.saturating_mul(4)));
+    }
+    if !section.has("composed_size") {
+        limits.composed_size = limits.composed_size.max(Size(limits.message_size.0.saturating_mul(4)));
     }
     if !section.has("connections_per_address") {
         limits.connections_per_address = limits.connections_per_address.min(limits.connections);
@@ -277,8 +282,8 @@ fn check_url(text: &str, example: &str) -> Result<(), String> {
 }
 
 /// A word for a template.
-fn check_var(name: &str, value: &DeValue<'_>) -> Result<(String, String), String> {
-    Ok((name.to_owned(), String::read(value)?))
+fn check_var(name: &str, value: &DeValue<'_>) -> Result<(String, Var), String> {
+    Ok((name.to_owned(), Var::read(value)?))
 }
 
 /// A fixed header of requests.

@@ -164,6 +164,9 @@ pub struct Limits {
     /// Octets of memory for mail data that is received or composed, over all
     /// connections.
     pub data_memory: Size,
+    /// Octets of all posts of a message, and so of memory for one; past it the message
+    /// is refused.
+    pub composed_size: Size,
     /// Errors of a client after which its replies are delayed.
     pub slow_after_errors: u32,
     /// Errors of a client after which it is dropped.
@@ -205,6 +208,7 @@ impl Default for Limits {
             command_line: Size(4096),
             auth_line: Size(12 << 10),
             data_memory: Size(256 << 20),
+            composed_size: Size(384 << 20),
             slow_after_errors: 10,
             close_after_errors: 20,
             failed_logins: 3,

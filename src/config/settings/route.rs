@@ -1,5 +1,6 @@
 //! `[[route]]`: where mail to one address or domain goes, and whose mail is taken.
 
+use super::super::secret::Var;
 use super::super::value::Size;
 use crate::compose::{Allowed, CheckFallback, CheckFormat, Fallback, Order, Pattern, Payload, Reports};
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub struct Route {
     /// Octets up to which they come with their contents, with [`Attachments::Url`].
     pub inline_limit: Size,
     /// Words for a template.
-    pub vars: Vec<(String, String)>,
+    pub vars: Vec<(String, Var)>,
     /// Whether headers in the message steer the post.
     pub header_control: bool,
     /// What becomes of reports about mail that was sent.
@@ -74,6 +75,11 @@ impl Route {
             allow_from: Vec::new(),
             check: None,
         }
+    }
+
+    /// The words for a template in clear, by name.
+    pub fn words(&self) -> Vec<(String, String)> {
+        self.vars.iter().map(|(name, var)| (name.clone(), var.text().to_owned())).collect()
     }
 }
 

@@ -47,7 +47,8 @@ struct Fresh {
 /// The posts of a destination.
 #[derive(Default)]
 struct Lane {
-    fresh: BTreeMap<Rank, Fresh>,
+    /// Boxed: a tree has room for several, and mostly there is one.
+    fresh: BTreeMap<Rank, Box<Fresh>>,
     /// Waiting posts in the catalog that can be claimed when they are due.
     cataloged: usize,
     /// Priorities of those in the catalog, and maybe others: one bit each.
@@ -196,7 +197,7 @@ impl Index {
         let rank = entry.rank(id);
         self.fresh.insert(id, (lane, rank));
         if let Some((_, lane)) = self.lanes.get_mut(&lane) {
-            lane.fresh.insert(rank, Fresh { post: Arc::new(post), body, entry });
+            lane.fresh.insert(rank, Box::new(Fresh { post: Arc::new(post), body, entry }));
         }
     }
 

@@ -59,7 +59,7 @@ impl Index {
         Some(entry)
     }
 
-    pub(super) fn take_fresh(&mut self, id: PostId) -> Option<Fresh> {
+    pub(super) fn take_fresh(&mut self, id: PostId) -> Option<Box<Fresh>> {
         let (lane, rank) = self.fresh.remove(&id)?;
         self.lanes.get_mut(&lane)?.1.fresh.remove(&rank)
     }

@@ -1,10 +1,12 @@
-//! What a line of the protocol log must not show.
+//! What neither a line of the protocol log nor an answer to people must show.
 //!
 //! Lines come as they went over the wire, also those that were refused or never
 //! understood, so secrets are found by how they look: the userinfo of a URL, the
-//! values of parameters and fields whose names speak of one, and whatever AUTH
-//! carries (RFC 4954), offered or not. Rather too much is hidden than too little.
-//! A coded URL is not looked into: the session knows the recipients that hold one.
+//! values of parameters and fields whose names speak of one, the tokens in paths of
+//! receivers whose URL is all the proof they ask for (Slack, Telegram, Discord, Teams,
+//! Mattermost, and whatever follows `/token/`, `/key/` or `/secret/`), and what AUTH
+//! carries (RFC 4954), offered or not. Rather too much is hidden than too little. A
+//! coded URL is not looked into: the session knows the recipients that hold one.
 
 use crate::post::is_secret;
 use std::borrow::Cow;
@@ -20,8 +22,8 @@ impl fmt::Display for Masked<'_> {
             return write!(f, "{shown}***");
         }
         let text = without_userinfo(self.0);
-        let Some((path, query)) = text.split_once('?') else { return f.write_str(&text) };
-        f.write_str(path)?;
+        let Some((path, query)) = text.split_once('?') else { return f.write_str(&without_tokens(&text)) };
+        f.write_str(&without_tokens(path))?;
         for (index, parameter) in query.split('&').enumerate() {
             f.write_str(if index == 0 { "?" } else { "&" })?;
             match parameter.split_once('=') {
@@ -71,6 +73,52 @@ fn without_userinfo(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The text without the tokens in its paths.
+fn without_tokens(text: &str) -> Cow<'_, str> {
+    let mut shown = None;
+    let (mut before, mut start) = ([""; 3], 0);
+    for segment in text.split('/') {
+        let word = segment.split([' ', '>', '"', '#']).next().unwrap_or_default();
+        if let Some(kept) = kept_of_token(before, word) {
+            let shown: &mut String = shown.get_or_insert_with(String::new);
+            // Up to here all of it is shown but for what was hidden.
+            shown.push_str(text.get(start..offset(text, word) + kept).unwrap_or_default());
+            shown.push_str("***");
+            start = offset(text, word) + word.len();
+        }
+        before = [before[1], before[2], word];
+    }
+    match shown {
+        Some(shown) => Cow::Owned(shown + text.get(start..).unwrap_or_default()),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Where a piece of a text begins.
+fn offset(text: &str, piece: &str) -> usize {
+    (piece.as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
+}
+
+/// How many octets may be seen of a segment that is a token, by what stands before it.
+fn kept_of_token(before: [&str; 3], segment: &str) -> Option<usize> {
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    let is_token = match before {
+        _ if segment.is_empty() => false,
+        [.., "token" | "key" | "secret" | "IncomingWebhook"] => true,
+        [_, "IncomingWebhook", _] | ["IncomingWebhook", ..] => true,
+        ["services" | "triggers", team, _] => team.starts_with('T'),
+        [_, "webhooks", id] => is_digits(id),
+        [.., "hooks"] => segment.len() == 26 && segment.bytes().all(|octet| octet.is_ascii_alphanumeric()),
+        _ => false,
+    };
+    // Telegram: `bot`, a number, a colon.
+    let bot = segment.strip_prefix("bot").and_then(|rest| rest.split_once([':', '%']));
+    match bot {
+        Some((number, _)) if is_digits(number) => Some("bot".len()),
+        _ => is_token.then_some(0),
+    }
+}
+
 /// What follows the last parameter of a URL in a command: its brackets and more.
 fn behind_value(value: &str) -> &str {
     let blank = value.find(' ').unwrap_or(value.len());
@@ -102,6 +150,24 @@ mod tests {
                 "RCPT TO:<post@https://h/x?a=b@c> NOTIFY=NEVER",
                 "RCPT TO:<post@https://h/x?a=b@c> NOTIFY=NEVER",
             ),
+            ("/services/T00000000/B00000000/XXXX", "/services/T00000000/B00000000/***"),
+            (
+                "RCPT TO:<post@https://hooks.slack.com/services/T0/B0/XX> NOTIFY=NEVER",
+                "RCPT TO:<post@https://hooks.slack.com/services/T0/B0/***> NOTIFY=NEVER",
+            ),
+            ("/triggers/T0/123/XXXX?a=b", "/triggers/T0/123/***?a=b"),
+            ("/services/today/list/x", "/services/today/list/x"),
+            ("/bot123456:AAH-x_y/sendMessage?chat_id=1", "/bot***/sendMessage?chat_id=1"),
+            ("/bot123456%3AAAH/sendMessage", "/bot***/sendMessage"),
+            ("/bots/bottle:1/x", "/bots/bottle:1/x"),
+            ("/api/webhooks/123/ab-cd_E", "/api/webhooks/123/***"),
+            ("/api/webhooks/123/ab-cd_E/slack?wait=true", "/api/webhooks/123/***/slack?wait=true"),
+            ("/api/webhooks/orders/new", "/api/webhooks/orders/new"),
+            ("/webhookb2/a@b/IncomingWebhook/c/d/e", "/webhookb2/a@b/IncomingWebhook/***/***/***"),
+            ("/hooks/abcdefghijklmnopqrstuvwxyz", "/hooks/***"),
+            ("/hooks/orders", "/hooks/orders"),
+            ("/trigger/mail/with/key/abc", "/trigger/mail/with/key/***"),
+            ("http://u:p@h/key/a/token/b?key=c", "http://***@h/key/***/token/***?key=***"),
             ("AUTH PLAIN AGEAYg==", "AUTH PLAIN ***"),
             (" auth\tlogin  YQ==", "auth login ***"),
             ("AUTH LOGIN", "AUTH LOGIN"),
