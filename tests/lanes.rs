@@ -19,14 +19,15 @@ use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
 use postgate::post::{Destination, Post, Scheme, Trust};
 use postgate::protocol_log::ProtocolLog;
-use postgate::spool::{Settlement, Spool};
+use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
 use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
-use support::receiver::{Act, Receiver, answer};
+use support::receiver::{Act, Receiver, Request, answer};
 use support::{admission, destination, in_seconds, post, within_deadline};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -419,4 +420,30 @@ async fn of_a_long_backlog_those_whose_time_is_over_are_given_up_near_it() {
     let settlements = engine.spool.settlements(post(BACKLOG, &to).id);
     assert!(matches!(settlements[..], [Settlement::Failed { .. }]), "{settlements:?}");
     assert!(receiver.requests().len() < 50, "probes, and no more");
+}
+
+#[tokio::test]
+async fn an_order_means_what_is_in_stock() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let script = move |request: &Request| {
+        let wait = (request.index == 8).then(|| Act::Wait(Arc::clone(&held)));
+        wait.into_iter().chain(answer(200)).collect()
+    };
+    let receiver = Receiver::start(script).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(with(connections(1))));
+    engine.send(0..40, &to).await;
+    receiver.received(9).await;
+    let status = engine.status(&to).await;
+    assert_eq!((status.counts.waiting, status.counts.sending), (31, 1));
+    let ordered = engine.control.order(Query::default(), Order::Hold).await.unwrap();
+    assert_eq!(ordered.count, 32);
+    let status = engine.status(&to).await;
+    assert_eq!((status.counts.held, status.counts.sending), (31, 1));
+    gate.add_permits(1);
+    engine.spool.delivered(9).await;
+    let ordered = engine.control.order(Query::default(), Order::Release).await.unwrap();
+    assert_eq!((ordered.count, receiver.requests().len()), (31, 9));
+    engine.spool.delivered(40).await;
 }
