@@ -491,7 +491,7 @@ fn large_pages_are_posted_in_their_format() {
     assert!(composition.remarks.is_empty(), "{:?}", composition.remarks);
     let posts = &composition.admission.posts;
     assert!(posts.iter().all(|post| post.body.number > 0 && (post.body.length as usize) < 3 * raw.len()));
-    let json = String::from_utf8_lossy(body(&composition, posts.last().unwrap()));
+    let json = String::from_utf8_lossy(body(&composition, posts.last().unwrap().body));
     assert_eq!(json.matches("\\n[…]\\n\",").count(), 2);
 }
 

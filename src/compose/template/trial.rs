@@ -27,7 +27,7 @@ pub fn with_sample<T>(work: impl FnOnce(&Document<'_>) -> T) -> Option<T> {
         received_at: "2026-01-31T12:00:00.000Z".to_owned(),
         envelope,
         content: &content,
-        attachments: Vec::new(),
+        attachments: &[],
         size: MAIL.len(),
         tags: &[],
         raw_url: None,
