@@ -6,7 +6,7 @@
 
 use crate::post::{MessageId, Timestamp};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock now.
 pub fn wall() -> Timestamp {
@@ -18,6 +18,13 @@ pub fn wall() -> Timestamp {
 /// a millisecond.
 pub fn exact() -> SystemTime {
     SystemTime::now()
+}
+
+/// Processor time that this thread has had: unlike time, it does not pass while others
+/// have the processor.
+pub fn worked() -> Duration {
+    let worked = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(worked).unwrap_or_default()
 }
 
 /// RFC 3339 in UTC with milliseconds, as the protocol log and payloads show it.

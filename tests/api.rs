@@ -143,6 +143,35 @@ fn single_posts_are_retried_held_released_rerouted_and_deleted() {
     assert_eq!(scene.ask("DELETE", &format!("/api/v1/posts/{id}"), None).status, 404);
 }
 
+#[test]
+fn delivered_posts_can_be_looked_at_where_they_are_kept() {
+    let mut scene = Scene::start("[retention]\nkeep_bodies = true\n");
+    let id = scene.post("/ok", "", "delivered");
+    for start in 0..2 {
+        let path = format!("/api/v1/posts/{id}");
+        let post = scene.get(&path).json();
+        assert!(post["kept_until"].is_string() && post["next_attempt_at"].is_null(), "{post}");
+        assert_eq!(
+            ids(&scene.get("/api/v1/posts?state=delivered").json()),
+            std::slice::from_ref(&id),
+            "start {start}"
+        );
+        assert_eq!(scene.get(&format!("{path}/body")).body, scene.receiver.arrivals()[0].0.body);
+        let url = json!({ "url": format!("{}/elsewhere", scene.origin()) }).to_string();
+        for (verb, body) in [("hold", ""), ("release", ""), ("retry", ""), ("reroute", &url)] {
+            assert_eq!(scene.post_to(&format!("{path}/{verb}"), body).status, 409, "{verb}");
+            let many = json!({ "action": verb, "all": true, "dry_run": true });
+            let many = if body.is_empty() { many } else { json!({ "action": "hold", "all": true }) };
+            assert_eq!(scene.post_to("/api/v1/posts/actions", &many.to_string()).json()["count"], 0);
+        }
+        scene.gateway.end("-KILL");
+        scene.again();
+    }
+    assert_eq!(scene.ask("DELETE", &format!("/api/v1/posts/{id}"), None).json(), json!({ "count": 1 }));
+    scene.ends(&id);
+    assert_eq!(scene.receiver.arrivals().len(), 1, "it was sent again");
+}
+
 /// What proves who sends a post is for the origin that it was written for.
 #[test]
 fn a_reroute_to_another_origin_leaves_credentials_behind() {

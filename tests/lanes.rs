@@ -16,16 +16,17 @@ use postgate::deliver::ruling::{On, Ruling, Verdicts};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
-use postgate::post::{Destination, Post};
+use postgate::post::{Destination, Post, Trust};
 use postgate::protocol_log::ProtocolLog;
-use postgate::spool::{Settlement, Spool};
+use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
 use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
-use support::receiver::{Act, Receiver, answer};
+use support::receiver::{Act, Receiver, Request, answer};
 use support::{admission, destination, in_seconds, post, within_deadline};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -114,6 +115,27 @@ fn all() -> Which {
 
 fn only(to: &Arc<Destination>) -> Which {
     Which { origins: to.to_string().parse().unwrap(), tenant: None }
+}
+
+#[tokio::test]
+async fn a_route_and_a_direct_form_to_one_origin_are_one_lane() {
+    let (receiver, gate) = Receiver::gated().await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(Terms { limits: connections(2), ..hourly(10) }));
+    for number in 0..20 {
+        let trust = if number % 2 == 0 { Trust::Operator } else { Trust::Wire };
+        engine.commit(Post { trust, ..post(number, &to) }).await;
+    }
+    assert_eq!(receiver.received(2).await.len(), 2);
+    let status = engine.until("busy", &to, |status| status.in_flight == 2).await;
+    assert_eq!((status.connections, receiver.connections()), (2, 2));
+    gate.add_permits(20);
+    engine.spool.delivered(10).await;
+    let status = engine.until("throttled", &to, |status| status.in_flight == 0).await;
+    assert!(matches!(status.state, State::Throttled { .. }), "{status:?}");
+    assert_eq!((status.rates[0].1, status.counts.waiting), (10, 10));
+    assert_eq!(engine.control.destinations(all()).await.unwrap().len(), 1);
+    assert_eq!(receiver.requests().len(), 10);
 }
 
 #[tokio::test]
@@ -368,4 +390,30 @@ async fn of_a_long_backlog_those_whose_time_is_over_are_given_up_near_it() {
     let settlements = engine.spool.settlements(post(BACKLOG, &to).id);
     assert!(matches!(settlements[..], [Settlement::Failed { .. }]), "{settlements:?}");
     assert!(receiver.requests().len() < 50, "probes, and no more");
+}
+
+#[tokio::test]
+async fn an_order_means_what_is_in_stock() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let script = move |request: &Request| {
+        let wait = (request.index == 8).then(|| Act::Wait(Arc::clone(&held)));
+        wait.into_iter().chain(answer(200)).collect()
+    };
+    let receiver = Receiver::start(script).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(with(connections(1))));
+    engine.send(0..40, &to).await;
+    receiver.received(9).await;
+    let status = engine.status(&to).await;
+    assert_eq!((status.counts.waiting, status.counts.sending), (31, 1));
+    let ordered = engine.control.order(Query::default(), Order::Hold).await.unwrap();
+    assert_eq!(ordered.count, 32);
+    let status = engine.status(&to).await;
+    assert_eq!((status.counts.held, status.counts.sending), (31, 1));
+    gate.add_permits(1);
+    engine.spool.delivered(9).await;
+    let ordered = engine.control.order(Query::default(), Order::Release).await.unwrap();
+    assert_eq!((ordered.count, receiver.requests().len()), (31, 9));
+    engine.spool.delivered(40).await;
 }

@@ -16,6 +16,7 @@ mod desk;
 mod destinations;
 mod guard;
 mod health;
+mod patience;
 mod posts;
 mod problem;
 mod ranges;
@@ -33,6 +34,7 @@ use desk::Desk;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use patience::Patient;
 use problem::Problem;
 use std::pin::pin;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct Options {
     pub head_timeout: Duration,
     /// Longest time from the head of a request to its response.
     pub request_timeout: Duration,
+    /// Longest time in which nothing of a response is taken.
+    pub unread_timeout: Duration,
 }
 
 impl Options {
@@ -66,6 +70,7 @@ impl Options {
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
+            unread_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -129,6 +134,7 @@ async fn accept(
 async fn converse(stream: TcpStream, router: Router, options: Arc<Options>, mut stop: watch::Receiver<bool>) {
     // Without it small responses wait for acknowledgements; slower, not wrong.
     let _ = stream.set_nodelay(true);
+    let stream = Patient::new(stream, options.unread_timeout);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

@@ -83,7 +83,7 @@ struct Reroute {
 
 #[derive(Debug, clap::Args)]
 struct Filter {
-    /// queued, deferred, sending, held or failed
+    /// queued, deferred, sending, held, failed or delivered
     #[arg(long)]
     state: Option<String>,
     /// An origin, such as https://shop.example or https://*.shop.example

@@ -202,6 +202,8 @@ enum Rest {
 pub(super) fn unread(error: SpoolError) -> Trouble {
     match error {
         SpoolError::Damaged(place) => Trouble::Damaged(place),
+        // It was deleted since it was claimed.
+        SpoolError::Unknown => Trouble::Untried("the post is over".to_owned()),
         other => Trouble::Unreadable(other.to_string()),
     }
 }

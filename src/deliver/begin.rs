@@ -24,16 +24,18 @@ impl Dispatcher {
             tracing::error!("cannot claim posts for {lane}: {error}");
             Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
         });
-        let (shop, is_stopping) = (Arc::clone(&self.shop), self.is_stopping);
+        let (shop, is_stopping, are_free) = (Arc::clone(&self.shop), self.is_stopping, self.may_stock());
         let berth = self.berth(lane);
         let reserved = std::mem::take(&mut berth.claiming);
         let schedule = &berth.terms.schedule;
         let (over, mut begun): (Vec<_>, Vec<_>) =
             claims.into_iter().partition(|claim| !is_stopping && shop.is_over(claim, schedule));
-        // What has closed the lane meanwhile holds for these posts as well.
-        let may_begin = !is_stopping && purpose == Purpose::Send && berth.lane.is_open(now.into_std());
-        let back = if may_begin { Vec::new() } else { std::mem::take(&mut begun) };
-        let stocked = begun.split_off(reserved.min(begun.len()));
+        // What has closed or narrowed the lane meanwhile holds for these posts as well.
+        let may_begin = !is_stopping && purpose == Purpose::Send;
+        let room = if may_begin { berth.lane.may_begin(now.into_std()).min(reserved) } else { 0 };
+        let others = begun.split_off(room.min(begun.len()));
+        let may_stock = may_begin && are_free && berth.lane.may_stock(now.into_std());
+        let (stocked, back) = if may_stock { (others, Vec::new()) } else { (Vec::new(), others) };
         let (begins, stocks, returns) = (begun.len(), stocked.len(), back.len());
         let catch = Catch { begun: begins, stocked: stocks, over: over.len(), back: returns, next };
         berth.tray.put(stocked);

@@ -12,7 +12,7 @@ use crate::metrics::LaneMetrics;
 use crate::post::{Destination, Timestamp, Trust};
 use crate::spool::{Claim, Counts};
 use http::Version;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -37,8 +37,8 @@ pub(super) struct Berth {
     last_error: Option<(Timestamp, Arc<str>)>,
     /// What was announced, until something else happens.
     pub announced: Option<Arc<str>>,
-    /// Its counters, from its first attempt on.
-    pub tally: Option<Arc<LaneMetrics>>,
+    /// Its counters, from the end of its first attempt on.
+    pub tally: Arc<OnceLock<Arc<LaneMetrics>>>,
 }
 
 /// A worker that waits for its next order.
@@ -66,7 +66,7 @@ impl Berth {
             last: None,
             last_error: None,
             announced: None,
-            tally: None,
+            tally: Arc::default(),
         }
     }
 
@@ -167,7 +167,8 @@ impl Berth {
         Status {
             destination: Arc::clone(destination),
             state: self.state(pause, now),
-            counts: Counts::default(),
+            // Claimed, but nobody sends them yet.
+            counts: Counts { waiting: self.lane.stocked() as u64, ..Counts::default() },
             in_flight: self.lane.in_flight(),
             window: self.lane.window(),
             max_connections: self.lane.most(),

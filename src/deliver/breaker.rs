@@ -58,6 +58,15 @@ impl Breaker {
         self.open.take().is_some()
     }
 
+    /// Notes an end that says nothing of the destination: a probe that was none goes out
+    /// again after as long as before.
+    pub fn ended(&mut self, schedule: &Schedule, now: Instant, dice: f64) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.is_probing) {
+            open.is_probing = false;
+            open.probe_at = now + schedule.interval(open.failed_probes, dice);
+        }
+    }
+
     /// Notes trouble; whether it opened the breaker. `dice` (0 to 1) spreads the
     /// probes.
     pub fn trouble(&mut self, schedule: &Schedule, now: Instant, dice: f64) -> bool {
@@ -78,5 +87,29 @@ impl Breaker {
             }
             None => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_probe_that_tells_nothing_is_followed_by_the_next_after_an_interval() {
+        let (start, schedule) = (Instant::now(), Schedule::default());
+        let interval = |number| schedule.interval(number, 0.5);
+        let mut breaker = Breaker::new(1);
+        assert!(breaker.trouble(&schedule, start, 0.5));
+        breaker.ended(&schedule, start + Duration::from_secs(1), 0.5);
+        assert_eq!(breaker.probe_at(), Some(start + interval(0)), "a straggler is no probe");
+        for _ in 0..3 {
+            breaker.begin();
+            breaker.ended(&schedule, start, 0.5);
+            assert_eq!(breaker.probe_at(), Some(start + interval(0)));
+        }
+        breaker.begin();
+        breaker.trouble(&schedule, start, 0.5);
+        assert_eq!(breaker.probe_at(), Some(start + interval(1)));
     }
 }

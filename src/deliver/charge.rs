@@ -55,6 +55,11 @@ impl Credit {
         }
     }
 
+    /// How many of so many attempts may begin uncharged or are charged.
+    pub fn cap(&self, attempts: usize) -> usize {
+        if self.slice.is_some() { attempts.min(self.left) } else { attempts }
+    }
+
     /// Notes that a charge is on its way.
     pub fn begin_charge(&mut self) {
         self.is_asked = true;

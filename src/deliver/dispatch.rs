@@ -44,6 +44,8 @@ pub(super) enum Done {
     Saved(Vec<Charge>),
     /// State changes were announced.
     Announced,
+    /// An order was carried out, for which the stocks of these lanes went back.
+    Ordered(Vec<Arc<Destination>>),
     /// These were done, and those go on.
     Several(Vec<Done>, Vec<Work>),
     /// Nothing to be done.
@@ -82,6 +84,8 @@ pub(super) struct Dispatcher {
     pub news: Vec<super::announce::News>,
     pub is_announcing: bool,
     pub in_flight: usize,
+    /// Orders under way: what they mean must not be in stock.
+    pub orders: usize,
     pub is_stopping: bool,
 }
 
@@ -107,6 +111,7 @@ impl Dispatcher {
             news: Vec::new(),
             is_announcing: false,
             in_flight: 0,
+            orders: 0,
             is_stopping: false,
         }
     }
@@ -195,6 +200,10 @@ impl Dispatcher {
             }
             Done::Saved(charges) => touched.extend(self.end_save(charges)),
             Done::Announced => self.is_announcing = false,
+            Done::Ordered(lanes) => {
+                self.orders -= 1;
+                touched.extend(lanes);
+            }
             Done::Several(done, late) => {
                 done.into_iter().for_each(|done| self.finish(done, now, touched));
                 late.into_iter().for_each(|work| drop(self.tasks.spawn(work)));
@@ -230,54 +239,56 @@ impl Dispatcher {
         self.save_finally(now);
     }
 
+    /// Whether posts may be claimed before a worker is free for them.
+    pub(super) fn may_stock(&self) -> bool {
+        self.turns.waiting() == 0 && self.orders == 0
+    }
+
     /// Does what a lane wants now.
     fn pursue(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
-        while !self.is_stopping {
-            if self.work_off_stock(lane, now).is_break() {
-                break;
-            }
-            let Some(berth) = self.lanes.get_mut(lane) else { return };
-            let plan = berth.lane.plan(now.into_std());
-            let (most, purpose) = match plan {
-                Plan::Send(wanted) => {
-                    let (resting, busy) = (berth.resting(), berth.busy());
-                    let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
-                    self.turns.reserve(granted, &mut berth.stake);
-                    berth.claiming = granted;
-                    let lack = if granted == wanted { berth.lane.lack(now.into_std()) } else { 0 };
-                    (granted + lack, Purpose::Send)
-                }
-                Plan::Stock(posts) if self.turns.waiting() == 0 => (posts, Purpose::Send),
-                Plan::Stock(_) | Plan::Draw(_) | Plan::Return => break,
-                Plan::Charge(attempts) => {
-                    berth.lane.credit().begin_charge();
-                    self.notary.charge(lane, attempts);
-                    break;
-                }
-                Plan::Look(posts) => (posts, Purpose::Look),
-                Plan::WaitUntil(at) => {
-                    self.set_timer(lane, at.into(), now);
-                    break;
-                }
-                Plan::Idle => {
-                    self.forget_if_spent(lane, now);
-                    break;
-                }
-            };
-            if most == 0 {
-                let busy = berth.busy();
-                self.turns.queue(lane, &mut berth.stake, busy);
-                break;
-            }
-            berth.lane.begin_claim();
-            self.claim(Arc::clone(lane), most, purpose);
-            break;
+        if !self.is_stopping {
+            self.advance(lane, turn, now);
         }
         if let Some(berth) = self.lanes.get_mut(lane) {
             let busy = berth.busy();
             self.turns.count(&mut berth.stake, busy);
         }
         self.tell_waiting(lane, now);
+    }
+
+    fn advance(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
+        if self.work_off_stock(lane, now).is_break() {
+            return;
+        }
+        let may_stock = self.may_stock();
+        let Some(berth) = self.lanes.get_mut(lane) else { return };
+        let plan = berth.lane.plan(now.into_std());
+        let (most, purpose) = match plan {
+            Plan::Send(wanted) => {
+                let (resting, busy) = (berth.resting(), berth.busy());
+                let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
+                self.turns.reserve(granted, &mut berth.stake);
+                berth.claiming = granted;
+                let is_free = granted == wanted && self.orders == 0;
+                let lack = if is_free { berth.lane.lack(now.into_std()) } else { 0 };
+                (granted + lack, Purpose::Send)
+            }
+            Plan::Stock(posts) if may_stock => (posts, Purpose::Send),
+            Plan::Stock(_) | Plan::Draw(_) | Plan::Return => return,
+            Plan::Charge(attempts) => {
+                berth.lane.credit().begin_charge();
+                return self.notary.charge(lane, attempts);
+            }
+            Plan::Look(posts) => (posts, Purpose::Look),
+            Plan::WaitUntil(at) => return self.set_timer(lane, at.into(), now),
+            Plan::Idle => return self.forget_if_spent(lane, now),
+        };
+        if most == 0 {
+            let busy = berth.busy();
+            return self.turns.queue(lane, &mut berth.stake, busy);
+        }
+        berth.lane.begin_claim();
+        self.claim(Arc::clone(lane), most, purpose);
     }
 
     /// Gives the lanes that wait their turns, as long as there are places.

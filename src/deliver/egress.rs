@@ -28,6 +28,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+/// What to do about a proxy that is not there.
+const PROXY_REMEDY: &str = "start it, or name another (proxy)";
 /// Octets that the machine takes before it has sent those before them.
 const UNSENT: u32 = 128 * 1024;
 
@@ -210,7 +212,7 @@ async fn pass<'a>(
         let until = Instant::now() + share(deadline, index + 1 == count);
         let asked = timeout_at(until, async {
             let socket = dial(addresses, proxy.port, until).await;
-            let (mut socket, _) = socket.map_err(|trouble| trouble.to_string())?;
+            let (mut socket, _) = socket.map_err(|trouble| format!("{trouble}; {PROXY_REMEDY}"))?;
             let begun = Instant::now();
             proxy::ask(proxy, goal, &mut socket).await?;
             Ok((socket, begun.elapsed()))
@@ -218,7 +220,7 @@ async fn pass<'a>(
         let said: String = match asked.await {
             Ok(Ok((socket, distance))) => return Ok((socket, goal, distance)),
             Ok(Err(said)) => said,
-            Err(_) => "does not answer".to_owned(),
+            Err(_) => format!("does not answer; {PROXY_REMEDY}"),
         };
         trouble = Trouble::Proxy(format!("the proxy {proxy}: {said}"));
     }

@@ -13,7 +13,7 @@
 use super::breaker::Breaker;
 use super::charge::Credit;
 use super::pace::{Rate, Throttle, Used};
-pub use super::plan::{Condition, Plan};
+pub use super::plan::{Change, Condition, Ended, Plan};
 use super::retry::{Feedback, Schedule};
 use super::stock::Stock;
 use super::window::Window;
@@ -133,7 +133,7 @@ impl Lane {
     pub fn plan(&self, now: Instant) -> Plan {
         match self.stock.left() {
             0 => self.plan_claim(now),
-            _ if !self.may_stock(now) => Plan::Return,
+            _ if !self.may_stock(now) || self.stock.is_slow() => Plan::Return,
             _ if self.room(now) == 0 => self.plan_claim(now),
             left => Plan::Draw(self.room(now).min(left)),
         }
@@ -171,13 +171,18 @@ impl Lane {
         (!self.is_paused).then(|| barrier.map_or(now, |at| at.max(now)).max(self.throttle.opens_at(now)))
     }
 
+    /// How many attempts may begin now.
+    pub fn may_begin(&self, now: Instant) -> usize {
+        if self.is_open(now) { self.credit.cap(self.room(now)) } else { 0 }
+    }
+
     /// Whether attempts may begin now, as far as the window is not concerned.
-    pub fn is_open(&self, now: Instant) -> bool {
+    fn is_open(&self, now: Instant) -> bool {
         self.opens_at(now).is_some_and(|at| at <= now)
     }
 
     /// Whether workers may begin with other posts without asking.
-    fn may_stock(&self, now: Instant) -> bool {
+    pub fn may_stock(&self, now: Instant) -> bool {
         let is_limited = self.throttle.room(now).is_some() || self.breaker.probe_at().is_some();
         !is_limited && self.is_open(now) && self.in_flight <= self.window()
     }
@@ -209,6 +214,11 @@ impl Lane {
     /// Attempts under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Posts that are claimed and wait for a worker.
+    pub fn stocked(&self) -> usize {
+        self.stock.left()
     }
 
     /// Whether it sends now.
@@ -360,6 +370,7 @@ impl Lane {
             }
             Feedback::Nothing => {
                 self.window.ended();
+                self.breaker.ended(schedule, now, dice);
                 Change::None
             }
         }
@@ -372,26 +383,6 @@ impl Lane {
             && self.due_at.is_none()
             && self.plan(now) == Plan::Idle
     }
-}
-
-/// How an attempt ended, for its lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// What it taught about the destination.
-    pub feedback: Feedback,
-    /// How long the destination took to answer, if it did.
-    pub took: Option<Duration>,
-}
-
-/// What the end of an attempt changed for the whole lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing worth telling.
-    None,
-    /// The breaker opened.
-    IsAway,
-    /// It closed.
-    IsBack,
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ fn a_pause_ends_nothing_that_is_under_way_and_lets_nothing_begin() {
     end(&mut lane, Feedback::Taken, now);
     lane.flush(now);
     assert_eq!(lane.plan(now), Plan::WaitUntil(now + LOOK));
-    assert_eq!((lane.condition(now), lane.is_open(now)), (Condition::Paused, false));
+    assert_eq!((lane.condition(now), lane.may_begin(now)), (Condition::Paused, 0));
     lane.resume();
     assert!(matches!(lane.plan(now), Plan::Send(_)));
 }

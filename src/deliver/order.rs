@@ -15,8 +15,8 @@ use crate::post::{Destination, Timestamp};
 use crate::protocol_log::Transcript;
 use crate::spool::{Attempt, Claim};
 use http::Version;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -100,7 +100,8 @@ pub(super) struct Order {
     pub said: Option<String>,
     /// Whether the outcome is that of another origin, to which a redirect led.
     pub is_elsewhere: bool,
-    tally: Arc<LaneMetrics>,
+    /// The lane's counters; it has them from the first worker that counts.
+    tally: Arc<OnceLock<Arc<LaneMetrics>>>,
     tray: Arc<Tray>,
     pub reports: mpsc::UnboundedSender<Report>,
     pub shop: Arc<Shop>,
@@ -110,13 +111,13 @@ impl Order {
     pub(super) fn new(
         lane: &Arc<Destination>,
         claim: Claim,
-        berth: &mut Berth,
+        berth: &Berth,
         reports: mpsc::UnboundedSender<Report>,
         shop: Arc<Shop>,
     ) -> Order {
         let (lane, terms, began) =
             (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
-        let tally = Arc::clone(berth.tally.get_or_insert_with(|| shop.metrics.lane(&lane)));
+        let tally = Arc::clone(&berth.tally);
         let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
         let (said, is_elsewhere, tray) = (None, false, Arc::clone(&berth.tray));
         Order { lane, claim, terms, permit, began, seen, said, is_elsewhere, tally, tray, reports, shop }
@@ -176,7 +177,8 @@ impl Order {
             judged.feedback = Feedback::Answered;
         }
         let age = now.since(claim.post.accepted_at);
-        tally::count(&self.shop.metrics, &self.tally, (outcome, &judged.verdict), attempt.duration, age);
+        let counters = self.tally.get_or_init(|| self.shop.metrics.lane(&self.lane));
+        tally::count(&self.shop.metrics, counters, (outcome, &judged.verdict), attempt.duration, age);
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &judged.verdict);
             if judged.verdict != Verdict::Delivered {
@@ -184,7 +186,14 @@ impl Order {
                 log.flush();
             }
         }
-        let (next, onward) = self.onward(&judged, fit);
+        let is_trouble = matches!(judged.feedback, Feedback::Trouble { .. });
+        let must_pause = is_trouble || judged.measure == Measure::Pause;
+        let stock = if must_pause { self.tray.empty() } else { Vec::new() };
+        let (next, onward) = match fit {
+            Fit::Ends => (Next::Leaves, Onward::Leave),
+            Fit::Goes if must_pause => rest(),
+            Fit::Goes => self.onward(),
+        };
         let Judged { verdict, feedback, measure } = judged;
         let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
         let said = self.said.take();
@@ -192,33 +201,16 @@ impl Order {
             Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
+        if !stock.is_empty() {
+            // Behind the reason for it.
+            let _ = self.reports.send(Report::Returned(Arc::clone(&self.lane), stock));
+        }
         onward
     }
 
-    /// What comes next: what is in stock, as long as nothing speaks against sending
-    /// more.
-    fn onward(&self, judged: &Judged, fit: Fit) -> (Next, Onward) {
-        let has_answered = matches!(judged.feedback, Feedback::Taken | Feedback::Answered);
-        if !has_answered || judged.measure == Measure::Pause {
-            self.return_stock();
-        }
-        if fit == Fit::Ends {
-            return (Next::Leaves, Onward::Leave);
-        }
-        match self.draw() {
-            Some(order) => (Next::Draws, Onward::Carry(order)),
-            None => {
-                let (sender, receiver) = oneshot::channel();
-                (Next::Rests(sender), Onward::Rest(receiver))
-            }
-        }
-    }
-
-    fn return_stock(&self) {
-        let claims = self.tray.empty();
-        if !claims.is_empty() {
-            let _ = self.reports.send(Report::Returned(Arc::clone(&self.lane), claims));
-        }
+    /// What comes next: what is in stock.
+    fn onward(&self) -> (Next, Onward) {
+        self.draw().map_or_else(rest, |order| (Next::Draws, Onward::Carry(order)))
     }
 
     fn put_back(&self, claim: Claim, why: &Trouble, log: Option<&mut Transcript>) {
@@ -228,6 +220,11 @@ impl Order {
         // Without a dispatcher it is claimed again after a restart.
         let _ = self.reports.send(Report::Untried(Arc::clone(&self.lane), Box::new(claim)));
     }
+}
+
+fn rest() -> (Next, Onward) {
+    let (sender, receiver) = oneshot::channel();
+    (Next::Rests(sender), Onward::Rest(receiver))
 }
 
 impl Drop for Order {

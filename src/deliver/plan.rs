@@ -1,6 +1,7 @@
 //! What lanes want, and how they do, in a word each.
 
-use std::time::Instant;
+use super::retry::Feedback;
+use std::time::{Duration, Instant};
 
 /// What a lane wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,4 +39,24 @@ pub enum Condition {
     Throttled(Instant),
     /// Not until somebody ends the pause.
     Paused,
+}
+
+/// How an attempt ended, for its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it taught about the destination.
+    pub feedback: Feedback,
+    /// How long the destination took to answer, if it did.
+    pub took: Option<Duration>,
+}
+
+/// What the end of an attempt changed for the whole lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing worth telling.
+    None,
+    /// The breaker opened.
+    IsAway,
+    /// It closed.
+    IsBack,
 }

@@ -22,9 +22,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Where a road leads, and who named the URLs of those on it.
+type Goal = (Arc<Destination>, Trust);
+
 /// The roads that are in use.
 #[derive(Default)]
-pub(super) struct Roads(Mutex<HashMap<(Arc<Destination>, Trust), Weak<Road>>>);
+pub(super) struct Roads(Mutex<HashMap<Goal, Weak<Road>>>);
 
 /// See the module.
 pub(super) struct Road {
@@ -88,7 +91,7 @@ impl Roads {
 
 impl Road {
     /// A road that nobody else is on.
-    pub(super) fn new((destination, trust): (Arc<Destination>, Trust), terms: Terms, permit: Permit) -> Road {
+    pub(super) fn new((destination, trust): Goal, terms: Terms, permit: Permit) -> Road {
         Road { destination, trust, terms, permit, knowledge: Mutex::new(Knowledge::Nothing) }
     }
 

@@ -6,13 +6,14 @@
 use super::Options;
 use super::announce::News;
 use super::berth::Berth;
+use super::caught::caught;
 use super::control::{Ordered, Request, Status, Which};
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::pauses::{Part, Pause, Pauses};
 use super::terms::Book;
 use crate::clock;
 use crate::post::Destination;
-use crate::spool::{Counts, Order, PostState, Query, Spool, SpoolError};
+use crate::spool::{Claim, Counts, Order, PostState, Query, Settlement, Spool, SpoolError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -24,7 +25,7 @@ impl Dispatcher {
     /// Does what is asked.
     pub(super) fn take_request(&mut self, request: Request, now: Instant, touched: &mut Touched) {
         match request {
-            Request::Post(which, order, answer) => self.command(which, order, answer),
+            Request::Post(which, order, answer) => self.command(which, order, answer, now),
             Request::Pause(which, reason, answer) => self.pause(which, reason, Some(answer), touched),
             Request::Resume(which, answer) => self.resume(which, answer, touched),
             Request::Flush(which, answer) => self.flush(which, answer, now, touched),
@@ -32,8 +33,12 @@ impl Dispatcher {
         }
     }
 
-    fn command(&mut self, which: Query, order: Order, answer: Answer<Ordered>) {
-        let spool = Arc::clone(&self.shop.spool);
+    /// Has an order carried out. What is in stock is given back before, and nothing is
+    /// put there meanwhile: it has not begun, and the order means it.
+    fn command(&mut self, which: Query, order: Order, answer: Answer<Ordered>, now: Instant) {
+        let shop = Arc::clone(&self.shop);
+        let (lanes, stock) = self.clear_stocks(&which, now);
+        self.orders += 1;
         let paused = match order {
             Order::Retry | Order::Release => {
                 self.pauses.parts(which.destination.as_ref(), which.tenant.as_ref())
@@ -41,10 +46,31 @@ impl Dispatcher {
             Order::Hold | Order::Delete | Order::Reroute { .. } => Vec::new(),
         };
         self.tasks.spawn(async move {
+            if !stock.is_empty() {
+                shop.settle(stock.into_iter().map(|claim| (claim, Settlement::Back)).collect()).await;
+            }
+            let ordered = caught(carry_out(&*shop.spool, which, order, paused)).await;
             // Nobody need wait for the answer.
-            let _ = answer.send(carry_out(&*spool, which, order, paused).await);
-            Done::Nothing
+            let _ = answer.send(ordered);
+            Done::Ordered(lanes)
         });
+    }
+
+    /// Takes the stocks of lanes that may hold posts that are meant.
+    fn clear_stocks(&mut self, which: &Query, now: Instant) -> (Vec<Arc<Destination>>, Vec<Claim>) {
+        let is_meant = |lane: &Destination| {
+            which.destination.as_ref().is_none_or(|origins| origins.matches(lane))
+                && which.tenant.as_ref().is_none_or(|tenant| *tenant == lane.tenant)
+        };
+        let (mut lanes, mut stocks) = (Vec::new(), Vec::new());
+        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| is_meant(lane)) {
+            let stock = berth.clear(now);
+            if !stock.is_empty() {
+                lanes.push(Arc::clone(lane));
+                stocks.extend(stock);
+            }
+        }
+        (lanes, stocks)
     }
 
     /// Pauses what is meant, also what appears later, and keeps that. When it cannot
@@ -123,7 +149,7 @@ impl Dispatcher {
         let Which { origins, tenant } = which;
         let state = Some(PostState::Deferred);
         let query = Query { tenant, destination: Some(origins), state, ..Query::default() };
-        self.command(query, Order::Retry, answer);
+        self.command(query, Order::Retry, answer, now);
     }
 
     fn tell_status(&mut self, which: Which, answer: Answer<Vec<Status>>, now: Instant) {
@@ -216,7 +242,9 @@ async fn join(
         let status = known.entry(lane).or_insert_with_key(|lane| {
             Berth::new(book.terms(lane), 0, now).status(lane, pauses.of(lane), now)
         });
-        status.counts = counts;
+        let stocked = status.counts.waiting.min(counts.sending);
+        let (waiting, sending) = (counts.waiting + stocked, counts.sending - stocked);
+        status.counts = Counts { waiting, sending, ..counts };
     }
     let tenant = which.tenant.clone().unwrap_or_default();
     for (pause, lane) in pauses.named(&tenant).filter(|(_, lane)| which.means(lane)) {

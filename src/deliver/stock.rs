@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The longest answer of a fast destination.
 const FAST: Duration = Duration::from_millis(5);
+/// The shortest answer of one for which nothing is kept in stock any more.
+const SLOW: Duration = Duration::from_millis(50);
 /// Posts in stock for each attempt that may be under way.
 const EACH: usize = 2;
 /// Posts in stock.
@@ -20,6 +22,7 @@ const MOST: usize = 64;
 pub struct Stock {
     left: usize,
     is_fast: bool,
+    is_slow: bool,
 }
 
 impl Stock {
@@ -38,6 +41,12 @@ impl Stock {
     /// Notes that an answer took so long; nothing when that is unknown.
     pub fn learn(&mut self, took: Option<Duration>) {
         self.is_fast = took.is_some_and(|took| took <= FAST);
+        self.is_slow = took.is_some_and(|took| took >= SLOW);
+    }
+
+    /// Whether what is in it would have to wait too long for its turn.
+    pub fn is_slow(&self) -> bool {
+        self.is_slow
     }
 
     /// Notes posts that come.
@@ -100,7 +109,9 @@ mod tests {
         assert_eq!(lane.plan(now), Plan::Draw(1), "a worker that did not go on");
         lane.draw(1, now);
         end(&mut lane, Feedback::Taken, 6, now);
-        assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Draw(1), 0), "it has become slow");
+        assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Draw(1), 0), "it is fast no more");
+        end(&mut lane, Feedback::Taken, 50, now);
+        assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Return, 0), "it has become slow");
     }
 
     type Event<'a> = (&'a str, &'a dyn Fn(&mut Lane));
@@ -123,6 +134,28 @@ mod tests {
             assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Return, 0), "{name}");
             lane.give_back(8, now);
             assert!(!matches!(lane.plan(now), Plan::Return | Plan::Draw(_) | Plan::Stock(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_narrows_a_lane_during_a_claim_holds_for_what_was_claimed() {
+        let (now, trouble) = (Instant::now(), Feedback::Trouble { retry_after: None });
+        let rate = |count, seconds| Rate { count, per: Duration::from_secs(seconds) };
+        let narrower = Limits { max_connections: 2, ..LIMITS };
+        let events: [(Event, usize); 6] = [
+            (("nothing", &|_| {}), 3),
+            (("narrower", &|lane| lane.change(narrower, &[], now)), 1),
+            (("limited", &|lane| lane.change(LIMITS, &[rate(2, 1)], now)), 2),
+            (("charged", &|lane| lane.change(LIMITS, &[rate(1000, 3600)], now)), 0),
+            (("paused", &|lane| lane.pause()), 0),
+            (("in backoff", &|lane| (0..2).for_each(|_| end(lane, trouble, 1, now))), 0),
+        ];
+        for ((name, event), may_begin) in events {
+            let mut lane = Lane::new(LIMITS, &[], now);
+            claim(&mut lane, 1, 0, now);
+            lane.begin_claim();
+            event(&mut lane);
+            assert_eq!(lane.may_begin(now), may_begin, "{name}");
         }
     }
 

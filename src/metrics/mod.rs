@@ -64,7 +64,7 @@ pub struct Metrics {
     pub connections_opened: Counter,
     /// Attempts that were made on a connection that was open already.
     pub connections_reused: Counter,
-    /// Seconds in which the dispatcher was busy: what planning costs.
+    /// Seconds of processor time of the dispatcher: what planning costs.
     pub dispatcher_seconds: Counter<f64, AtomicU64>,
     /// Waits because a rate was used up.
     pub throttle_waits: Counter,
@@ -233,7 +233,7 @@ impl Default for Metrics {
             dispatcher_seconds: list.add_with(
                 Unit::Seconds,
                 "dispatcher",
-                "Time in which it was decided what to send, and when",
+                "Processor time in which it was decided what to send, and when",
                 Counter::default(),
             ),
             throttle_waits: list.add("throttle_waits", "Waits because a rate was used up"),

@@ -254,7 +254,7 @@ impl Spool for Embedded {
         }
         let body = claim.post.body;
         self.off_the_runtime(move |shared| {
-            let entry = entry.ok_or_else(|| SpoolError::Failed("the post is over".to_owned()))?;
+            let entry = entry.ok_or(SpoolError::Unknown)?;
             shared.read_body(id, body, &entry)
         })
     }

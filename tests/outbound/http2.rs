@@ -10,7 +10,7 @@ use postgate::deliver::Options;
 use postgate::deliver::lane::{Adaptive, Limits};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Http2, Terms, TlsTerms, TlsVersion};
-use postgate::post::{Destination, Field, Post, Scheme};
+use postgate::post::{Destination, Field, Post, Scheme, Trust};
 use postgate::spool::Settlement;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,23 @@ async fn the_version_is_what_both_sides_speak() {
         let settlement = attempt(Terms { http2: wants, ..terms }, &to).await;
         assert_eq!(settlement, Settlement::Delivered, "{speaks:?} {wants:?}");
         assert_eq!(server.seen(1).await[0].version, version, "{speaks:?} {wants:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_the_operators_carries_no_post_of_the_wire() {
+    for (terms, version) in [(quick(), Version::HTTP_11), (prior(), Version::HTTP_2)] {
+        let server = Server::start(Habits { prior: version == Version::HTTP_2, ..Habits::default() }).await;
+        let to = origin(Scheme::Http, "127.0.0.1", server.address);
+        let engine = Engine::of(Book::new(terms, Vec::new()), Egress { allow: Vec::new(), ..loopback() });
+        let send = |number, trust| engine.first_of(Post { trust, ..post(number, &to) });
+        for number in [1, 3] {
+            assert_eq!(send(number, Trust::Operator).await, Settlement::Delivered);
+            let denied = send(number + 1, Trust::Wire).await;
+            assert!(failed(&denied).starts_with("egress-denied: 127.0.0.1 is loopback"), "{denied:?}");
+        }
+        let seen = server.seen(2).await;
+        assert!(seen.len() == 2 && seen.iter().all(|seen| seen.version == version));
     }
 }
 

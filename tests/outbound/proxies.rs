@@ -207,7 +207,7 @@ async fn a_fault_of_the_proxy_is_told_as_one() {
         (ProxyKind::Http, Says(b"SSH-2.0-x\r\n\r\n"), "does not speak HTTP"),
         (ProxyKind::Http, Says(&[b'x'; 20_000]), "answered CONNECT without end"),
         (ProxyKind::Http, Closes, "closed the connection"),
-        (ProxyKind::Http, Hangs, "does not answer"),
+        (ProxyKind::Http, Hangs, "does not answer; start it, or name another (proxy)"),
         (ProxyKind::Socks5, Says(&[5, 0xff]), "wants other credentials"),
         (ProxyKind::Socks5, Says(b"HTTP/1.1 400 x\r\n\r\n"), "does not speak SOCKS5"),
         (ProxyKind::Socks5, Says(&[5, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0]), "answered: connection refused"),
@@ -217,7 +217,7 @@ async fn a_fault_of_the_proxy_is_told_as_one() {
             "answered: not allowed by its rules",
         ),
         (ProxyKind::Socks5, Closes, "closed the connection"),
-        (ProxyKind::Socks5, Hangs, "does not answer"),
+        (ProxyKind::Socks5, Hangs, "does not answer; start it, or name another (proxy)"),
     ] {
         let middleman = Middleman::start(kind, manner, nobody).await;
         let proxy = proxy(kind, middleman.address);
@@ -228,7 +228,10 @@ async fn a_fault_of_the_proxy_is_told_as_one() {
     }
     let engine = Engine::start(through(proxy(ProxyKind::Socks5, nobody)));
     let settlement = engine.first(1, &origin(Scheme::Https, "127.0.0.1", nobody)).await;
-    assert_eq!(deferred(&settlement), format!("the proxy socks5://{nobody}: connection refused"));
+    assert_eq!(
+        deferred(&settlement),
+        format!("the proxy socks5://{nobody}: connection refused; start it, or name another (proxy)")
+    );
 }
 
 #[tokio::test]

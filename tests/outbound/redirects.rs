@@ -220,5 +220,8 @@ async fn the_terms_of_a_hop_are_those_of_its_origin() {
     let engine = Engine::of(book, loopback());
     let settlement = engine.first(1, &origin(Scheme::Http, "127.0.0.1", here.address)).await;
     let reason = crate::deferred(&settlement);
-    assert_eq!(reason, format!("the proxy http://{nobody}: connection refused"));
+    assert_eq!(
+        reason,
+        format!("the proxy http://{nobody}: connection refused; start it, or name another (proxy)")
+    );
 }
