@@ -8,6 +8,7 @@
 
 mod support;
 
+use postgate::clock;
 use postgate::deliver::control::{Control, State, Status, Which};
 use postgate::deliver::lane::{Adaptive, Limits};
 use postgate::deliver::pace::Rate;
@@ -17,7 +18,7 @@ use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
 use postgate::first_attempts::{FirstAttempt, OnFailure};
-use postgate::post::{Blob, Destination, Post, Trust};
+use postgate::post::{Blob, Destination, Post, Scheme, Trust};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
@@ -274,6 +275,40 @@ async fn a_flush_tries_at_once_and_forgets_the_backoff() {
     engine.spool.delivered(10).await;
 }
 
+/// Which kept them by origin and by who named the URL.
+#[tokio::test]
+async fn notes_of_a_version_before_hold() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let now = clock::wall();
+    let used = |trust: Trust, attempts: u32| {
+        let named = ("default", Scheme::Http, "127.0.0.1", receiver.address.port(), trust);
+        (named, vec![(Duration::from_secs(3600), vec![(now, attempts)])])
+    };
+    let rates = postcard::to_stdvec(&vec![used(Trust::Operator, 2), used(Trust::Wire, 1)]).unwrap();
+    let spool = MemorySpool::new();
+    spool.set_note("rates", Some(rates.into()), None).await.unwrap();
+    let engine = Engine::start(Arc::clone(&spool), options(hourly(5)));
+    engine.send(0..4, &to).await;
+    engine.spool.delivered(2).await;
+    let throttled =
+        |status: &Status| matches!(status.state, State::Throttled { .. }) && status.in_flight == 0;
+    let status = engine.until("throttled", &to, throttled).await;
+    assert_eq!(status.rates[0].1, 5, "of both together");
+    let spool = engine.stop().await;
+    let origin = serde_json::json!({
+        "tenant": "default", "scheme": "Http", "host": "127.0.0.1", "port": to.port, "trust": "Wire",
+    });
+    let until = now.after(Duration::from_secs(3000));
+    let grudge =
+        serde_json::json!([{ "destination": origin, "until": until, "is_away": false, "reason": null }]);
+    spool.set_note("grudges", Some(grudge.to_string().into()), None).await.unwrap();
+    let engine = Engine::start(spool, options(patient()));
+    let status = engine.status(&to).await;
+    assert!(matches!(status.state, State::Deferring { .. }), "{status:?}");
+    assert_eq!(receiver.requests().len(), 2);
+}
+
 #[tokio::test]
 async fn a_used_rate_survives_the_end_of_the_engine_and_a_change() {
     let receiver = Receiver::start(|_| answer(200)).await;
@@ -295,28 +330,6 @@ async fn a_used_rate_survives_the_end_of_the_engine_and_a_change() {
     engine.spool.delivered(6).await;
     let status = engine.until("throttled", &to, throttled).await;
     assert_eq!((status.rates[0].1, receiver.requests().len()), (6, 6), "{status:?}");
-}
-
-/// That kept them by origin and by who named the URL.
-#[tokio::test]
-async fn rates_that_were_used_under_the_version_before_count() {
-    let receiver = Receiver::start(|_| answer(200)).await;
-    let to = destination(receiver.address);
-    let (hour, now) = (Duration::from_secs(3600), postgate::clock::wall());
-    let used = |trust, attempts: u32| {
-        let lane = (&to.tenant, to.scheme, &to.host, to.port, trust);
-        (lane, vec![(hour, vec![(now, attempts)])])
-    };
-    let spool = MemorySpool::new();
-    let rates = postcard::to_stdvec(&[used(Trust::Operator, 2), used(Trust::Wire, 1)].as_slice()).unwrap();
-    spool.set_note("rates", Some(rates.into()), None).await.unwrap();
-    let engine = Engine::start(spool, options(hourly(5)));
-    engine.send(0..9, &to).await;
-    engine.spool.delivered(2).await;
-    let throttled =
-        |status: &Status| matches!(status.state, State::Throttled { .. }) && status.in_flight == 0;
-    let status = engine.until("throttled", &to, throttled).await;
-    assert_eq!((status.rates[0].1, receiver.requests().len()), (5, 2), "{status:?}");
 }
 
 #[tokio::test]
