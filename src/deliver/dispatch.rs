@@ -271,7 +271,7 @@ impl Dispatcher {
                 let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
                 self.turns.reserve(granted, &mut berth.stake);
                 berth.claiming = granted;
-                let is_free = granted == wanted && self.orders == 0;
+                let is_free = granted == wanted && may_stock;
                 let lack = if is_free { berth.lane.lack(now.into_std()) } else { 0 };
                 (granted + lack, Purpose::Send)
             }
@@ -290,6 +290,7 @@ impl Dispatcher {
             return self.turns.queue(lane, &mut berth.stake, busy);
         }
         berth.lane.begin_claim();
+        berth.is_ordered = false;
         self.claim(Arc::clone(lane), most, purpose);
     }
 

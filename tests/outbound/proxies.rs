@@ -4,7 +4,9 @@ use crate::authority::{Authority, Clients};
 use crate::server::{Habits, Server};
 use crate::support::{nobody, post};
 use crate::{Engine, deferred, failed, loopback, origin, quick};
+use postgate::deliver::lane::Limits;
 use postgate::deliver::profile::{Proxy, ProxyKind};
+use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Http2, Terms, TlsTerms};
 use postgate::post::{Post, Scheme, Trust};
@@ -240,4 +242,19 @@ async fn the_egress_rules_hold_before_a_proxy_is_asked() {
     let settlements = engine.spool.settled(id, 1).await;
     assert!(matches!(settlements[0], Settlement::Again { .. }), "resolved here: {settlements:?}");
     assert_eq!(middleman.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_unknown_here_is_not_charged_to_the_destination() {
+    let server = Server::start(Habits::default()).await;
+    let middleman = Middleman::start(ProxyKind::Http, Manner::Fine, server.address).await;
+    let schedule = Schedule { retry: vec![Duration::from_secs(3600)], ..Schedule::default() };
+    let limits = Limits { breaker: 1, ..Terms::default().limits };
+    let terms = through(proxy(ProxyKind::Http, middleman.address));
+    let engine = Engine::start(Terms { schedule, limits, ..terms });
+    let to = origin(Scheme::Http, "no-such-name.invalid", server.address);
+    let settlement = engine.first(1, &to).await;
+    assert!(matches!(settlement, Settlement::Again { .. }), "{settlement:?}");
+    let own = Post { trust: Trust::Operator, ..post(2, &to) };
+    assert_eq!(engine.first_of(own).await, Settlement::Delivered);
 }
