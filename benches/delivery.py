@@ -3,12 +3,13 @@ among healthy ones; benches/measure.py puts it into the report."""
 
 import time
 from statistics import median
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import servers
 from servers import Broken, await_posts, free_port, load, own_time, resident, settle
 
 DRAIN_ROW, CLIENT_ROW, TLS_ROW = "drain of a backlog", "bare hyper client, as many connections", "drain over TLS"
+PLANNING = "postgate_dispatcher_seconds_total"
 CONNECTIONS = 20
 # An answer comes so many milliseconds after its request.
 FAR = 50
@@ -76,39 +77,63 @@ def far(bench, octets, sessions):
     return shares
 
 
-def courier(bench, gateway, count, lanes, rate, recipients, octets):
-    """Sends posts to lanes of its own: seconds, p50, p99 in milliseconds, lanes starved."""
-    arguments = (f"127.0.0.1:{gateway.port}", count, lanes, rate, recipients, octets)
-    with bench.running(bench.binaries / "examples/courier", *arguments) as process:
-        words = process.stdout.read().split()
-        if not words:
-            raise Broken(f"the courier failed {servers.last_error(process.errors)}")
+def sending(bench, gateway, *arguments):
+    """A courier that sends posts to lanes of its own."""
+    return bench.running(bench.binaries / "examples/courier", f"127.0.0.1:{gateway.port}", *arguments)
+
+
+def result(process):
+    """What it measured when all have arrived: seconds, p50, p99 in milliseconds, lanes starved."""
+    words = process.stdout.read().split()
+    if not words:
+        raise Broken(f"the courier failed {servers.last_error(process.errors)}")
     return [float(word) for word in words]
 
 
-def planning(port):
-    """Seconds in which the dispatcher was busy."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+def courier(bench, gateway, *arguments):
+    """Sends `count` posts to `lanes`, at a `rate`, in messages of so many `recipients` and `octets`."""
+    with sending(bench, gateway, *arguments) as process:
+        return result(process)
+
+
+def figure(api, name):
+    """The sum of a metric, over all its labels."""
+    with urlopen(f"http://127.0.0.1:{api}/metrics") as answer:
         lines = answer.read().decode().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("postgate_dispatcher_seconds_total "))
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
+
+
+def steer(api, verb):
+    """Pauses or resumes all destinations."""
+    call = Request(f"http://127.0.0.1:{api}/api/v1/destinations/%2A/{verb}", data=b"{}",
+                   headers={"Content-Type": "application/json"})
+    urlopen(call).close()
 
 
 def crowd(bench, lanes, each, octets, few=10):
-    """Posts to many lanes: what they add to memory, lanes that starved, and what planning a post costs
-    beside that of as many posts to few lanes."""
-    planned, api = {}, free_port()
+    """Backlogs of many lanes that are let go at once: what they add to memory, lanes that starved, and
+    what planning a post costs beside that of as many posts to few lanes."""
+    planned, api, count = {}, free_port(), lanes * each
     settings = extra().replace('address = ""', f'address = "127.0.0.1:{api}"')
     for number in (few, lanes):
         with servers.receiver_down() as url, bench.gateway(url, "full", extra=settings) as gateway:
             courier(bench, gateway, 1000, few, 0, 10, octets)
             settle(gateway.pid)
-            before, base, begun = own_time(gateway.pid), resident(gateway.pid), planning(api)
-            seconds, _, _, starved = courier(bench, gateway, lanes * each, number, 0, 100, octets)
+            base = resident(gateway.pid)
+            steer(api, "pause")
+            with sending(bench, gateway, count, number, 0, 100, octets) as process:
+                while figure(api, "postgate_queue_posts") < count:
+                    time.sleep(0.2)
+                settle(gateway.pid)
+                begun, before, busy = time.monotonic(), own_time(gateway.pid), figure(api, PLANNING)
+                steer(api, "resume")
+                starved = result(process)[3]
+                seconds = time.monotonic() - begun
             settle(gateway.pid)
-            spent = (own_time(gateway.pid) - before) / (lanes * each) * 1e6
-            planned[number] = (planning(api) - begun) / (lanes * each) * 1e6
+            spent = (own_time(gateway.pid) - before) / count * 1e6
+            planned[number] = (figure(api, PLANNING) - busy) / count * 1e6
             peak = resident(gateway.pid, "VmHWM") - base
-            print(f"  {number:,} lanes: {lanes * each / seconds:,.0f}/s, {spent:.0f} µs a post and "
+            print(f"  {number:,} lanes: {count / seconds:,.0f}/s, {spent:.0f} µs a post and "
                   f"{planned[number]:.1f} of planning, {peak:.0f} MB more, {starved:.0f} starved", flush=True)
     return {"crowd memory": peak, "crowd starved": starved, "crowd planning": planned[lanes] / planned[few]}
 

@@ -24,7 +24,7 @@ impl Dispatcher {
             tracing::error!("cannot claim posts for {lane}: {error}");
             Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
         });
-        let (shop, is_stopping, are_free) = (Arc::clone(&self.shop), self.is_stopping, self.may_stock());
+        let (shop, is_stopping, are_free) = (Arc::clone(&self.shop), self.is_stopping, self.orders == 0);
         let berth = self.berth(lane);
         let reserved = std::mem::take(&mut berth.claiming);
         let schedule = &berth.terms.schedule;
@@ -81,10 +81,13 @@ impl Dispatcher {
     /// which they tell soon.
     pub(super) fn work_off_stock(&mut self, lane: &Arc<Destination>, now: Instant) -> ControlFlow<()> {
         loop {
-            let plan = self.lanes.get(lane).map(|berth| berth.lane.plan(now.into_std()));
-            let posts = match plan {
-                Some(Plan::Draw(posts)) if self.turns.waiting() == 0 => posts,
-                Some(Plan::Draw(_) | Plan::Return) => 0,
+            let Some(berth) = self.lanes.get(lane) else { return ControlFlow::Continue(()) };
+            let posts = match berth.lane.plan(now.into_std()) {
+                Plan::Draw(posts) if self.turns.waiting() == 0 => posts,
+                // The places that it has are enough.
+                Plan::Draw(_) if berth.busy() > 0 => return ControlFlow::Break(()),
+                Plan::Draw(_) => 1,
+                Plan::Return => 0,
                 _ => return ControlFlow::Continue(()),
             };
             if self.draw(lane, posts, now) == 0 && self.return_stock(lane, now) == 0 {

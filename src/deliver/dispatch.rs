@@ -20,7 +20,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -134,7 +133,6 @@ impl Dispatcher {
             self.pursue(&lane, Turn::Other, now);
         }
         self.serve_ring(now);
-        self.shop.is_crowded.store(self.turns.waiting() > 0, Ordering::Relaxed);
         self.save(now);
         self.announce();
         self.send_out();
@@ -241,11 +239,6 @@ impl Dispatcher {
         self.save_finally(now);
     }
 
-    /// Whether posts may be claimed before a worker is free for them.
-    pub(super) fn may_stock(&self) -> bool {
-        self.turns.waiting() == 0 && self.orders == 0
-    }
-
     /// Does what a lane wants now.
     fn pursue(&mut self, lane: &Arc<Destination>, turn: Turn, now: Instant) {
         if !self.is_stopping {
@@ -262,7 +255,7 @@ impl Dispatcher {
         if self.work_off_stock(lane, now).is_break() {
             return;
         }
-        let may_stock = self.may_stock();
+        let (is_crowded, has_orders) = (self.turns.waiting() > 0, self.orders > 0);
         let Some(berth) = self.lanes.get_mut(lane) else { return };
         let plan = berth.lane.plan(now.into_std());
         let (most, purpose) = match plan {
@@ -271,11 +264,17 @@ impl Dispatcher {
                 let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
                 self.turns.reserve(granted, &mut berth.stake);
                 berth.claiming = granted;
-                let is_free = granted == wanted && may_stock;
-                let lack = if is_free { berth.lane.lack(now.into_std()) } else { 0 };
+                let lack = match granted {
+                    0 => 0,
+                    _ if has_orders => 0,
+                    // All of its turn at once.
+                    _ if is_crowded => berth.stake.spend(berth.lane.lack_in_turn(now.into_std())),
+                    _ if granted == wanted => berth.lane.lack(now.into_std()),
+                    _ => 0,
+                };
                 (granted + lack, Purpose::Send)
             }
-            Plan::Stock(posts) if may_stock => (posts, Purpose::Send),
+            Plan::Stock(posts) if !is_crowded && !has_orders => (posts, Purpose::Send),
             Plan::Stock(_) | Plan::Draw(_) | Plan::Return => return,
             Plan::Charge(attempts) => {
                 berth.lane.credit().begin_charge();

@@ -192,6 +192,11 @@ impl Lane {
         if self.may_stock(now) { self.stock.lack(self.window()) } else { 0 }
     }
 
+    /// The same in its turn, when other lanes wait for theirs.
+    pub fn lack_in_turn(&self, now: Instant) -> usize {
+        if self.may_stock(now) { self.stock.lack_in_turn() } else { 0 }
+    }
+
     /// How many more attempts may begin.
     fn room(&self, now: Instant) -> usize {
         let room = self.window().saturating_sub(self.in_flight);

@@ -15,7 +15,6 @@ use crate::post::{Destination, Timestamp, Trust};
 use crate::protocol_log::Transcript;
 use crate::spool::{Attempt, Claim};
 use http::Version;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -142,10 +141,9 @@ impl Order {
     }
 
     /// One like this, which begins now, of the next post in stock, if it can be one for
-    /// this connection. There is none while others wait for their turns.
+    /// this connection.
     fn draw(&self, trust: Trust) -> Option<Order> {
-        let is_crowded = self.shop.is_crowded.load(Ordering::Relaxed);
-        let claim = Some(if is_crowded { None } else { self.tray.take_fitting(trust) }?);
+        let claim = Some(self.tray.take_fitting(trust)?);
         claim.iter().for_each(|claim| self.shop.first_attempts.begin(claim.post.id));
         Some(Order {
             lane: Arc::clone(&self.lane),

@@ -21,7 +21,6 @@ use crate::trace::Tracer;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tokio::time::{Instant, sleep};
 
 /// See the module.
@@ -40,8 +39,6 @@ pub(super) struct Shop {
     pub tracer: Tracer,
     pub cdn_loop: HeaderValue,
     pub room: Arc<Room>,
-    /// Whether lanes wait for their turns.
-    pub is_crowded: Arc<AtomicBool>,
     started_at: Timestamp,
     started: Instant,
 }
@@ -63,7 +60,6 @@ impl Shop {
             tracer: options.tracer.clone(),
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::new(Room::new()),
-            is_crowded: Arc::default(),
             started_at: clock::wall(),
             started: Instant::now(),
         }
@@ -93,7 +89,6 @@ impl Shop {
             tracer: options.tracer.clone(),
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::clone(&self.room),
-            is_crowded: Arc::clone(&self.is_crowded),
             ..*self
         }
     }

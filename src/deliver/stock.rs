@@ -3,8 +3,8 @@
 //! A worker that has ended a post takes the next one from there by itself: nobody is
 //! asked, and nobody is woken. A lane has such a stock only while its destination
 //! answers fast and no rate limits it. Then a stock lasts some milliseconds, which
-//! is how long something more urgent, an order of an operator or another lane's turn
-//! may have to wait for it.
+//! is how long something more urgent or another lane's turn may have to wait for it.
+//! Where lanes wait for their turns, all posts of a turn are claimed at once.
 
 use std::time::Duration;
 
@@ -36,6 +36,12 @@ impl Stock {
     pub fn lack(&self, window: usize) -> usize {
         let full = if self.is_fast { (EACH * window).min(MOST) } else { 0 };
         if self.left <= full / 2 { full - self.left } else { 0 }
+    }
+
+    /// The same in the turn of a lane that others wait for: it lasts as long with a
+    /// stock as without.
+    pub fn lack_in_turn(&self) -> usize {
+        if self.is_slow { 0 } else { MOST.saturating_sub(self.left) }
     }
 
     /// Notes that an answer took so long; nothing when that is unknown.
@@ -176,6 +182,18 @@ mod tests {
             stock.learn(took);
             stock.put(left);
             assert_eq!(stock.lack(window), lack, "{took:?} {left} {window}");
+        }
+    }
+
+    #[test]
+    fn a_turn_is_claimed_at_once_unless_the_destination_is_slow() {
+        let millis = |count| Some(Duration::from_millis(count));
+        for (took, left, lack) in [(None, 0, 64), (millis(49), 60, 4), (millis(6), 64, 0), (millis(50), 0, 0)]
+        {
+            let mut stock = Stock::default();
+            stock.learn(took);
+            stock.put(left);
+            assert_eq!(stock.lack_in_turn(), lack, "{took:?} {left}");
         }
     }
 }

@@ -49,6 +49,16 @@ pub struct Stake {
     is_wanting: bool,
 }
 
+impl Stake {
+    /// Takes up to so many posts from what it may still send in its turn, for places
+    /// that it has already; says how many.
+    pub fn spend(&mut self, posts: usize) -> usize {
+        let spent = posts.min(self.credit);
+        self.credit -= spent;
+        spent
+    }
+}
+
 impl<L: Clone> Turns<L> {
     /// So many places, at least one.
     pub fn new(most: usize) -> Turns<L> {

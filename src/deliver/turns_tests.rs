@@ -127,3 +127,9 @@ fn where_there_is_enough_nobody_waits() {
     assert!(world.lanes.iter().all(|lane| lane.in_flight == 20));
     assert_eq!(world.turns.waiting(), 0);
 }
+
+#[test]
+fn a_turn_is_spent_once() {
+    let mut stake = Stake { credit: CREDIT, ..Stake::default() };
+    assert_eq!([10, 10, 1].map(|posts| stake.spend(posts)), [10, 6, 0]);
+}
