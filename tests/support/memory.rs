@@ -165,10 +165,10 @@ impl MemorySpool {
         self.kept().entries.values().map(settlements).sum()
     }
 
-    /// Waits until there were `count` settlements.
+    /// Waits until there were `count` settlements, those that were given back included.
     pub async fn attempted(&self, count: usize) {
         let mut changes = self.changes.subscribe();
-        let enough = changes.wait_for(|_| self.attempts() >= count);
+        let enough = changes.wait_for(|_| self.attempts() + self.returned() >= count);
         super::within_deadline(&format!("{count} attempts"), enough).await.unwrap();
     }
 
