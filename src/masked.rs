@@ -21,20 +21,26 @@ impl fmt::Display for Masked<'_> {
         if let Some(shown) = credentials(self.0).or_else(|| field(self.0)) {
             return write!(f, "{shown}***");
         }
-        let text = without_userinfo(self.0);
-        let Some((path, query)) = text.split_once('?') else { return f.write_str(&without_tokens(&text)) };
-        f.write_str(&without_tokens(path))?;
-        for (index, parameter) in query.split('&').enumerate() {
-            f.write_str(if index == 0 { "?" } else { "&" })?;
-            match parameter.split_once('=') {
-                Some((name, value)) if is_secret(&name.to_ascii_lowercase()) => {
-                    write!(f, "{name}=***{}", behind_value(value))?;
-                }
-                _ => f.write_str(parameter)?,
-            }
-        }
-        Ok(())
+        // A line may hold several URLs.
+        self.0.split_inclusive([' ', '\t']).try_for_each(|word| show(word, f))
     }
+}
+
+/// Shows one word, with the blank behind it.
+fn show(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let text = without_userinfo(word);
+    let Some((path, query)) = text.split_once('?') else { return f.write_str(&without_tokens(&text)) };
+    f.write_str(&without_tokens(path))?;
+    for (index, parameter) in query.split('&').enumerate() {
+        f.write_str(if index == 0 { "?" } else { "&" })?;
+        match parameter.split_once('=') {
+            Some((name, value)) if is_secret(&name.to_ascii_lowercase()) => {
+                write!(f, "{name}=***{}", behind_value(value))?;
+            }
+            _ => f.write_str(&without_tokens(parameter))?,
+        }
+    }
+    Ok(())
 }
 
 /// What may be seen of an AUTH command with an initial response.
@@ -78,7 +84,7 @@ fn without_tokens(text: &str) -> Cow<'_, str> {
     let mut shown = None;
     let (mut before, mut start) = ([""; 3], 0);
     for segment in text.split('/') {
-        let word = segment.split([' ', '>', '"', '#']).next().unwrap_or_default();
+        let word = segment.split([' ', '\t', '>', '"', '#']).next().unwrap_or_default();
         if let Some(kept) = kept_of_token(before, word) {
             let shown: &mut String = shown.get_or_insert_with(String::new);
             // Up to here all of it is shown but for what was hidden.
@@ -121,7 +127,7 @@ fn kept_of_token(before: [&str; 3], segment: &str) -> Option<usize> {
 
 /// What follows the last parameter of a URL in a command: its brackets and more.
 fn behind_value(value: &str) -> &str {
-    let blank = value.find(' ').unwrap_or(value.len());
+    let blank = value.find([' ', '\t']).unwrap_or(value.len());
     let end = value.get(..blank).unwrap_or(value).trim_end_matches('>').len();
     value.get(end..).unwrap_or_default()
 }
@@ -150,6 +156,12 @@ mod tests {
                 "RCPT TO:<post@https://h/x?a=b@c> NOTIFY=NEVER",
                 "RCPT TO:<post@https://h/x?a=b@c> NOTIFY=NEVER",
             ),
+            (
+                "RCPT TO:<post@https://h/x?token=a> ORCPT=rfc822;post@https://h/x?key=b&c=d X=1",
+                "RCPT TO:<post@https://h/x?token=***> ORCPT=rfc822;post@https://h/x?key=***&c=d X=1",
+            ),
+            ("a?b=c\thttp://h/services/T0/B0/XX", "a?b=c\thttp://h/services/T0/B0/***"),
+            ("/a?next=/services/T0/B0/XX&b", "/a?next=/services/T0/B0/***&b"),
             ("/services/T00000000/B00000000/XXXX", "/services/T00000000/B00000000/***"),
             (
                 "RCPT TO:<post@https://hooks.slack.com/services/T0/B0/XX> NOTIFY=NEVER",

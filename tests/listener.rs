@@ -432,6 +432,10 @@ async fn the_protocol_log_shows_no_secrets() {
         ("RCPT TO:<@relay.example:coded@sesame.u.gw.example>", "250"),
         ("RCPT TO:<a@b> ORCPT=rfc822;coded+40sesame.u.gw.example", "250"),
         ("RCPT TO:<coded@sesame.u.gw.example> NOTIFY=MAYBE", "501"),
+        (
+            "RCPT TO:<post@https://h/x?token=sesame> ORCPT=rfc822;post@https://h/x?token+3Dsesame",
+            "250 2.1.5 recipient <post@https://h/x?token=sesame>",
+        ),
         ("VRFY coded@sesame.u.gw.example", "252"),
         ("coded@sesame.u.gw.example", "500"),
     ] {
@@ -451,6 +455,7 @@ async fn the_protocol_log_shows_no_secrets() {
         "< RCPT TO:***\n",
         "< RCPT TO:<@relay.example:***>\n",
         "< RCPT TO:<a@b> ORCPT=rfc822;***\n",
+        "< RCPT TO:<post@https://h/x?token=***> ORCPT=rfc822;***\n",
         "< VRFY ***\n",
     ] {
         assert!(text.contains(shown), "{shown}: {text}");

@@ -3,6 +3,7 @@
 
 use super::mail::lines;
 use mail_parser::decoders::base64::base64_decode;
+use memchr::memmem;
 
 /// Undoes base64; `None` when something is in it that does not belong there.
 pub fn decode(octets: &[u8]) -> Option<Vec<u8>> {
@@ -67,35 +68,107 @@ fn are_undone(groups: &[[u8; 4]], room: &mut [u8]) -> bool {
 /// Of so many octets of a line one may be foreign to base64: in prose, such as the
 /// footer that a mailing list puts below, blanks alone are more.
 const STRAYS: usize = 8;
+/// Octets of a line that is no word of prose when nothing in it is foreign.
+const SURE: usize = 24;
 
-/// Undoes base64 up to its padding, without what does not belong there (RFC 2045
-/// section 6.8); `None` when most of it does not.
+/// Undoes base64 without what does not belong there (RFC 2045 section 6.8), and without
+/// what stands below it; `None` when most of it does not belong there.
 pub fn repaired(octets: &[u8]) -> Option<Vec<u8>> {
-    let mut digits = Vec::with_capacity(octets.len());
-    let mut skipped = 0;
-    for line in lines(octets).map(<[u8]>::trim_ascii) {
-        let (begin, mut strays, mut is_end) = (digits.len(), 0, false);
-        for octet in line {
-            match octet {
-                b'=' if digits.len() % 4 >= 2 => is_end = true,
-                b'+' | b'/' => digits.push(*octet),
-                octet if octet.is_ascii_alphanumeric() => digits.push(*octet),
-                _ => strays += 1,
-            }
-            if is_end {
-                break;
-            }
-        }
-        if strays * STRAYS > digits.len() - begin + strays {
-            digits.truncate(begin);
-            skipped += line.len();
-        } else if is_end {
-            break;
+    let mut reading = Reading { digits: Vec::with_capacity(octets.len()), ..Reading::default() };
+    for line in lines(octets).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
+        let begin = reading.digits.len();
+        let Some(strays) = take(line, &mut reading.digits) else { break };
+        match strays {
+            0 => reading.clean(line),
+            _ if strays * STRAYS > line.len() => reading.foreign(line, begin),
+            _ => reading.damaged(line),
         }
     }
-    // A digit alone holds no octet.
-    digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
-    if digits.len() > skipped { decode(&digits) } else { None }
+    reading.end()
+}
+
+/// Adds the digits of a line, groups that end in padding among them; how many of its
+/// octets are foreign. `None` when one stands behind the padding: that is the end.
+fn take(line: &[u8], digits: &mut Vec<u8>) -> Option<usize> {
+    let mut strays = 0;
+    for octet in line {
+        let is_padded = digits.last() == Some(&b'=');
+        match octet {
+            b'=' if digits.len() % 4 >= 2 => digits.resize(digits.len().next_multiple_of(4), b'='),
+            b'=' if is_padded => {}
+            b'+' | b'/' => digits.push(*octet),
+            octet if octet.is_ascii_alphanumeric() => digits.push(*octet),
+            _ if is_padded => return None,
+            _ => strays += 1,
+        }
+    }
+    Some(strays)
+}
+
+/// Base64 with something else in it, and perhaps prose below it, whose letters are
+/// digits as well. Nothing but padding says where base64 ends, and not all has it.
+#[derive(Default)]
+struct Reading {
+    digits: Vec<u8>,
+    /// Octets of lines that are none.
+    skipped: usize,
+    /// Octets of the longest line that is nothing else.
+    width: usize,
+    /// Digits and skipped octets where base64 ends, if this is the end.
+    end: Option<(usize, usize)>,
+    /// The line before was shorter than others, as the last one is.
+    is_short: bool,
+    /// What comes is below it, unless a long line shows that it goes on.
+    is_over: bool,
+}
+
+impl Reading {
+    /// Takes a line that is base64 and nothing else.
+    fn clean(&mut self, line: &[u8]) {
+        if line.len() >= self.width.min(SURE) {
+            self.is_over = false;
+        } else if self.is_over || self.is_short {
+            return;
+        }
+        self.is_short = line.len() < self.width;
+        self.width = self.width.max(line.len());
+        self.end = Some((self.digits.len(), self.skipped));
+    }
+
+    /// Takes a line of base64 with something in it, or a line of prose.
+    fn damaged(&mut self, line: &[u8]) {
+        let is_padded = self.digits.last() == Some(&b'=');
+        let is_below = self.is_short || !is_padded && is_prose(line);
+        self.is_over |= self.end.is_some() && is_below;
+        if !self.is_over {
+            self.is_short = line.len() < self.width;
+            self.end = Some((self.digits.len(), self.skipped));
+        }
+    }
+
+    /// Leaves out a line whose digits begin there.
+    fn foreign(&mut self, line: &[u8], begin: usize) {
+        self.digits.truncate(begin);
+        self.skipped += line.len();
+        self.is_over |= self.end.is_some();
+    }
+
+    fn end(mut self) -> Option<Vec<u8>> {
+        if let Some((end, skipped)) = self.end.filter(|_| self.is_over) {
+            let below = self.digits.len() - end;
+            self.digits.truncate(end);
+            let is_sure = self.width >= SURE || self.digits.last() == Some(&b'=');
+            self.skipped = if is_sure { skipped } else { self.skipped + below };
+        }
+        // A digit alone holds no octet.
+        self.digits.truncate(self.digits.len() - usize::from(self.digits.len() % 4 == 1));
+        if self.digits.len() > self.skipped { decode(&self.digits) } else { None }
+    }
+}
+
+/// Whether a line looks like a sentence or an address.
+fn is_prose(line: &[u8]) -> bool {
+    line.iter().any(|octet| b" \t@".contains(octet)) || memmem::find(line, b"://").is_some()
 }
 
 #[cfg(test)]
@@ -127,6 +200,27 @@ mod tests {
             ("SGVsbG8gd29ybGQ\u{a0}", Some("Hello world")),
             ("=SGVsbG8gd29ybGQ==\r\n-- \r\na list's footer", Some("Hello world")),
             ("SGVsbG8gd29ybGQ_h", Some("Hello world!")),
+            // Padding in the middle, as where several were put together.
+            ("SGVsbG8gd29ybGQ=\r\nSGVs!bG8hSGVs\r\n", Some("Hello worldHello!Hel")),
+            // What lists put below, also where no padding shows the end.
+            ("SGVsbG8gd29ybGQ=\r\nOrders mailing list\r\n", Some("Hello world")),
+            ("SGVsbG8gd29ybGQhSGVsbG8h\r\nOrders mailing list\r\n", Some("Hello world!Hello!")),
+            ("SGVsbG8gd29ybGQhSGVs\r\nSGVsbG8h\r\nOrders mailing list\r\n", Some("Hello world!HelHello!")),
+            (
+                "SGVsbG8gd29ybGQhSGVs\r\nSGVsbG8h\r\nOrders\r\nhttps://a.example/b\r\n",
+                Some("Hello world!HelHello!"),
+            ),
+            (
+                "SGVsbG8gd29ybGQhSGVsbG8h\r\n\r\n____________\r\nOrders mailing list\r\n",
+                Some("Hello world!Hello!"),
+            ),
+            // Damage in the last line, and in short lines, is not taken for that.
+            ("SGVsbG8gd29ybGQhSGVs\r\nSGVs!bG8hSGVs\r\n", Some("Hello world!HelHello!Hel")),
+            (
+                "SGVsbG8hSGVs\r\nSGVsbG8h\r\nSGVsb!G8hSGVs\r\nSGVsbG8gd29ybGQhSGVsbG8gd29ybGQhSGVsbG8gd29y\r\n",
+                Some("Hello!HelHello!Hello!HelHello world!Hello world!Hello wor"),
+            ),
+            ("Hello\r\nBob\r\nthis is not base64 at all", None),
             ("{\"not\": \"base64\"}", None),
             ("This is what somebody wrote, without any thought of a mark.", None),
             ("-", None),

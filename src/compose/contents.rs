@@ -127,25 +127,49 @@ struct Words<'a> {
     /// The same without what pages mark as earlier mail, where one does: its marks
     /// are surer than what can be seen in the text.
     new: Option<Cow<'a, str>>,
+    /// Octets of text that were made of pages; more than [`MOST`] once one was cut.
+    made: usize,
 }
 
 impl<'a> Words<'a> {
     fn add(&mut self, text: Cow<'a, str>) {
         if self.new.is_some() {
-            join(&mut self.new, text.clone());
+            self.add_new(&text);
         }
         join(&mut self.text, text);
     }
 
+    /// Adds to the new text what is looked at of it.
+    fn add_new(&mut self, text: &str) {
+        // One octet more shows that there is more.
+        let room = (MOST + 1).saturating_sub(self.new.as_ref().map_or(0, |new| new.len()));
+        let text = text.get(..text.ceil_char_boundary(room)).unwrap_or(text);
+        join(&mut self.new, Cow::Owned(text.to_owned()));
+    }
+
+    /// Marks that a page is not read.
+    fn leave_out(&mut self) {
+        for said in [&mut self.text, &mut self.new].into_iter().flatten() {
+            if !said.ends_with(CUT) {
+                said.to_mut().push_str(CUT);
+            }
+        }
+    }
+
     fn add_page(&mut self, page: &str) {
-        let text = text::text(page);
+        let Some(room) = MOST.checked_sub(self.made) else { return self.leave_out() };
+        let text = text::text(page, room);
+        self.made += text.len();
         if page.len() <= MOST
             && let Cow::Owned(new) = reply::without_quoted_html(page)
         {
-            if self.new.is_none() {
-                self.new.clone_from(&self.text);
+            if self.new.is_none()
+                && let Some(before) = self.text.take()
+            {
+                self.add_new(&before);
+                self.text = Some(before);
             }
-            join(&mut self.new, text::text(&new).into());
+            self.add_new(&text::text(&new, MOST));
             join(&mut self.text, text.into());
         } else {
             self.add(text.into());
@@ -172,10 +196,12 @@ fn reply<'a>(text: &Rc<Text<'a>>) -> Reply<'a> {
 /// The text without quoted mail, of a long one what its beginning holds of that.
 fn new_words(text: &str) -> Cow<'_, str> {
     match text.get(..text.floor_char_boundary(MOST)) {
-        Some(beginning) if beginning.len() < text.len() => {
+        Some(beginning) if beginning.len() < text.len() && !reply::ends_in_history(beginning) => {
             Cow::Owned(reply::without_quotes(beginning).into_owned() + CUT)
         }
-        _ => reply::without_quotes(text),
+        // What follows earlier mail is earlier mail as well.
+        Some(beginning) => reply::without_quotes(beginning),
+        None => reply::without_quotes(text),
     }
 }
 
@@ -189,6 +215,46 @@ fn join<'a>(all: &mut Option<Cow<'a, str>>, text: Cow<'a, str>) {
                 all.push_str("\r\n");
             }
             all.push_str(&text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Text and new text of parts, each a page or not.
+    fn read(parts: &[(&str, bool)]) -> (String, String) {
+        let piece = |(text, is_page): &(&str, bool)| {
+            let text = Cow::Owned((*text).to_owned());
+            Piece { text, is_page: *is_page, of: None }
+        };
+        let (text, new, _) = said(parts.iter().map(piece).collect());
+        (text.unwrap().as_str().to_owned(), new.unwrap().as_str().to_owned())
+    }
+
+    #[test]
+    fn what_is_made_of_many_pages_is_bounded() {
+        let page = "<ul><li>x".repeat(MOST / 90) + "<blockquote type=cite>y</blockquote>";
+        let (text, new) = read(&vec![(page.as_str(), true); 50]);
+        for made in [&text, &new] {
+            assert!(made.len() <= MOST + CUT.len(), "{}", made.len());
+            assert_eq!(made.matches(CUT).count(), 1);
+        }
+        // What is read, not made, stays.
+        let plain = "words\r\n".repeat(MOST / 2);
+        let (text, _) = read(&[(&page, true), (&plain, false), (&plain, false)]);
+        assert!(text.len() > 2 * plain.len() && text.ends_with(&plain) && !text.contains(CUT));
+    }
+
+    #[test]
+    fn a_long_text_is_marked_where_something_is_missing() {
+        let history = "\r\n\r\n-----Original Message-----\r\n";
+        let long = "words\r\n".repeat(MOST / 4);
+        let all = format!("Thanks{history}{long}");
+        assert_eq!(read(&[(&all, false)]).1, "Thanks");
+        for all in [format!("{long}{history}{long}"), format!("Thanks\r\n> quoted\r\n{long}")] {
+            assert!(read(&[(&all, false)]).1.ends_with(CUT));
         }
     }
 }

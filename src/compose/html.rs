@@ -81,6 +81,23 @@ fn attribute(text: &str) -> (&str, &str, &str) {
     (name, value, after)
 }
 
+/// Octets of text that are decoded together.
+const PIECE: usize = 64 * 1024;
+
+/// Text with its character references decoded, one piece after another.
+pub fn decoded_pieces(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.floor_char_boundary(PIECE);
+        // A reference may go on behind it.
+        let near = rest.get(rest.floor_char_boundary(end.saturating_sub(LONGEST_REFERENCE))..end)?;
+        let begun = near.rfind('&').filter(|_| end < rest.len()).map_or(0, |at| near.len() - at);
+        let (piece, after) = rest.split_at_checked(end - begun)?;
+        rest = after;
+        (!piece.is_empty()).then(|| decoded(piece))
+    })
+}
+
 /// Text with its character references decoded.
 pub fn decoded(text: &str) -> Cow<'_, str> {
     if memchr(b'&', text.as_bytes()).is_none() {

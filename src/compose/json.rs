@@ -260,6 +260,18 @@ impl<'a> Content<'a> {
         }
     }
 
+    /// How long a document is likely to be that shows it, its attachments as they come.
+    pub fn likely(&self, attachments: &[AttachmentForm<'_>]) -> usize {
+        let reply = self.text_reply.as_ref().map_or(0, |reply| reply.as_str().len());
+        let text = self.text.as_ref().map_or(0, |text| text.as_str().len());
+        let html = self.html.as_ref().map_or(0, |html| html.as_str().len());
+        let said = text + reply + html;
+        let fields: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let contents: usize = attachments.iter().filter_map(|form| form.content).map(<[u8]>::len).sum();
+        // Some of a text is escaped; four digits of base64 are three octets.
+        said + said / 2 + 2 * fields + contents / 3 * 4 + (1 + attachments.len()) * 4096
+    }
+
     /// Octets it holds besides the message it was read from.
     pub fn held(&self) -> usize {
         let text = |text: &Text| if let Cow::Owned(text) = &text.0 { text.len() } else { 0 };

@@ -75,6 +75,10 @@ pub fn fill(
     let mut out = Fixed { room: &mut map, length: 0 };
     write(&mut out).ok()?;
     let length = out.length;
+    if length < LARGE {
+        // It may wait for its turn, and would hold a large page.
+        return map.get(..length).map(Bytes::copy_from_slice);
+    }
     Some(Bytes::from_owner(map).slice(..length))
 }
 
@@ -286,6 +290,15 @@ mod tests {
             ("", "\"\""),
         ] {
             assert_eq!(written(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_small_body_holds_no_room_for_a_large_one() {
+        for likely in [0, LARGE] {
+            let octets = write(&"x", likely, 64 * LARGE).unwrap();
+            // What is mapped cannot be written to any more.
+            assert_eq!(octets.try_into_mut().unwrap(), "\"x\"", "{likely}");
         }
     }
 

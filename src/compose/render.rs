@@ -234,7 +234,7 @@ impl<'a> Renderer<'a> {
         wanted: Option<&str>,
     ) -> Result<Rendered, Refusal> {
         let document = self.document(about, content, attachments);
-        let likely = self.raw.len() + self.raw.len() / 2 + 1024;
+        let likely = content.likely(attachments);
         let (limit, is_tight) = self.room(content);
         let octets = json_octets::write(&document, likely, limit);
         let Some(octets) = octets else { return self.too_long(is_tight) };

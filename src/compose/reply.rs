@@ -64,6 +64,11 @@ pub fn without_quotes(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
+/// Whether a text ends in earlier mail that it answers and quotes without marks.
+pub fn ends_in_history(text: &str) -> bool {
+    matches!(history(text), Some(History::Answered(_)))
+}
+
 /// Where earlier mail begins that is quoted without marks.
 enum History {
     /// It is answered: what follows goes.

@@ -6,8 +6,8 @@
 //! alternative text. Styles are not looked at. One pass without a tree: time and
 //! memory are linear whatever the document does.
 
-use super::contents::{CUT, MOST};
-use super::html::{Tag, Token, decoded, tokens};
+use super::contents::CUT;
+use super::html::{Tag, Token, decoded_pieces, tokens};
 
 /// Elements that stand in lines of their own.
 const LINES: &[&str] = &[
@@ -42,21 +42,25 @@ const DEPTH: usize = 4;
 /// Longest target of a link that is shown, in octets.
 const LONGEST_LINK: usize = 2048;
 
-/// The text of a document, its lines ended by LF; of a long one the beginning, and
-/// [`CUT`] below it.
-pub fn text(html: &str) -> String {
-    let mut page = Page { text: String::with_capacity(html.len().min(MOST) / 2), ..Page::default() };
+/// The text of a document, its lines ended by LF; of one that is longer than `most`
+/// octets the beginning, and [`CUT`] below it.
+pub fn text(html: &str, most: usize) -> String {
+    let mut page = Page { text: String::with_capacity(html.len().min(most) / 2), ..Page::default() };
     for token in tokens(html) {
         match token {
             Token::Text(text) => {
-                // One octet more than may stay: it shows that there is more.
-                let room = (MOST + 1).saturating_sub(page.text.len());
-                page.write(&decoded(text.get(..text.ceil_char_boundary(room)).unwrap_or(text)));
+                // Piece by piece: how much a long one says shows only then.
+                for piece in decoded_pieces(text) {
+                    page.write(&piece);
+                    if page.text.len() > most {
+                        break;
+                    }
+                }
             }
             Token::Tag(tag) => page.tag(&tag),
         }
-        if page.text.len() > MOST {
-            page.text.truncate(page.text.floor_char_boundary(MOST));
+        if page.text.len() > most {
+            page.text.truncate(page.text.floor_char_boundary(most));
             page.text.push_str(CUT);
             return page.text;
         }
@@ -267,7 +271,12 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contents::MOST;
     use super::*;
+
+    fn text(html: &str) -> String {
+        super::text(html, MOST)
+    }
 
     #[test]
     fn pages_become_text() {
@@ -315,6 +324,20 @@ mod tests {
             let long = text(&unit.repeat(4 * MOST / unit.len()));
             assert!(long.ends_with(CUT) && long.len() <= MOST + CUT.len(), "{unit}: {}", long.len());
             assert!(long.starts_with(&fits[..fits.len() - 1]), "{unit}");
+        }
+    }
+
+    /// Nothing is left out without it, however many octets stand for one.
+    #[test]
+    fn references_count_as_what_they_stand_for() {
+        for (before, unit, shown) in
+            [("<pre>", "&quot;", "\""), ("<pre>", "&lt;x", "<x"), ("", "&amp;         ", "& ")]
+        {
+            let fits = text(&(before.to_owned() + &unit.repeat(MOST / 2)));
+            assert!(fits.trim_end() == shown.repeat(MOST / 2).trim_end(), "{unit}: {}", fits.len());
+            let long = text(&(before.to_owned() + &unit.repeat(MOST + 1) + "<p>below"));
+            let (beginning, mark) = long.split_at(MOST);
+            assert!(beginning == &shown.repeat(MOST)[..MOST] && mark == CUT, "{unit}: {}", long.len());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::authority::{Authority, Clients};
 use crate::server::{Habits, Server};
-use crate::support::post;
+use crate::support::{nobody, post};
 use crate::{Engine, deferred, failed, loopback, origin, quick};
 use postgate::deliver::lane::Limits;
 use postgate::deliver::profile::{Proxy, ProxyKind};
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 
 /// How a proxy behaves.
 #[derive(Clone, Copy, Debug)]
@@ -132,14 +132,6 @@ fn proxy(kind: ProxyKind, address: SocketAddr) -> Proxy {
 
 fn through(proxy: Proxy) -> Terms {
     Terms { proxy: Some(Arc::new(proxy)), ..quick() }
-}
-
-/// An address where nobody listens, and nobody else will while the socket is bound.
-fn nobody() -> (TcpSocket, SocketAddr) {
-    let bound = TcpSocket::new_v4().unwrap();
-    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = bound.local_addr().unwrap();
-    (bound, address)
 }
 
 #[tokio::test]

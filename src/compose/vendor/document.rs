@@ -15,8 +15,7 @@ use std::fmt;
 /// A document as the body of a request; `None` when it would take more than
 /// `limit` octets.
 pub fn json(document: &impl Serialize, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
-    let octets = json_octets::write(document, likely(mail), limit)?;
-    Some(formed(octets))
+    json_octets::write(document, mail.content.likely(mail.attachments), limit).map(formed)
 }
 
 /// Octets of JSON as the body of a request.
@@ -24,7 +23,12 @@ pub fn formed(octets: Bytes) -> Formed {
     Formed { octets, content_type: "application/json".to_owned(), headers: Vec::new() }
 }
 
-/// How long a document of a message is likely to be.
+/// The same of a document that holds the message as it came.
+pub fn whole(document: &impl Serialize, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
+    json_octets::write(document, likely(mail), limit).map(formed)
+}
+
+/// How long a document is likely to be that holds the message as it came.
 pub fn likely(mail: &Mail<'_>) -> usize {
     mail.raw.len() + mail.raw.len() / 2 + 4096
 }

@@ -112,7 +112,7 @@ pub fn raw(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         base64: true,
         size: mail.raw.len(),
     };
-    document::json(&raw, mail, limit)
+    document::whole(&raw, mail, limit)
 }
 
 impl<'a> File<'a> {

@@ -7,6 +7,7 @@
 //! password blindly, whatever they were answered.
 
 use super::{Demand, Policy, Session, State};
+use crate::masked::Masked;
 use crate::smtp::command::{Wrong, from_xtext, parse};
 use crate::smtp::reply::Reply;
 use crate::smtp::words::BareNewline;
@@ -157,7 +158,9 @@ impl Session {
             // A path without brackets or behind a source route; the value of ORCPT.
             let (path, original) = (behind(':'), behind(';'));
             let found = [(word, policy.is_secret(word)), (path, policy.is_secret(path))];
-            let is_original_secret = !original.is_empty() && policy.is_secret(&from_xtext(original));
+            // Coded, its URL is not seen by whoever masks the line.
+            let decoded = from_xtext(original);
+            let is_original_secret = policy.is_secret(&decoded) || Masked(&decoded).to_string() != decoded;
             let found = found.into_iter().chain([(original, is_original_secret)]);
             let secret = found.filter(|(text, is_secret)| *is_secret && !text.is_empty());
             self.secrets.extend(secret.map(|(text, _)| text.to_owned()));
