@@ -150,15 +150,25 @@ impl MemorySpool {
         self.kept().claims_gate = Some(Arc::clone(gate));
     }
 
-    /// How many settlements there were so far, of all posts.
+    /// How many attempts were settled so far, of all posts.
     pub fn attempts(&self) -> usize {
-        self.kept().entries.values().map(|entry| entry.settlements.len()).sum()
+        self.count(|settlement| *settlement != Settlement::Back)
     }
 
-    /// Waits until there were `count` settlements.
+    /// How often posts were given back.
+    pub fn returned(&self) -> usize {
+        self.count(|settlement| *settlement == Settlement::Back)
+    }
+
+    fn count(&self, is_meant: impl Fn(&Settlement) -> bool) -> usize {
+        let settlements = |entry: &Entry| entry.settlements.iter().filter(|end| is_meant(end)).count();
+        self.kept().entries.values().map(settlements).sum()
+    }
+
+    /// Waits until there were `count` settlements, those that were given back included.
     pub async fn attempted(&self, count: usize) {
         let mut changes = self.changes.subscribe();
-        let enough = changes.wait_for(|_| self.attempts() >= count);
+        let enough = changes.wait_for(|_| self.attempts() + self.returned() >= count);
         super::within_deadline(&format!("{count} attempts"), enough).await.unwrap();
     }
 
