@@ -61,6 +61,8 @@ pub enum StartError {
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
     Spool(OpenError),
+    /// The key of attachments' addresses is there and cannot be read.
+    LinkKey(PathBuf, io::Error),
     /// A route that the configuration's own checks let through is not one.
     Route(String),
     /// A user cannot log in as configured.
@@ -80,6 +82,14 @@ impl fmt::Display for StartError {
                 write!(f, "cannot write the protocol log in {}: {error}", path.display())
             }
             StartError::Spool(error) => error.fmt(f),
+            StartError::LinkKey(path, error) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "cannot read {path}: {error}; make it readable, or remove it: addresses of attachments \
+                     that were given out are then void"
+                )
+            }
             StartError::Route(text) => f.write_str(text),
             StartError::Logins(error) => error.fmt(f),
             StartError::Tls(error) => write!(f, "[tls] {error}"),
@@ -224,8 +234,7 @@ impl Gateway {
         let spool = open_spool(&config).await?;
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
-        let mut common = options::common(&config, spool, &sockets, api_address)
-            .map_err(|error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error)))?;
+        let mut common = options::common(&config, spool, &sockets, api_address)?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
         let collector = delivery::collector(&config).map(|endpoint| {

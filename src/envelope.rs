@@ -158,6 +158,16 @@ impl Taken {
     pub fn queued(message: MessageId) -> Taken {
         Taken { message, fates: Vec::new(), numbers: Vec::new() }
     }
+
+    /// The first refusal, when its client hears nothing else: nobody has taken it.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        let mut refusals = self.fates.iter().map(|fate| match fate {
+            Fate::Refused(refusal) => Some(refusal),
+            Fate::Queued | Fate::Delivered(_) => None,
+        });
+        let first = refusals.next()??;
+        refusals.all(|refusal| refusal.is_some()).then_some(first)
+    }
 }
 
 /// What became of posts by the time their client is answered.

@@ -156,6 +156,21 @@ impl FirstAttempts {
         }
     }
 
+    /// Notes that the attempt has ended, and that another one is to be told of instead.
+    pub fn begin_anew(&self, id: PostId) {
+        if self.is_idle() {
+            return;
+        }
+        let mut waiting = self.waiting();
+        if waiting.is_closed {
+            // None begins any more. Dropping the sender tells it.
+            waiting.posts.remove(&id);
+        } else if let Some(waiter) = waiting.posts.get_mut(&id) {
+            waiter.has_begun = false;
+        }
+        self.count(&waiting);
+    }
+
     /// Tells all who wait for posts of a lane that there will be no attempt soon;
     /// those whose attempt is under way wait for that.
     pub fn tell_lane(&self, lane: &Destination) {
@@ -317,11 +332,21 @@ mod tests {
         all.begin(id(5));
         all.tell_lane(&lane("a"));
         assert_eq!(begun.until(Instant::now()).await, None);
+        let (mut anew, mut last) = (
+            all.hear(id(6), &lane("a"), OnFailure::Trouble),
+            all.hear(id(7), &lane("a"), OnFailure::Trouble),
+        );
+        (6..=7).for_each(|number| all.begin(id(number)));
+        all.begin_anew(id(6));
+        all.tell_lane(&lane("a"));
+        assert_eq!(anew.until(soon).await, Some(FirstAttempt::Trouble), "it had another one before it");
         assert_eq!(one.until(soon).await, Some(FirstAttempt::Trouble));
         assert_eq!(other.until(Instant::now()).await, None);
         all.close();
         assert_eq!(other.until(soon).await, Some(FirstAttempt::Trouble));
         assert_eq!(begun.until(Instant::now()).await, None);
+        all.begin_anew(id(7));
+        assert_eq!(last.until(Instant::now()).await, Some(FirstAttempt::Trouble));
         drop(Closing(all.clone()));
         assert_eq!(begun.until(soon).await, Some(FirstAttempt::Trouble));
         drop(one);

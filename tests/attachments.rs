@@ -193,7 +193,7 @@ fn whoever_has_the_address_may_fetch_and_nobody_else() {
         assert_eq!((refused.status, refused.json()["status"].clone()), (403, json!(403)), "{forged}");
         assert_eq!(refused.header("content-type"), Some("application/problem+json"));
     }
-    // With the gateway's own key, but too late, and for what is not there.
+    // With the gateway's own key: beyond the end, and for what is not there.
     let key = fs::read(scene.directory.path().join("postgate-data/attachment-key")).unwrap();
     let life = Duration::from_secs(60);
     let key = LinkKey::new(&key.try_into().unwrap());
@@ -203,10 +203,12 @@ fn whoever_has_the_address_may_fetch_and_nobody_else() {
     let gone = PostId { number: 7, ..id };
     for (id, number, at, status) in [
         (id, 1, now, 200),
-        (id, 1, Timestamp(0), 410),
+        // A post that waits outlives the end that was foreseen.
+        (id, 1, Timestamp(0), 200),
         (id, 2, now, 404),
         (id, 0, now, 404),
         (gone, 1, now, 410),
+        (gone, 1, Timestamp(0), 410),
     ] {
         assert_eq!(fetch(&scene, &links.url(id, number, at), "").status, status, "{id} {number} {at:?}");
     }

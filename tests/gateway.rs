@@ -15,12 +15,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
-use support::DEADLINE;
 use support::collector::{Answer, Arrival, Collector, Keep};
 use support::ledger::{Audit, Sent};
 use support::load::Load;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually, postgate, send, within};
 use support::small_disk::SmallDisk;
+use support::{DEADLINE, nobody};
 use tempfile::TempDir;
 
 /// Whether the spool of a gateway that has ended holds posts that are to be sent.
@@ -582,8 +582,8 @@ fn mail_flows_whatever_becomes_of_the_logs() {
             // The second is the first again before noon.
             let _ = std::os::unix::fs::symlink("/dev/full", days.join(name));
         }
-        // Nobody can say which port it is: it is one that has just been free.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Nobody can say which port it is: it is one that is kept for it.
+        let (_bound, free) = nobody();
         let config = CONFIG.replace("127.0.0.1:0", &free.to_string());
         fs::write(directory.path().join("postgate.toml"), format!("{config}\n[log]\nlevel = \"trace\"\n"))
             .unwrap();

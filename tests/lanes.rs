@@ -8,6 +8,7 @@
 
 mod support;
 
+use postgate::clock;
 use postgate::deliver::control::{Control, State, Status, Which};
 use postgate::deliver::lane::{Adaptive, Limits};
 use postgate::deliver::pace::Rate;
@@ -16,19 +17,22 @@ use postgate::deliver::ruling::{On, Ruling, Verdicts};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
-use postgate::post::{Destination, Post, Trust};
+use postgate::first_attempts::{FirstAttempt, OnFailure};
+use postgate::post::{Blob, Destination, Post, Scheme, Trust};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
 use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
-use support::receiver::{Act, Receiver, Request, answer};
+use support::receiver::{Act, Receiver, Request, answer, answer_with};
 use support::{admission, destination, in_seconds, post, within_deadline};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A running engine on a spool of its own.
 struct Engine {
@@ -136,6 +140,19 @@ async fn a_route_and_a_direct_form_to_one_origin_are_one_lane() {
     assert_eq!((status.rates[0].1, status.counts.waiting), (10, 10));
     assert_eq!(engine.control.destinations(all()).await.unwrap().len(), 1);
     assert_eq!(receiver.requests().len(), 10);
+}
+
+#[tokio::test]
+async fn a_lane_of_both_kinds_of_urls_does_not_connect_for_each_post() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(with(connections(8))));
+    for number in 0..400 {
+        let trust = if number % 2 == 0 { Trust::Operator } else { Trust::Wire };
+        engine.commit(Post { trust, ..post(number, &to) }).await;
+    }
+    engine.spool.delivered(400).await;
+    assert!(receiver.connections() < 200, "{}", receiver.connections());
 }
 
 #[tokio::test]
@@ -256,6 +273,40 @@ async fn a_flush_tries_at_once_and_forgets_the_backoff() {
     let deferred = engine.spool.attempts() as u64;
     assert_eq!(engine.control.flush(only(&to)).await.unwrap().count, deferred);
     engine.spool.delivered(10).await;
+}
+
+/// Which kept them by origin and by who named the URL.
+#[tokio::test]
+async fn notes_of_a_version_before_hold() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let now = clock::wall();
+    let used = |trust: Trust, attempts: u32| {
+        let named = ("default", Scheme::Http, "127.0.0.1", receiver.address.port(), trust);
+        (named, vec![(Duration::from_secs(3600), vec![(now, attempts)])])
+    };
+    let rates = postcard::to_stdvec(&vec![used(Trust::Operator, 2), used(Trust::Wire, 1)]).unwrap();
+    let spool = MemorySpool::new();
+    spool.set_note("rates", Some(rates.into()), None).await.unwrap();
+    let engine = Engine::start(Arc::clone(&spool), options(hourly(5)));
+    engine.send(0..4, &to).await;
+    engine.spool.delivered(2).await;
+    let throttled =
+        |status: &Status| matches!(status.state, State::Throttled { .. }) && status.in_flight == 0;
+    let status = engine.until("throttled", &to, throttled).await;
+    assert_eq!(status.rates[0].1, 5, "of both together");
+    let spool = engine.stop().await;
+    let origin = serde_json::json!({
+        "tenant": "default", "scheme": "Http", "host": "127.0.0.1", "port": to.port, "trust": "Wire",
+    });
+    let until = now.after(Duration::from_secs(3000));
+    let grudge =
+        serde_json::json!([{ "destination": origin, "until": until, "is_away": false, "reason": null }]);
+    spool.set_note("grudges", Some(grudge.to_string().into()), None).await.unwrap();
+    let engine = Engine::start(spool, options(patient()));
+    let status = engine.status(&to).await;
+    assert!(matches!(status.state, State::Deferring { .. }), "{status:?}");
+    assert_eq!(receiver.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -390,6 +441,42 @@ async fn of_a_long_backlog_those_whose_time_is_over_are_given_up_near_it() {
     let settlements = engine.spool.settlements(post(BACKLOG, &to).id);
     assert!(matches!(settlements[..], [Settlement::Failed { .. }]), "{settlements:?}");
     assert!(receiver.requests().len() < 50, "probes, and no more");
+}
+
+/// Its lean body would go out at once, if its lane had not closed.
+#[tokio::test]
+async fn who_waits_for_a_lean_body_is_told_when_it_is_not_sent_soon() {
+    let receiver = Receiver::start(|_| answer_with(503, "Retry-After: 3600\r\n")).await;
+    let to = destination(receiver.address);
+    let on = vec![(On::Status(503), Ruling::RetryWithUrls)];
+    let verdicts = Arc::new(Verdicts { on, ..Verdicts::default() });
+    let options = options(Terms { verdicts, ..patient() });
+    let first_attempts = options.first_attempts.clone();
+    let engine = Engine::start(MemorySpool::new(), options);
+    let lean_body = Some(Blob { number: 0, start: 0, length: 2 });
+    let post = Post { lean_body, ..post(1, &to) };
+    let mut hearing = first_attempts.hear(post.id, &to, OnFailure::Trouble);
+    engine.commit(post).await;
+    let heard = within_deadline("news", hearing.until(tokio::time::Instant::now() + DAY)).await;
+    assert_eq!((heard, receiver.requests().len()), (Some(FirstAttempt::Trouble), 1));
+}
+
+#[tokio::test]
+async fn an_order_means_what_is_being_claimed() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(patient()));
+    let gate = Arc::new(Semaphore::new(0));
+    engine.spool.delay_claims(&gate);
+    engine.send(0..1, &to).await;
+    engine.until("claimed", &to, |status| status.counts.sending == 1).await;
+    let ordered = engine.control.order(Query::default(), Order::Hold).await.unwrap();
+    assert_eq!(ordered.count, 1);
+    gate.add_permits(100);
+    engine.until("held", &to, |status| status.counts.held == 1).await;
+    assert_eq!(receiver.connections(), 0);
+    engine.control.order(Query::default(), Order::Release).await.unwrap();
+    engine.spool.delivered(1).await;
 }
 
 #[tokio::test]

@@ -142,6 +142,21 @@ fn what_happened_is_counted_and_agrees_with_the_queue() {
     assert!(!text.contains("canary") && !text.contains("app.example"), "{text}");
 }
 
+/// A message that nobody takes, as its client hears, is none that was accepted.
+#[test]
+fn what_is_refused_to_all_is_counted_as_refused() {
+    let scene = Scene::start("");
+    for (paths, code) in [(&["/gone"][..], "554"), (&["/gone", "/gone"], "554"), (&["/gone", "/ok"], "250")] {
+        let recipients: Vec<_> = paths.iter().map(|path| scene.receiver.recipient(path)).collect();
+        let mut client = support::program::Client::connect(scene.gateway.smtp).unwrap();
+        let reply = client.send(&recipients, b"X-Postgate-Mode: sync\r\n\r\nx\r\n");
+        assert!(format!("{reply:?}").contains(code), "{reply:?}");
+    }
+    let (text, samples) = scrape(&scene);
+    let counted = ["messages", "refusals"].map(|what| samples[&format!("postgate_smtp_{what}_total")]);
+    assert_eq!(counted, [1.0, 2.0], "{text}");
+}
+
 /// A relay that refuses a recipient who is called `gone`.
 fn relay() -> std::net::SocketAddr {
     use std::io::{BufRead as _, BufReader, Write as _};

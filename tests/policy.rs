@@ -198,6 +198,41 @@ async fn a_url_within_the_message_is_judged_like_one_in_the_address() {
     assert!(said(answer).starts_with("550 5.7.1 "));
 }
 
+/// What was allowed at RCPT, and is not any more when the message is there.
+#[tokio::test]
+async fn a_url_is_judged_again_by_the_door_that_takes_the_message() {
+    let narrow =
+        |tenant: &str| TenantTerms { may_post_to: patterns(&["https://b.example"]), ..terms(tenant) };
+    let narrowed = vec![narrow("shop"), narrow("default")];
+    let removed = Some(("left", "shop"));
+    for (client, path, now, expected) in [
+        (client(AWAY, ERP), "post@https://a.shop.example/x", tenants(), "OK"),
+        (
+            client(AWAY, ERP),
+            "post@https://a.shop.example/x",
+            narrowed.clone(),
+            "550 5.7.1 you may not post to",
+        ),
+        (client(AWAY, ERP), "any@h.example", narrowed.clone(), "OK"),
+        (client("127.0.0.1", None), "post@https://a.example/x", narrowed, "550 5.7.1 you may not post to"),
+        (client(AWAY, removed), "post@https://a.shop.example/x", tenants(), "550 5.7.1 you may not post to"),
+        (client(AWAY, None), "post@https://a.example/x", tenants(), "550 5.7.1 only clients that"),
+    ] {
+        let spool = MemorySpool::new();
+        let before = door(Vec::new(), HeaderControl::On, &spool);
+        let judging = Client { address: "127.0.0.1".parse().ok(), login: None, ..client.clone() };
+        let target = before.recipient(&judging, Opening::default(), path).unwrap().target;
+        let envelope = Envelope::new(client.clone(), "", vec![Recipient::new(path, target)]);
+        let answer = said(
+            door(now, HeaderControl::On, &spool)
+                .admit(envelope, Bytes::from_static(MAIL.as_bytes()).into())
+                .await,
+        );
+        assert!(answer.starts_with(expected), "{client:?} {path}: {answer}");
+        assert_eq!(spool.lanes().await.unwrap().is_empty(), expected != "OK", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn posts_are_their_tenants() {
     let spool = MemorySpool::new();

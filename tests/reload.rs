@@ -154,3 +154,45 @@ fn a_route_that_closes_takes_nothing_more() {
         }
     }
 }
+
+/// Addresses of attachments begin with what the configuration in force says, so that
+/// others never get the API's own, which stays as it is; without it all comes as it is.
+#[test]
+fn addresses_are_public_as_soon_as_somebody_gets_them() {
+    let receiver = Collector::start(|_| Answer::Status(200));
+    let api = |more: &str| CONFIG.replace("address = \"off\"", &format!("address = \"127.0.0.1:0\"\n{more}"));
+    let public = api("public_url = \"https://gateway.example\"");
+    let route = format!(
+        "[[route]]\nrecipient = \"a@hooks.example\"\nurl = \"http://{}/in\"\nattachments = \"url\"\n\
+         inline_limit = \"1B\"\n",
+        receiver.address
+    );
+    let message = "Content-Type: application/pdf; name=a.pdf\r\n\r\n%PDF\r\n";
+    let in_force = "the new configuration is in force";
+    let attachment = |gateway: &Gateway| {
+        let before = receiver.count();
+        assert!(send(gateway.smtp, &["a@hooks.example".to_owned()], message).is_accepted());
+        let body = receiver.received(before + 1)[before].body.clone();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        body["attachments"][0].clone()
+    };
+
+    let directory = TempDir::new().unwrap();
+    let gateway = Gateway::start(directory.path(), &api(""));
+    let own = gateway.line("API at ");
+    let own = own.split("API at ").nth(1).unwrap().trim_end_matches('/');
+    for (config, base) in [(&public, "https://gateway.example"), (&api(""), own)] {
+        reload(&gateway, directory.path(), &(config.clone() + &route), in_force);
+        let said = fs::read_to_string(directory.path().join("stderr")).unwrap();
+        assert!(!said.contains("restart"), "{said}");
+        let url = attachment(&gateway)["url"].as_str().unwrap().to_owned();
+        assert!(url.starts_with(&format!("{base}/attachments/")), "{url}");
+    }
+
+    let directory = TempDir::new().unwrap();
+    let gateway = Gateway::start(directory.path(), CONFIG);
+    let later = "the new configuration is in force, but what needs a restart is as before: api.address";
+    reload(&gateway, directory.path(), &(public + &route), later);
+    let whole = attachment(&gateway);
+    assert!(whole["url"].is_null() && whole["content"].is_string(), "{whole}");
+}

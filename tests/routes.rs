@@ -10,9 +10,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::DEADLINE;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually};
 use support::receiver::{Act, Receiver, Request, answer, raw};
+use support::{DEADLINE, nobody};
 use tempfile::TempDir;
 
 const MESSAGE: &[u8] = b"Subject: x\r\n\r\nhello\r\n";
@@ -299,7 +299,7 @@ async fn recipients_are_asked_about() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_is_told_as_the_route_says() {
-    let down = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, down) = nobody();
     let receiver = Receiver::start(judge).await;
     let directory = TempDir::new().unwrap();
     let url = |address| format!("check_url = \"http://{address}/\"\ncheck_format = \"form\"\n");

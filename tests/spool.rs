@@ -150,6 +150,7 @@ conformance!(
     a_rerouted_post_changes_its_line,
     a_delivered_post_with_links_can_be_looked_at_and_nothing_else,
     a_lean_body_is_sent_from_the_moment_it_is_wanted,
+    of_two_verdicts_on_an_attempt_the_first_stands,
     what_was_refused_to_its_sender_leaves_nothing,
 );
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::DEADLINE;
 use support::api::Scene;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually};
 use support::receiver::{Act, Receiver, Request, answer, raw};
+use support::{DEADLINE, nobody};
 use tempfile::TempDir;
 
 /// Longer than any test.
@@ -154,7 +154,7 @@ async fn one_reply_speaks_for_all_recipients() {
 /// was told that some are queued gets a report for each that failed.
 #[test]
 fn what_the_reply_has_told_is_not_told_again() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_bound, nobody) = nobody();
     let scene = Scene::start(&format!("[bounce]\nrelay = \"smtp://{nobody}\"\n"));
     let send = |paths: &[&str]| {
         let recipients: Vec<_> = paths.iter().map(|path| scene.receiver.recipient(path)).collect();
@@ -200,7 +200,7 @@ async fn lmtp_tells_each_fate() {
 /// A destination that is left alone answers at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_a_destination_that_is_left_alone() {
-    let down = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, down) = nobody();
     let receiver = Receiver::start(act).await;
     let directory = TempDir::new().unwrap();
     let config = CONFIG.replace("retry = [", "breaker = 1\nretry = [\"5m\", ");

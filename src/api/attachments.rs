@@ -3,28 +3,27 @@
 //!
 //! They are octets of strangers, and whoever fetches them may be a browser: it is told
 //! to keep them as a file, to guess nothing and to run nothing, whatever type they
-//! claim (RFC 6266, RFC 8187). Each is read from its message anew; so few are read at
-//! a time, and whoever wants a small piece holds no more than that.
+//! claim (RFC 6266, RFC 8187). Each is read from its message anew (`readers`).
+//!
+//! An address ends with its post. The end that it names is when that is to be at the
+//! latest; a post that was sent anew since, or waits for somebody, is there beyond it.
 
 use super::desk::Desk;
 use super::problem::Problem;
 use super::ranges::{self, Answer};
+use super::readers::Readers;
 use crate::clock;
 use crate::compose::{self, BadLink, File, Link};
-use crate::spool::SpoolError;
+use crate::post::PostId;
+use crate::spool::{PostState, Query, Spool, SpoolError};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::HashMap;
+use std::sync::Arc;
 use url::form_urlencoded;
-
-/// Most attachments that are read at a time; others wait.
-pub(super) const READERS: usize = 4;
-
-/// Octets of a part that is copied rather than holding the whole.
-const SMALL: usize = 1 << 20;
 
 /// No script, no style, no frame, no form; no origin of its own either.
 const POLICY: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
@@ -52,23 +51,36 @@ pub(super) async fn fetch(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let link = permitted(&desk, (&id, &number), query.as_deref().unwrap_or_default())?;
-    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the gateway is about to stop");
-    let _turn = desk.readers.acquire().await.map_err(busy)?;
-    let message = match desk.spool.content(link.id).await {
+    let link = permitted(&desk, (&id, &number), query.as_deref().unwrap_or_default()).await?;
+    let reading = desk.readers.read(read(Arc::clone(&desk.spool), link)).await;
+    let reading = reading.ok_or_else(unread)?;
+    match &reading.result {
+        // Others may read when there is room for what this one has read.
+        Ok((file, whole)) => give(&desk.readers, (file, *whole), &method, &headers).await,
+        Err(problem) => Err(problem.clone()),
+    }
+}
+
+/// Reads what an address names; the octets that it was read from are told as well.
+async fn read(spool: Arc<dyn Spool>, link: Link) -> Result<(File, usize), Problem> {
+    let message = match spool.content(link.id).await {
         Ok(content) => content.message,
         Err(SpoolError::Unknown) => return Err(gone("the post has ended, and its attachments with it")),
         Err(error) => return Err(error.into()),
     };
+    let whole = message.len();
     let read = move || compose::attachment(&message, link.number);
-    let died = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the attachment could not be read");
-    let file = tokio::task::spawn_blocking(read).await.map_err(died)?;
+    let file = tokio::task::spawn_blocking(read).await.map_err(|_| unread())?;
     let file = file.ok_or_else(|| Problem::not_found("the message has no such attachment"))?;
-    Ok(give(file, &method, &headers))
+    Ok((file, whole))
+}
+
+fn unread() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the attachment could not be read")
 }
 
 /// What an address names, if it was made here and is not over.
-fn permitted(desk: &Desk, (id, number): (&str, &str), query: &str) -> Result<Link, Problem> {
+async fn permitted(desk: &Desk, (id, number): (&str, &str), query: &str) -> Result<Link, Problem> {
     let forged = || {
         let detail = "the address is not one that this gateway made; fetch it as it stood in the post";
         Problem::new(StatusCode::FORBIDDEN, detail)
@@ -85,32 +97,46 @@ fn permitted(desk: &Desk, (id, number): (&str, &str), query: &str) -> Result<Lin
     match key.check(&link, signature, clock::wall()) {
         Ok(()) => Ok(link),
         Err(BadLink::Forged) => Err(forged()),
+        Err(BadLink::Expired) if is_kept(desk, link.id).await? => Ok(link),
         Err(BadLink::Expired) => Err(gone("the time of this address is over")),
     }
+}
+
+/// Whether a post is still to be there.
+async fn is_kept(desk: &Desk, id: PostId) -> Result<bool, Problem> {
+    let query = Query { id: Some(id), ..Query::default() };
+    let found = desk.spool.page(query, None, 1).await?.pop();
+    Ok(found.is_some_and(|listed| match listed.state {
+        PostState::Queued | PostState::Deferred | PostState::Sending => true,
+        PostState::Held | PostState::Failed | PostState::Delivered => clock::wall() < listed.due_at,
+    }))
 }
 
 fn gone(detail: &str) -> Problem {
     Problem::new(StatusCode::GONE, detail)
 }
 
-/// The octets that are asked for, or why there are none.
-fn give(file: File, method: &Method, headers: &HeaderMap) -> Response {
+/// The octets that are asked for, of a file that was read from `whole` octets, or why
+/// there are none.
+async fn give(
+    readers: &Readers,
+    (file, whole): (&File, usize),
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let tag = format!("\"{}\"", file.sha256);
     let length = file.octets.len();
+    let hold = async |piece| readers.hold(piece, whole).await.map(Body::from).map_err(|_| unread());
     let mut response = match ranges::answer(method, headers, &tag, length) {
         Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
-        Answer::Unsatisfiable => {
-            let detail = format!("there are no such octets; it has {length}");
-            let mut response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, detail).into_response();
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
-            return response;
-        }
+        Answer::Unsatisfiable => return Ok(unsatisfiable(length)),
         Answer::Part(first, last) => {
-            let mut response = (StatusCode::PARTIAL_CONTENT, part(&file.octets, first, last)).into_response();
+            let piece = hold(file.octets.slice(first..=last)).await?;
+            let mut response = (StatusCode::PARTIAL_CONTENT, piece).into_response();
             set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
             response
         }
-        Answer::Whole => file.octets.into_response(),
+        Answer::Whole => hold(file.octets.clone()).await?.into_response(),
     };
     if response.status() != StatusCode::NOT_MODIFIED {
         set(&mut response, header::CONTENT_TYPE, &file.content_type);
@@ -124,12 +150,14 @@ fn give(file: File, method: &Method, headers: &HeaderMap) -> Response {
     ] {
         set(&mut response, name, value);
     }
-    response
+    Ok(response)
 }
 
-fn part(octets: &Bytes, first: usize, last: usize) -> Bytes {
-    let piece = octets.slice(first..=last);
-    if piece.len() > SMALL { piece } else { Bytes::copy_from_slice(&piece) }
+fn unsatisfiable(length: usize) -> Response {
+    let detail = format!("there are no such octets; it has {length}");
+    let mut response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, detail).into_response();
+    set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
+    response
 }
 
 /// A file of this name, also for programs that know ASCII alone.

@@ -3,6 +3,7 @@
 use super::Options;
 use super::ask::{Action, MOST, Whose, id, state_name};
 use super::problem::{Problem, json};
+use super::readers::Readers;
 use super::shapes::OrderedShape;
 use crate::compose::{BadUrl, Endpoint};
 use crate::deliver::control::{Control, Ordered};
@@ -14,7 +15,6 @@ use axum::response::Response;
 use http::StatusCode;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// What all handlers use.
 #[derive(Clone)]
@@ -23,8 +23,8 @@ pub(super) struct Desk {
     pub control: Control,
     pub spool: Arc<dyn Spool>,
     pub metrics: Arc<Metrics>,
-    /// Turns of those who read attachments.
-    pub readers: Arc<Semaphore>,
+    /// Those who read attachments.
+    pub readers: Arc<Readers>,
 }
 
 impl Desk {

@@ -20,6 +20,7 @@ mod patience;
 mod posts;
 mod problem;
 mod ranges;
+mod readers;
 mod shapes;
 
 use crate::compose::LinkKey;
@@ -36,6 +37,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use patience::Patient;
 use problem::Problem;
+use readers::Readers;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +97,7 @@ pub async fn serve(
 ) {
     let options = Arc::new(options);
     let places = Arc::new(Semaphore::new(options.connections));
-    let readers = Arc::new(Semaphore::new(attachments::READERS));
+    let readers = Arc::new(Readers::new());
     let router = router(Desk { options: Arc::clone(&options), control, spool, metrics, readers });
     let mut connections = JoinSet::new();
     loop {

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 /// An error as it is answered.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Problem {
     /// Nothing beyond what the status says (RFC 9457 section 4.2.1).
     r#type: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Problem {
 }
 
 /// What is wrong with one field of a request.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Wrong {
     field: &'static str,
     detail: String,

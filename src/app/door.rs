@@ -78,8 +78,8 @@ impl smtp::Door for Door {
         let intake = self.current();
         Box::pin(async move {
             let admitted = intake.admit(envelope, data).await;
-            let counter =
-                if admitted.is_ok() { &self.metrics.smtp_messages } else { &self.metrics.smtp_refusals };
+            let is_taken = admitted.as_ref().is_ok_and(|taken| taken.refusal().is_none());
+            let counter = if is_taken { &self.metrics.smtp_messages } else { &self.metrics.smtp_refusals };
             counter.inc();
             admitted
         })

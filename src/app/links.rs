@@ -3,7 +3,7 @@
 //! The key is this gateway's own and stays in its data directory: addresses that were
 //! made before a restart are good after it.
 
-use super::delivery;
+use super::{StartError, delivery};
 use crate::compose::{LinkKey, Links};
 use crate::config::{self, Config};
 use std::fs::{self, File, OpenOptions};
@@ -14,25 +14,27 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The key that an earlier process left in `directory`, or a new one; none only on a
-/// machine without randomness.
-pub(super) fn key(directory: &Path) -> Option<LinkKey> {
+/// machine without randomness. One that is there and cannot be read is not replaced:
+/// addresses that others were given would be void.
+pub(super) fn key(directory: &Path) -> Result<Option<LinkKey>, StartError> {
     let path = directory.join("attachment-key");
     match fs::read(&path).map(<[u8; LinkKey::LENGTH]>::try_from) {
-        Ok(Ok(octets)) => return Some(LinkKey::new(&octets)),
+        Ok(Ok(octets)) => return Ok(Some(LinkKey::new(&octets))),
+        Ok(Err(_)) => tracing::warn!("{} is not a key; attachments have new addresses", path.display()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        _ => tracing::warn!("{} is not a key; attachments have new addresses", path.display()),
+        Err(error) => return Err(StartError::LinkKey(path, error)),
     }
     let mut octets = [0; LinkKey::LENGTH];
     if let Err(error) = getrandom::fill(&mut octets) {
         tracing::warn!("attachments have no addresses: no randomness: {error}");
-        return None;
+        return Ok(None);
     }
     // Without it mail flows as well; on a full disk it has to.
     if let Err(error) = keep(&path, &octets) {
         let path = path.display();
         tracing::warn!("{path} cannot be written: {error}; a restart makes addresses of attachments void");
     }
-    Some(LinkKey::new(&octets))
+    Ok(Some(LinkKey::new(&octets)))
 }
 
 /// Writes it whole or not at all, for nobody else to read.
@@ -81,6 +83,7 @@ mod tests {
     #[test]
     fn a_key_stays_and_is_nobody_elses() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let key = |directory: &Path| key(directory).unwrap();
         let own = signed(key(one.path()));
         assert!(own.starts_with("http://127.0.0.1:8025/attachments/0000000000000001/1?expires="), "{own}");
         assert_eq!(signed(key(one.path())), own);
@@ -91,6 +94,16 @@ mod tests {
         let again = signed(key(one.path()));
         assert!(again != own && signed(key(one.path())) == again);
         assert!(key(&one.path().join("nowhere")).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("attachment-key");
+        fs::create_dir(&path).unwrap();
+        let error = key(directory.path()).unwrap_err().to_string();
+        assert!(error.contains(&*path.to_string_lossy()) && error.contains("remove it"), "{error}");
+        assert!(path.is_dir());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One function a part; nothing is decided here.
 
 use super::access::Access;
-use super::routes;
+use super::{StartError, routes};
 use crate::api;
 use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
@@ -16,11 +16,10 @@ use crate::protocol_log;
 use crate::smtp;
 use crate::spool::Spool;
 use crate::spool::disk::Reserve;
-use crate::spool::embedded::{self, Embedded};
+use crate::spool::embedded::{self, Embedded, OpenError};
 use crate::spool::spill::SpillDirectory;
 use crate::tenant::Tenant;
 use crate::trace::Tracer;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -86,9 +85,10 @@ pub(super) fn common(
     spool: Arc<Embedded>,
     sockets: &[smtp::Socket],
     api: Option<SocketAddr>,
-) -> io::Result<Common> {
+) -> Result<Common, StartError> {
     let embedded::Options { directory, reserve, .. } = self::spool(config);
-    let spills = Arc::new(SpillDirectory::at(&directory.join("tmp"), reserve)?);
+    let refused = |error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error));
+    let spills = Arc::new(SpillDirectory::at(&directory.join("tmp"), reserve).map_err(refused)?);
     let turns = intake::Turns::of(octets(config.limits.data_memory) - receiving_memory(config));
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
@@ -98,7 +98,7 @@ pub(super) fn common(
         addresses,
         own,
         api,
-        link_key: super::links::key(&config.server.data_dir),
+        link_key: super::links::key(&config.server.data_dir)?,
         instance,
         spool,
         ids,

@@ -26,7 +26,7 @@ pub(super) fn change(old: &Config, mut new: Config) -> Change {
     keep("spool", &old.spool, &mut new.spool, &mut later);
     keep("retention", &old.retention, &mut new.retention, &mut later);
     keep("log", &old.log, &mut new.log, &mut later);
-    keep("api", &old.api, &mut new.api, &mut later);
+    keep("api.address", &old.api.address, &mut new.api.address, &mut later);
     let listeners = match_listeners(&old.listeners, &mut new.listeners, &mut later);
     let in_force = old.listeners.0.iter().zip(&listeners);
     let in_force = in_force.map(|(old, new)| new.as_ref().unwrap_or(old).clone()).collect();
@@ -70,7 +70,11 @@ mod tests {
             (format!("{OLD}require_tls = true\ntls = \"starttls\"\n[tls]\nself_signed = true"), vec![]),
             (format!("{OLD}[limits]\nmessages = 5\n[[tenant]]\nname = \"shop\""), vec![]),
             (format!("{OLD}[log]\nlevel = \"debug\"\n[egress]\nallow = [\"::1\"]"), vec!["log"]),
-            (format!("{OLD}[retention]\nheld = \"1d\"\n[api]\naddress = \"off\""), vec!["retention", "api"]),
+            (
+                format!("{OLD}[retention]\nheld = \"1d\"\n[api]\naddress = \"off\""),
+                vec!["retention", "api.address"],
+            ),
+            (format!("{OLD}[api]\npublic_url = \"https://a.example\""), vec![]),
             (format!("{OLD}[delivery]\nbreaker = 0\n[[destination]]\nmatch = \"*\""), vec![]),
             (format!("{OLD}[server]\ndata_dir = \"x\""), vec!["server.data_dir"]),
             (

@@ -28,10 +28,12 @@ impl Dispatcher {
         let berth = self.berth(lane);
         let reserved = std::mem::take(&mut berth.claiming);
         let schedule = &berth.terms.schedule;
+        // An order that came meanwhile means these posts as well.
+        let may_end = !is_stopping && !berth.is_ordered;
         let (over, mut begun): (Vec<_>, Vec<_>) =
-            claims.into_iter().partition(|claim| !is_stopping && shop.is_over(claim, schedule));
+            claims.into_iter().partition(|claim| may_end && shop.is_over(claim, schedule));
         // What has closed or narrowed the lane meanwhile holds for these posts as well.
-        let may_begin = !is_stopping && purpose == Purpose::Send;
+        let may_begin = may_end && purpose == Purpose::Send;
         let room = if may_begin { berth.lane.may_begin(now.into_std()).min(reserved) } else { 0 };
         let others = begun.split_off(room.min(begun.len()));
         let may_stock = may_begin && are_free && berth.lane.may_stock(now.into_std());

@@ -26,6 +26,8 @@ pub(super) struct Berth {
     pub stake: Stake,
     /// Posts of the claim under way that begin at once.
     pub claiming: usize,
+    /// Whether an order came that may mean what is being claimed.
+    pub is_ordered: bool,
     /// What its workers take when they are free.
     pub tray: Arc<Tray>,
     pub timer: Option<Instant>,
@@ -58,6 +60,7 @@ impl Berth {
             permit,
             stake: Stake::default(),
             claiming: 0,
+            is_ordered: false,
             tray: Arc::default(),
             timer: None,
             workers: 0,

@@ -58,8 +58,16 @@ impl Breaker {
         self.open.take().is_some()
     }
 
-    /// Notes an end that says nothing of the destination: a probe that was none goes out
-    /// again after as long as before.
+    /// Notes the end of a post of which the destination heard nothing: the next one may
+    /// be the probe at once.
+    pub fn passed(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_probing = false;
+        }
+    }
+
+    /// Notes that a post comes back of which the destination heard nothing: a probe that
+    /// was none goes out again after as long as before.
     pub fn ended(&mut self, schedule: &Schedule, now: Instant, dice: f64) {
         if let Some(open) = self.open.as_mut().filter(|open| open.is_probing) {
             open.is_probing = false;
@@ -93,10 +101,12 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::lane::{Adaptive, Catch, Condition, Ended, Lane, Limits, Plan};
+    use crate::deliver::retry::Feedback;
     use std::time::Duration;
 
     #[test]
-    fn a_probe_that_tells_nothing_is_followed_by_the_next_after_an_interval() {
+    fn a_probe_that_tells_nothing_and_comes_back_is_followed_by_the_next_after_an_interval() {
         let (start, schedule) = (Instant::now(), Schedule::default());
         let interval = |number| schedule.interval(number, 0.5);
         let mut breaker = Breaker::new(1);
@@ -109,7 +119,42 @@ mod tests {
             assert_eq!(breaker.probe_at(), Some(start + interval(0)));
         }
         breaker.begin();
+        breaker.passed();
+        assert_eq!(breaker.probe_at(), Some(start + interval(0)), "its post does not come back");
+        breaker.begin();
         breaker.trouble(&schedule, start, 0.5);
         assert_eq!(breaker.probe_at(), Some(start + interval(1)));
+    }
+
+    #[test]
+    fn a_probe_that_ends_its_post_untried_is_followed_by_the_next_at_once() {
+        let (start, schedule) = (Instant::now(), Schedule::default());
+        let limits = Limits { max_connections: 1, max_streams: 1, breaker: 1, adaptive: Adaptive::Off };
+        let mut lane = Lane::new(limits, &[], start);
+        let now = start + schedule.interval(0, 0.5);
+        let claim = |lane: &mut Lane, begun, over| {
+            lane.begin_claim();
+            lane.end_claim(Catch { begun, over, next: Some(Duration::ZERO), ..Catch::default() }, now);
+        };
+        let end = |lane: &mut Lane, feedback, is_over, at| {
+            lane.end_attempt(Ended { feedback, took: None, is_over }, &schedule, at, 0.5);
+        };
+        let trouble = Feedback::Trouble { retry_after: None };
+        lane.expect(start);
+        claim(&mut lane, 1, 0);
+        end(&mut lane, trouble, false, start);
+        for _ in 0..3 {
+            assert_eq!(lane.plan(now), Plan::Send(1));
+            claim(&mut lane, 0, 1);
+            lane.give_up();
+            assert_eq!(lane.plan(now), Plan::Send(1));
+            claim(&mut lane, 1, 0);
+            end(&mut lane, Feedback::Nothing, true, now);
+        }
+        // Those that are given up meanwhile are no end of the probe.
+        claim(&mut lane, 1, 1);
+        lane.give_up();
+        end(&mut lane, trouble, false, now);
+        assert_eq!(lane.condition(now), Condition::Backoff(now + schedule.interval(1, 0.5)));
     }
 }

@@ -40,8 +40,11 @@ pub(super) fn conclude(
         Verdict::Deferred { .. } | Verdict::Leaner { .. } | Verdict::Held { .. } => FirstAttempt::Trouble,
     };
     let asked = match &verdict {
-        // Who waits hears of the next attempt, which is made at once.
-        Verdict::Leaner { .. } => None,
+        // Who waits hears of the next attempt, which is made at once if the lane lets it.
+        Verdict::Leaner { .. } => {
+            first_attempts.begin_anew(claim.post.id);
+            None
+        }
         _ => first_attempts.tell(claim.post.id, news),
     };
     match (verdict, asked) {

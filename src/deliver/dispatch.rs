@@ -25,6 +25,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 /// Time until a spool that failed is asked again.
@@ -187,7 +188,8 @@ impl Dispatcher {
     /// lanes one task has the answers. What is not answered at once delays nothing.
     fn send_out(&mut self) {
         if !self.begun.is_empty() {
-            self.tasks.spawn(do_at_once(std::mem::take(&mut self.begun)));
+            // Each is polled once: the runtime's limit for one task is not meant for many.
+            self.tasks.spawn(unconstrained(do_at_once(std::mem::take(&mut self.begun))));
         }
     }
 
@@ -269,7 +271,7 @@ impl Dispatcher {
                 let granted = self.turns.grant(wanted, &berth.stake, turn, resting, busy);
                 self.turns.reserve(granted, &mut berth.stake);
                 berth.claiming = granted;
-                let is_free = granted == wanted && self.orders == 0;
+                let is_free = granted == wanted && may_stock;
                 let lack = if is_free { berth.lane.lack(now.into_std()) } else { 0 };
                 (granted + lack, Purpose::Send)
             }
@@ -288,6 +290,7 @@ impl Dispatcher {
             return self.turns.queue(lane, &mut berth.stake, busy);
         }
         berth.lane.begin_claim();
+        berth.is_ordered = false;
         self.claim(Arc::clone(lane), most, purpose);
     }
 

@@ -158,13 +158,17 @@ impl Connector {
         Ok(addresses)
     }
 
-    /// What a proxy is asked for: the name for the operator's own URLs.
+    /// What a proxy is asked for: the name for the operator's own URLs. That a name is
+    /// not found here says nothing of the destination: the proxy finds it for those.
     async fn goals(&self, (destination, trust): (&Destination, Trust)) -> Result<Vec<Goal>, Trouble> {
         let port = destination.port;
         if trust == Trust::Operator && target::literal(&destination.host).is_none() {
             return Ok(vec![Goal::Name(destination.host.trim_end_matches('.').to_owned(), port)]);
         }
-        let addresses = self.addresses((destination, trust)).await?;
+        let addresses = self.addresses((destination, trust)).await.map_err(|trouble| match trouble {
+            Trouble::Resolve(_) | Trouble::TimedOut(..) => Trouble::Unresolved(trouble.to_string()),
+            other => other,
+        })?;
         Ok(addresses.into_iter().map(|ip| Goal::Address(SocketAddr::new(ip, port))).collect())
     }
 

@@ -7,7 +7,7 @@ use super::conclusion::{self, Conclusion};
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::{self, Change, Condition};
 use super::order::{Ended, Next, Report};
-use super::retry::Feedback;
+use super::retry::{Feedback, Verdict};
 use crate::first_attempts::FirstAttempt;
 use crate::post::Destination;
 use crate::spool::{Claim, Settlement};
@@ -67,7 +67,7 @@ impl Dispatcher {
     /// waited for one.
     fn put_back(&mut self, lane: &Arc<Destination>, claim: &Claim, now: Instant) {
         self.in_flight -= 1;
-        let nothing = lane::Ended { feedback: Feedback::Nothing, took: None };
+        let nothing = lane::Ended { feedback: Feedback::Nothing, took: None, is_over: false };
         let berth = self.berth(lane);
         berth.lane.end_attempt(nothing, &berth.terms.schedule, now.into_std(), 0.5);
         self.shop.first_attempts.tell(claim.post.id, || FirstAttempt::Trouble);
@@ -75,19 +75,22 @@ impl Dispatcher {
 
     fn end_attempt(&mut self, ended: Ended, now: Instant) -> (Claim, Conclusion) {
         self.in_flight -= 1;
-        let Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next } =
-            ended;
+        let Ended { lane, claim, has_begun, verdict, feedback, measure, .. } = ended;
+        let (attempt, said, took, version) = (ended.attempt, ended.said, ended.took, ended.version);
+        let (permit, next) = (ended.permit, ended.next);
         let is_stopping = self.is_stopping;
         let berth = self.berth(&lane);
         if let Some(version) = version {
             berth.speak(version);
         }
-        let change = berth.lane.end_attempt(
-            lane::Ended { feedback, took },
-            &berth.terms.schedule,
-            now.into_std(),
-            fastrand::f64(),
-        );
+        let change = if has_begun {
+            let is_over = matches!(verdict, Verdict::Failed { .. });
+            let ended = lane::Ended { feedback, took, is_over };
+            berth.lane.end_attempt(ended, &berth.terms.schedule, now.into_std(), fastrand::f64())
+        } else {
+            berth.lane.give_up();
+            Change::None
+        };
         let is_fit = !is_stopping && berth.permit == permit;
         match next {
             Next::Draws => {

@@ -342,6 +342,11 @@ impl Lane {
         self.expect(now);
     }
 
+    /// Notes that a post was given up without an attempt.
+    pub fn give_up(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// Notes that an attempt ended and what it taught about the destination, which
     /// answered after `took`; `dice` (0 to 1) spreads the probes. Says what changed.
     pub fn end_attempt(&mut self, ended: Ended, schedule: &Schedule, now: Instant, dice: f64) -> Change {
@@ -370,7 +375,11 @@ impl Lane {
             }
             Feedback::Nothing => {
                 self.window.ended();
-                self.breaker.ended(schedule, now, dice);
+                if ended.is_over {
+                    self.breaker.passed();
+                } else {
+                    self.breaker.ended(schedule, now, dice);
+                }
                 Change::None
             }
         }

@@ -31,7 +31,7 @@ fn send(lane: &mut Lane, now: Instant) -> usize {
 }
 
 fn end(lane: &mut Lane, feedback: Feedback, now: Instant) -> Change {
-    lane.end_attempt(Ended { feedback, took: None }, &Schedule::default(), now, 0.5)
+    lane.end_attempt(Ended { feedback, took: None, is_over: false }, &Schedule::default(), now, 0.5)
 }
 
 fn busy(now: Instant) -> Lane {
@@ -125,25 +125,9 @@ fn a_closed_lane_looks_for_posts_whose_time_is_over() {
         lane.begin_claim();
         lane.end_claim(Catch { back: 16, ..Catch::default() }, look_at);
         assert_eq!(lane.plan(look_at), Plan::WaitUntil(look_at + LOOK), "{number}");
-        for _ in 0..3 {
-            end(lane, Feedback::Nothing, look_at);
-        }
+        (0..3).for_each(|_| lane.give_up());
     }
     assert_eq!(closed[3].usage(start + LOOK)[0].1, 1, "no attempt was made");
-}
-
-#[test]
-fn a_probe_that_finds_a_post_whose_time_is_over_is_followed_by_the_next_at_once() {
-    let start = Instant::now();
-    let mut lane = broken(start);
-    let now = start + 5 * SECOND;
-    for _ in 0..3 {
-        assert_eq!(lane.plan(now), Plan::Send(1));
-        lane.begin_claim();
-        lane.end_claim(Catch { over: 1, next: Some(Duration::ZERO), ..Catch::default() }, now);
-        end(&mut lane, Feedback::Nothing, now);
-    }
-    assert_eq!(send(&mut lane, now), 1);
 }
 
 #[test]
@@ -323,7 +307,7 @@ fn run(mut lane: Lane, server: &Server, length: Duration) -> Run {
             run.taken += usize::from(is_taken);
             let took = is_taken.then(|| at - began);
             let feedback = if is_taken { Feedback::Taken } else { TROUBLE };
-            lane.end_attempt(Ended { feedback, took }, &schedule, now, 0.5);
+            lane.end_attempt(Ended { feedback, took, is_over: false }, &schedule, now, 0.5);
         }
     }
     run

@@ -12,8 +12,9 @@ use super::lane::Lane;
 use super::pace::Used;
 use super::pauses::Pauses;
 use crate::clock;
-use crate::post::{Destination, Timestamp};
+use crate::post::{Destination, Scheme, Timestamp, Trust};
 use crate::spool::{Spool, SpoolError};
+use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -30,8 +31,8 @@ const GRUDGES: &str = "grudges";
 /// very many rated destinations charges are collected, and the disk is left to posts.
 const OCTETS: usize = 10_000;
 
-/// Begins the used rates. Versions that kept them by other destinations began with how
-/// many there are, never with 0: those are forgotten.
+/// Begins the used rates. Versions that kept them by origin and by who named the URL
+/// began with how many there are, never with 0.
 const RATES_FORMAT: u8 = 0;
 
 /// When attempts began that are charged and have not begun: at a restart they may
@@ -75,6 +76,9 @@ struct Kept {
     destination: Destination,
     used: Vec<KeptRate>,
 }
+
+/// The same as a version before kept it.
+type OldKept = ((Tenant, Scheme, String, u16, Trust), Vec<KeptRate>);
 
 #[derive(Serialize, Deserialize)]
 struct KeptRate {
@@ -165,11 +169,8 @@ impl Dispatcher {
             }
         }
         if let Some(octets) = fact(&*spool, RATES).await {
-            match postcard::from_bytes::<(u8, Vec<Kept>)>(&octets) {
-                Ok((RATES_FORMAT, kept)) => self.restore_rates(kept),
-                Ok(_) => {
-                    tracing::warn!("the used rates of destinations are of a version before; they begin anew")
-                }
+            match rates_in(&octets) {
+                Ok(kept) => self.restore_rates(kept),
                 Err(error) => tracing::error!("the used rates of destinations cannot be read: {error}"),
             }
         }
@@ -313,6 +314,20 @@ impl Dispatcher {
         let value = if kept.is_empty() { None } else { serde_json::to_vec(&kept).ok() };
         self.notary.write(GRUDGES, value)
     }
+}
+
+/// Used rates as they were kept, also by a version before: what both kinds of URLs of
+/// an origin used counts.
+fn rates_in(octets: &[u8]) -> Result<Vec<Kept>, postcard::Error> {
+    if octets.first() == Some(&RATES_FORMAT) {
+        return postcard::from_bytes(octets).map(|(_, kept): (u8, _)| kept);
+    }
+    let old: Vec<OldKept> = postcard::from_bytes(octets)?;
+    let kept = old.into_iter().map(|((tenant, scheme, host, port, _), used)| {
+        let destination = Destination { tenant, scheme, host, port };
+        Kept { destination, used }
+    });
+    Ok(kept.collect())
 }
 
 /// A fact that was kept.

@@ -11,7 +11,7 @@ use super::tray::Tray;
 use super::{dialogue, record, tally};
 use crate::clock;
 use crate::metrics::LaneMetrics;
-use crate::post::{Destination, Timestamp};
+use crate::post::{Destination, Timestamp, Trust};
 use crate::protocol_log::Transcript;
 use crate::spool::{Attempt, Claim};
 use http::Version;
@@ -37,6 +37,8 @@ pub(super) enum Report {
 pub(super) struct Ended {
     pub lane: Arc<Destination>,
     pub claim: Claim,
+    /// Whether there was an attempt; a post may also be given up without.
+    pub has_begun: bool,
     pub verdict: Verdict,
     pub feedback: Feedback,
     pub measure: Measure,
@@ -93,6 +95,7 @@ pub(super) struct Order {
     pub claim: Option<Claim>,
     pub terms: Arc<Terms>,
     permit: u64,
+    has_begun: bool,
     began: (Timestamp, Instant),
     /// How long the answer took, and what was spoken.
     pub seen: (Option<Duration>, Option<Version>),
@@ -119,21 +122,37 @@ impl Order {
             (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
         let tally = Arc::clone(&berth.tally);
         let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
-        let (said, is_elsewhere, tray) = (None, false, Arc::clone(&berth.tray));
-        Order { lane, claim, terms, permit, began, seen, said, is_elsewhere, tally, tray, reports, shop }
+        let (said, is_elsewhere, has_begun) = (None, false, true);
+        let tray = Arc::clone(&berth.tray);
+        Order {
+            lane,
+            claim,
+            terms,
+            permit,
+            has_begun,
+            began,
+            seen,
+            said,
+            is_elsewhere,
+            tally,
+            tray,
+            reports,
+            shop,
+        }
     }
 
-    /// One like this, which begins now, of the next post in stock. There is none while
-    /// others wait for their turns.
-    fn draw(&self) -> Option<Order> {
-        let claim = if self.shop.is_crowded.load(Ordering::Relaxed) { None } else { self.tray.take() };
-        let claim = Some(claim?);
+    /// One like this, which begins now, of the next post in stock, if it can be one for
+    /// this connection. There is none while others wait for their turns.
+    fn draw(&self, trust: Trust) -> Option<Order> {
+        let is_crowded = self.shop.is_crowded.load(Ordering::Relaxed);
+        let claim = Some(if is_crowded { None } else { self.tray.take_fitting(trust) }?);
         claim.iter().for_each(|claim| self.shop.first_attempts.begin(claim.post.id));
         Some(Order {
             lane: Arc::clone(&self.lane),
             claim,
             terms: Arc::clone(&self.terms),
             permit: self.permit,
+            has_begun: true,
             began: (clock::wall(), Instant::now()),
             seen: (None, None),
             said: None,
@@ -146,7 +165,8 @@ impl Order {
     }
 
     /// Ends it without an attempt: the time of its post is over.
-    pub(super) fn give_up(self) {
+    pub(super) fn give_up(mut self) {
+        self.has_begun = false;
         let mut log = self.shop.log.transcript('H');
         self.finish(&Outcome::Broken(Trouble::Expired), &mut log, Fit::Ends);
     }
@@ -192,13 +212,25 @@ impl Order {
         let (next, onward) = match fit {
             Fit::Ends => (Next::Leaves, Onward::Leave),
             Fit::Goes if must_pause => rest(),
-            Fit::Goes => self.onward(),
+            Fit::Goes => self.onward(claim.post.trust),
         };
         let Judged { verdict, feedback, measure } = judged;
         let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
         let said = self.said.take();
-        let ended =
-            Ended { lane, claim, verdict, feedback, measure, attempt, said, took, version, permit, next };
+        let ended = Ended {
+            lane,
+            claim,
+            has_begun: self.has_begun,
+            verdict,
+            feedback,
+            measure,
+            attempt,
+            said,
+            took,
+            version,
+            permit,
+            next,
+        };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
         if !stock.is_empty() {
@@ -209,8 +241,8 @@ impl Order {
     }
 
     /// What comes next: what is in stock.
-    fn onward(&self) -> (Next, Onward) {
-        self.draw().map_or_else(rest, |order| (Next::Draws, Onward::Carry(order)))
+    fn onward(&self, trust: Trust) -> (Next, Onward) {
+        self.draw(trust).map_or_else(rest, |order| (Next::Draws, Onward::Carry(order)))
     }
 
     fn put_back(&self, claim: Claim, why: &Trouble, log: Option<&mut Transcript>) {

@@ -48,6 +48,8 @@ pub struct Ended {
     pub feedback: Feedback,
     /// How long the destination took to answer, if it did.
     pub took: Option<Duration>,
+    /// Whether its post does not come back.
+    pub is_over: bool,
 }
 
 /// What the end of an attempt changed for the whole lane.

@@ -3,9 +3,9 @@
 //!
 //! [`judge`] is total over statuses, troubles and what the operator rules about
 //! them; [`decide`] adds the schedule: when the next attempt is, and when there is
-//! none. Only trouble on the way to
-//! an answer, 429 and 503 are verdicts on the destination; every other answer is
-//! one on the post alone, so that a broken path never slows its neighbours.
+//! none. Only trouble on the way to an answer, 429 and 503 are verdicts on the
+//! destination; every other answer is one on the post alone, so that a broken path
+//! never slows its neighbours.
 //!
 //! Time and dice are arguments.
 
@@ -92,6 +92,8 @@ pub enum Trouble {
     Denied(String),
     /// The name could not be resolved.
     Resolve(String),
+    /// The name could not be resolved, which the proxy need not know for other posts.
+    Unresolved(String),
     /// No connection.
     Connect(String),
     /// Another attempt found no connection that this one waited for.
@@ -127,6 +129,7 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::Resolve(text)
             | Trouble::Denied(text)
+            | Trouble::Unresolved(text)
             | Trouble::Connect(text)
             | Trouble::Untried(text)
             | Trouble::Proxy(text)
@@ -285,6 +288,7 @@ fn usual(outcome: &Outcome) -> (Fate, Feedback) {
             | Trouble::Broken(_) => (Fate::Defer, trouble),
             Trouble::Malformed(_) => (Fate::Defer, Feedback::Answered),
             Trouble::Untried(_)
+            | Trouble::Unresolved(_)
             | Trouble::Proxy(_)
             | Trouble::Credentials(_)
             | Trouble::Unreadable(_)
@@ -322,9 +326,6 @@ pub fn judge(outcome: &Outcome, ruled: Option<Ruling>) -> (Fate, Feedback, Measu
     (fate, feedback, measure)
 }
 
-/// The longest that a receiver can ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
-
 /// What becomes of a post after an attempt.
 pub fn decide(
     schedule: &Schedule,
@@ -333,14 +334,14 @@ pub fn decide(
     outcome: &Outcome,
     dice: f64,
 ) -> Judged {
-    let is_void = |ruling: Ruling| ruling == Ruling::RetryWithUrls && !standing.has_lean_body;
-    let ruled = verdicts.ruling(outcome).filter(|(ruling, _)| !is_void(*ruling));
+    let holds = |ruling: Ruling| ruling != Ruling::RetryWithUrls || standing.has_lean_body;
+    let ruled = verdicts.rulings(outcome).find(|(ruling, _)| holds(*ruling));
     let (fate, mut feedback, measure) = judge(outcome, ruled.map(|(ruling, _)| ruling));
     let mut wait = schedule.interval(standing.ended as usize, dice);
     if let (Feedback::Trouble { retry_after }, Outcome::Answered { retry_after: Some(text), .. }) =
         (&mut feedback, outcome)
     {
-        let cap = schedule.max_age.min(LONGEST_PAUSE);
+        let cap = schedule.max_age.min(after::LONGEST);
         *retry_after = after::parse(text, standing.now).map(|after| after.min(cap));
         wait = retry_after.unwrap_or(wait);
     }

@@ -40,6 +40,7 @@ fn troubles() -> Vec<(Trouble, Fate, bool, &'static str)> {
     vec![
         (Trouble::Denied(text()), Fate::Fail, false, "x"),
         (Trouble::Resolve(text()), Fate::Defer, true, "x"),
+        (Trouble::Unresolved(text()), Fate::Defer, false, "x"),
         (Trouble::Connect(text()), Fate::Defer, true, "x"),
         (Trouble::Tls(text()), Fate::Defer, true, "TLS: x"),
         (Trouble::Proxy(text()), Fate::Defer, false, "x"),
@@ -131,7 +132,8 @@ fn texts_stand_before_statuses_and_statuses_before_classes() {
     };
     let said = |status: u16, text: &str| {
         let status = StatusCode::from_u16(status).unwrap();
-        verdicts.ruling(&Outcome::Answered { status, retry_after: None, text: text.to_owned(), remark: None })
+        let text = text.to_owned();
+        verdicts.rulings(&Outcome::Answered { status, retry_after: None, text, remark: None }).next()
     };
     for (status, text, expected) in [
         (404, "", Some((Ruling::Hold, "on"))),
@@ -148,13 +150,13 @@ fn texts_stand_before_statuses_and_statuses_before_classes() {
     for (trouble, ..) in troubles() {
         let expected = match &trouble {
             Trouble::Connect(_) | Trouble::Broken(_) => Some((Ruling::Fail, "on")),
-            Trouble::Resolve(_) => Some((Ruling::Hold, "on")),
+            Trouble::Resolve(_) | Trouble::Unresolved(_) => Some((Ruling::Hold, "on")),
             Trouble::Tls(_) => Some((Ruling::Pause, "on")),
             Trouble::TimedOut(..) => Some((Ruling::Retry, "on")),
             _ => None,
         };
         let outcome = Outcome::Broken(trouble);
-        assert_eq!(verdicts.ruling(&outcome), expected, "{outcome:?}");
+        assert_eq!(verdicts.rulings(&outcome).next(), expected, "{outcome:?}");
     }
 }
 
@@ -201,6 +203,36 @@ fn a_lean_body_is_sent_at_once_and_counts() {
         assert_eq!(judged.verdict, verdict, "{has_lean_body} {ended} {status}");
         let feedback = if status == 200 { Feedback::Taken } else { Feedback::Answered };
         assert_eq!((judged.feedback, judged.measure), (feedback, Measure::Nothing));
+    }
+}
+
+/// Every word before the one that holds is about the attachments that a post has not.
+#[test]
+fn where_there_is_no_lean_body_the_next_word_holds() {
+    let text = |pattern, ruling| (Regex::new(pattern).unwrap(), ruling);
+    let rows = [
+        (vec![], vec![(On::Status(413), Ruling::RetryWithUrls), (On::Class(4), Ruling::Hold)], "on: hold"),
+        (vec![], vec![(On::Status(413), Ruling::RetryWithUrls), (On::Status(413), Ruling::Hold)], "on: hold"),
+        (vec![text("large", Ruling::RetryWithUrls)], vec![(On::Class(4), Ruling::Hold)], "on: hold"),
+        (
+            vec![text("large", Ruling::RetryWithUrls), text("too", Ruling::Hold)],
+            vec![(On::Status(413), Ruling::Fail)],
+            "body_matches: hold",
+        ),
+    ];
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    let outcome = Outcome::Answered { status, retry_after: None, text: "too large".to_owned(), remark: None };
+    let schedule = Schedule::default();
+    for (body_matches, on, place) in rows {
+        let verdicts = Verdicts { on, body_matches };
+        for has_lean_body in [false, true] {
+            let standing = Standing { has_lean_body, ..fresh(&schedule) };
+            let judged = decide(&schedule, &verdicts, standing, &outcome, 0.5);
+            let reason = format!("413 Payload Too Large ({place})");
+            let is_leaner = matches!(judged.verdict, Verdict::Leaner { .. });
+            assert_eq!(is_leaner, has_lean_body, "{verdicts:?}");
+            assert!(is_leaner || judged.verdict == Verdict::Held { reason }, "{:?}", judged.verdict);
+        }
     }
 }
 

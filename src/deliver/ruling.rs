@@ -18,21 +18,29 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// What is said about an outcome, and the key that says it.
-    pub fn ruling(&self, outcome: &Outcome) -> Option<(Ruling, &'static str)> {
-        let (single, class) = match outcome {
+    /// All that is said about an outcome, the first word to say first, each with the key
+    /// that says it.
+    pub fn rulings<'a>(
+        &'a self,
+        outcome: &'a Outcome,
+    ) -> impl Iterator<Item = (Ruling, &'static str)> + use<'a> {
+        let (text, subjects) = match outcome {
             Outcome::Answered { status, text, .. } => {
-                if let Some((_, ruling)) = self.body_matches.iter().find(|(regex, _)| regex.is_match(text)) {
-                    return Some((*ruling, "body_matches"));
-                }
-                (On::Status(status.as_u16()), Some(On::Class(status.as_u16() / 100)))
+                let status = status.as_u16();
+                (Some(text), [Some(On::Status(status)), Some(On::Class(status / 100))])
             }
             // What a relay says of a report is nothing that statuses of HTTP are about.
-            Outcome::Replied { .. } => return None,
-            Outcome::Broken(trouble) => (On::trouble(trouble)?, None),
+            Outcome::Replied { .. } => (None, [None, None]),
+            Outcome::Broken(trouble) => (None, [On::trouble(trouble), None]),
         };
-        let said = |about: On| self.on.iter().find(|(on, _)| *on == about).map(|(_, ruling)| *ruling);
-        said(single).or_else(|| class.and_then(said)).map(|ruling| (ruling, "on"))
+        let patterns = text.into_iter().flat_map(|text| {
+            self.body_matches.iter().filter(|(regex, _)| regex.is_match(text)).map(|(_, ruling)| *ruling)
+        });
+        let subjects = subjects.into_iter().flatten();
+        let said = subjects.flat_map(|subject| {
+            self.on.iter().filter(move |(on, _)| *on == subject).map(|(_, ruling)| *ruling)
+        });
+        patterns.map(|ruling| (ruling, "body_matches")).chain(said.map(|ruling| (ruling, "on")))
     }
 
     /// Whether a response's text must be read to judge it.
@@ -75,7 +83,7 @@ impl On {
     fn trouble(trouble: &Trouble) -> Option<On> {
         match trouble {
             Trouble::Connect(_) | Trouble::Broken(_) => Some(On::Connect),
-            Trouble::Resolve(_) => Some(On::Dns),
+            Trouble::Resolve(_) | Trouble::Unresolved(_) => Some(On::Dns),
             Trouble::Tls(_) => Some(On::Tls),
             Trouble::TimedOut(..) => Some(On::Timeout),
             Trouble::Untried(_)

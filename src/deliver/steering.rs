@@ -34,7 +34,8 @@ impl Dispatcher {
     }
 
     /// Has an order carried out. What is in stock is given back before, and nothing is
-    /// put there meanwhile: it has not begun, and the order means it.
+    /// put there meanwhile: it has not begun, and the order means it. The same goes for
+    /// what is just being claimed.
     fn command(&mut self, which: Query, order: Order, answer: Answer<Ordered>, now: Instant) {
         let shop = Arc::clone(&self.shop);
         let (lanes, stock) = self.clear_stocks(&which, now);
@@ -64,6 +65,7 @@ impl Dispatcher {
         };
         let (mut lanes, mut stocks) = (Vec::new(), Vec::new());
         for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| is_meant(lane)) {
+            berth.is_ordered = true;
             let stock = berth.clear(now);
             if !stock.is_empty() {
                 lanes.push(Arc::clone(lane));
@@ -220,7 +222,10 @@ async fn count(spool: &dyn Spool, which: Query, order: &Order) -> Result<u64, Sp
     let (mut count, mut before) = (0, None);
     loop {
         let page = spool.page(which.clone(), before, PAGE).await?;
-        let is_meant = |state| *order != Order::Release || state == PostState::Held;
+        let is_meant = |state| match order {
+            Order::Release => state == PostState::Held,
+            _ => state != PostState::Delivered,
+        };
         count += page.iter().filter(|listed| is_meant(listed.state)).count() as u64;
         before = page.last().map(|last| last.post.id);
         if page.len() < PAGE {

@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn end(lane: &mut Lane, feedback: Feedback, took: u64, now: Instant) {
-        let ended = Ended { feedback, took: Some(Duration::from_millis(took)) };
+        let ended = Ended { feedback, took: Some(Duration::from_millis(took)), is_over: false };
         lane.end_attempt(ended, &Schedule::default(), now, 0.5);
     }
 

@@ -27,7 +27,7 @@ fn kind(outcome: &Outcome) -> metrics::Outcome {
         Outcome::Replied { code, .. } => metrics::Outcome::Status(*code),
         Outcome::Broken(trouble) => match trouble {
             Trouble::Denied(_) => metrics::Outcome::Denied,
-            Trouble::Resolve(_) => metrics::Outcome::Unresolved,
+            Trouble::Resolve(_) | Trouble::Unresolved(_) => metrics::Outcome::Unresolved,
             Trouble::Connect(_) | Trouble::Proxy(_) => metrics::Outcome::Unconnected,
             Trouble::Tls(_) => metrics::Outcome::Tls,
             Trouble::TimedOut(..) => metrics::Outcome::TimedOut,

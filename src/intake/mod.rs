@@ -148,7 +148,7 @@ impl Intake {
             turned_away.join(0, &mut taken);
             return Ok(taken);
         }
-        let (client, named_within) = (envelope.client.clone(), named_within(&envelope));
+        let client = envelope.client.clone();
         let (replies, others) = (envelope.replies, envelope.recipients.len());
         let is_large = data.octets().saturating_mul(posts(&envelope)) >= LARGE;
         // Kept until the commit.
@@ -162,10 +162,9 @@ impl Intake {
         for remark in &composition.remarks {
             tracing::info!(message = %receipt.message, "{remark}");
         }
-        for (post, at) in composition.admission.posts.iter().zip(&composition.recipients) {
-            if named_within.contains(at) {
-                self.permit(&client, &post.destination)?;
-            }
+        // Also what was permitted at RCPT: other rules may be in force by now.
+        for post in composition.admission.posts.iter().filter(|post| post.trust == Trust::Wire) {
+            self.permit(&client, &post.destination)?;
         }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
         let Composition { mut admission, recipients, waits, .. } = composition;
@@ -255,8 +254,18 @@ impl Intake {
         }
     }
 
+    /// Whether the client may name URLs at all.
+    fn permit_any(&self, client: &Client) -> Result<(), Refusal> {
+        if client.login.is_some() || self.is_trusted(client) {
+            return Ok(());
+        }
+        let text = "only clients that have logged in or are in a trusted network may name a URL; use a route";
+        Err(Refusal::new(550, (7, 1), text))
+    }
+
     /// Whether the client may name URLs of this origin.
     fn permit(&self, client: &Client, destination: &Destination) -> Result<(), Refusal> {
+        self.permit_any(client)?;
         let allows = |list: &[UrlPattern]| list.is_empty() || list.iter().any(|it| it.matches(destination));
         let refused = |text: String| Err(Refusal::new(550, (7, 1), text));
         let user = client.login.as_deref().map(|name| self.options.logins.user(name));
@@ -327,11 +336,7 @@ impl Policy for Intake {
         if let Target::Route { .. } = target {
             return self.judge_routed(client, opening, target);
         }
-        if client.login.is_none() && !self.is_trusted(client) {
-            return refused(
-                "only clients that have logged in or are in a trusted network may name a URL; use a route",
-            );
-        }
+        self.permit_any(client)?;
         match &target {
             Target::Header { .. } if compose.header_control == HeaderControl::Off => {
                 refused("headers steer nothing here; use another recipient form")
@@ -350,13 +355,6 @@ impl Policy for Intake {
 /// How many posts a message makes, as far as that was known at RCPT.
 fn posts(envelope: &Envelope) -> usize {
     envelope.recipients.iter().map(|recipient| recipient.posts).sum()
-}
-
-/// Which recipients take their URL from within the message.
-fn named_within(envelope: &Envelope) -> Vec<usize> {
-    let recipients = envelope.recipients.iter().enumerate();
-    let named = recipients.filter(|(_, recipient)| matches!(recipient.target, Target::Header { .. }));
-    named.map(|(at, _)| at).collect()
 }
 
 /// What a spool's error means for a client: it is to try again.

@@ -44,7 +44,8 @@ impl<'a> Traced<'a> {
     /// The span ends with what the client hears.
     pub(super) fn end(self, answer: &Result<Taken, Refusal>) {
         if let Some(mut span) = self.span {
-            span.error = answer.as_ref().err().map(ToString::to_string);
+            let refusal = answer.as_ref().map_or_else(Some, Taken::refusal);
+            span.error = refusal.map(ToString::to_string);
             self.tracer.end(span);
         }
     }

@@ -40,7 +40,7 @@ pub(super) struct Writer {
     pub(super) newest: MessageId,
     /// News to be written with the next group, and whose they are.
     pub(super) settled: Vec<(PostId, News)>,
-    /// Whose news are left of a group that could not be written.
+    /// Whose news are among them: the first verdict on an attempt stands.
     pub(super) unwritten: HashSet<PostId>,
     pub(super) acks: Vec<SettleAck>,
     rides_until: Option<Instant>,

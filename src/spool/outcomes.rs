@@ -25,10 +25,13 @@ impl Writer {
     pub(super) fn stage_settlements(&mut self, done: Vec<Ended>, ack: SettleAck) {
         for ended in done {
             let id = ended.id;
-            // Whoever was told of a failure may say it again.
-            if !self.unwritten.contains(&id) {
-                let news = self.settlement(ended);
-                self.settled.extend(news.map(|news| (id, news)));
+            // Whoever was told of a failure may say it again, and what was cut off may
+            // have ended just before.
+            if !self.unwritten.contains(&id)
+                && let Some(news) = self.settlement(ended)
+            {
+                self.unwritten.insert(id);
+                self.settled.push((id, news));
             }
         }
         self.acks.push(ack);

@@ -1,13 +1,16 @@
 //! Section 2.7: URLs and names that lead where no mail may.
 
 use crate::support::DEADLINE;
+use crate::support::api::Scene;
+use crate::support::collector::{Answer as Said, Collector};
 use crate::support::hostile::{Act, Hostile, Sender, honest, response, timed};
 use crate::support::name_server::{Answer, NameServer, PUBLIC, addresses, in_a_world_of_its_own};
-use crate::support::program::{Client, Reply, eventually};
+use crate::support::program::{Client, Gateway, Reply, eventually};
 use data_encoding::BASE64URL_NOPAD;
 use postgate::compose::Endpoint;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// A file that says nothing of egress: only the public internet is reached.
 const PUBLIC_ONLY: &str = r#"
@@ -509,6 +512,31 @@ fn u9_no_kept_connection_outlives_its_permission() {
     let verdict = sender.verdict(&sender.post(&url), 1);
     assert!(verdict.starts_with(denied), "{verdict}");
     assert_eq!(receiver.requests().len(), 2);
+}
+
+#[test]
+fn a_reroute_takes_no_rights_of_the_operator_along() {
+    let directory = TempDir::new().unwrap();
+    let receiver = Collector::start(|_| Said::Status(500));
+    let origin = format!("http://{}", receiver.address);
+    let route =
+        format!("[[route]]\nrecipient = \"own@hooks.example\"\nurl = \"{origin}/own\"\npayload = \"raw\"");
+    let config = format!("{PUBLIC_ONLY}\n[api]\naddress = \"127.0.0.1:0\"\n\n{route}\n");
+    let gateway = Gateway::start(directory.path(), &config);
+    let line = gateway.line("API at ");
+    let api = line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap();
+    let scene = Scene { directory, gateway, api, receiver };
+    let mut client = Client::connect(scene.gateway.smtp).unwrap();
+    let reply = client.send(&["own@hooks.example".to_owned()], b"Subject: x\r\n\r\nhello\r\n");
+    let path = format!("/api/v1/posts/{}", reply.id());
+    scene.stands(reply.id(), "deferred");
+    assert_eq!(scene.receiver.arrivals().len(), 1, "the operator's own URL leads anywhere");
+    let answer = scene.post_to(&format!("{path}/reroute"), &format!("{{\"url\":\"{origin}/elsewhere\"}}"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    scene.stands(reply.id(), "failed");
+    let post = scene.get(&path).json().to_string();
+    assert!(post.contains("egress-denied: 127.0.0.1 is loopback"), "{post}");
+    assert_eq!(scene.receiver.arrivals().len(), 1);
 }
 
 #[test]

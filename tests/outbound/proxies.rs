@@ -2,9 +2,11 @@
 
 use crate::authority::{Authority, Clients};
 use crate::server::{Habits, Server};
-use crate::support::post;
+use crate::support::{nobody, post};
 use crate::{Engine, deferred, failed, loopback, origin, quick};
+use postgate::deliver::lane::Limits;
 use postgate::deliver::profile::{Proxy, ProxyKind};
+use postgate::deliver::retry::Schedule;
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Http2, Terms, TlsTerms};
 use postgate::post::{Post, Scheme, Trust};
@@ -13,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 
 /// How a proxy behaves.
 #[derive(Clone, Copy, Debug)]
@@ -132,14 +134,6 @@ fn through(proxy: Proxy) -> Terms {
     Terms { proxy: Some(Arc::new(proxy)), ..quick() }
 }
 
-/// An address where nobody listens, and nobody else will while the socket is bound.
-fn nobody() -> (TcpSocket, SocketAddr) {
-    let bound = TcpSocket::new_v4().unwrap();
-    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = bound.local_addr().unwrap();
-    (bound, address)
-}
-
 #[tokio::test]
 async fn the_wire_gets_checked_addresses_and_the_operator_names() {
     let authority = Authority::new();
@@ -248,4 +242,19 @@ async fn the_egress_rules_hold_before_a_proxy_is_asked() {
     let settlements = engine.spool.settled(id, 1).await;
     assert!(matches!(settlements[0], Settlement::Again { .. }), "resolved here: {settlements:?}");
     assert_eq!(middleman.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_unknown_here_is_not_charged_to_the_destination() {
+    let server = Server::start(Habits::default()).await;
+    let middleman = Middleman::start(ProxyKind::Http, Manner::Fine, server.address).await;
+    let schedule = Schedule { retry: vec![Duration::from_secs(3600)], ..Schedule::default() };
+    let limits = Limits { breaker: 1, ..Terms::default().limits };
+    let terms = through(proxy(ProxyKind::Http, middleman.address));
+    let engine = Engine::start(Terms { schedule, limits, ..terms });
+    let to = origin(Scheme::Http, "no-such-name.invalid", server.address);
+    let settlement = engine.first(1, &to).await;
+    assert!(matches!(settlement, Settlement::Again { .. }), "{settlement:?}");
+    let own = Post { trust: Trust::Operator, ..post(2, &to) };
+    assert_eq!(engine.first_of(own).await, Settlement::Delivered);
 }

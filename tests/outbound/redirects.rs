@@ -1,7 +1,7 @@
 //! Redirects: which are followed, where to, and with what.
 
-use crate::support::post;
 use crate::support::receiver::{Receiver, answer, answer_with};
+use crate::support::{nobody, post};
 use crate::{Engine, failed, loopback, origin, pattern, quick};
 use postgate::deliver::lane::Limits;
 use postgate::deliver::retry::Schedule;
@@ -184,7 +184,7 @@ async fn the_operators_trust_holds_within_the_origin() {
 
 #[tokio::test]
 async fn trouble_behind_a_redirect_is_none_of_who_redirects() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, nobody) = nobody();
     let busy = Receiver::start(|_| answer_with(503, "Retry-After: 3600\r\n")).await;
     for (there, reason) in [(nobody, "connection refused"), (busy.address, "503 Service Unavailable")] {
         let location = format!("http://{there}/");
@@ -207,7 +207,7 @@ async fn the_terms_of_a_hop_are_those_of_its_origin() {
     let location = format!("http://127.0.0.1:{}/", there.address.port());
     let here = redirecting(308, move |_| Some(location.clone())).await;
     // A proxy that is not there stands before the hop alone.
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_bound, nobody) = nobody();
     let proxy = postgate::deliver::profile::Proxy {
         kind: postgate::deliver::profile::ProxyKind::Http,
         host: "127.0.0.1".to_owned(),

@@ -17,6 +17,12 @@ async fn listed(spool: &Embedded) -> BTreeMap<u64, Listed> {
     page.into_iter().map(|listed| (listed.post.id.message.0, listed)).collect()
 }
 
+/// The same for URLs of the operator's own.
+fn own(mut admission: Admission) -> Admission {
+    admission.posts.iter_mut().for_each(|post| post.trust = Trust::Operator);
+    admission
+}
+
 fn reasons(attempts: &[Attempt]) -> Vec<&str> {
     attempts.iter().map(|attempt| attempt.reason.as_str()).collect()
 }
@@ -27,7 +33,7 @@ async fn orders_and_attempts_survive_kills() {
     let mut disk = SimDisk::new(Sync::Honest);
     let spool = open(&disk, small(directory.path()));
     for id in 1..=6 {
-        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+        spool.commit(own(message(id, &["a"], b"x"))).await.unwrap();
     }
     for _ in 0..2 {
         settle_all(&spool, claim_all(&spool, "a").await, &again(Duration::ZERO)).await;
@@ -51,6 +57,9 @@ async fn orders_and_attempts_survive_kills() {
         assert_eq!(states, [Failed, Queued, Held, Deferred, Held, Deferred]);
         let hosts: Vec<_> = found.values().map(|listed| listed.post.destination.host.as_str()).collect();
         assert_eq!(hosts, ["a", "a", "a", "b", "a", "b"]);
+        for Listed { post, .. } in found.values() {
+            assert_eq!(post.trust == Trust::Operator, post.destination.host == "a", "{post:?}");
+        }
         for (id, listed) in &found {
             let attempts = spool.attempts(listed.post.id).await.unwrap();
             let last = [Some("404"), Some("404"), Some("451"), Some("451"), None, None];
@@ -65,10 +74,8 @@ async fn orders_and_attempts_survive_kills() {
     let spool = open(&disk.after_kill(), small(directory.path()));
     spool.recovered().await;
     let claims = claim_all(&spool, "b").await;
-    assert_eq!(
-        claims.iter().map(|claim| claim.post.path.as_str()).collect::<Vec<_>>(),
-        ["/elsewhere?x=1"; 2]
-    );
+    let found: Vec<_> = claims.iter().map(|claim| (claim.post.path.as_str(), claim.post.trust)).collect();
+    assert_eq!(found, [("/elsewhere?x=1", Trust::Wire); 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +84,7 @@ async fn attempts_ways_and_lines_outlive_the_segments_they_stood_in() {
     let disk = SimDisk::new(Sync::Honest);
     let spool = open(&disk, small(directory.path()));
     for id in 1..=3 {
-        spool.commit(keyed(id, "late", "k")).await.unwrap();
+        spool.commit(own(keyed(id, "late", "k"))).await.unwrap();
     }
     for _ in 0..60 {
         settle_all(&spool, claim_all(&spool, "late").await, &again(Duration::ZERO)).await;
@@ -106,6 +113,8 @@ async fn attempts_ways_and_lines_outlive_the_segments_they_stood_in() {
         assert_eq!(numbers, [1].into_iter().chain(14..=63).collect::<Vec<_>>());
         let found = listed(&spool).await;
         assert_eq!((found[&1].post.path.as_str(), found[&1].ended), ("/elsewhere?x=1", 63));
+        let trusts = [1, 2, 3].map(|id| found[&id].post.trust);
+        assert_eq!(trusts, [Trust::Wire, Trust::Operator, Trust::Operator]);
         assert_eq!((found[&2].state, found[&3].state), (PostState::Held, PostState::Queued));
         assert!(claim_all(&spool, "late").await.is_empty(), "the line is forgotten");
         spool

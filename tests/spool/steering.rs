@@ -270,9 +270,12 @@ pub async fn a_deleted_post_is_over_also_while_it_is_sent(spool: &dyn Spool) {
 
 pub async fn a_rerouted_post_goes_elsewhere(spool: &dyn Spool) {
     for id in 1..=4 {
-        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+        let mut admission = message(id, &["a"], b"x");
+        admission.posts[0].trust = Trust::Operator;
+        spool.commit(admission).await.unwrap();
     }
     let mut claims = claim_all(spool, "a").await;
+    assert!(claims.iter().all(|claim| claim.post.trust == Trust::Operator));
     claims.sort_by_key(|claim| claim.post.id);
     let settlements = [again(HOUR), failed("404"), held("451")];
     let flying = claims.pop().unwrap();
@@ -295,9 +298,12 @@ pub async fn a_rerouted_post_goes_elsewhere(spool: &dyn Spool) {
         .collect();
     let (path, to) = ("/elsewhere?x=1", &lane("b"));
     assert_eq!(found, [(1, 1, path, to), (2, 0, path, to), (3, 1, path, to), (4, 0, path, to)]);
+    // Whose URL it is goes with the URL.
+    assert!(claims.iter().all(|claim| claim.post.trust == Trust::Wire), "{claims:?}");
     assert_eq!(spool.body(&claims[0]).await.unwrap(), "x");
     settle_all(spool, claims, &again(Duration::ZERO)).await;
-    assert_eq!(claim_all(spool, "b").await[0].post.path, path);
+    let claims = claim_all(spool, "b").await;
+    assert!(claims.iter().all(|claim| (claim.post.path.as_str(), claim.post.trust) == (path, Trust::Wire)));
     assert_eq!(look(spool, 1).await.post.path, path);
 }
 
@@ -350,7 +356,9 @@ pub async fn a_delivered_post_with_links_can_be_looked_at_and_nothing_else(spool
 
 pub async fn a_lean_body_is_sent_from_the_moment_it_is_wanted(spool: &dyn Spool) {
     let leaner = Settlement::Leaner { last: Attempt::because("413") };
-    spool.commit(linked(1, "a")).await.unwrap();
+    let mut admission = linked(1, "a");
+    admission.posts[0].has_links = false;
+    spool.commit(admission).await.unwrap();
     // Without one it is as it was.
     spool.commit(message(2, &["a"], b"x")).await.unwrap();
     let claims = claim_all(spool, "a").await;
@@ -370,6 +378,20 @@ pub async fn a_lean_body_is_sent_from_the_moment_it_is_wanted(spool: &dyn Spool)
     let claims = claim_all(spool, "b").await;
     let first = claims.iter().find(|claim| claim.post.id == id(1)).unwrap();
     assert_eq!(spool.body(first).await.unwrap(), "Subject");
+    // It has links, whatever the first body had.
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    let kept = spool.page(Query::default(), None, 9).await.unwrap();
+    assert_eq!(kept.iter().map(|listed| listed.post.id).collect::<Vec<_>>(), [id(1)]);
+}
+
+pub async fn of_two_verdicts_on_an_attempt_the_first_stands(spool: &dyn Spool) {
+    spool.commit(linked(1, "a")).await.unwrap();
+    assert_eq!(spool.order(one(1), reroute("b")).await, Ok(1));
+    let claim = claim_all(spool, "b").await.remove(0);
+    let verdicts = [Settlement::Delivered, Settlement::Back].map(|verdict| (claim.clone(), verdict));
+    spool.settle(verdicts.to_vec()).await.unwrap();
+    assert_eq!(look(spool, 1).await.state, PostState::Delivered);
+    assert!(claim_all(spool, "b").await.is_empty());
 }
 
 pub async fn what_was_refused_to_its_sender_leaves_nothing(spool: &dyn Spool) {

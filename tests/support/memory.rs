@@ -15,7 +15,7 @@ use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 /// How long a message's idempotency key is remembered.
@@ -55,6 +55,7 @@ struct Kept {
     damaged: Vec<PostId>,
     explosive: Vec<PostId>,
     explosive_claim: Option<Pause>,
+    claims_gate: Option<Arc<Semaphore>>,
 }
 
 struct Entry {
@@ -142,6 +143,11 @@ impl MemorySpool {
     /// The next claim panics.
     pub fn mine_claim(&self, pause: Pause) {
         self.kept().explosive_claim = Some(pause);
+    }
+
+    /// What is claimed from now on is answered when the gate lets it through.
+    pub fn delay_claims(&self, gate: &Arc<Semaphore>) {
+        self.kept().claims_gate = Some(Arc::clone(gate));
     }
 
     /// How many settlements there were so far, of all posts.
@@ -479,7 +485,12 @@ impl Spool for MemorySpool {
                 tokio::task::yield_now().await;
             }
             assert_eq!(mined, None, "a mine in a claim");
-            self.take(lane, max)
+            let claimed = self.take(lane, max);
+            let gate = self.kept().claims_gate.clone();
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            claimed
         })
     }
 

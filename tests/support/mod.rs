@@ -26,6 +26,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 
 /// Longest time a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -36,6 +37,16 @@ pub async fn within_deadline<T>(what: &str, condition: impl Future<Output = T>) 
         Ok(value) => value,
         Err(_) => panic!("waited {DEADLINE:?} in vain: {what}"),
     }
+}
+
+/// An address where nobody listens, and nobody else will while the socket is bound, but
+/// for who asks for that very address.
+pub fn nobody() -> (TcpSocket, SocketAddr) {
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.set_reuseaddr(true).unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    (bound, address)
 }
 
 /// The origin of a receiver, as untrusted URLs name it.

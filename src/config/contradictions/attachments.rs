@@ -35,7 +35,9 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
 /// What a route says about attachments.
 fn attachments(config: &Config, route: &Route, section: &Section<'_>) {
     let payload = &route.payload;
-    match payload.room() {
+    // A message may choose a payload that has a place for everything.
+    let room = if route.header_control { Room::Addresses } else { payload.room() };
+    match room {
         Room::None if section.has("attachments") => {
             let text = format!("the payload {payload} has no place for attachments; remove the key");
             section.complain("attachments", text);

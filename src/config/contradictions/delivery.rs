@@ -146,9 +146,9 @@ fn routes(config: &Config, root: &mut Section<'_>) {
 /// A key that signs within the body, and a format that has no place for it.
 fn suit(config: &Config, route: &Route, section: &Section<'_>) {
     let key = config.signing_keys.iter().find(|key| Some(&key.name) == route.sign_with.as_ref());
-    // Who fixes the type knows what it is.
+    // Who fixes the type knows what it is; a message may choose another payload.
     let is_fixed = route.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    let Some(key) = key.filter(|_| !is_fixed) else { return };
+    let Some(key) = key.filter(|_| !is_fixed && !route.header_control) else { return };
     let made = match &route.payload {
         Payload::Template(name) => config.templates.list().find(|(known, ..)| **known == **name),
         _ => None,

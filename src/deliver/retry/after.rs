@@ -4,6 +4,9 @@
 use crate::post::Timestamp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The longest that a receiver can ask for.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// Seconds or an HTTP date as the time from `now`; nothing when it is neither,
 /// or not in the future: then the own schedule holds.
 pub(super) fn parse(text: &str, now: Timestamp) -> Option<Duration> {

@@ -27,6 +27,11 @@ impl InMemory {
         self.posts.len() + self.notes.len()
     }
 
+    /// Posts that are over among them.
+    pub fn letters(&self) -> usize {
+        self.letters.len()
+    }
+
     pub fn insert(&mut self, id: PostId, entry: Entry) {
         match entry.turn(id) {
             Turn::Due(lane, rank) => {
