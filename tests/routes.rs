@@ -328,6 +328,21 @@ async fn a_check_that_fails_is_told_as_the_route_says() {
     assert_eq!(say(&mut client, "left"), "250 2.1.5 recipient <left@hooks.example> OK");
 }
 
+/// A client that says much in one group is answered before all of it is checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_do_not_pile_up_behind_checks() {
+    let receiver = Receiver::start(judge).await;
+    let directory = TempDir::new().unwrap();
+    let check = format!("check_url = \"http://{}/\"\ncheck_timeout = \"60s\"", receiver.address);
+    let (_gateway, mut client) = checked(directory.path(), &check);
+    let names: Vec<_> = (0..500).map(|number| format!("anna+{number:055}@hooks.example")).collect();
+    let group: String = names.iter().map(|name| format!("RCPT TO:<{name}>\r\n")).collect();
+    client.write((group + "RCPT TO:<slow@hooks.example>\r\n").as_bytes()).unwrap();
+    for name in &names[..300] {
+        assert_eq!(client.reply().unwrap(), format!("250 2.1.5 recipient <{name}> OK"));
+    }
+}
+
 /// A client that waits for a check holds up nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_check_is_one_clients_matter() {

@@ -31,6 +31,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const COMMAND_READ: usize = 16 * 1024;
 /// Most octets of mail data read at once.
 const DATA_READ: usize = 64 * 1024;
+/// Octets of replies that do not wait for those to recipients that are checked.
+const MANY: usize = 32 * 1024;
 /// A session that says nothing for so long hands its lines to the protocol log.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long a client that is cut off may take to read why.
@@ -195,15 +197,11 @@ impl Connection {
                 }
                 Demand::Check(question) => {
                     let door = Arc::clone(&self.front.door);
-                    match self.check(&*door, &question).await? {
-                        Some(verdict) => {
-                            demand = self.session.resolve(Answer::Checked(verdict), &*door, &mut self.out);
-                        }
-                        None => {
-                            self.dismiss(Dismissal::ShuttingDown).await?;
-                            return Err(End::Closed);
-                        }
-                    }
+                    let Some(verdict) = self.check(&*door, &question).await? else {
+                        self.dismiss(Dismissal::ShuttingDown).await?;
+                        return Err(End::Closed);
+                    };
+                    demand = self.session.resolve(Answer::Checked(verdict), &*door, &mut self.out);
                     self.pace.restart();
                 }
                 Demand::Admit(envelope, rest) => {
@@ -228,6 +226,11 @@ impl Connection {
         door: &dyn Door,
         question: &Question,
     ) -> Result<Option<Result<(), Refusal>>, End> {
+        // A group that has no end is read on meanwhile.
+        self.data.keep_up(&mut self.session, &self.front.options.limits).await;
+        if self.out.len() > MANY {
+            self.flush().await?;
+        }
         let mut stop = self.front.stop.clone();
         tokio::select! {
             biased;

@@ -164,12 +164,17 @@ impl Session {
     /// client has said behind it.
     pub fn resolve(&mut self, answer: Answer, policy: &dyn Policy, out: &mut Vec<u8>) -> Demand {
         let state = std::mem::replace(&mut self.state, State::Ready);
+        let is_all_told = out.is_empty() && self.heard.is_empty();
         match answer {
             Answer::Accepted(taken) => self.accepted(&taken, out),
             Answer::Refused(refusal) => self.refused(&refusal, out),
             Answer::Verified(login) => self.log_in(login, out),
             Answer::Denied(refusal) => self.deny(&refusal, out),
             Answer::Checked(verdict) => self.checked(state, verdict, out),
+        }
+        if is_all_told {
+            let said = String::from_utf8_lossy(out);
+            self.secrets.retain(|secret| said.contains(secret.as_str()));
         }
         let input = std::mem::take(&mut self.pending);
         self.advance(&input, policy, out)
@@ -243,7 +248,9 @@ impl Session {
     pub fn overload(&mut self) {
         match &mut self.state {
             State::Data(receiver) => receiver.overload(),
-            State::Mail => self.transaction = Transaction { is_overloaded: true, ..Transaction::default() },
+            State::Mail | State::Checking(_) => {
+                self.transaction = Transaction { is_overloaded: true, ..Transaction::default() };
+            }
             _ => {}
         }
     }

@@ -168,6 +168,7 @@ impl Session {
         let State::Checking(recipient) = state else { return };
         self.state = State::Mail;
         match verdict {
+            Ok(()) if self.transaction.is_overloaded => self.reply(no_memory(), out),
             Ok(()) => self.take_recipient(*recipient, out),
             Err(refusal) => self.reply(Reply::from(&refusal), out),
         }
