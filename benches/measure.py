@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import delivery
+import formats
 import front
 import servers
 from servers import Bench, Broken, await_posts, load, own_time, resident, settle
@@ -311,6 +312,10 @@ def targets(found, backlog, door):
     yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
     yield at_most(f"memory of each of {IDLE:,} idle connections over TLS", 64, "KiB", door.get("tls"))
     yield at_most(f"a good client's p99 beside {SLOW:,} slow ones / alone", 2, "times", door.get("slow"))
+    yield at_most("composing json of 10 KiB with an attachment / mail-parser alone", 1.5, "times",
+                  door.get("compose small"))
+    yield formats.slowest(door)
+    yield formats.largest(door)
     yield at_most("protocol log, throughput of accept", 10, "%", log_cost(found.rates, "accept", -1))
     yield at_most("protocol log, throughput end to end", 10, "%", log_cost(found.rates, "end to end", -1))
     yield at_most("protocol log, processor time of accept", 10, "%", log_cost(found.times, "accept", 1))
@@ -385,6 +390,8 @@ def main():
         found.try_row("large messages", lambda: waiting.update(large(bench, found)))
         found.round = rounds_done
         found.try_row("idle connections", lambda: door.update(front.idle(bench, IDLE)))
+        print("composing", flush=True)
+        found.try_row("formats", lambda: door.update(formats.compose(bench)))
         print("delivery", flush=True)
         found.try_row("far away", lambda: door.update(delivery.far(bench, OCTETS, SESSIONS)))
         found.try_row("many lanes", lambda: door.update(delivery.crowd(bench, LANES, LANE_POSTS, OCTETS)))

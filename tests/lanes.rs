@@ -8,6 +8,7 @@
 
 mod support;
 
+use postgate::clock;
 use postgate::deliver::control::{Control, State, Status, Which};
 use postgate::deliver::lane::{Adaptive, Limits};
 use postgate::deliver::pace::Rate;
@@ -16,7 +17,7 @@ use postgate::deliver::ruling::{On, Ruling, Verdicts};
 use postgate::deliver::target::Egress;
 use postgate::deliver::terms::{Book, Overrides, Terms};
 use postgate::deliver::{self, Options};
-use postgate::post::{Destination, Post, Trust};
+use postgate::post::{Destination, Post, Scheme, Trust};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
@@ -256,6 +257,35 @@ async fn a_flush_tries_at_once_and_forgets_the_backoff() {
     let deferred = engine.spool.attempts() as u64;
     assert_eq!(engine.control.flush(only(&to)).await.unwrap().count, deferred);
     engine.spool.delivered(10).await;
+}
+
+/// They named destinations with whoever named the URL: what is used of rates is
+/// forgotten, grudges are kept.
+#[tokio::test]
+async fn notes_of_a_version_before_do_no_harm() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let (wire, now) = (0_u8, clock::wall());
+    let named = ("default", Scheme::Http, "127.0.0.1", receiver.address.port(), wire);
+    let used = vec![(Duration::from_secs(3600), vec![(now, 3_u32)])];
+    let rates = postcard::to_stdvec(&vec![(named, used.clone()), (named, used)]).unwrap();
+    let spool = MemorySpool::new();
+    spool.set_note("rates", Some(rates.into()), None).await.unwrap();
+    let engine = Engine::start(Arc::clone(&spool), options(hourly(3)));
+    engine.send(0..4, &to).await;
+    engine.spool.delivered(3).await;
+    let spool = engine.stop().await;
+    let origin = serde_json::json!({
+        "tenant": "default", "scheme": "Http", "host": "127.0.0.1", "port": to.port, "trust": "Wire",
+    });
+    let until = now.after(Duration::from_secs(3000));
+    let grudge =
+        serde_json::json!([{ "destination": origin, "until": until, "is_away": false, "reason": null }]);
+    spool.set_note("grudges", Some(grudge.to_string().into()), None).await.unwrap();
+    let engine = Engine::start(spool, options(patient()));
+    let status = engine.status(&to).await;
+    assert!(matches!(status.state, State::Deferring { .. }), "{status:?}");
+    assert_eq!(receiver.requests().len(), 3);
 }
 
 #[tokio::test]

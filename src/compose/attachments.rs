@@ -82,7 +82,7 @@ pub fn attachment(message: &Bytes, number: usize) -> Option<File> {
     Some(File {
         name: filename::safe(attachment.filename.as_deref(), number),
         content_type: filename::media_type(&attachment.content_type).to_owned(),
-        sha256: attachment.sha256,
+        sha256: attachment.sha256().to_owned(),
         octets: match attachment.content {
             Cow::Borrowed(piece) => message.slice_ref(piece),
             Cow::Owned(octets) => octets.into(),

@@ -52,7 +52,7 @@ pub fn read<'a>(parts: &[Part<'a>]) -> Contents<'a> {
             let of = part.version.map(|version| version.of);
             pieces.push(Piece { text: as_text(part, attachment.content), is_page, of });
         } else {
-            attachments.push(attachment.digested());
+            attachments.push(attachment);
         }
     }
     let (text, text_reply, html) = said(pieces);
@@ -64,7 +64,7 @@ pub fn attachment<'a>(parts: &[Part<'a>], number: usize) -> Option<Attachment<'a
     let leaves = parts.iter().filter(|part| !part.is_multipart);
     let mut kept = leaves.filter(|part| !is_read(part, &json::attachment(part, Cow::Borrowed(&[]))));
     let part = kept.nth(number.checked_sub(1)?)?;
-    Some(json::attachment(part, decode::content(part).octets).digested())
+    Some(json::attachment(part, decode::content(part).octets))
 }
 
 /// Whether a part is a text that is to be read where it stands. Some programs give a name to all

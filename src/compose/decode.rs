@@ -5,11 +5,11 @@
 //! caller is told where that matters. What needs no change is borrowed, so that
 //! it can be found again within the message.
 
+use super::base64;
 use super::html::{Token, tokens};
 use super::mail::{lines, without_end};
 use super::mime::{Encoding, Part};
 use super::value;
-use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode_char;
 use memchr::memchr;
@@ -40,49 +40,15 @@ pub fn content<'a>(part: &Part<'a>) -> Decoded<'a> {
     let (octets, outcome) = match part.encoding {
         Encoding::Identity => (Cow::Borrowed(part.content), Outcome::Decoded),
         Encoding::QuotedPrintable => (quoted_printable(part.content), Outcome::Decoded),
-        Encoding::Base64 => match base64_decode(part.content) {
+        Encoding::Base64 => match base64::decode(part.content) {
             Some(octets) => (Cow::Owned(octets), Outcome::Decoded),
-            None => match repaired_base64(part.content) {
+            None => match base64::repaired(part.content) {
                 Some(octets) => (Cow::Owned(octets), Outcome::Repaired),
                 None => (Cow::Borrowed(part.content), Outcome::Undecodable),
             },
         },
     };
     Decoded { octets, outcome }
-}
-
-/// Of so many octets of a line one may be foreign to base64: in prose, such as the
-/// footer that a mailing list puts below, blanks alone are more.
-const STRAYS: usize = 8;
-
-/// Undoes base64 up to its padding, without what does not belong there (RFC 2045
-/// section 6.8); `None` when most of it does not.
-pub fn repaired_base64(octets: &[u8]) -> Option<Vec<u8>> {
-    let mut digits = Vec::with_capacity(octets.len());
-    let mut skipped = 0;
-    for line in lines(octets).map(<[u8]>::trim_ascii) {
-        let (begin, mut strays, mut is_end) = (digits.len(), 0, false);
-        for octet in line {
-            match octet {
-                b'=' if digits.len() % 4 >= 2 => is_end = true,
-                b'+' | b'/' => digits.push(*octet),
-                octet if octet.is_ascii_alphanumeric() => digits.push(*octet),
-                _ => strays += 1,
-            }
-            if is_end {
-                break;
-            }
-        }
-        if strays * STRAYS > digits.len() - begin + strays {
-            digits.truncate(begin);
-            skipped += line.len();
-        } else if is_end {
-            break;
-        }
-    }
-    // A digit alone holds no octet.
-    digits.truncate(digits.len() - usize::from(digits.len() % 4 == 1));
-    if digits.len() > skipped { base64_decode(&digits) } else { None }
 }
 
 /// The content of a text part as its author saw it: decoded, unwrapped, and in
@@ -262,22 +228,6 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(shown(&quoted_printable(encoded.as_bytes())), plain, "{encoded:?}");
-        }
-    }
-
-    #[test]
-    fn base64_is_decoded_around_what_does_not_belong_there() {
-        for (encoded, plain) in [
-            ("SGVs\r\nbG8!gd29ybGQ=\r\n", Some("Hello world")),
-            ("SGVsbG8gd29ybGQ\u{a0}", Some("Hello world")),
-            ("=SGVsbG8gd29ybGQ==\r\n-- \r\na list's footer", Some("Hello world")),
-            ("SGVsbG8gd29ybGQ_h", Some("Hello world!")),
-            ("{\"not\": \"base64\"}", None),
-            ("This is what somebody wrote, without any thought of a mark.", None),
-            ("-", None),
-        ] {
-            let decoded = repaired_base64(encoded.as_bytes());
-            assert_eq!(decoded.as_deref().map(shown).as_deref(), plain, "{encoded}");
         }
     }
 

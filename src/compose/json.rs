@@ -2,7 +2,8 @@
 //!
 //! What is the same for all recipients is read once ([`Content`]); a document
 //! adds the envelope as one recipient saw it. Every key is always there, in this
-//! order. Controls are left out of `headers`. The mail's own file names stand
+//! order. Of a field that should stand once the first counts, of fields of addresses
+//! all do; `headers` has every field but controls. The mail's own file names stand
 //! here as they came: a receiver must not use them as paths. How a document is
 //! written is `json_octets`' business.
 
@@ -10,12 +11,13 @@ use super::contents::{self, Contents};
 use super::mail::{HeaderField, first};
 use super::mime::{self, Part};
 use super::{control, names, value, when};
-use data_encoding::BASE64;
+use data_encoding::HEXLOWER;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, DateTime, HeaderValue};
 use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// One recipient's document.
@@ -70,6 +72,9 @@ pub struct AttachmentForm<'a> {
     /// What it is.
     #[serde(flatten)]
     pub attachment: &'a Attachment<'a>,
+    /// Digest of its content in hexadecimal.
+    #[serde(serialize_with = "sha256")]
+    pub sha256: &'a Attachment<'a>,
     /// Decoded; absent where it comes another way, or not at all.
     #[serde(serialize_with = "as_base64_if_any")]
     pub content: Option<&'a [u8]>,
@@ -127,7 +132,7 @@ pub struct Mailbox {
     pub address: Option<String>,
 }
 
-/// Text that may be large: serialized as octets, which are written faster.
+/// Text that may be large.
 pub struct Text<'a>(Cow<'a, str>);
 
 impl<'a> Text<'a> {
@@ -144,7 +149,7 @@ impl<'a> Text<'a> {
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0.as_bytes())
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -168,7 +173,7 @@ impl Reply<'_> {
 
 impl Serialize for Reply<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.as_str().as_bytes())
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -185,18 +190,18 @@ pub struct Attachment<'a> {
     pub disposition: Option<String>,
     /// Octets, decoded.
     pub size: usize,
-    /// In hexadecimal.
-    pub sha256: String,
+    #[serde(skip)]
+    sha256: OnceCell<String>,
     /// Decoded.
     #[serde(skip)]
     pub content: Cow<'a, [u8]>,
 }
 
 impl Attachment<'_> {
-    /// The same with the digest of its octets.
-    pub fn digested(mut self) -> Self {
-        self.sha256 = data_encoding::HEXLOWER.encode(digest(&SHA256, &self.content).as_ref());
-        self
+    /// Digest of the content in hexadecimal; made when it is asked for, because it takes
+    /// longer than all the rest.
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| HEXLOWER.encode(digest(&SHA256, &self.content).as_ref()))
     }
 }
 
@@ -206,16 +211,20 @@ impl AttachmentForm<'_> {
         AttachmentForm {
             number: self.number,
             attachment: self.attachment,
+            sha256: self.sha256,
             content: None,
             url: self.url.clone(),
         }
     }
 }
 
-/// Octets in base64, as a document shows them.
+/// Octets in base64, as documents show them, which are written by `json_octets` alone.
 pub fn as_base64<S: Serializer>(octets: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    // Piece by piece: a copy of a large attachment in base64 is not needed.
-    serializer.collect_str(&BASE64.encode_display(octets.as_ref()))
+    serializer.serialize_bytes(octets.as_ref())
+}
+
+fn sha256<S: Serializer>(attachment: &&Attachment<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(attachment.sha256())
 }
 
 fn as_base64_if_any<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -329,7 +338,7 @@ fn ids(text: String) -> Vec<String> {
     if found.is_empty() { words.split_whitespace().map(str::to_owned).collect() } else { found }
 }
 
-/// What a part is to people that keep it; its digest is still to be made.
+/// What a part is to people that keep it.
 pub fn attachment<'a>(part: &Part<'a>, content: Cow<'a, [u8]>) -> Attachment<'a> {
     let disposition = first(&part.fields, "Content-Disposition").and_then(mime::kind);
     let filename = disposition.as_ref().and_then(|disposition| disposition.parameter("filename"));
@@ -340,7 +349,7 @@ pub fn attachment<'a>(part: &Part<'a>, content: Cow<'a, [u8]>) -> Attachment<'a>
         content_id: content_id.map(|id| id.trim_matches(['<', '>']).to_owned()),
         disposition: disposition.as_ref().map(|disposition| disposition.essence.clone()),
         size: content.len(),
-        sha256: String::new(),
+        sha256: OnceCell::new(),
         content,
     }
 }

@@ -3,11 +3,11 @@
 //! Beyond what JSON needs, `<`, `>`, `&`, U+2028 and U+2029 are escaped, so that
 //! a document pasted into a page or a script cannot end it. Text is searched for
 //! what needs an escape in blocks, which a compiler makes a few instructions of.
-//! What is serialized as octets is written as a string: whoever serializes text
-//! that may be large does it so, because `serde_json` looks at strings octet by
-//! octet. Those octets must be UTF-8.
+//! What is serialized as octets is written in base64, piece by piece, and not
+//! looked at again.
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use memmap2::MmapMut;
 use serde::Serialize;
 use serde_json::ser::Formatter;
@@ -138,12 +138,20 @@ impl Formatter for PageSafe {
         escape(fragment.as_bytes(), writer)
     }
 
-    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &[u8]) -> io::Result<()> {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, octets: &[u8]) -> io::Result<()> {
         writer.write_all(b"\"")?;
-        escape(text, writer)?;
+        let mut digits = [0; PIECE / 3 * 4];
+        for piece in octets.chunks(PIECE) {
+            let digits = digits.get_mut(..BASE64.encode_len(piece.len())).unwrap_or_default();
+            BASE64.encode_mut(piece, digits);
+            writer.write_all(digits)?;
+        }
         writer.write_all(b"\"")
     }
 }
+
+/// Octets that are encoded together; a multiple of three.
+const PIECE: usize = 3072;
 
 /// Octets that are looked at together.
 const BLOCK: usize = 32;
@@ -232,16 +240,24 @@ fn escape_separator<'t, W: ?Sized + io::Write>(text: &'t [u8], writer: &mut W) -
 mod tests {
     use super::*;
 
-    /// Octets as the formatter writes them, as a string and as octets.
-    fn written(text: &str) -> [String; 2] {
-        struct Octets<'a>(&'a str);
+    /// Text as the formatter writes it.
+    fn written(text: &str) -> String {
+        String::from_utf8(write(&text, 0, usize::MAX).unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn octets_are_written_in_base64() {
+        struct Octets<'a>(&'a [u8]);
         impl Serialize for Octets<'_> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(self.0.as_bytes())
+                serializer.serialize_bytes(self.0)
             }
         }
-        let shown = |octets: Option<Bytes>| String::from_utf8(octets.unwrap().to_vec()).unwrap();
-        [shown(write(&text, 0, usize::MAX)), shown(write(&Octets(text), 0, usize::MAX))]
+        for length in [0, 1, 2, 3, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 2] {
+            let octets = vec![0xfb; length];
+            let written = write(&Octets(&octets), 0, usize::MAX).unwrap();
+            assert_eq!(written, format!("\"{}\"", BASE64.encode(&octets)));
+        }
     }
 
     #[test]
@@ -254,8 +270,7 @@ mod tests {
             (0..=2 * BLOCK).flat_map(|before| risky.iter().map(move |risky| (before, risky)))
         {
             let text = format!("{}{risky}{}", "x".repeat(before), "y".repeat(BLOCK + 1));
-            let [string, octets] = written(&text);
-            assert_eq!(string, octets);
+            let string = written(&text);
             assert_eq!(serde_json::from_str::<String>(&string).unwrap(), text);
             assert!(!string.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{string}");
         }
@@ -270,7 +285,7 @@ mod tests {
             ("\u{2028}\u{2029}", r#""\u2028\u2029""#),
             ("", "\"\""),
         ] {
-            assert_eq!(written(text), [expected, expected]);
+            assert_eq!(written(text), expected);
         }
     }
 

@@ -235,7 +235,7 @@ const MAX_KIND: usize = 16 * 1024;
 /// Reads a `Content-Type` or `Content-Disposition`.
 pub fn kind(raw: &[u8]) -> Option<Kind> {
     let line = value::unfold(raw.get(..raw.len().min(MAX_KIND))?);
-    let line = [line.as_ref(), b"\n"].concat();
+    let line = [value::reworded(&line).as_ref(), b"\n"].concat();
     let parsed = MessageStream::new(&line).parse_content_type().into_content_type()?;
     let essence = match &parsed.c_subtype {
         Some(subtype) => format!("{}/{subtype}", parsed.c_type),
@@ -317,6 +317,8 @@ mod tests {
             ("Text/HTML; Charset=\"UTF-8\"; x=y", "text/html", "charset=UTF-8 x=y"),
             ("a/b; name*0*=utf-8''%C3%BC; name*1=z", "a/b", "name=üz"),
             ("a/b; name=\"=?utf-8?Q?=C3=BC?=\"", "a/b", "name=ü"),
+            ("a/b; name=\"=?utf-8?Q?a=C3?= =?utf-8?Q?=BC?=\"", "a/b", "name=aü"),
+            ("a/b; name=\"=?utf-8?B?YcM=?=\r\n =?utf-8?B?vA==?=\"", "a/b", "name=aü"),
             ("attachment;\r\n filename=a.txt", "attachment", "filename=a.txt"),
         ] {
             let kind = kind(raw.as_bytes()).unwrap();

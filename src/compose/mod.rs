@@ -11,6 +11,7 @@
 
 mod address;
 mod attachments;
+mod base64;
 mod body;
 mod contents;
 mod control;

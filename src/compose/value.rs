@@ -4,9 +4,8 @@
 //! and fold them before the first octet. A decoded value may hold anything, line
 //! ends included: whoever hands it on has to look.
 
-use super::decode;
+use super::{base64, decode};
 use data_encoding::BASE64;
-use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode_char;
 use memchr::{memchr, memmem};
@@ -114,7 +113,7 @@ fn encoded_word(from: &[u8]) -> Option<(Word, usize)> {
     let rest = rest.strip_prefix(b"=")?;
     let octets = match encoding {
         b"q" | b"Q" => in_q(text),
-        b"b" | b"B" => base64_decode(text).or_else(|| decode::repaired_base64(text))?,
+        b"b" | b"B" => base64::decode(text).or_else(|| base64::repaired(text))?,
         _ => return None,
     };
     let charset = std::str::from_utf8(charset).ok()?.split('*').next()?.to_ascii_lowercase();

@@ -25,6 +25,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 /// Time until a spool that failed is asked again.
@@ -187,7 +188,8 @@ impl Dispatcher {
     /// lanes one task has the answers. What is not answered at once delays nothing.
     fn send_out(&mut self) {
         if !self.begun.is_empty() {
-            self.tasks.spawn(do_at_once(std::mem::take(&mut self.begun)));
+            // Each is polled once: the runtime's limit for one task is not meant for many.
+            self.tasks.spawn(unconstrained(do_at_once(std::mem::take(&mut self.begun))));
         }
     }
 

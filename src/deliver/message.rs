@@ -219,6 +219,10 @@ fn take_chunk(chunk: &mut Chunk, overhead: &mut usize, unread: &mut BytesMut) ->
                 return Err("a chunk without a size".to_owned());
             }
             Chunk::Size => match httparse::parse_chunk_size(unread) {
+                // For others the line ends there.
+                Ok(Status::Complete((line, _))) if !ends_once(unread, line) => {
+                    return Err("a chunk's first line has an LF within".to_owned());
+                }
                 Ok(Status::Complete((line, 0))) => (line, Chunk::Trailer),
                 Ok(Status::Complete((line, size))) => (line, Chunk::Octets(size)),
                 Ok(Status::Partial) => return wait(*overhead + unread.len()),
@@ -230,11 +234,14 @@ fn take_chunk(chunk: &mut Chunk, overhead: &mut usize, unread: &mut BytesMut) ->
                 _ => return Err("a chunk that is longer than it says".to_owned()),
             },
             Chunk::Trailer => match unread.iter().position(|octet| *octet == b'\n') {
-                Some(end) if unread.starts_with(b"\r\n") || end == 0 => {
+                Some(end) if unread.starts_with(b"\r\n") => {
                     unread.advance(end + 1);
                     return Ok(Piece::End);
                 }
-                Some(end) => (end + 1, Chunk::Trailer),
+                Some(end) if unread.get(..end).is_some_and(|line| line.ends_with(b"\r")) => {
+                    (end + 1, Chunk::Trailer)
+                }
+                Some(_) => return Err("a trailer that ends in LF alone".to_owned()),
                 None => return wait(*overhead + unread.len()),
             },
         };
@@ -242,6 +249,11 @@ fn take_chunk(chunk: &mut Chunk, overhead: &mut usize, unread: &mut BytesMut) ->
         (*chunk, *overhead) = (next, *overhead + octets);
         wait(*overhead)?;
     }
+}
+
+/// Whether a line of so many octets has no LF but at its end.
+fn ends_once(octets: &[u8], line: usize) -> bool {
+    octets.get(..line).is_some_and(|line| line.iter().filter(|octet| **octet == b'\n').count() == 1)
 }
 
 /// Waits for more, unless there was too much that is no content.

@@ -19,6 +19,8 @@ use super::log::Writer;
 use super::looks;
 use super::notes::Notes;
 pub use super::options::{OpenError, Options};
+use super::readers::unpanicked;
+use super::recent::SMALL;
 use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
@@ -253,10 +255,18 @@ impl Spool for Embedded {
             return Box::pin(async move { Ok(body) });
         }
         let body = claim.post.body;
-        self.off_the_runtime(move |shared| {
+        let read = move |shared: &Shared| {
             let entry = entry.ok_or(SpoolError::Unknown)?;
             shared.read_body(id, body, &entry)
-        })
+        };
+        if body.length > SMALL {
+            // Others must not wait for it.
+            return self.off_the_runtime(read);
+        }
+        let (shared, (answer, answered)) = (Arc::clone(&self.shared), oneshot::channel());
+        // Whoever does not wait for it any more does not want it.
+        self.shared.readers.read(move || drop(answer.send(unpanicked(|| read(&shared)))));
+        Box::pin(async move { answered.await.map_err(|_| SpoolError::Closed)? })
     }
 
     fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()> {

@@ -1,4 +1,5 @@
-//! Reading the log for others, a few reads at a time.
+//! Reading the log for others, a few reads at a time: what is claimed, and its body
+//! unless that is large.
 //!
 //! Each read may bring in a whole message, and very many lanes ask at once: as many
 //! threads as there are questions would take more memory than all else, and read no

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Posts of the messages that are kept.
 const POSTS: usize = 4096;
 /// Bodies up to so many octets are read along with their posts.
-const SMALL: u32 = 64 * 1024;
+pub(super) const SMALL: u32 = 64 * 1024;
 
 /// A message in the log.
 pub(super) struct Message {

@@ -350,7 +350,9 @@ pub async fn a_delivered_post_with_links_can_be_looked_at_and_nothing_else(spool
 
 pub async fn a_lean_body_is_sent_from_the_moment_it_is_wanted(spool: &dyn Spool) {
     let leaner = Settlement::Leaner { last: Attempt::because("413") };
-    spool.commit(linked(1, "a")).await.unwrap();
+    let mut admission = linked(1, "a");
+    admission.posts[0].has_links = false;
+    spool.commit(admission).await.unwrap();
     // Without one it is as it was.
     spool.commit(message(2, &["a"], b"x")).await.unwrap();
     let claims = claim_all(spool, "a").await;
@@ -370,6 +372,10 @@ pub async fn a_lean_body_is_sent_from_the_moment_it_is_wanted(spool: &dyn Spool)
     let claims = claim_all(spool, "b").await;
     let first = claims.iter().find(|claim| claim.post.id == id(1)).unwrap();
     assert_eq!(spool.body(first).await.unwrap(), "Subject");
+    // It has links, whatever the first body had.
+    settle_all(spool, claims, &Settlement::Delivered).await;
+    let kept = spool.page(Query::default(), None, 9).await.unwrap();
+    assert_eq!(kept.iter().map(|listed| listed.post.id).collect::<Vec<_>>(), [id(1)]);
 }
 
 pub async fn what_was_refused_to_its_sender_leaves_nothing(spool: &dyn Spool) {

@@ -105,7 +105,7 @@ impl Renderer<'_> {
                 Attachments::Url { inline_limit } if attachment.size > inline_limit => (None, url(number)),
                 Attachments::Inline | Attachments::Url { .. } => (Some(&*attachment.content), None),
             };
-            AttachmentForm { number, attachment, content, url }
+            AttachmentForm { number, attachment, sha256: attachment, content, url }
         };
         content.attachments.iter().enumerate().map(form).collect()
     }

@@ -107,7 +107,7 @@ impl Needs {
             ("content_id", Value::from(attachment.content_id.as_deref())),
             ("disposition", Value::from(attachment.disposition.as_deref())),
             ("size", Value::from(attachment.size)),
-            ("sha256", Value::from(attachment.sha256.as_str())),
+            ("sha256", Value::from(attachment.sha256())),
             ("url", Value::from(form.url.as_deref())),
         ];
         if self.contents == Contents::Wanted {

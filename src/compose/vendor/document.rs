@@ -29,12 +29,12 @@ pub fn likely(mail: &Mail<'_>) -> usize {
     mail.raw.len() + mail.raw.len() / 2 + 4096
 }
 
-/// Text that may be large: serialized as octets, which are written faster.
+/// Text that may be large.
 pub struct Long<'a>(pub &'a str);
 
 impl Serialize for Long<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0.as_bytes())
+        serializer.serialize_str(self.0)
     }
 }
 

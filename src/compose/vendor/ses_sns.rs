@@ -98,9 +98,15 @@ struct Action<'a> {
     encoding: &'static str,
 }
 
-/// Octets of a message that stands there as text. SNS itself takes less than this;
-/// what is escaped twice may be longer than in base64.
+/// Octets of a message that always stands there as text. SNS itself takes less than this.
 const LONGEST_TEXT: usize = 1024 * 1024;
+
+/// Whether a message is likely to be longer escaped twice, which makes up to seven
+/// octets of one, than in base64.
+fn is_long_escaped(text: &str) -> bool {
+    let is_escaped = |octet: &u8| *octet < b' ' || b"\"\\<>&".contains(octet);
+    text.bytes().filter(is_escaped).count() * 6 > text.len() / 3
+}
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -147,7 +153,9 @@ fn envelope(out: &mut dyn Write, id: &str, topic: &str, notification: &Notificat
 
 fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str, topic_arn: &'a str) -> Notification<'a> {
     let (encoding, content) = match std::str::from_utf8(mail.raw) {
-        Ok(text) if text.len() <= LONGEST_TEXT => ("UTF8", Content::Text(Long(text))),
+        Ok(text) if text.len() <= LONGEST_TEXT || !is_long_escaped(text) => {
+            ("UTF8", Content::Text(Long(text)))
+        }
         _ => ("BASE64", Content::Base64(Octets(mail.raw))),
     };
     Notification {
