@@ -199,16 +199,12 @@ impl Lane {
 
     /// How many more attempts may begin.
     fn room(&self, now: Instant) -> usize {
-        let room = self.window().saturating_sub(self.in_flight);
-        self.throttle.room(now).map_or(room, |left| left.min(room))
+        self.throttle.room(now).unwrap_or(usize::MAX).min(self.window().saturating_sub(self.in_flight))
     }
 
     /// How many attempts may be under way.
     pub fn window(&self) -> usize {
-        match self.breaker.probe_at() {
-            Some(_) => 1,
-            None => self.window.limit(),
-        }
+        if self.breaker.probe_at().is_some() { 1 } else { self.window.limit() }
     }
 
     /// The most attempts that may ever be under way.
