@@ -100,6 +100,7 @@ macro_rules! conformance {
             async fn $name() {
                 let directory = tempfile::tempdir().unwrap();
                 let spool = Embedded::open(options(directory.path())).unwrap();
+                spool.recovered().await;
                 super::$name(&spool).await;
                 tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
             })*
@@ -110,6 +111,7 @@ macro_rules! conformance {
             async fn $name() {
                 let directory = tempfile::tempdir().unwrap();
                 let spool = Embedded::open(on_disk(directory.path())).unwrap();
+                spool.recovered().await;
                 super::$name(&spool).await;
                 tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
             })*
