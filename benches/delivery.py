@@ -121,7 +121,7 @@ def crowd(bench, lanes, each, octets, few=10):
             settle(gateway.pid)
             base = resident(gateway.pid)
             steer(api, "pause")
-            with sending(bench, gateway, count, number, 0, 100, octets) as process:
+            with sending(bench, gateway, count, number, 0, 1, octets) as process:
                 while figure(api, "postgate_queue_posts") < count:
                     time.sleep(0.2)
                 settle(gateway.pid)

@@ -62,7 +62,9 @@ pub fn hides_credentials(options: &Options, forward_path: &str) -> bool {
     }
     let found = labels(options, local, domain).or_else(|| at_gateway(local));
     let url = found.and_then(Result::ok).and_then(|found| found.url);
-    url.is_some_and(|url| Masked(&url).to_string() != url)
+    // What looks like none may be read as one.
+    let is_read = |url: &str| url.parse().is_ok_and(|url: Endpoint| url.authorization.is_some());
+    url.is_some_and(|url| Masked(&url).to_string() != url || is_read(&url))
 }
 
 /// What a direct form says; no URL means that a header names it.

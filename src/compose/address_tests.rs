@@ -151,6 +151,7 @@ fn credentials_in_coded_urls_are_found() {
             assert_eq!(hides_credentials(&options(), local), is_local, "{local}");
         }
     }
+    assert!(hides_credentials(&options(), r#"post=http=3A=2F=2F"@b@gw.example"#));
     for (_, path) in crate::compose::forms("https://h/x@y?z=a@b", "gw.example").unwrap() {
         assert!(!hides_credentials(&options(), &path), "{path}");
     }
