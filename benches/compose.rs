@@ -61,7 +61,7 @@ fn main() -> Outcome<()> {
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for format in FORMATS {
         let setting = Setting::of(format)?;
-        if setting.octets(&small).is_none_or(|octets| octets == small.len()) && !is_whole(format) {
+        if !setting.is_made(&small) && !is_whole(format) {
             println!("| {format} | - | | | | | | | |");
             continue;
         }
@@ -153,10 +153,10 @@ impl Setting {
         compose(&self.options, &self.envelope, receipt, raw.clone()).ok()
     }
 
-    /// How long the body of the post is that is made of a message.
-    fn octets(&self, raw: &Bytes) -> Option<usize> {
-        let composition = self.compose(raw)?;
-        composition.admission.posts.first().map(|post| post.body.length as usize)
+    /// Whether the body of the post is made of a message, and is not the message itself.
+    fn is_made(&self, raw: &Bytes) -> bool {
+        let composition = self.compose(raw);
+        composition.and_then(|made| made.admission.posts.first().map(|post| post.body.number > 0)).unwrap_or(false)
     }
 }
 

@@ -6,7 +6,7 @@ from statistics import median
 from urllib.request import Request, urlopen
 
 import servers
-from servers import Broken, await_posts, free_port, load, own_time, resident, settle
+from servers import Broken, await_posts, free_port, load, own_time, post_octets, resident, settle
 
 DRAIN_ROW, CLIENT_ROW, TLS_ROW = "drain of a backlog", "bare hyper client, as many connections", "drain over TLS"
 PLANNING = "postgate_dispatcher_seconds_total"
@@ -46,7 +46,7 @@ def drain(bench, found, row, count, octets, sessions, spoken, delivery=""):
             if row == DRAIN_ROW:
                 connections = (count // 2) // CONNECTIONS * CONNECTIONS
                 found.note(CLIENT_ROW, connections,
-                           bench.reference("post", sink.url, connections, octets, CONNECTIONS))
+                           bench.reference("post", sink.url, connections, post_octets(sink.control), CONNECTIONS))
 
 
 def drains(bench, found, count, octets, sessions):

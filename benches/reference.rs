@@ -3,9 +3,11 @@
 //! - `reference sink [PORT [MILLISECONDS [plain|tls|h2]]]` is a hyper server that
 //!   answers 200 to whatever is posted, so many milliseconds later. It prints its
 //!   address and another, always HTTP/1.1 in the clear, on which `GET /wait/N` is
-//!   answered with the number of posts when there are N. Over TLS it shows a
-//!   certificate that nobody vouches for; `h2` is HTTP/2 with prior knowledge.
-//! - `reference post URL COUNT OCTETS CONNECTIONS` posts on keep-alive connections.
+//!   answered with the number of posts when there are N, and `GET /octets` with the
+//!   length of the last one. Over TLS it shows a certificate that nobody vouches for;
+//!   `h2` is HTTP/2 with prior knowledge.
+//! - `reference post URL COUNT OCTETS CONNECTIONS` posts on keep-alive connections, with
+//!   headers as the gateway sends them: what the sink does for both is the same.
 //! - `reference append DIRECTORY COUNT OCTETS GROUP` writes records into a
 //!   file that is already written over, one write and one `fdatasync` a group.
 //! - `reference write DIRECTORY COUNT OCTETS` writes as many files, one after the
@@ -36,6 +38,25 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Headers of a post besides those of HTTP itself.
+const HEADERS: [(&str, &str); 7] = [
+    ("Content-Type", "application/json"),
+    ("User-Agent", "Postgate/0.1.0"),
+    ("Postgate-Id", "1a1ff6880571ac42"),
+    ("Postgate-Attempt", "1"),
+    ("Idempotency-Key", "1a1ff6880571ac42"),
+    ("CDN-Loop", "postgate; id=8591dc677db878e9"),
+    ("Accept-Encoding", "identity"),
+];
+
+/// What a sink was sent.
+#[derive(Default)]
+struct Posts {
+    count: Cell<u64>,
+    /// Octets of the last one.
+    octets: Cell<usize>,
+}
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -87,12 +108,12 @@ async fn sink(port: u16, delay: Duration, spoken: &str) -> Outcome<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let control = TcpListener::bind("127.0.0.1:0").await?;
     println!("{scheme}://{}/ http://{}/", listener.local_addr()?, control.local_addr()?);
-    let posts = Rc::new(Cell::new(0));
+    let posts = Rc::new(Posts::default());
     tokio::task::spawn_local(listen(control, Spoken::Plain, Duration::ZERO, Rc::clone(&posts)));
     listen(listener, spoken, delay, posts).await
 }
 
-async fn listen(listener: TcpListener, spoken: Spoken, delay: Duration, posts: Rc<Cell<u64>>) -> Outcome<()> {
+async fn listen(listener: TcpListener, spoken: Spoken, delay: Duration, posts: Rc<Posts>) -> Outcome<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -102,7 +123,7 @@ async fn listen(listener: TcpListener, spoken: Spoken, delay: Duration, posts: R
     }
 }
 
-async fn serve(stream: TcpStream, spoken: Spoken, delay: Duration, posts: Rc<Cell<u64>>) -> Outcome<()> {
+async fn serve(stream: TcpStream, spoken: Spoken, delay: Duration, posts: Rc<Posts>) -> Outcome<()> {
     let service = service_fn(move |request| answer(request, delay, Rc::clone(&posts)));
     let plain = hyper::server::conn::http1::Builder::new;
     match spoken {
@@ -141,22 +162,28 @@ fn acceptor() -> Outcome<TlsAcceptor> {
 async fn answer(
     request: Request<Incoming>,
     delay: Duration,
-    posts: Rc<Cell<u64>>,
+    posts: Rc<Posts>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     if request.method() == Method::POST {
-        let mut body = request.into_body();
-        while body.frame().await.transpose()?.is_some() {}
+        let (mut body, mut octets) = (request.into_body(), 0);
+        while let Some(frame) = body.frame().await.transpose()? {
+            octets += frame.data_ref().map_or(0, Bytes::len);
+        }
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        posts.set(posts.get() + 1);
+        posts.count.set(posts.count.get() + 1);
+        posts.octets.set(octets);
         return Ok(Response::default());
     }
+    if request.uri().path() == "/octets" {
+        return Ok(Response::new(Full::from(posts.octets.get().to_string())));
+    }
     let awaited: u64 = request.uri().path().trim_start_matches("/wait/").parse().unwrap_or_default();
-    while posts.get() < awaited {
+    while posts.count.get() < awaited {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Ok(Response::new(Full::from(posts.get().to_string())))
+    Ok(Response::new(Full::from(posts.count.get().to_string())))
 }
 
 async fn post(url: Uri, count: usize, octets: usize, connections: usize) -> Outcome<Duration> {
@@ -172,7 +199,10 @@ async fn post(url: Uri, count: usize, octets: usize, connections: usize) -> Outc
         let (authority, body) = (authority.clone(), body.clone());
         tasks.spawn_local(async move {
             for _ in 0..count / connections {
-                let request = Request::post("/").header(header::HOST, authority.as_str());
+                let mut request = Request::post("/").header(header::HOST, authority.as_str());
+                for (name, value) in HEADERS {
+                    request = request.header(name, value);
+                }
                 let response = requests.send_request(request.body(Full::new(body.clone()))?).await?;
                 if !response.status().is_success() {
                     return Err(format!("answered {}", response.status()).into());

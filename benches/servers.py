@@ -262,6 +262,12 @@ def await_posts(url, count, seconds=120):
         return int(response.read())
 
 
+def post_octets(url):
+    """How long the body of the last post was."""
+    with urllib.request.urlopen(f"{url}octets") as response:
+        return int(response.read())
+
+
 def own_time(pid):
     """Seconds of processor time of a process."""
     return sum(stat(pid)[:2])

@@ -62,6 +62,8 @@ pub(super) fn is_own(name: &HeaderName) -> bool {
     OWN.contains(name)
 }
 
+/// Headers that the engine makes: those of every request, a trace and a signature.
+const MADE: usize = 12;
 const PRODUCT: &str = concat!("Postgate/", env!("CARGO_PKG_VERSION"));
 
 /// Bodies from so many octets on are not compressed and signed on the runtime's
@@ -164,7 +166,7 @@ fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
         fixed.iter().chain(&said).find(|(field, _)| *field == name).map(|(_, value)| value.clone())
     };
     let id = value(&post.id.to_string()).ok_or_else(|| unsendable("the id"))?;
-    let mut headers = HeaderMap::with_capacity(OWN.len() + 8 + fixed.len() + said.len());
+    let mut headers = HeaderMap::with_capacity(MADE + fixed.len() + said.len());
     headers.insert(HOST, dress.host.clone());
     if let Some(content_type) = first(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, content_type);
