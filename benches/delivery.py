@@ -111,9 +111,9 @@ def steer(api, verb):
 
 
 def crowd(bench, lanes, each, octets, few=10):
-    """Backlogs of many lanes that are let go at once: what they add to memory, lanes that starved, and
-    what planning a post costs beside that of as many posts to few lanes."""
-    planned, api, count = {}, free_port(), lanes * each
+    """Backlogs of many lanes that are let go at once: what many lanes add to the memory that as many
+    posts to few lanes take, lanes that starved, and what planning a post costs beside the same."""
+    planned, peaks, api, count = {}, {}, free_port(), lanes * each
     settings = extra().replace('address = ""', f'address = "127.0.0.1:{api}"')
     for number in (few, lanes):
         with servers.receiver_down() as url, bench.gateway(url, "full", extra=settings) as gateway:
@@ -132,10 +132,11 @@ def crowd(bench, lanes, each, octets, few=10):
             settle(gateway.pid)
             spent = (own_time(gateway.pid) - before) / count * 1e6
             planned[number] = (figure(api, PLANNING) - busy) / count * 1e6
-            peak = resident(gateway.pid, "VmHWM") - base
+            peaks[number] = resident(gateway.pid, "VmHWM") - base
             print(f"  {number:,} lanes: {count / seconds:,.0f}/s, {spent:.0f} µs a post and "
-                  f"{planned[number]:.1f} of planning, {peak:.0f} MB more, {starved:.0f} starved", flush=True)
-    return {"crowd memory": peak, "crowd starved": starved, "crowd planning": planned[lanes] / planned[few]}
+                  f"{planned[number]:.1f} of planning, {peaks[number]:.0f} MB more, {starved:.0f} starved", flush=True)
+    return {"crowd memory": peaks[lanes] - peaks[few], "crowd starved": starved,
+            "crowd planning": planned[lanes] / planned[few]}
 
 
 def dead(bench, backlog, octets, sessions, count=8000, lanes=100, rate=1000, times=9):

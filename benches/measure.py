@@ -43,7 +43,7 @@ PAYLOAD = os.environ.get("PAYLOAD", "json")
 IDLE = number("IDLE", 10000, 1000)
 BACKLOG = number("BACKLOG", 20000, 5000)
 LANES = number("LANES", 10000, 1000)
-LANE_POSTS = number("LANE_POSTS", 10, 5)
+LANE_POSTS = number("LANE_POSTS", 20, 5)
 DEAD = number("DEAD", 100000, 10000)
 SLOW = number("SLOW", 1000, 200)
 CONNECTIONS = 32
@@ -296,7 +296,7 @@ def targets(found, backlog, door):
     near = [f"to a receiver {delivery.FAR} ms away, HTTP/{version} / what 20 connections can" for version in (1.1, 2)]
     yield at_least(near[0], 0.9, [door["plain far"]] if "plain far" in door else [])
     yield at_least(near[1], 5, [door["h2 far"]] if "h2 far" in door else [])
-    yield at_most(f"memory that {LANES:,} destinations with {LANE_POSTS} posts each add, peak", 100, "MB",
+    yield at_most(f"memory that {LANES:,} destinations with {LANE_POSTS} posts each add to that of the posts, peak", 100, "MB",
                   door.get("crowd memory"))
     yield at_most("destinations of those that starved", 0, "", door.get("crowd starved"))
     yield at_most("time that planning one of their posts takes / one of as many to 10 destinations", 1.2, "times",
