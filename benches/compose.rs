@@ -156,7 +156,9 @@ impl Setting {
     /// Whether the body of the post is made of a message, and is not the message itself.
     fn is_made(&self, raw: &Bytes) -> bool {
         let composition = self.compose(raw);
-        composition.and_then(|made| made.admission.posts.first().map(|post| post.body.number > 0)).unwrap_or(false)
+        composition
+            .and_then(|made| made.admission.posts.first().map(|post| post.body.number > 0))
+            .unwrap_or(false)
     }
 }
 
