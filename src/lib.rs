@@ -83,6 +83,7 @@ pub mod compose;
 pub mod config;
 pub mod deliver;
 pub mod envelope;
+pub mod event;
 pub mod first_attempts;
 pub mod intake;
 pub mod masked;

@@ -1,0 +1,181 @@
+//! An event: a fact about a post, a destination or a webhook, or one that an
+//! application published.
+//!
+//! An event is finished when it happens: whoever is told of it later, and however
+//! often, is told the same octets. Ids sort by time (ULID), names have dots
+//! (`post.delivered`).
+
+use crate::post::Timestamp;
+use crate::tenant::Tenant;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The same whenever it is told.
+    pub id: EventId,
+    /// What happened.
+    pub name: EventName,
+    /// When.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What is known of it: one JSON object (RFC 8259).
+    pub data: Bytes,
+}
+
+/// The id of an event: `evt_` and a ULID, which sorts by time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventId(String);
+
+/// Digits of a ULID: Crockford's base 32.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+impl EventId {
+    /// The id of an event of this time; 80 bits of `dice` tell it from others.
+    pub fn new(at: Timestamp, dice: u128) -> EventId {
+        let number = u128::from(at.0) << 80 | dice & ((1 << 80) - 1);
+        let digit = |place: u32| {
+            let digit = (number >> (5 * place) & 31) as usize;
+            DIGITS.get(digit).map_or('0', |digit| char::from(*digit))
+        };
+        EventId("evt_".chars().chain((0..26).rev().map(digit)).collect())
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What kind of event it is: `post.delivered`, or any dotted name that an application
+/// has chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventName(String);
+
+/// Most octets of a name.
+const LONGEST_NAME: usize = 64;
+
+/// The text is no name of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadName;
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a name has two or more parts of letters, digits, - and _ with dots between, such as \
+             order.paid, and at most {LONGEST_NAME} octets"
+        )
+    }
+}
+
+impl std::error::Error for BadName {}
+
+impl FromStr for EventName {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<EventName, BadName> {
+        let is_part = |part: &str| {
+            let is_letter = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+            !part.is_empty() && part.bytes().all(is_letter)
+        };
+        let is_name = text.len() <= LONGEST_NAME && text.contains('.') && text.split('.').all(is_part);
+        if is_name { Ok(EventName(text.to_owned())) } else { Err(BadName) }
+    }
+}
+
+impl EventName {
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which events somebody wants: a name, all that begin with some parts (`post.*`), or
+/// all (`*`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPattern(String);
+
+impl EventPattern {
+    /// Whether an event of this name is wanted.
+    pub fn matches(&self, name: &EventName) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(beginning) => name.0.starts_with(beginning),
+            None => name.0 == self.0,
+        }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EventPattern {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<EventPattern, BadName> {
+        match text.strip_suffix(".*") {
+            _ if text == "*" => {}
+            // Its parts are those of a name.
+            Some(beginning) => drop(format!("{beginning}.x").parse::<EventName>()?),
+            None => drop(text.parse::<EventName>()?),
+        }
+        Ok(EventPattern(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_ulids_that_sort_by_time() {
+        let id = EventId::new(Timestamp(1_469_918_176_385), 0);
+        assert_eq!(id.as_str(), "evt_01ARYZ6S410000000000000000");
+        let last = EventId::new(Timestamp(1_469_918_176_385), u128::MAX);
+        assert_eq!(last.as_str(), "evt_01ARYZ6S41ZZZZZZZZZZZZZZZZ");
+        assert!(last < EventId::new(Timestamp(1_469_918_176_386), 0));
+    }
+
+    #[test]
+    fn names_have_dots_and_patterns_end_in_a_star() {
+        for name in ["post.delivered", "a.b.c", "Order_1.paid-x"] {
+            assert!(name.parse::<EventName>().is_ok(), "{name}");
+        }
+        for name in
+            ["", "post", "post.", ".x", "a..b", "a b.c", "a.*", "é.x", &format!("a.{}", "x".repeat(63))]
+        {
+            assert_eq!(name.parse::<EventName>(), Err(BadName), "{name}");
+        }
+        let delivered: EventName = "post.delivered".parse().unwrap();
+        for (pattern, matches) in [
+            ("*", true),
+            ("post.*", true),
+            ("post.delivered", true),
+            ("post.failed", false),
+            ("posts.*", false),
+        ] {
+            assert_eq!(pattern.parse::<EventPattern>().unwrap().matches(&delivered), matches, "{pattern}");
+        }
+        for pattern in ["", "post*", "*.x", "post.*.*", "**"] {
+            assert_eq!(pattern.parse::<EventPattern>(), Err(BadName), "{pattern}");
+        }
+    }
+}
