@@ -64,7 +64,7 @@ pub(super) struct Common {
     pub first_attempts: FirstAttempts,
     /// Where spans go.
     pub tracer: Tracer,
-    /// Which events somebody wants.
+    /// Whether anybody wants events.
     pub wanted: Wanted,
     /// What is counted.
     pub metrics: Arc<Metrics>,

@@ -124,7 +124,7 @@ impl News {
             // No state has changed.
             News::Refusal(..) => return Vec::new(),
         };
-        if !wanted.wants(turn.name()) {
+        if !wanted.is_wanted() {
             return Vec::new();
         }
         let (origins, of) = match self {

@@ -9,6 +9,7 @@ use super::lane::{self, Change, Condition};
 use super::order::{Ended, Next, Report};
 use super::retry::{Feedback, Verdict};
 use super::shop::Settled;
+use crate::event::Event;
 use crate::first_attempts::FirstAttempt;
 use crate::post::Destination;
 use crate::spool::{Claim, Settlement};
@@ -30,7 +31,7 @@ impl Dispatcher {
                 }
                 Report::Untried(lane, claim) => {
                     self.put_back(&lane, &claim, now);
-                    settled.push(*claim, Settlement::Back, None);
+                    settled.done.push((*claim, Settlement::Back));
                     touched.insert(lane);
                 }
                 Report::Returned(lane, claims) => {
@@ -42,12 +43,15 @@ impl Dispatcher {
                     touched.insert(Arc::clone(&ended.lane));
                     let event = ended.event.take();
                     match self.end_attempt(*ended, now) {
-                        (claim, Conclusion::Settled(settlement)) => settled.push(claim, settlement, event),
+                        (claim, Conclusion::Settled(settlement)) => {
+                            self.settle_or_add(&mut settled, (claim, settlement), event);
+                        }
                         (claim, Conclusion::Failed(last)) if bounce::is_due(&self.shop, &claim) => {
                             reported.push((claim, last, event));
                         }
                         (claim, Conclusion::Failed(last)) => {
-                            settled.push(claim, Settlement::Failed { last }, event);
+                            let failed = (claim, Settlement::Failed { last });
+                            self.settle_or_add(&mut settled, failed, event);
                         }
                         (claim, Conclusion::Asked(answer, last)) => {
                             let shop = Arc::clone(&self.shop);
@@ -64,6 +68,15 @@ impl Dispatcher {
         if !reported.is_empty() {
             let shop = Arc::clone(&self.shop);
             self.tasks.spawn(bounce::report_and_settle(shop, reported));
+        }
+    }
+
+    /// Settles at once what something is told of, and adds the rest to what is settled
+    /// in one call.
+    fn settle_or_add(&mut self, rest: &mut Settled, done: (Claim, Settlement), event: Option<Event>) {
+        match event {
+            Some(event) => self.settle(Settled { done: vec![done], events: vec![event] }),
+            None => rest.done.push(done),
         }
     }
 

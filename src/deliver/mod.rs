@@ -122,7 +122,7 @@ pub struct Options {
     pub instance: String,
     /// Connections and attempts of all destinations together, at least one.
     pub total_connections: usize,
-    /// Which events somebody wants.
+    /// Whether anybody wants events.
     pub wanted: Wanted,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,

@@ -24,7 +24,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
-/// How posts that were claimed ended, and what is told of it.
+/// How posts that were claimed ended, and what is told of it: of one post, or of none,
+/// as a spool keeps events in one with a single verdict.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settled {
     pub done: Vec<(Claim, Settlement)>,
@@ -41,11 +42,6 @@ impl Settled {
     pub(super) fn back(claims: impl IntoIterator<Item = Claim>) -> Settled {
         let done = claims.into_iter().map(|claim| (claim, Settlement::Back)).collect();
         Settled { done, events: Vec::new() }
-    }
-
-    pub(super) fn push(&mut self, claim: Claim, settlement: Settlement, event: Option<Event>) {
-        self.done.push((claim, settlement));
-        self.events.extend(event);
     }
 }
 
@@ -132,7 +128,7 @@ impl Shop {
     pub(super) async fn settle(&self, settled: Settled) {
         let Settled { done, events } = settled;
         loop {
-            match caught(async { self.spool.settle(done.clone()).await }).await {
+            match caught(async { self.spool.settle(done.clone(), events.clone()).await }).await {
                 Ok(()) | Err(SpoolError::Closed) => return,
                 Err(error) => tracing::error!("cannot note {} verdicts: {error}", done.len()),
             }

@@ -214,7 +214,7 @@ async fn carry_out(
         let posts = if part == which { None } else { Some(count(&*shop.spool, part, &order).await?) };
         parts.push((origins, posts));
     }
-    if order == Order::Delete && shop.wanted.wants("post.failed") {
+    if order == Order::Delete && shop.wanted.is_wanted() {
         told::delete(shop, &which).await?;
     }
     let count = shop.spool.order(which, order).await?;

@@ -17,9 +17,12 @@ pub(super) struct End<'a> {
     pub way: Option<Way>,
 }
 
-/// The event of a post that was claimed and whose attempt ended so, if somebody wants
-/// it; nothing of one that is held.
+/// The event of a post that was claimed and whose attempt ended so, if anybody wants
+/// events; nothing of one that is held.
 pub(super) fn event(shop: &Shop, claim: &Claim, end: &End<'_>) -> Option<Event> {
+    if !shop.wanted.is_wanted() || !posts::is_told(&claim.post) {
+        return None;
+    }
     let at = clock::wall();
     let last = end.attempt.map(tried);
     let news = match (&end.judged.verdict, last) {
@@ -36,8 +39,7 @@ pub(super) fn event(shop: &Shop, claim: &Claim, end: &End<'_>) -> Option<Event> 
         },
         _ => return None,
     };
-    let is_wanted = shop.wanted.wants(news.name()) && posts::is_told(&claim.post);
-    is_wanted.then(|| posts::event(&claim.post, &news, at, fastrand::u128(..)))
+    Some(posts::event(&claim.post, &news, at, fastrand::u128(..)))
 }
 
 /// Tells of posts that an order is about to delete; what has failed or was delivered

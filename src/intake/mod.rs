@@ -87,7 +87,7 @@ pub struct Options {
     pub checks: Checks,
     /// Where spans of messages go; the same for all doors.
     pub tracer: Tracer,
-    /// Which events somebody wants; the same for all doors.
+    /// Whether anybody wants events; the same for all doors.
     pub wanted: Wanted,
     /// Where it is counted; the same for all doors.
     pub metrics: Arc<Metrics>,
@@ -199,7 +199,11 @@ impl Intake {
         let posts = admission.posts.len();
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
-        let committed = self.spool.commit(admission).await;
+        // Nothing but events needs no place among posts.
+        let committed = match posts {
+            0 => self.spool.publish(admission.events).await.map(|()| Committed::Kept),
+            _ => self.spool.commit(admission).await,
+        };
         if matches!(committed, Ok(Committed::Kept)) {
             self.options.metrics.posts_accepted.inc_by(posts as u64);
         } else {

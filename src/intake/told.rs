@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub(super) fn received(options: &Options, client: &Client, admission: &mut Admission) {
     let size = admission.blobs.first().map_or(0, Bytes::len);
     let news = News::Received { size, source: options.source, client };
-    if options.wanted.wants(news.name()) {
+    if options.wanted.is_wanted() {
         let told = admission.posts.iter().filter(|post| posts::is_told(post));
         let event = |post: &Post| posts::event(post, &news, post.accepted_at, fastrand::u128(..));
         admission.events.extend(told.map(event));
@@ -21,5 +21,7 @@ pub(super) fn received(options: &Options, client: &Client, admission: &mut Admis
 
 /// Adds what somebody wants to be told of what the message reports.
 pub(super) fn reported(options: &Options, reported: Vec<Event>, admission: &mut Admission) {
-    admission.events.extend(reported.into_iter().filter(|event| options.wanted.wants(event.name.as_str())));
+    if options.wanted.is_wanted() {
+        admission.events.extend(reported);
+    }
 }
