@@ -9,8 +9,8 @@ use crate::spool::{PostState, Query};
 use crate::tenant::Tenant;
 use axum::extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection};
 use bytes::Bytes;
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -143,24 +143,6 @@ pub(super) fn id(text: &str) -> Result<PostId, Problem> {
     text.parse().map_err(|_| {
         Problem::not_found("no such post; an id is 16 hexadecimal digits, or those and -1, -2 …")
     })
-}
-
-/// Whose posts: all, or those of the tenant that `X-Tenant-ID` names.
-pub(super) struct Whose(pub Option<Tenant>);
-
-impl<S: Sync> FromRequestParts<S> for Whose {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Whose, Problem> {
-        tenant(&parts.headers).map(Whose)
-    }
-}
-
-fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
-    let Some(name) = headers.get("x-tenant-id") else { return Ok(None) };
-    let name = name.to_str().ok().filter(|name| !name.is_empty());
-    name.map(|name| Some(Tenant::new(name)))
-        .ok_or_else(|| Problem::bad_request("X-Tenant-ID names no tenant"))
 }
 
 /// A query string; `Query<Nothing>` where none is understood.
