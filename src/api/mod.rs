@@ -25,11 +25,13 @@ mod problem;
 mod ranges;
 mod readers;
 mod shapes;
+mod strict;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
-use crate::intake::{Keys, Role};
+use crate::intake::{Keys, Role, Tenants};
 use crate::metrics::Metrics;
+use crate::smtp::Certificates;
 use crate::spool::Spool;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -48,15 +50,21 @@ use readers::Readers;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// What may change while the API is there.
 #[derive(Clone, Debug, Default)]
 pub struct Current {
     /// Who may call; nobody else, if there are any.
     pub keys: Arc<Keys>,
+    /// What each tenant may do.
+    pub tenants: Arc<Tenants>,
+    /// What is shown to clients; with any, there is nothing but TLS.
+    pub certificates: Option<Certificates>,
 }
 
 /// What the API needs to know.
@@ -160,6 +168,29 @@ async fn converse(
     // Without it small responses wait for acknowledgements; slower, not wrong.
     let _ = stream.set_nodelay(true);
     let stream = Patient::new(stream, options.unread_timeout);
+    let certificates = options.current.borrow().certificates.clone();
+    let Some(certificates) = certificates else {
+        return answer(stream, peer, router, &options, stop).await;
+    };
+    let handshake = TlsAcceptor::from(certificates.http()).accept(stream);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(options.head_timeout, handshake) => shaken,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    // One that fails concerns only its client, who is told by TLS itself.
+    if let Ok(Ok(stream)) = shaken {
+        answer(stream, peer, router, &options, stop).await;
+    }
+}
+
+/// Answers the requests of one connection.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: Peer,
+    router: Router,
+    options: &Options,
+    mut stop: watch::Receiver<bool>,
+) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
