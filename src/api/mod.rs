@@ -26,6 +26,7 @@ mod ranges;
 mod readers;
 mod shapes;
 mod strict;
+mod tenants;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
