@@ -11,6 +11,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +143,34 @@ impl FromStr for EventPattern {
     }
 }
 
+/// Whether anybody wants events: who makes them asks before it composes one, and
+/// where nobody does none are made. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(Arc<AtomicUsize>);
+
+/// Events are wanted until this is dropped.
+#[derive(Debug)]
+pub struct Want(Wanted);
+
+impl Wanted {
+    /// Whether somebody does.
+    pub fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// From now on they are.
+    pub fn want(&self) -> Want {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Want(self.clone())
+    }
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +182,16 @@ mod tests {
         let last = EventId::new(Timestamp(1_469_918_176_385), u128::MAX);
         assert_eq!(last.as_str(), "evt_01ARYZ6S41ZZZZZZZZZZZZZZZZ");
         assert!(last < EventId::new(Timestamp(1_469_918_176_386), 0));
+    }
+
+    #[test]
+    fn events_are_wanted_as_long_as_somebody_wants_them() {
+        let wanted = Wanted::default();
+        let both = (wanted.want(), wanted.clone().want());
+        drop(both.0);
+        assert!(wanted.is_wanted());
+        drop(both.1);
+        assert!(!wanted.is_wanted());
     }
 
     #[test]

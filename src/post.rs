@@ -7,6 +7,7 @@
 //! the raw message, so that a body which is a piece of the mail, or is shared by
 //! several recipients, is stored once.
 
+use crate::event::Event;
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -309,6 +310,8 @@ pub struct Admission {
     pub blobs: Vec<Bytes>,
     /// One a recipient.
     pub posts: Vec<Post>,
+    /// What is told of it when it is kept, and only then.
+    pub events: Vec<Event>,
 }
 
 /// The text is not 16 hexadecimal digits with an optional `-number`.

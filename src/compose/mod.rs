@@ -308,7 +308,8 @@ pub fn compose(
     let (blobs, remarks) = renderer.finish();
     let (message, tenant) = (receipt.message, envelope.client.tenant.clone());
     let recipients = plans.iter().map(|plan| plan.at).collect();
-    let admission = Admission { message, tenant, idempotency_key: steering.idempotency_key, blobs, posts };
+    let (idempotency_key, events) = (steering.idempotency_key, Vec::new());
+    let admission = Admission { message, tenant, idempotency_key, blobs, posts, events };
     Ok(Composition { admission, recipients, waits, remarks })
 }
 

@@ -114,7 +114,8 @@ fn admission((bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt, mess
     let body = Blob { number: 0, start: 0, length: u32::try_from(report.len()).unwrap_or(u32::MAX) };
     let posts = vec![report_post(bounce, post, PostId { message: message_id, number: 0 }, (at, body))];
     let (tenant, key) = (post.destination.tenant.clone(), format!("bounce:{}", post.id));
-    Admission { message: message_id, tenant, idempotency_key: Some(key), blobs: vec![report], posts }
+    let idempotency_key = Some(key);
+    Admission { message: message_id, tenant, idempotency_key, blobs: vec![report], posts, events: Vec::new() }
 }
 
 /// A post to the relay about a post that failed.

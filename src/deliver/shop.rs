@@ -102,7 +102,7 @@ impl Shop {
     /// would keep claimed for ever.
     pub(super) async fn settle(&self, settled: Vec<(Claim, Settlement)>) {
         loop {
-            match caught(async { self.spool.settle(settled.clone()).await }).await {
+            match caught(async { self.spool.settle(settled.clone(), Vec::new()).await }).await {
                 Ok(()) | Err(SpoolError::Closed) => return,
                 Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
             }
