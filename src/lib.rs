@@ -86,6 +86,7 @@ pub mod envelope;
 pub mod event;
 pub mod first_attempts;
 pub mod intake;
+pub mod journal;
 pub mod masked;
 pub mod metrics;
 pub mod network;

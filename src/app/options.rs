@@ -11,6 +11,7 @@ use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
+use crate::journal;
 use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
@@ -295,6 +296,15 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         retain_delivered: config.retention.delivered,
         keep_bodies: config.retention.keep_bodies,
         ..defaults
+    }
+}
+
+/// For the journal.
+pub(super) fn journal(config: &Config) -> journal::Options {
+    journal::Options {
+        keep: config.journal.keep,
+        max_octets: config.journal.max_size.0,
+        ..journal::Options::at(config.server.data_dir.join("journal"))
     }
 }
 

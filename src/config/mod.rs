@@ -27,7 +27,7 @@ pub use secret::Secret;
 pub use server::{Named, Via};
 pub use settings::{
     API_ADDRESS, Api, ApiAddress, Attachments, Auth, BareNewline, BodyMatch, Bounce, Check, Config, Delivery,
-    Destination, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method, Mode, Proof,
+    Destination, Egress, Journal, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method, Mode, Proof,
     ProtocolLevel, Retention, Route, Server, SigningKey, Spool, Tenant, Terms, Tls, User, UserSecret,
     loopback, merged,
 };
