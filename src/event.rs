@@ -156,6 +156,15 @@ impl FromStr for EventPattern {
     }
 }
 
+/// A place in the order of a spool's events; the default is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which log it is a place in: in another one it means nothing.
+    pub log: u32,
+    /// Grows from event to event.
+    pub place: (u64, u64),
+}
+
 /// Whether anybody wants events: who makes them asks before it composes one, and
 /// where nobody does none are made. Clones are the same.
 #[derive(Clone, Debug, Default)]

@@ -13,6 +13,7 @@ use crate::envelope::Source;
 use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
+use crate::journal;
 use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
@@ -315,6 +316,15 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         retain_delivered: config.retention.delivered,
         keep_bodies: config.retention.keep_bodies,
         ..defaults
+    }
+}
+
+/// For the journal.
+pub(super) fn journal(config: &Config) -> journal::Options {
+    journal::Options {
+        keep: config.journal.keep,
+        max_octets: config.journal.max_size.0,
+        ..journal::Options::at(config.server.data_dir.join("journal"))
     }
 }
 
