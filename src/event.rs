@@ -5,10 +5,15 @@
 //! often, is told the same octets. Ids sort by time (ULID), names have dots
 //! (`post.delivered`).
 
-use crate::post::Timestamp;
+pub mod destinations;
+pub mod posts;
+pub mod published;
+
+use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -25,8 +30,24 @@ pub struct Event {
     pub at: Timestamp,
     /// Whose it is.
     pub tenant: Tenant,
-    /// What is known of it: one JSON object (RFC 8259).
+    /// What is known of it: one JSON object (RFC 8259) on one line.
     pub data: Bytes,
+}
+
+impl Event {
+    /// All of it as one JSON object on one line: what others are told.
+    pub fn json(&self) -> Vec<u8> {
+        let (id, name, at) = (&self.id, &self.name, self.at);
+        let tenant = Value::from(self.tenant.as_str());
+        let about = format!(
+            "{{\"id\":\"{id}\",\"type\":\"{name}\",\"timestamp\":\"{at}\",\"tenant\":{tenant},\"data\":"
+        );
+        let mut json = Vec::with_capacity(about.len() + self.data.len() + 1);
+        json.extend_from_slice(about.as_bytes());
+        json.extend_from_slice(&self.data);
+        json.push(b'}');
+        json
+    }
 }
 
 /// The id of an event: `evt_` and a ULID, which sorts by time.
@@ -45,6 +66,15 @@ impl EventId {
             DIGITS.get(digit).map_or('0', |digit| char::from(*digit))
         };
         EventId("evt_".chars().chain((0..26).rev().map(digit)).collect())
+    }
+
+    /// The id of an event that the message of this post reports, alone or as one of
+    /// several, counted from 1: the same wherever it is told.
+    pub fn of_report(post: PostId, number: Option<usize>) -> EventId {
+        EventId(match number {
+            None => format!("evt_{post}"),
+            Some(number) => format!("evt_{post}_{number}"),
+        })
     }
 
     /// As it is written.
@@ -68,7 +98,7 @@ pub struct EventName(String);
 const LONGEST_NAME: usize = 64;
 
 /// The text is no name of an event.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadName;
 
 impl fmt::Display for BadName {

@@ -81,6 +81,10 @@ impl Spool for Stuck {
         Box::pin(pending())
     }
 
+    fn notes<'a>(&'a self, _: &'a str) -> Later<'a, Vec<(String, Noted)>> {
+        Box::pin(pending())
+    }
+
     fn set_note<'a>(&'a self, _: &'a str, _: Option<Bytes>, _: Option<u64>) -> Later<'a, u64> {
         Box::pin(pending())
     }

@@ -9,9 +9,11 @@ use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
+use crate::envelope::Source;
+use crate::event::{Want, Wanted};
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
-use crate::journal;
+use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
@@ -23,6 +25,7 @@ use crate::tenant::Tenant;
 use crate::trace::Tracer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Octets as the machine counts them.
 pub(super) fn octets(size: Size) -> usize {
@@ -63,6 +66,12 @@ pub(super) struct Common {
     pub first_attempts: FirstAttempts,
     /// Where spans go.
     pub tracer: Tracer,
+    /// Whether anybody wants events.
+    pub wanted: Wanted,
+    /// As long as they are wanted in any case.
+    pub _always: Option<Want>,
+    /// Where they are kept.
+    pub journal: Journal,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -83,7 +92,7 @@ impl Common {
 /// What all connections share; large messages go to temporary files in the spool.
 pub(super) fn common(
     config: &Config,
-    spool: Arc<Embedded>,
+    (spool, journal): (Arc<Embedded>, Journal),
     sockets: &[smtp::Socket],
     api: Option<SocketAddr>,
 ) -> Result<Common, StartError> {
@@ -94,6 +103,7 @@ pub(super) fn common(
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
+    let wanted = Wanted::default();
     let instance = super::instance::name(&config.server.data_dir);
     Ok(Common {
         addresses,
@@ -107,6 +117,9 @@ pub(super) fn common(
         spills,
         turns,
         tracer: Tracer::off(),
+        journal,
+        _always: config.journal.always.then(|| wanted.want()),
+        wanted,
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
@@ -114,8 +127,20 @@ pub(super) fn common(
 }
 
 /// For the API.
-pub(super) fn api(common: &Common) -> api::Options {
-    api::Options { links: common.link_key.clone(), ..api::Options::of(common.instance.clone()) }
+pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
+    let options = api::Options::of(common.instance.clone());
+    api::Options { links: common.link_key.clone(), current, ..options }
+}
+
+/// For the keys of the API.
+pub(super) fn api_keys(config: &Config) -> Vec<intake::ApiKey> {
+    let key = |key: &config::ApiKey| intake::ApiKey {
+        name: key.name.as_str().into(),
+        digest: key.digest,
+        role: key.role,
+        tenant: (key.role != intake::Role::Admin).then(|| Tenant::new(&key.tenant)),
+    };
+    config.api_keys.iter().map(key).collect()
 }
 
 /// For one listener.
@@ -178,6 +203,7 @@ pub(super) fn intake(
     common: &Common,
 ) -> intake::Options {
     intake::Options {
+        source: Source::Smtp,
         hostname: config.server.hostname.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
         egress: egress(config, &common.own),
@@ -189,6 +215,7 @@ pub(super) fn intake(
         first_attempts: common.first_attempts.clone(),
         checks: common.checks.clone(),
         tracer: common.tracer.clone(),
+        wanted: common.wanted.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }

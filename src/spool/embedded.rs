@@ -342,6 +342,10 @@ impl Spool for Embedded {
         Box::pin(async move { Ok(self.notes.note(key)) })
     }
 
+    fn notes<'a>(&'a self, beginning: &'a str) -> Later<'a, Vec<(String, Noted)>> {
+        Box::pin(async move { Ok(self.notes.beginning(beginning)) })
+    }
+
     fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {
         let (notes, key) = (Arc::clone(&self.notes), key.to_owned());
         self.off_the_runtime(move |_| notes.set(&key, value, expect))

@@ -137,8 +137,11 @@ pub trait Spool: Send + Sync {
     /// How many posts of which kind each lane holds.
     fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>>;
 
-    /// A small durable fact: pauses, used rates.
+    /// A small durable fact: pauses, used rates, webhooks.
     fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>>;
+
+    /// The facts whose keys begin so, by key.
+    fn notes<'a>(&'a self, beginning: &'a str) -> Later<'a, Vec<(String, Noted)>>;
 
     /// Sets or (`None`) forgets a fact, durably; answers its version. With `expect`
     /// only when its version is that one (0: when there is none), else

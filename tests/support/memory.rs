@@ -647,6 +647,16 @@ impl Spool for MemorySpool {
         Box::pin(async move { Ok(self.usable()?.notes.get(key).cloned()) })
     }
 
+    fn notes<'a>(&'a self, beginning: &'a str) -> Later<'a, Vec<(String, Noted)>> {
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let meant = kept.notes.iter().filter(|(key, _)| key.starts_with(beginning));
+            let mut meant: Vec<_> = meant.map(|(key, noted)| (key.clone(), noted.clone())).collect();
+            meant.sort_by(|one, other| one.0.cmp(&other.0));
+            Ok(meant)
+        })
+    }
+
     fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {
         Box::pin(async move {
             let mut kept = self.usable()?;
