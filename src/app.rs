@@ -14,6 +14,7 @@
 mod access;
 mod delivery;
 mod door;
+mod entrance;
 mod instance;
 mod links;
 mod options;
@@ -252,6 +253,7 @@ impl Gateway {
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         if let Some(listener) = api {
+            common.entrance.send_replace(Some(entrance::entrance(&config, &access, &common, &log)?));
             let api = options::api(&common);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
@@ -289,6 +291,7 @@ impl Gateway {
         let Change { config, listeners, later } = reload::change(&self.config, config);
         let (access, old, new) = (self.access.clone(), self.config.clone(), config.clone());
         let access = read(new, move |new| access.renewed(&old, &new)).await?;
+        let entrance = entrance::entrance(&config, &access, &self.common, &self.log)?;
         let mut changed = Vec::new();
         for (listener, front) in listeners.into_iter().zip(&self.fronts) {
             let terms = match listener {
@@ -308,6 +311,7 @@ impl Gateway {
             front.options.send_replace(options);
             front.terms = terms;
         }
+        self.common.entrance.send_replace(Some(entrance));
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);

@@ -1,10 +1,10 @@
 //! What the calls about posts have in common: finding posts and giving orders.
 
-use super::Options;
 use super::ask::{Action, MOST, Whose, id, state_name};
 use super::problem::{Problem, json};
 use super::readers::Readers;
 use super::shapes::OrderedShape;
+use super::{Entrance, Options};
 use crate::compose::{BadUrl, Endpoint};
 use crate::deliver::control::{Control, Ordered};
 use crate::metrics::Metrics;
@@ -28,6 +28,13 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// What takes posts and mail now.
+    pub(super) fn entrance(&self) -> Result<Entrance, Problem> {
+        let entrance = self.options.entrance.borrow().clone();
+        let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "nothing is taken here");
+        entrance.ok_or_else(none)
+    }
+
     /// The living post of this id.
     pub(super) async fn find(&self, text: &str, Whose(tenant): Whose) -> Result<Listed, Problem> {
         let query = Query { id: Some(id(text)?), tenant, ..Query::default() };

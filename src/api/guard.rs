@@ -21,6 +21,9 @@ use std::sync::Arc;
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Where mail is taken as it is.
+const MAIL: &str = "/api/v1/messages";
+
 /// Marks of every answer: it is what it says, is for nobody else, and not kept.
 const MARKS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -70,7 +73,8 @@ fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     let has_body = request.body().size_hint().exact() != Some(0);
-    if has_body && !is_json(headers) {
+    let is_mail = request.uri().path() == MAIL && is_type(headers, "message/rfc822");
+    if has_body && !is_mail && !is_type(headers, "application/json") {
         let detail = "the body must be JSON, with Content-Type: application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
@@ -119,8 +123,10 @@ fn is_from_another_site(headers: &HeaderMap, host: &Authority) -> bool {
         || headers.get_all(header::ORIGIN).iter().any(is_foreign)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether a body is of a type, whatever its parameters. None of those that are taken
+/// is one that a page of another site may send unasked.
+pub(super) fn is_type(headers: &HeaderMap, name: &str) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(name))
 }

@@ -14,14 +14,21 @@ mod ask;
 mod attachments;
 mod desk;
 mod destinations;
+mod entrance;
+mod fields;
 mod guard;
 mod health;
+mod inject;
+mod mail;
 mod patience;
 mod posts;
 mod problem;
 mod ranges;
 mod readers;
 mod shapes;
+mod upload;
+
+pub use entrance::{Entrance, Limits};
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -51,6 +58,8 @@ pub struct Options {
     /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
     /// requests, which come from a loop when they come here.
     pub instance: String,
+    /// What takes posts and mail; nothing does while there is none.
+    pub entrance: watch::Receiver<Option<Entrance>>,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
     /// Most connections at a time; further ones wait.
@@ -68,6 +77,7 @@ impl Options {
     pub fn of(instance: String) -> Options {
         Options {
             instance,
+            entrance: watch::Sender::new(None).subscribe(),
             links: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
@@ -154,7 +164,8 @@ async fn converse(stream: TcpStream, router: Router, options: Arc<Options>, mut 
 
 fn router(desk: Desk) -> Router {
     let posts = Router::new()
-        .route("/posts", get(posts::list))
+        .route("/posts", get(posts::list).post(inject::posts))
+        .route("/messages", post(mail::messages))
         .route("/posts/actions", post(posts::act))
         .route("/posts/{id}", get(posts::show).delete(posts::delete))
         .route("/posts/{id}/attempts", get(posts::attempts))

@@ -3,10 +3,12 @@
 //! The one place where errors of the spool and of those who ask become HTTP. The
 //! texts name what to do, and no secret.
 
+use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use std::time::Duration;
 
 /// An error as it is answered.
 #[derive(Clone, Debug, Serialize)]
@@ -19,14 +21,23 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Wrong>,
+    /// Whether the same may be asked again, and when.
+    #[serde(skip)]
+    retry_after: Option<Duration>,
 }
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, Serialize)]
-struct Wrong {
-    field: &'static str,
-    detail: String,
+pub(super) struct Wrong {
+    pub field: String,
+    pub detail: String,
 }
+
+/// Most fields of one request of which it is told what is wrong.
+const MOST_WRONGS: usize = 100;
+
+/// When to try again where nobody knows better.
+const AGAIN: Duration = Duration::from_secs(30);
 
 fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
@@ -36,7 +47,8 @@ impl Problem {
     /// An error of this status; the text says what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error");
-        Problem { r#type: "about:blank", title, status, detail: detail.into(), errors: Vec::new() }
+        let (detail, errors) = (detail.into(), Vec::new());
+        Problem { r#type: "about:blank", title, status, detail, errors, retry_after: None }
     }
 
     /// A request that cannot be understood.
@@ -45,11 +57,47 @@ impl Problem {
     }
 
     /// A request that is understood, but one of its fields cannot be so.
-    pub(super) fn bad_field(field: &'static str, detail: impl Into<String>) -> Problem {
-        let detail = detail.into();
-        let text = format!("{field}: {detail}");
-        let errors = vec![Wrong { field, detail }];
+    pub(super) fn bad_field(field: impl Into<String>, detail: impl Into<String>) -> Problem {
+        Problem::bad_fields(vec![Wrong { field: field.into(), detail: detail.into() }])
+    }
+
+    /// The same for one or more fields.
+    pub(super) fn bad_fields(mut errors: Vec<Wrong>) -> Problem {
+        let first = errors.first().map(|wrong| format!("{}: {}", wrong.field, wrong.detail));
+        let text = match errors.len() {
+            0 | 1 => first.unwrap_or_default(),
+            count => format!("{count} things are wrong; the first is {}", first.unwrap_or_default()),
+        };
+        errors.truncate(MOST_WRONGS);
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    }
+
+    /// What the door refuses, and when to try again if that is known.
+    pub(super) fn refused(refusal: &Refusal, wait: Duration) -> Problem {
+        let (status, usual) = match (refusal.code, refusal.subject) {
+            (452, 3) => (StatusCode::INSUFFICIENT_STORAGE, Some(AGAIN)),
+            (400..=499, 7) => (StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(1))),
+            (400..=499, _) => (StatusCode::SERVICE_UNAVAILABLE, Some(AGAIN)),
+            (552, _) => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
+        };
+        Problem { retry_after: usual.map(|usual| usual.max(wait)), ..Problem::new(status, &refusal.text) }
+    }
+
+    /// The same of several recipients; who may try again may do so with all of them.
+    pub(super) fn refused_recipients(refused: Vec<(String, Refusal)>) -> Problem {
+        let worst = refused.iter().map(|(_, refusal)| refusal).max_by_key(|refusal| refusal.code);
+        let base = worst.map(|refusal| Problem::refused(refusal, Duration::ZERO));
+        let wrong = |(field, refusal): (String, Refusal)| Wrong { field, detail: refusal.to_string() };
+        let Problem { detail, errors, .. } = Problem::bad_fields(refused.into_iter().map(wrong).collect());
+        let base = base.unwrap_or_else(|| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ""));
+        Problem { detail, errors, ..base }
+    }
+
+    /// There is no room to keep anything now.
+    pub(super) fn no_room() -> Problem {
+        let text = "insufficient storage; try again later";
+        Problem::refused(&Refusal::new(452, (3, 1), text), Duration::ZERO)
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
@@ -82,6 +130,10 @@ impl IntoResponse for Problem {
         let mut response = json(self.status, &self);
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 }

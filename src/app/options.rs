@@ -4,11 +4,12 @@
 
 use super::access::Access;
 use super::{StartError, routes};
-use crate::api;
+use crate::api::{self, Entrance};
 use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
+use crate::envelope::Source;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ use crate::tenant::Tenant;
 use crate::trace::Tracer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Octets as the machine counts them.
 pub(super) fn octets(size: Size) -> usize {
@@ -64,6 +66,8 @@ pub(super) struct Common {
     pub tracer: Tracer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What takes posts and mail over HTTP.
+    pub entrance: watch::Sender<Option<Entrance>>,
 }
 
 /// The part of `data_memory` for what is still being received; the rest is for
@@ -109,12 +113,17 @@ pub(super) fn common(
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
+        entrance: watch::Sender::new(None),
     })
 }
 
 /// For the API.
 pub(super) fn api(common: &Common) -> api::Options {
-    api::Options { links: common.link_key.clone(), ..api::Options::of(common.instance.clone()) }
+    api::Options {
+        links: common.link_key.clone(),
+        entrance: common.entrance.subscribe(),
+        ..api::Options::of(common.instance.clone())
+    }
 }
 
 /// For one listener.
@@ -177,6 +186,7 @@ pub(super) fn intake(
     common: &Common,
 ) -> intake::Options {
     intake::Options {
+        source: Source::Smtp,
         hostname: config.server.hostname.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
         egress: egress(config, &common.own),
