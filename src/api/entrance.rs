@@ -7,7 +7,6 @@ use crate::intake::Intake;
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::session::Policy as _;
 use crate::spool::spill::SpillDirectory;
-use crate::tenant::Tenant;
 use http::StatusCode;
 use std::fmt;
 use std::sync::Arc;
@@ -49,18 +48,6 @@ impl Entrance {
     /// A refusal of so many posts.
     pub(super) fn refused(&self, client: &Client, posts: usize, refusal: &Refusal) -> Problem {
         Problem::refused(refusal, self.intake.wait(client, posts))
-    }
-}
-
-/// Whoever hands something in for `tenant`; its dialogue has this name in the log.
-pub(super) fn client(tenant: Option<Tenant>, session: &str) -> Client {
-    Client {
-        address: None,
-        helo: String::new(),
-        tls: None,
-        login: None,
-        tenant: tenant.unwrap_or_default(),
-        session: session.to_owned(),
     }
 }
 

@@ -4,11 +4,12 @@
 //! what is wrong with any of it is told by place and field. A repeat with the same
 //! idempotency key is answered with the ids of the first, and `"repeated": true`.
 
-use super::ask::{Asked, Nothing, Whose};
+use super::ask::has_type;
+use super::ask::{Asked, Nothing};
+use super::caller::Caller;
 use super::desk::Desk;
-use super::entrance::{Entrance, client, to_its_end};
+use super::entrance::{Entrance, to_its_end};
 use super::fields::{self, Elements, Fields, Reader};
-use super::guard::is_type;
 use super::problem::{Problem, Wrong, json};
 use super::upload;
 use crate::compose::{Direct, DirectBody, Fault};
@@ -38,7 +39,7 @@ enum Batch {
 /// `POST /posts`
 pub(super) async fn posts(
     State(desk): State<Desk>,
-    Whose(tenant): Whose,
+    caller: Caller,
     Asked(Nothing {}): Asked<Nothing>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -47,7 +48,7 @@ pub(super) async fn posts(
     must_be_json(&parts.headers)?;
     let key = idempotency_key(&parts.headers)?;
     let transcript = entrance.log.transcript('A');
-    let client = client(tenant, transcript.name());
+    let client = caller.client(transcript.name());
     entrance.open(&client)?;
     let most = entrance.limits.message.saturating_mul(WRITTEN);
     let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
@@ -56,7 +57,7 @@ pub(super) async fn posts(
 
 /// Refuses what is no JSON.
 pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
-    if is_type(headers, "application/json") {
+    if has_type(headers, "application/json") {
         return Ok(());
     }
     let detail = "the body must be JSON, with Content-Type: application/json";

@@ -4,11 +4,11 @@
 //! Recipients are judged one by one as after RCPT, and all are taken or none is: the
 //! answer says of each that is refused what SMTP would have said.
 
-use super::ask::Whose;
+use super::ask::has_type;
+use super::caller::Caller;
 use super::desk::Desk;
-use super::entrance::{Entrance, client, to_its_end};
+use super::entrance::{Entrance, to_its_end};
 use super::fields::{self, Elements, Fields, Reader};
-use super::guard::is_type;
 use super::inject::{idempotency_key, must_be_json};
 use super::problem::{Problem, json};
 use super::upload;
@@ -22,7 +22,6 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::time::Duration;
 use url::form_urlencoded;
 
 /// Recipients in a request that are read at all.
@@ -56,14 +55,14 @@ struct Addressee {
 /// `POST /messages`
 pub(super) async fn messages(
     State(desk): State<Desk>,
-    Whose(tenant): Whose,
+    caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
     let entrance = desk.entrance()?;
     let (parts, body) = request.into_parts();
     let key = idempotency_key(&parts.headers)?;
     let transcript = entrance.log.transcript('A');
-    let client = client(tenant, transcript.name());
+    let client = caller.client(transcript.name());
     entrance.open(&client)?;
     let said = spoken(&parts.uri, &parts.headers)?;
     let most = entrance.limits.message;
@@ -82,7 +81,7 @@ pub(super) async fn messages(
 /// What the query says of mail that comes as it is; nothing of a document.
 fn spoken(uri: &Uri, headers: &HeaderMap) -> Result<Option<Said>, Problem> {
     let query = uri.query().unwrap_or_default();
-    if !is_type(headers, "message/rfc822") {
+    if !has_type(headers, "message/rfc822") {
         must_be_json(headers)?;
         return match query {
             "" => Ok(None),

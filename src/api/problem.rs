@@ -6,7 +6,7 @@
 use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Wrong>,
-    /// Whether the same may be asked again, and when.
+    /// A field of the response that belongs to it.
     #[serde(skip)]
-    retry_after: Option<Duration>,
+    field: Option<(HeaderName, HeaderValue)>,
 }
 
 /// What is wrong with one field of a request.
@@ -47,8 +47,14 @@ impl Problem {
     /// An error of this status; the text says what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error");
-        let (detail, errors) = (detail.into(), Vec::new());
-        Problem { r#type: "about:blank", title, status, detail, errors, retry_after: None }
+        Problem {
+            r#type: "about:blank",
+            title,
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            field: None,
+        }
     }
 
     /// A request that cannot be understood.
@@ -81,7 +87,8 @@ impl Problem {
             (552, _) => (StatusCode::PAYLOAD_TOO_LARGE, None),
             _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
         };
-        Problem { retry_after: usual.map(|usual| usual.max(wait)), ..Problem::new(status, &refusal.text) }
+        let field = usual.map(|usual| retry_after(usual.max(wait)));
+        Problem { field, ..Problem::new(status, &refusal.text) }
     }
 
     /// The same of several recipients; who may try again may do so with all of them.
@@ -100,6 +107,19 @@ impl Problem {
         Problem::refused(&Refusal::new(452, (3, 1), text), Duration::ZERO)
     }
 
+    /// A request that shows no key that is known, whatever it shows instead (RFC 6750).
+    pub(super) fn unauthorized() -> Problem {
+        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        let detail = "this call needs a key that is known here, as Authorization: Bearer KEY";
+        Problem { field, ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
+    }
+
+    /// A request that may come again in a while (RFC 6585 section 4).
+    pub(super) fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
+        let detail = format!("{}; try again in {} s", detail.into(), seconds(wait));
+        Problem { field: Some(retry_after(wait)), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
@@ -110,6 +130,15 @@ impl Problem {
             "this path has other methods; the field Allow names them",
         )
     }
+}
+
+/// Whole seconds, and none too early.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+    (header::RETRY_AFTER, seconds(wait).into())
 }
 
 impl From<SpoolError> for Problem {
@@ -128,12 +157,11 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self);
+        if let Some((name, value)) = self.field {
+            response.headers_mut().insert(name, value);
+        }
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
         response
     }
 }

@@ -1,7 +1,7 @@
 //! The body of a request that may be large, on its way in.
 //!
 //! A small one stays in memory; what is larger goes to a temporary file, in pieces, so
-//! that many slow clients take little memory. It is never unpacked. What is too large is
+//! that many slow clients take little memory. What is too large is
 //! not kept; it is read on for a moment, or a client that sends all of it before it reads
 //! would never see the answer.
 
@@ -30,11 +30,6 @@ pub(super) async fn receive(
     most: usize,
     spills: &Arc<SpillDirectory>,
 ) -> Result<MailData, Problem> {
-    let is_packed = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(header::CONTENT_ENCODING).iter().any(is_packed) {
-        let detail = "the body is taken as it is only, without Content-Encoding";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    }
     if body.size_hint().lower() > most as u64 {
         // Who waits to be told to go on has sent nothing.
         if !headers.contains_key(header::EXPECT) {

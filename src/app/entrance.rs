@@ -4,15 +4,26 @@
 use super::access::Access;
 use super::options::Common;
 use super::{StartError, links, options};
-use crate::api::{Entrance, Limits};
+use crate::api::{Current, Entrance, Limits};
 use crate::config::{Config, Listener};
 use crate::envelope::Source;
 use crate::intake::{self, Intake};
 use crate::protocol_log::ProtocolLog;
 use std::sync::Arc;
 
+/// What the API goes by from now on, after what it went by before.
+pub(super) fn current(
+    config: &Config,
+    (access, before): (&Access, Option<&Current>),
+    common: &Common,
+    log: &ProtocolLog,
+) -> Result<Current, StartError> {
+    let entrance = Some(entrance(config, access, common, log)?);
+    Ok(Current { entrance, ..access.api(config, before) })
+}
+
 /// The entrance that a configuration asks for.
-pub(super) fn entrance(
+fn entrance(
     config: &Config,
     access: &Access,
     common: &Common,

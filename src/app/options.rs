@@ -4,7 +4,7 @@
 
 use super::access::Access;
 use super::{StartError, routes};
-use crate::api::{self, Entrance};
+use crate::api;
 use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
@@ -66,8 +66,6 @@ pub(super) struct Common {
     pub tracer: Tracer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What takes posts and mail over HTTP.
-    pub entrance: watch::Sender<Option<Entrance>>,
 }
 
 /// The part of `data_memory` for what is still being received; the rest is for
@@ -113,17 +111,24 @@ pub(super) fn common(
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
-        entrance: watch::Sender::new(None),
     })
 }
 
 /// For the API.
-pub(super) fn api(common: &Common) -> api::Options {
-    api::Options {
-        links: common.link_key.clone(),
-        entrance: common.entrance.subscribe(),
-        ..api::Options::of(common.instance.clone())
-    }
+pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
+    let options = api::Options::of(common.instance.clone());
+    api::Options { links: common.link_key.clone(), current, ..options }
+}
+
+/// For the keys of the API.
+pub(super) fn api_keys(config: &Config) -> Vec<intake::ApiKey> {
+    let key = |key: &config::ApiKey| intake::ApiKey {
+        name: key.name.as_str().into(),
+        digest: key.digest,
+        role: key.role,
+        tenant: (key.role != intake::Role::Admin).then(|| Tenant::new(&key.tenant)),
+    };
+    config.api_keys.iter().map(key).collect()
 }
 
 /// For one listener.
