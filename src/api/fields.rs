@@ -186,7 +186,7 @@ mod tests {
         for text in ["[]", "7", r#"{"a": }"#] {
             assert!(fields(text).is_err(), "{text}");
         }
-        let many = |count| format!("[{}0]", "0,".repeat(count - 1));
+        let many = |count: usize| format!("[{}0]", "0,".repeat(count - 1));
         let elements = |text: &str| serde_json::from_str::<Elements<'_, 3>>(text).map(|list| list.0.len());
         assert_eq!(elements(&many(3)).unwrap(), 3);
         assert!(elements(&many(4)).unwrap_err().to_string().starts_with("a list of more than 3"));

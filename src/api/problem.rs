@@ -23,7 +23,7 @@ pub(super) struct Problem {
     errors: Vec<Wrong>,
     /// A field of the response that belongs to it.
     #[serde(skip)]
-    field: Option<(HeaderName, HeaderValue)>,
+    field: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// What is wrong with one field of a request.
@@ -109,7 +109,7 @@ impl Problem {
 
     /// A request that shows no key that is known, whatever it shows instead (RFC 6750).
     pub(super) fn unauthorized() -> Problem {
-        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
         let detail = "this call needs a key that is known here, as Authorization: Bearer KEY";
         Problem { field, ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
     }
@@ -137,8 +137,8 @@ fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
-fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
-    (header::RETRY_AFTER, seconds(wait).into())
+fn retry_after(wait: Duration) -> Box<(HeaderName, HeaderValue)> {
+    Box::new((header::RETRY_AFTER, seconds(wait).into()))
 }
 
 impl From<SpoolError> for Problem {
@@ -157,7 +157,7 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self);
-        if let Some((name, value)) = self.field {
+        if let Some((name, value)) = self.field.map(|field| *field) {
             response.headers_mut().insert(name, value);
         }
         let kind = HeaderValue::from_static("application/problem+json");
