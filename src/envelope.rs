@@ -6,6 +6,7 @@
 //! angle brackets. A refusal knows only its code; the class of its enhanced
 //! status (RFC 3463) is the first digit of the code, so they cannot disagree.
 
+use crate::event::EventName;
 use crate::post::{MessageId, OnFailure, PostId, Returns};
 use crate::tenant::Tenant;
 use serde::Serialize;
@@ -151,6 +152,11 @@ pub enum Target {
     Header {
         /// HTTP method in capitals, as above.
         method: String,
+    },
+    /// No post: what the message holds is published as an event.
+    Event {
+        /// Its name, which is none of the gateway's own.
+        name: EventName,
     },
     /// Configured routes: one, or several that take the recipient together.
     Route {

@@ -4,7 +4,7 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, inject, mail, posts};
+use super::{destinations, inject, mail, posts, tenants};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -39,8 +39,14 @@ fn about_destinations() -> Vec<Call> {
     ]
 }
 
+fn about_the_gateway() -> Vec<Call> {
+    vec![(Read, "/tenants", get(tenants::list))]
+}
+
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = about_posts().into_iter().chain(about_destinations());
-    all.fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))
+    let all = [about_posts(), about_destinations(), about_the_gateway()];
+    all.into_iter()
+        .flatten()
+        .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))
 }

@@ -30,6 +30,7 @@ mod ranges;
 mod readers;
 mod shapes;
 mod strict;
+mod tenants;
 mod upload;
 
 pub use entrance::{Entrance, Limits};

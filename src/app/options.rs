@@ -10,6 +10,7 @@ use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
 use crate::envelope::Source;
+use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::metrics::Metrics;
@@ -64,6 +65,8 @@ pub(super) struct Common {
     pub first_attempts: FirstAttempts,
     /// Where spans go.
     pub tracer: Tracer,
+    /// Whether anybody wants events.
+    pub wanted: Wanted,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -108,6 +111,7 @@ pub(super) fn common(
         spills,
         turns,
         tracer: Tracer::off(),
+        wanted: Wanted::default(),
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
@@ -203,6 +207,7 @@ pub(super) fn intake(
         first_attempts: common.first_attempts.clone(),
         checks: common.checks.clone(),
         tracer: common.tracer.clone(),
+        wanted: common.wanted.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }

@@ -93,7 +93,8 @@ pub fn direct(
         return Err(faults);
     }
     let (message, tenant) = (receipt.message, tenant.clone());
-    Ok(Admission { message, tenant, idempotency_key, blobs: bodies.blobs, posts })
+    let (blobs, events) = (bodies.blobs, Vec::new());
+    Ok(Admission { message, tenant, idempotency_key, blobs, posts, events })
 }
 
 fn key_text(key: String) -> Result<String, String> {

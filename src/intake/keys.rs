@@ -42,6 +42,9 @@ pub enum Role {
     Admin,
 }
 
+/// Every role, the least first.
+const ROLES: [Role; 4] = [Role::Read, Role::Inject, Role::Operator, Role::Admin];
+
 impl Role {
     /// Its word in the configuration.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +60,15 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Role, Self::Err> {
+        let role = ROLES.into_iter().find(|role| role.as_str() == text);
+        role.ok_or("write read, inject, operator or admin")
     }
 }
 

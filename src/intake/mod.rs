@@ -26,6 +26,7 @@ mod keys;
 mod logins;
 mod seal;
 mod tenants;
+mod told;
 mod traced;
 mod turns;
 
@@ -41,6 +42,7 @@ use crate::clock::{self, Ids};
 use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
 use crate::envelope::{Client, Envelope, Login, Refusal, Source, Taken, Target};
+use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::metrics::Metrics;
 use crate::network::Network;
@@ -88,6 +90,8 @@ pub struct Options {
     pub checks: Checks,
     /// Where spans of messages go; the same for all doors.
     pub tracer: Tracer,
+    /// Whether anybody wants events; the same for all doors.
+    pub wanted: Wanted,
     /// Where it is counted; the same for all doors.
     pub metrics: Arc<Metrics>,
 }
@@ -173,7 +177,8 @@ impl Intake {
             self.permit(&client, &post.destination)?;
         }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        let Composition { mut admission, recipients, waits, .. } = composition;
+        let Composition { mut admission, recipients, reported, waits, .. } = composition;
+        told::reported(&self.options, reported, &mut admission);
         traced.mark(&mut admission);
         let shares = Shares::new(replies, recipients);
         let waits = self.listen(&admission, &shares, waits);
@@ -193,11 +198,16 @@ impl Intake {
 
     /// Commits what the tenant has a right to, and charges it for what was kept. A
     /// client that does not wait for the answer has paid: the posts may be kept.
-    async fn commit(&self, client: &Client, admission: Admission) -> Result<Committed, Refusal> {
+    async fn commit(&self, client: &Client, mut admission: Admission) -> Result<Committed, Refusal> {
+        told::received(&self.options, client, &mut admission);
         let posts = admission.posts.len();
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
-        let committed = self.spool.commit(admission).await;
+        // Nothing but events needs no place among posts.
+        let committed = match posts {
+            0 => self.spool.publish(admission.events).await.map(|()| Committed::Kept),
+            _ => self.spool.commit(admission).await,
+        };
         if matches!(committed, Ok(Committed::Kept)) {
             self.options.metrics.posts_accepted.inc_by(posts as u64);
         } else {
