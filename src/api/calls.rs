@@ -4,7 +4,7 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, events, posts, stream, tenants};
+use super::{destinations, events, inject, mail, posts, stream, tenants};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -15,6 +15,8 @@ type Call = (Role, &'static str, MethodRouter<Desk>);
 fn about_posts() -> Vec<Call> {
     vec![
         (Read, "/posts", get(posts::list)),
+        (Inject, "/posts", post(inject::posts)),
+        (Inject, "/messages", post(mail::messages)),
         (Operator, "/posts/actions", post(posts::act)),
         (Read, "/posts/{id}", get(posts::show)),
         (Operator, "/posts/{id}", delete(posts::delete)),

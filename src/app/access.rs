@@ -64,6 +64,7 @@ impl Access {
     pub(super) fn api(&self, config: &Config, before: Option<&api::Current>) -> api::Current {
         let old = before.and_then(|before| before.certificates.clone());
         api::Current {
+            entrance: None,
             keys: Arc::clone(&self.keys),
             tenants: Arc::clone(&self.tenants),
             certificates: match config.api.tls {
