@@ -5,7 +5,7 @@
 
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -20,9 +20,17 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Wrong>,
-    /// A field of the response that belongs to it.
     #[serde(skip)]
-    field: Option<(HeaderName, HeaderValue)>,
+    remedy: Option<Remedy>,
+}
+
+/// What a field of the response asks for.
+#[derive(Clone, Copy, Debug)]
+enum Remedy {
+    /// A key.
+    Key,
+    /// So many seconds of patience.
+    Wait(u64),
 }
 
 /// What is wrong with one field of a request.
@@ -46,7 +54,7 @@ impl Problem {
             status,
             detail: detail.into(),
             errors: Vec::new(),
-            field: None,
+            remedy: None,
         }
     }
 
@@ -65,18 +73,16 @@ impl Problem {
 
     /// A request that shows no key that is known, whatever it shows instead (RFC 6750).
     pub(super) fn unauthorized() -> Problem {
-        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         let detail = "this call needs a key that is known here, as Authorization: Bearer KEY";
-        Problem { field, ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
+        Problem { remedy: Some(Remedy::Key), ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
     /// A request that may come again in a while (RFC 6585 section 4).
     pub(super) fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
         // Whole seconds, and none too early.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let field = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
         let detail = format!("{}; try again in {seconds} s", detail.into());
-        Problem { field, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+        Problem { remedy: Some(Remedy::Wait(seconds)), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
@@ -107,8 +113,15 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self);
-        if let Some((name, value)) = self.field {
-            response.headers_mut().insert(name, value);
+        let headers = response.headers_mut();
+        match self.remedy {
+            None => {}
+            Some(Remedy::Key) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Some(Remedy::Wait(seconds)) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
         }
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
