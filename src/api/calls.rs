@@ -4,7 +4,7 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, posts, tenants};
+use super::{destinations, posts, routes, tenants};
 use crate::intake::Role::{self, Operator, Read};
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -38,7 +38,7 @@ fn about_destinations() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/tenants", get(tenants::list))]
+    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.

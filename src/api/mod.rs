@@ -24,6 +24,7 @@ mod posts;
 mod problem;
 mod ranges;
 mod readers;
+mod routes;
 mod shapes;
 mod strict;
 mod tenants;
@@ -64,6 +65,8 @@ pub struct Current {
     pub keys: Arc<Keys>,
     /// What each tenant may do.
     pub tenants: Arc<Tenants>,
+    /// The routes, key by key, with their secrets hidden.
+    pub routes: Vec<serde_json::Value>,
     /// What is shown to clients; with any, there is nothing but TLS.
     pub certificates: Option<Certificates>,
 }
