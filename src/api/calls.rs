@@ -4,7 +4,7 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, events, inject, mail, posts, stream, tenants};
+use super::{destinations, events, inject, mail, posts, routes, stream, tenants};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -51,7 +51,7 @@ fn about_events() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/tenants", get(tenants::list))]
+    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.

@@ -29,6 +29,7 @@ mod posts;
 mod problem;
 mod ranges;
 mod readers;
+mod routes;
 mod shapes;
 mod stream;
 mod strict;
@@ -77,6 +78,8 @@ pub struct Current {
     pub tenants: Arc<Tenants>,
     /// What takes posts and mail; nothing does without.
     pub entrance: Option<Entrance>,
+    /// The routes, key by key, with their secrets hidden.
+    pub routes: Vec<serde_json::Value>,
     /// What is shown to clients; with any, there is nothing but TLS.
     pub certificates: Option<Certificates>,
 }
