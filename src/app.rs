@@ -244,11 +244,9 @@ impl Gateway {
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
-        let mut listening = Vec::new();
-        let mut fronts = Vec::new();
+        let (mut listening, mut fronts) = (Vec::new(), Vec::new());
         for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
-            let address = socket.address().clone();
-            listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
+            listening.push(Listening::of(&socket, listener));
             let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
             let (front, serving) = Front::open(socket, terms, &common, (&log, &stopped))?;
             parts.spawn(serving);

@@ -67,6 +67,12 @@ impl Options {
 #[derive(Clone)]
 pub struct Journal(Arc<Shared>);
 
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Journal({})", self.0.options.directory.display())
+    }
+}
+
 struct Shared {
     options: Options,
     /// By the position of their first event.
