@@ -52,7 +52,7 @@ impl Entrance {
 }
 
 /// Carries on although its client may leave: what was handed in whole is kept or
-/// refused, whoever listens.
+/// refused, whoever listens. What was not comes to an end with its connection.
 pub(super) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -51,8 +51,11 @@ pub(super) async fn posts(
     let client = caller.client(transcript.name());
     entrance.open(&client)?;
     let most = entrance.limits.message.saturating_mul(WRITTEN);
-    let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
-    to_its_end(take(entrance, client, key, data, transcript)).await
+    to_its_end(async move {
+        let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
+        take(entrance, client, key, data, transcript).await
+    })
+    .await
 }
 
 /// Refuses what is no JSON.

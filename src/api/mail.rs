@@ -37,7 +37,7 @@ const WRITTEN: usize = 2;
 #[derive(Debug, Default)]
 struct Said {
     /// Reverse-path, and the field where it stood.
-    from: String,
+    from: (&'static str, String),
     recipients: Vec<Addressee>,
     campaign: Option<String>,
 }
@@ -67,8 +67,8 @@ pub(super) async fn messages(
     let said = spoken(&parts.uri, &parts.headers)?;
     let most = entrance.limits.message;
     let most = if said.is_some() { most } else { most.saturating_mul(WRITTEN) };
-    let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
     to_its_end(async move {
+        let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
         let (said, data) = match said {
             Some(said) => (said, data),
             None => written(&entrance, data).await?,
@@ -103,7 +103,7 @@ fn spoken(uri: &Uri, headers: &HeaderMap) -> Result<Option<Said>, Problem> {
         }
     }
     let missing = || Problem::bad_field("from", "who sends it? from= is the null sender");
-    Ok(Some(Said { from: from.ok_or_else(missing)?, recipients, campaign: None }))
+    Ok(Some(Said { from: ("from", from.ok_or_else(missing)?), recipients, campaign: None }))
 }
 
 /// Reads a document; a large one off the runtime's threads.
@@ -144,7 +144,7 @@ fn read(body: &[u8], limit: usize) -> Result<(Said, MailData), Problem> {
         reader.wrong("recipients", "one message has one return path; send one for each");
     }
     match first {
-        Some(path) => said.from = path,
+        Some(path) => said.from = ("return_path", path),
         None => reader.wrong("return_path", "who sends it? an empty text is the null sender"),
     }
     if mail.is_none() {
@@ -243,7 +243,8 @@ async fn take(
     data: MailData,
     mut transcript: Transcript,
 ) -> Result<Response, Problem> {
-    let from = reverse_path(&said.from)?;
+    let (field, from) = &said.from;
+    let from = reverse_path(field, from)?;
     let count = said.recipients.len();
     if count == 0 || count > entrance.limits.recipients {
         let detail = format!("expected 1 to {} recipients", entrance.limits.recipients);
@@ -318,12 +319,12 @@ fn forward_path(address: &str) -> Result<&str, Refusal> {
     }
 }
 
-fn reverse_path(address: &str) -> Result<String, Problem> {
+fn reverse_path(field: &str, address: &str) -> Result<String, Problem> {
     let bare = bare(address);
     let line = format!("MAIL FROM:<{bare}>");
     match command::parse(line.as_bytes()) {
         Ok(Command::Mail(mail)) if mail.path == bare && bare.len() <= LONGEST => Ok(bare.to_owned()),
-        _ => Err(Problem::bad_field("return_path", "that is no address of a sender")),
+        _ => Err(Problem::bad_field(field, "that is no address of a sender")),
     }
 }
 
