@@ -248,7 +248,7 @@ impl RateShape {
 }
 
 /// As in the configuration: `50/s`, `6000/15m`.
-fn shown(rate: Rate) -> String {
+pub(super) fn shown(rate: Rate) -> String {
     let seconds = rate.per.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let unit = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length) && seconds > 0);

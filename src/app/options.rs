@@ -22,6 +22,7 @@ use crate::tenant::Tenant;
 use crate::trace::Tracer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Octets as the machine counts them.
 pub(super) fn octets(size: Size) -> usize {
@@ -113,8 +114,20 @@ pub(super) fn common(
 }
 
 /// For the API.
-pub(super) fn api(common: &Common) -> api::Options {
-    api::Options { links: common.link_key.clone(), ..api::Options::of(common.instance.clone()) }
+pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
+    let options = api::Options::of(common.instance.clone());
+    api::Options { links: common.link_key.clone(), current, ..options }
+}
+
+/// For the keys of the API.
+pub(super) fn api_keys(config: &Config) -> Vec<intake::ApiKey> {
+    let key = |key: &config::ApiKey| intake::ApiKey {
+        name: key.name.as_str().into(),
+        digest: key.digest,
+        role: key.role,
+        tenant: (key.role != intake::Role::Admin).then(|| Tenant::new(&key.tenant)),
+    };
+    config.api_keys.iter().map(key).collect()
 }
 
 /// For one listener.

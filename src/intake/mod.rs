@@ -21,6 +21,7 @@ mod failures;
 mod first;
 mod guard;
 mod hashes;
+mod keys;
 mod logins;
 mod seal;
 mod tenants;
@@ -29,6 +30,7 @@ mod turns;
 
 pub use checks::{Checks, Inquire, Inquiry, Response};
 pub use hashes::{HashError, PasswordHash};
+pub use keys::{ApiKey, KeyDigest, Keys, Role, Unknown};
 pub use logins::{Logins, LoginsError, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
 pub use turns::Turns;
