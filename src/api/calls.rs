@@ -4,10 +4,11 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, posts, tenants};
+use super::webhooks::trial;
+use super::{destinations, posts, tenants, webhooks};
 use crate::intake::Role::{self, Operator, Read};
 use axum::Router;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
 
@@ -37,13 +38,28 @@ fn about_destinations() -> Vec<Call> {
     ]
 }
 
+fn about_webhooks() -> Vec<Call> {
+    vec![
+        (Read, "/webhooks", get(webhooks::list)),
+        (Operator, "/webhooks", post(webhooks::create)),
+        (Operator, "/webhooks/check", post(trial::check)),
+        (Read, "/webhooks/{id}", get(webhooks::show)),
+        (Operator, "/webhooks/{id}", patch(webhooks::change)),
+        (Operator, "/webhooks/{id}", delete(webhooks::delete)),
+        (Operator, "/webhooks/{id}/rotate-secret", post(webhooks::rotate)),
+        (Operator, "/webhooks/{id}/test", post(trial::test)),
+        (Operator, "/webhooks/{id}/validate", post(trial::validate)),
+        (Operator, "/webhooks/{id}/verify", post(trial::verify)),
+    ]
+}
+
 fn about_the_gateway() -> Vec<Call> {
     vec![(Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = [about_posts(), about_destinations(), about_the_gateway()];
+    let all = [about_posts(), about_destinations(), about_webhooks(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))

@@ -15,6 +15,7 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod conditions;
 mod desk;
 mod destinations;
 mod guard;
@@ -27,6 +28,7 @@ mod readers;
 mod shapes;
 mod strict;
 mod tenants;
+mod webhooks;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -56,6 +58,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+pub use webhooks::Webhooks;
 
 /// What may change while the API is there.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +81,8 @@ pub struct Options {
     pub instance: String,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
+    /// Where webhooks are, and what asks their receivers; without, there are none.
+    pub webhooks: Option<Webhooks>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -96,6 +101,7 @@ impl Options {
             current: watch::channel(Arc::default()).1,
             instance,
             links: None,
+            webhooks: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
