@@ -5,10 +5,11 @@ use bytes::Bytes;
 use postgate::clock::Ids;
 use postgate::compose::{self, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
+use postgate::event::Event;
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
 use postgate::spool::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Mark, Noted, Order,
     Query, Settlement, Spool,
 };
 use postgate::tenant::Tenant;
@@ -44,7 +45,15 @@ impl Spool for Stuck {
         Box::pin(pending())
     }
 
-    fn settle(&self, _: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
+    fn settle(&self, _: Vec<(Claim, Settlement)>, _: Vec<Event>) -> Later<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn publish(&self, _: Vec<Event>) -> Later<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn events(&self, _: Mark) -> Later<'_, (Mark, Vec<Event>)> {
         Box::pin(pending())
     }
 

@@ -9,6 +9,8 @@ use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
+use crate::envelope::Source;
+use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::metrics::Metrics;
@@ -65,6 +67,8 @@ pub(super) struct Common {
     pub first_attempts: FirstAttempts,
     /// Where spans go.
     pub tracer: Tracer,
+    /// Whether anybody wants events.
+    pub wanted: Wanted,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -109,6 +113,7 @@ pub(super) fn common(
         spills,
         turns,
         tracer: Tracer::off(),
+        wanted: Wanted::default(),
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
@@ -193,6 +198,7 @@ pub(super) fn intake(
     common: &Common,
 ) -> intake::Options {
     intake::Options {
+        source: Source::Smtp,
         hostname: config.server.hostname.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
         egress: egress(config, &common.own),
@@ -204,6 +210,7 @@ pub(super) fn intake(
         first_attempts: common.first_attempts.clone(),
         checks: common.checks.clone(),
         tracer: common.tracer.clone(),
+        wanted: common.wanted.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }

@@ -389,7 +389,7 @@ pub async fn of_two_verdicts_on_an_attempt_the_first_stands(spool: &dyn Spool) {
     assert_eq!(spool.order(one(1), reroute("b")).await, Ok(1));
     let claim = claim_all(spool, "b").await.remove(0);
     let verdicts = [Settlement::Delivered, Settlement::Back].map(|verdict| (claim.clone(), verdict));
-    spool.settle(verdicts.to_vec()).await.unwrap();
+    spool.settle(verdicts.to_vec(), Vec::new()).await.unwrap();
     assert_eq!(look(spool, 1).await.state, PostState::Delivered);
     assert!(claim_all(spool, "b").await.is_empty());
 }
