@@ -5,9 +5,10 @@
 use super::caller::behind;
 use super::desk::Desk;
 use super::webhooks::trial;
-use super::{destinations, posts, tenants, webhooks};
-use crate::intake::Role::{self, Operator, Read};
+use super::{destinations, events, posts, stream, tenants, webhooks};
+use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
@@ -53,13 +54,24 @@ fn about_webhooks() -> Vec<Call> {
     ]
 }
 
+fn about_events() -> Vec<Call> {
+    vec![
+        (Read, "/events", get(events::list)),
+        (Inject, "/events", post(events::publish).layer(DefaultBodyLimit::max(events::BODY))),
+        (Read, "/events/types", get(events::types)),
+        (Read, "/events/samples", get(events::show_samples)),
+        (Read, "/events/stream", get(stream::stream)),
+    ]
+}
+
 fn about_the_gateway() -> Vec<Call> {
     vec![(Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = [about_posts(), about_destinations(), about_webhooks(), about_the_gateway()];
+    let all =
+        [about_posts(), about_destinations(), about_events(), about_webhooks(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))
