@@ -300,6 +300,7 @@ impl Gateway {
         }
         let current = access.api(&config, Some(&self.api_current.borrow()));
         self.api_current.send_replace(Arc::new(current));
+        webhooks::renew(&self.common, &config);
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);

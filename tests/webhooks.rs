@@ -6,11 +6,16 @@ mod support;
 
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use support::DEADLINE;
 use support::api::{Response, Scene};
 use support::name_server::{Answer, NameServer, in_a_world_of_its_own};
+use support::program::eventually;
 use support::receiver::{Act, Receiver, Request, answer, raw};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A request with further header lines.
@@ -380,4 +385,47 @@ fn all_are_checked_sparkpost_validates_and_secrets_are_rotated() {
         let verifier = standardwebhooks::Webhook::new(webhook["secret"].as_str().unwrap()).unwrap();
         assert_eq!(verifier.sign(id, at, &request.body).unwrap(), signature);
     }
+}
+
+#[test]
+fn webhooks_of_the_configuration_are_shown_tested_and_not_changed() {
+    let runtime = Runtime::new().unwrap();
+    // The operator's own URLs lead where strangers' may not.
+    let listener = runtime.block_on(TcpListener::bind("[::1]:0")).unwrap();
+    let there = runtime.block_on(async { Receiver::on(listener, |_| answer(200)) });
+    let files = TempDir::new().unwrap();
+    let secret = files.path().join("whsec");
+    std::fs::write(&secret, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let scene = Scene::start(&format!(
+        "[[webhook]]\nurl = \"http://{}/one\"\nevents = [\"*\"]\nsecret = {{ file = {secret:?} }}\n",
+        there.address
+    ));
+    let list = || call(&scene, ("GET", ""), "", &Value::Null).json()["webhooks"].clone();
+    let webhook = list()[0].clone();
+    assert_eq!((&webhook["fixed"], &webhook["status"]), (&json!(true), &json!("active")), "{webhook}");
+    assert!(webhook["secret"].is_null() && webhook["created_at"].is_null());
+    for (method, more, body) in [
+        ("PATCH", "", json!({ "enabled": false })),
+        ("DELETE", "", Value::Null),
+        ("POST", "/rotate-secret", json!({})),
+        ("POST", "/verify", json!({ "way": "skip" })),
+    ] {
+        let response = call(&scene, (method, &path(&webhook, more)), "", &body);
+        assert_eq!(response.status, 409, "{method} {more} {response:?}");
+    }
+    let told = call(&scene, ("POST", &path(&webhook, "/test")), "", &Value::Null).json();
+    assert_eq!(told["status"], 200, "{told}");
+    assert!(there.requests()[0].header("webhook-signature").is_some());
+    let own = made(&scene, &settings(&format!("http://{}/own", there.address)));
+    let refused = call(&scene, ("POST", &path(&own, "/test")), "", &Value::Null).json();
+    assert!(refused["error"].as_str().unwrap().contains("egress-denied"), "{refused}");
+
+    let config = scene.directory.path().join("postgate.toml");
+    let changed = std::fs::read_to_string(&config).unwrap().replace("/one", "/two");
+    std::fs::write(&config, changed).unwrap();
+    scene.gateway.signal("-HUP");
+    let is_new = || list()[0]["url"].as_str().unwrap().ends_with("/two").then_some(());
+    eventually("the new webhook", DEADLINE, is_new);
+    assert_eq!(list().as_array().unwrap().len(), 2);
 }

@@ -70,8 +70,7 @@ fn about_the_gateway() -> Vec<Call> {
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all =
-        [about_posts(), about_destinations(), about_events(), about_webhooks(), about_the_gateway()];
+    let all = [about_posts(), about_destinations(), about_events(), about_webhooks(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))

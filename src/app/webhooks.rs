@@ -5,12 +5,18 @@
 //! and is none is not replaced: what was sealed with it could never be opened again.
 
 use super::links::keep;
+use super::options::Common;
 use crate::api;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::deliver::inquiry::Inquirer;
 use crate::fanout::SealKey;
 use crate::fanout::shelf::Shelf;
+use crate::fanout::webhook::{Settings, Webhook};
+use crate::post::Timestamp;
 use crate::spool::Spool;
+use crate::tenant::Tenant;
+use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -19,7 +25,42 @@ use std::sync::Arc;
 /// The webhooks of a gateway.
 pub(super) fn open(config: &Config, spool: Arc<dyn Spool>, inquirer: Arc<Inquirer>) -> api::Webhooks {
     let shelf = Shelf::new(spool, key(&config.server.data_dir));
+    shelf.fix(fixed(config));
     api::Webhooks { shelf: Arc::new(shelf), inquirer, hostname: config.server.hostname.clone() }
+}
+
+/// Puts the webhooks of another configuration in force.
+pub(super) fn renew(common: &Common, config: &Config) {
+    if let Some(webhooks) = &common.webhooks {
+        webhooks.shelf.fix(fixed(config));
+    }
+}
+
+/// Those of the configuration. Whoever wrote it need not be asked whether he wants them.
+fn fixed(config: &Config) -> Vec<Webhook> {
+    let webhook = |(at, webhook): (usize, &config::Webhook)| {
+        let config::Webhook { settings, secret, tenant } = webhook;
+        let earlier = config.webhooks.iter().take(at);
+        let is_same = |it: &&config::Webhook| it.settings.url == settings.url && it.tenant == *tenant;
+        let name = format!("{tenant}\n{}\n{}", settings.url, earlier.filter(is_same).count());
+        let mark = HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref());
+        Webhook {
+            // The same after a restart, as long as it is told to the same URL.
+            id: format!("wh_fixed_{}", mark.get(..16).unwrap_or(&mark)),
+            tenant: Tenant::new(tenant),
+            created_at: Timestamp::default(),
+            settings: Settings {
+                secret: secret.as_ref().map(|secret| secret.value.reveal().to_owned()),
+                ..settings.clone()
+            },
+            token: mark,
+            verified: Some((Timestamp::default(), "configuration".to_owned())),
+            old_secret: None,
+            last_success_at: None,
+            last_failure_at: None,
+        }
+    };
+    config.webhooks.iter().enumerate().map(webhook).collect()
 }
 
 /// The key that an earlier process left in `directory`, or a new one that is kept there.

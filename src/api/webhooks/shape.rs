@@ -30,7 +30,8 @@ pub(super) struct WebhookShape<'a> {
     signature_header: Option<&'a str>,
     /// It stands in the configuration.
     fixed: bool,
-    created_at: String,
+    /// Not of one of the configuration.
+    created_at: Option<String>,
     status: Status,
     verified_at: Option<String>,
     verified_by: Option<&'a str>,
@@ -68,9 +69,9 @@ impl<'a> WebhookShape<'a> {
             filter: &settings.filter,
             signature_header: settings.signature_header.as_deref(),
             fixed: placed.version.is_none(),
-            created_at: rfc3339(*created_at),
+            created_at: placed.version.map(|_| rfc3339(*created_at)),
             status: placed.webhook.status(),
-            verified_at: verified.as_ref().map(|(at, _)| rfc3339(*at)),
+            verified_at: verified.as_ref().filter(|_| placed.version.is_some()).map(|(at, _)| rfc3339(*at)),
             verified_by: verified.as_ref().map(|(_, way)| way.as_str()),
             last_success_at: placed.webhook.last_success_at.map(rfc3339),
             last_failure_at: placed.webhook.last_failure_at.map(rfc3339),
