@@ -23,6 +23,7 @@ mod options;
 mod reload;
 mod routes;
 mod sockets;
+mod webhooks;
 
 pub use listening::Listening;
 
@@ -231,7 +232,9 @@ impl Gateway {
         });
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
-        common.checks = Checks::by(Arc::new(Inquirer::new(changing.clone())));
+        let inquirer = Arc::new(Inquirer::new(changing.clone()));
+        common.checks = Checks::by(Arc::clone(&inquirer) as Arc<_>);
+        common.webhooks = Some(webhooks::open(&config, common.shared_spool(), inquirer));
         warn_of_insecure(&config);
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
@@ -300,6 +303,7 @@ impl Gateway {
             front.terms = terms;
         }
         self.api_current.send_replace(Arc::new(current));
+        webhooks::renew(&self.common, &config);
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);

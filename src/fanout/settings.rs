@@ -335,12 +335,6 @@ impl Filter {
     /// Whether an event is about what is meant. What an event does not say matches no
     /// pattern of it.
     pub fn lets_through(&self, told: &Told) -> bool {
-        let tags = || match told.data().get("tag") {
-            Some(serde_json::Value::Array(tags)) => {
-                tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
-            }
-            _ => told.text("tag").map(|tag| tag.into_owned()).into_iter().collect::<Vec<_>>(),
-        };
         let origin = || told.text("destination")?.parse::<UrlPattern>().ok();
         let is_there = |pattern: &str| {
             let pattern = pattern.parse::<UrlPattern>();
@@ -349,7 +343,7 @@ impl Filter {
         let is_for = |pattern: &str| {
             told.text("recipient").is_some_and(|it| is_like(&it.to_lowercase(), &pattern.to_lowercase()))
         };
-        self.tag.let_through(|pattern| tags().iter().any(|tag| is_like(tag, pattern)))
+        self.tag.let_through(|pattern| told.tags().iter().any(|tag| is_like(tag, pattern)))
             && self.destination.let_through(is_there)
             && self.recipient.let_through(is_for)
     }
