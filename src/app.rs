@@ -16,6 +16,7 @@ mod delivery;
 mod door;
 mod entrance;
 mod instance;
+mod journal;
 mod links;
 mod listening;
 mod options;
@@ -65,6 +66,8 @@ pub enum StartError {
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
     Spool(OpenError),
+    /// The journal cannot be opened.
+    Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
     LinkKey(PathBuf, io::Error),
     /// A route that the configuration's own checks let through is not one.
@@ -86,6 +89,9 @@ impl fmt::Display for StartError {
                 write!(f, "cannot write the protocol log in {}: {error}", path.display())
             }
             StartError::Spool(error) => error.fmt(f),
+            StartError::Journal(path, error) => {
+                write!(f, "cannot open the journal {}: {error}", path.display())
+            }
             StartError::LinkKey(path, error) => {
                 let path = path.display();
                 write!(
@@ -212,9 +218,10 @@ impl Gateway {
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let spool = open_spool(&config).await?;
+        let journal = journal::open(&config).await?;
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
-        let mut common = options::common(&config, spool, &sockets, api_address)?;
+        let mut common = options::common(&config, (spool, journal), &sockets, api_address)?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
         let collector = delivery::collector(&config).map(|endpoint| {
@@ -229,6 +236,7 @@ impl Gateway {
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
         }
+        parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let current = entrance::current(&config, (&access, None), &common, &log)?;
@@ -238,11 +246,9 @@ impl Gateway {
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
-        let mut listening = Vec::new();
-        let mut fronts = Vec::new();
+        let (mut listening, mut fronts) = (Vec::new(), Vec::new());
         for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
-            let address = socket.address().clone();
-            listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
+            listening.push(Listening::of(&socket, listener));
             let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
             let (front, serving) = Front::open(socket, terms, &common, (&log, &stopped))?;
             parts.spawn(serving);

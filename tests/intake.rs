@@ -5,11 +5,11 @@ use bytes::Bytes;
 use postgate::clock::Ids;
 use postgate::compose::{self, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
-use postgate::event::Event;
+use postgate::event::{Event, Mark};
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
 use postgate::spool::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Mark, Noted, Order,
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
     Query, Settlement, Spool,
 };
 use postgate::tenant::Tenant;

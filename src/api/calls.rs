@@ -4,9 +4,10 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, inject, mail, posts, tenants};
+use super::{destinations, events, inject, mail, posts, routes, stream, tenants};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
@@ -39,13 +40,23 @@ fn about_destinations() -> Vec<Call> {
     ]
 }
 
+fn about_events() -> Vec<Call> {
+    vec![
+        (Read, "/events", get(events::list)),
+        (Inject, "/events", post(events::publish).layer(DefaultBodyLimit::max(events::BODY))),
+        (Read, "/events/types", get(events::types)),
+        (Read, "/events/samples", get(events::show_samples)),
+        (Read, "/events/stream", get(stream::stream)),
+    ]
+}
+
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/tenants", get(tenants::list))]
+    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = [about_posts(), about_destinations(), about_the_gateway()];
+    let all = [about_posts(), about_destinations(), about_events(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))

@@ -18,6 +18,7 @@ mod calls;
 mod desk;
 mod destinations;
 mod entrance;
+mod events;
 mod fields;
 mod guard;
 mod health;
@@ -28,7 +29,9 @@ mod posts;
 mod problem;
 mod ranges;
 mod readers;
+mod routes;
 mod shapes;
+mod stream;
 mod strict;
 mod tenants;
 mod upload;
@@ -37,7 +40,9 @@ pub use entrance::{Entrance, Limits};
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
+use crate::event::Wanted;
 use crate::intake::{Keys, Role, Tenants};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::smtp::Certificates;
 use crate::spool::Spool;
@@ -73,6 +78,8 @@ pub struct Current {
     pub tenants: Arc<Tenants>,
     /// What takes posts and mail; nothing does without.
     pub entrance: Option<Entrance>,
+    /// The routes, key by key, with their secrets hidden.
+    pub routes: Vec<serde_json::Value>,
     /// What is shown to clients; with any, there is nothing but TLS.
     pub certificates: Option<Certificates>,
 }
@@ -85,6 +92,10 @@ pub struct Options {
     /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
     /// requests, which come from a loop when they come here.
     pub instance: String,
+    /// Where events are kept; without, nobody is told of any.
+    pub journal: Option<Journal>,
+    /// Whether anybody wants them.
+    pub wanted: Wanted,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
     /// Most connections at a time; further ones wait.
@@ -104,6 +115,8 @@ impl Options {
             // Who holds the other end may be gone: then nothing changes any more.
             current: watch::channel(Arc::default()).1,
             instance,
+            journal: None,
+            wanted: Wanted::default(),
             links: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
@@ -134,7 +147,9 @@ pub async fn serve(
     let options = Arc::new(options);
     let places = Arc::new(Semaphore::new(options.connections));
     let readers = Arc::new(Readers::new());
-    let router = router(Desk { options: Arc::clone(&options), control, spool, metrics, readers });
+    let streams = Arc::new(Semaphore::new(stream::MOST));
+    let own = Arc::clone(&options);
+    let router = router(Desk { options: own, control, spool, metrics, readers, streams, stop: stop.clone() });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -6,7 +6,7 @@
 use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -21,9 +21,23 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Wrong>,
-    /// A field of the response that belongs to it.
     #[serde(skip)]
-    field: Option<Box<(HeaderName, HeaderValue)>>,
+    remedy: Option<Remedy>,
+}
+
+/// What a field of the response asks for.
+#[derive(Clone, Copy, Debug)]
+enum Remedy {
+    /// A key.
+    Key,
+    /// So many seconds of patience.
+    Wait(u64),
+}
+
+impl Remedy {
+    fn after(wait: Duration) -> Remedy {
+        Remedy::Wait(seconds(wait))
+    }
 }
 
 /// What is wrong with one field of a request.
@@ -53,7 +67,7 @@ impl Problem {
             status,
             detail: detail.into(),
             errors: Vec::new(),
-            field: None,
+            remedy: None,
         }
     }
 
@@ -87,8 +101,8 @@ impl Problem {
             (552, _) => (StatusCode::PAYLOAD_TOO_LARGE, None),
             _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
         };
-        let field = usual.map(|usual| retry_after(usual.max(wait)));
-        Problem { field, ..Problem::new(status, &refusal.text) }
+        let remedy = usual.map(|usual| Remedy::after(usual.max(wait)));
+        Problem { remedy, ..Problem::new(status, &refusal.text) }
     }
 
     /// The same of several recipients; who may try again may do so with all of them.
@@ -109,15 +123,14 @@ impl Problem {
 
     /// A request that shows no key that is known, whatever it shows instead (RFC 6750).
     pub(super) fn unauthorized() -> Problem {
-        let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))));
         let detail = "this call needs a key that is known here, as Authorization: Bearer KEY";
-        Problem { field, ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
+        Problem { remedy: Some(Remedy::Key), ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
     /// A request that may come again in a while (RFC 6585 section 4).
     pub(super) fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
         let detail = format!("{}; try again in {} s", detail.into(), seconds(wait));
-        Problem { field: Some(retry_after(wait)), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+        Problem { remedy: Some(Remedy::after(wait)), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
@@ -137,10 +150,6 @@ fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
-fn retry_after(wait: Duration) -> Box<(HeaderName, HeaderValue)> {
-    Box::new((header::RETRY_AFTER, seconds(wait).into()))
-}
-
 impl From<SpoolError> for Problem {
     fn from(error: SpoolError) -> Problem {
         let status = match &error {
@@ -157,8 +166,15 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self);
-        if let Some((name, value)) = self.field.map(|field| *field) {
-            response.headers_mut().insert(name, value);
+        let headers = response.headers_mut();
+        match self.remedy {
+            None => {}
+            Some(Remedy::Key) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Some(Remedy::Wait(seconds)) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
         }
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

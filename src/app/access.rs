@@ -5,7 +5,7 @@
 //! has happened is not forgotten: failed logins, keys that nobody knew, what tenants have used, TLS
 //! sessions that can be resumed.
 
-use super::{StartError, options};
+use super::{StartError, options, routes};
 use crate::api;
 use crate::config::{ApiTls, Config};
 use crate::intake::{Keys, Logins, Tenants};
@@ -67,6 +67,7 @@ impl Access {
             entrance: None,
             keys: Arc::clone(&self.keys),
             tenants: Arc::clone(&self.tenants),
+            routes: routes::shown(config),
             certificates: match config.api.tls {
                 ApiTls::None => None,
                 ApiTls::Implicit => self.certificates.clone().or(old),

@@ -26,10 +26,10 @@ use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Mark, Noted, Order,
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
     Query, Settlement, Spool, SpoolError,
 };
-use crate::event::Event;
+use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId};
 use bytes::Bytes;
 use std::fs::{File, OpenOptions, TryLockError};

@@ -6,10 +6,10 @@
 
 use bytes::Bytes;
 use postgate::clock;
-use postgate::event::Event;
+use postgate::event::{Event, Mark};
 use postgate::post::{Admission, Blob, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Mark, Noted, Order,
+    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
     PostState, Query, Settlement, Spool, SpoolError,
 };
 use postgate::tenant::Tenant;
