@@ -129,7 +129,13 @@ pub(super) fn common(
 /// For the API.
 pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
     let options = api::Options::of(common.instance.clone());
-    api::Options { links: common.link_key.clone(), current, wanted: common.wanted.clone(), ..options }
+    api::Options {
+        links: common.link_key.clone(),
+        current,
+        journal: Some(common.journal.clone()),
+        wanted: common.wanted.clone(),
+        ..options
+    }
 }
 
 /// For the keys of the API.
