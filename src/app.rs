@@ -14,6 +14,7 @@
 mod access;
 mod delivery;
 mod door;
+mod entrance;
 mod instance;
 mod journal;
 mod links;
@@ -238,17 +239,16 @@ impl Gateway {
         parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
-        let (api_current, current) = watch::channel(Arc::new(access.api(&config, None)));
+        let current = entrance::current(&config, (&access, None), &common, &log)?;
+        let (api_current, current) = watch::channel(Arc::new(current));
         if let Some(listener) = api {
             let api = options::api(&common, current);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
-        let mut listening = Vec::new();
-        let mut fronts = Vec::new();
+        let (mut listening, mut fronts) = (Vec::new(), Vec::new());
         for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
-            let address = socket.address().clone();
-            listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
+            listening.push(Listening::of(&socket, listener));
             let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
             let (front, serving) = Front::open(socket, terms, &common, (&log, &stopped))?;
             parts.spawn(serving);
@@ -278,6 +278,8 @@ impl Gateway {
         let Change { config, listeners, later } = reload::change(&self.config, config);
         let (access, old, new) = (self.access.clone(), self.config.clone(), config.clone());
         let access = read(new, move |new| access.renewed(&old, &new)).await?;
+        let current = Arc::clone(&self.api_current.borrow());
+        let current = entrance::current(&config, (&access, Some(&current)), &self.common, &self.log)?;
         let mut changed = Vec::new();
         for (listener, front) in listeners.into_iter().zip(&self.fronts) {
             let terms = match listener {
@@ -297,7 +299,6 @@ impl Gateway {
             front.options.send_replace(options);
             front.terms = terms;
         }
-        let current = access.api(&config, Some(&self.api_current.borrow()));
         self.api_current.send_replace(Arc::new(current));
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());

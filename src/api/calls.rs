@@ -4,7 +4,7 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, events, posts, stream, tenants};
+use super::{destinations, events, inject, mail, posts, routes, stream, tenants};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -15,6 +15,8 @@ type Call = (Role, &'static str, MethodRouter<Desk>);
 fn about_posts() -> Vec<Call> {
     vec![
         (Read, "/posts", get(posts::list)),
+        (Inject, "/posts", post(inject::posts)),
+        (Inject, "/messages", post(mail::messages)),
         (Operator, "/posts/actions", post(posts::act)),
         (Read, "/posts/{id}", get(posts::show)),
         (Operator, "/posts/{id}", delete(posts::delete)),
@@ -49,7 +51,7 @@ fn about_events() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/tenants", get(tenants::list))]
+    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.
