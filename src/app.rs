@@ -14,6 +14,7 @@
 mod access;
 mod delivery;
 mod door;
+mod entrance;
 mod instance;
 mod journal;
 mod links;
@@ -238,7 +239,8 @@ impl Gateway {
         parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
-        let (api_current, current) = watch::channel(Arc::new(access.api(&config, None)));
+        let current = entrance::current(&config, (&access, None), &common, &log)?;
+        let (api_current, current) = watch::channel(Arc::new(current));
         if let Some(listener) = api {
             let api = options::api(&common, current);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
@@ -276,6 +278,8 @@ impl Gateway {
         let Change { config, listeners, later } = reload::change(&self.config, config);
         let (access, old, new) = (self.access.clone(), self.config.clone(), config.clone());
         let access = read(new, move |new| access.renewed(&old, &new)).await?;
+        let current = Arc::clone(&self.api_current.borrow());
+        let current = entrance::current(&config, (&access, Some(&current)), &self.common, &self.log)?;
         let mut changed = Vec::new();
         for (listener, front) in listeners.into_iter().zip(&self.fronts) {
             let terms = match listener {
@@ -295,7 +299,6 @@ impl Gateway {
             front.options.send_replace(options);
             front.terms = terms;
         }
-        let current = access.api(&config, Some(&self.api_current.borrow()));
         self.api_current.send_replace(Arc::new(current));
         webhooks::renew(&self.common, &config);
         warn_of_insecure(&config);

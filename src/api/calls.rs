@@ -5,7 +5,7 @@
 use super::caller::behind;
 use super::desk::Desk;
 use super::webhooks::trial;
-use super::{destinations, events, posts, stream, tenants, webhooks};
+use super::{destinations, events, inject, mail, posts, routes, stream, tenants, webhooks};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -16,6 +16,8 @@ type Call = (Role, &'static str, MethodRouter<Desk>);
 fn about_posts() -> Vec<Call> {
     vec![
         (Read, "/posts", get(posts::list)),
+        (Inject, "/posts", post(inject::posts)),
+        (Inject, "/messages", post(mail::messages)),
         (Operator, "/posts/actions", post(posts::act)),
         (Read, "/posts/{id}", get(posts::show)),
         (Operator, "/posts/{id}", delete(posts::delete)),
@@ -65,7 +67,7 @@ fn about_events() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/tenants", get(tenants::list))]
+    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
 }
 
 /// All calls, each behind its role.

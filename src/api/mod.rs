@@ -18,19 +18,27 @@ mod calls;
 mod conditions;
 mod desk;
 mod destinations;
+mod entrance;
 mod events;
+mod fields;
 mod guard;
 mod health;
+mod inject;
+mod mail;
 mod patience;
 mod posts;
 mod problem;
 mod ranges;
 mod readers;
+mod routes;
 mod shapes;
 mod stream;
 mod strict;
 mod tenants;
+mod upload;
 mod webhooks;
+
+pub use entrance::{Entrance, Limits};
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -71,6 +79,10 @@ pub struct Current {
     pub keys: Arc<Keys>,
     /// What each tenant may do.
     pub tenants: Arc<Tenants>,
+    /// What takes posts and mail; nothing does without.
+    pub entrance: Option<Entrance>,
+    /// The routes, key by key, with their secrets hidden.
+    pub routes: Vec<serde_json::Value>,
     /// What is shown to clients; with any, there is nothing but TLS.
     pub certificates: Option<Certificates>,
 }
