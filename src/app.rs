@@ -40,8 +40,7 @@ use crate::config::{API_ADDRESS, ApiTls, Config, Listener};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
-use crate::deliver::inquiry::Inquirer;
-use crate::intake::{Checks, Intake, LoginsError};
+use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{self, Address, Socket, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
@@ -232,9 +231,7 @@ impl Gateway {
         });
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
-        let inquirer = Arc::new(Inquirer::new(changing.clone()));
-        common.checks = Checks::by(Arc::clone(&inquirer) as Arc<_>);
-        common.webhooks = Some(webhooks::open(&config, common.shared_spool(), inquirer));
+        webhooks::open(&config, &mut common, changing.clone());
         warn_of_insecure(&config);
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));

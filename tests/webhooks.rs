@@ -180,7 +180,7 @@ fn status(scene: &Scene, webhook: &Value) -> String {
 
 #[test]
 fn a_receiver_shows_that_it_wants_events_and_only_by_the_right_answer() {
-    let scene = Scene::start("");
+    let scene = Scene::start("[journal]\nalways = true\n");
     let runtime = Runtime::new().unwrap();
     let challenge = |request: &Request| -> String {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -226,6 +226,17 @@ fn a_receiver_shows_that_it_wants_events_and_only_by_the_right_answer() {
     assert_eq!(verify(&scene, &webhook, "skip").json()["verified_by"], "skip");
     let moved = json!({ "url": "http://127.0.0.1:9/y" });
     assert_eq!(call(&scene, ("PATCH", &path(&webhook, "")), "", &moved).json()["status"], "unverified");
+    call(&scene, ("PATCH", &path(&webhook, "")), "", &json!({ "enabled": false }));
+    let mut told = Vec::new();
+    eventually("events of the webhook", DEADLINE, || {
+        let events = scene.get("/api/v1/events?type=webhook.*").json();
+        let own = |event: &&Value| event["data"]["webhookId"] == webhook["id"];
+        let events = events["events"].as_array().unwrap().iter().filter(own);
+        told = events.map(|event| (event["type"].clone(), event["data"]["reason"].clone())).collect();
+        (told.len() == 2).then_some(())
+    });
+    assert!(told.contains(&(json!("webhook.verified"), json!("skip"))), "{told:?}");
+    assert!(told.contains(&(json!("webhook.disabled"), json!("by request"))), "{told:?}");
     let mut skipped = settings("http://127.0.0.1:9/x");
     skipped["verify"] = json!("skip");
     assert_eq!(made(&scene, &skipped)["status"], "active");

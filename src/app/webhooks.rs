@@ -8,12 +8,13 @@ use super::links::keep;
 use super::options::Common;
 use crate::api;
 use crate::config::{self, Config};
+use crate::deliver;
 use crate::deliver::inquiry::Inquirer;
 use crate::fanout::SealKey;
 use crate::fanout::shelf::Shelf;
 use crate::fanout::webhook::{Settings, Webhook};
+use crate::intake::Checks;
 use crate::post::Timestamp;
-use crate::spool::Spool;
 use crate::tenant::Tenant;
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
@@ -21,12 +22,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::watch;
 
-/// The webhooks of a gateway.
-pub(super) fn open(config: &Config, spool: Arc<dyn Spool>, inquirer: Arc<Inquirer>) -> api::Webhooks {
-    let shelf = Shelf::new(spool, key(&config.server.data_dir));
+/// Who asks receivers, for the doors and for webhooks, and the webhooks.
+pub(super) fn open(config: &Config, common: &mut Common, delivery: watch::Receiver<Arc<deliver::Options>>) {
+    let inquirer = Arc::new(Inquirer::new(delivery));
+    common.checks = Checks::by(Arc::clone(&inquirer) as Arc<_>);
+    let shelf = Arc::new(Shelf::new(common.shared_spool(), key(&config.server.data_dir)));
     shelf.fix(fixed(config));
-    api::Webhooks { shelf: Arc::new(shelf), inquirer, hostname: config.server.hostname.clone() }
+    let hostname = config.server.hostname.clone();
+    common.webhooks = Some(api::Webhooks { shelf, inquirer, hostname });
 }
 
 /// Puts the webhooks of another configuration in force.

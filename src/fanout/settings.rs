@@ -26,7 +26,7 @@ const PATTERNS: usize = 100;
 /// Octets that a description or a pattern may have.
 const LONGEST_TEXT: usize = 256;
 /// Fewest and most octets of a secret that its owner chose.
-const SECRETS: std::ops::RangeInclusive<usize> = 8..=256;
+const SECRETS: std::ops::RangeInclusive<usize> = 1..=256;
 /// What Standard Webhooks allows of a symmetric one.
 const STANDARD_SECRETS: std::ops::RangeInclusive<usize> = 24..=64;
 /// Where the hexadecimal signature stands when nothing else is said.
@@ -258,7 +258,7 @@ impl Settings {
     /// the hexadecimal HMAC-SHA256 of the body under the secret as it is written.
     pub(super) fn keys(&self, secrets: &[&str]) -> Result<Vec<SigningKey>, Wrong> {
         if secrets.iter().any(|secret| !SECRETS.contains(&secret.len())) {
-            return wrong("secret", "write 8 to 256 octets, or leave it out: then one is made");
+            return wrong("secret", "write 1 to 256 octets");
         }
         let standard: Vec<_> = secrets.iter().filter_map(|secret| standard(secret)).collect();
         let hex: Vec<_> = secrets.iter().filter(|secret| !secret.starts_with("whsk_")).collect();

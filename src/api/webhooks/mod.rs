@@ -14,13 +14,16 @@ use super::desk::Desk;
 use super::problem::{Problem, json};
 use crate::clock;
 use crate::deliver::inquiry::Inquirer;
+use crate::event::{Event, EventId};
 use crate::fanout::shelf::{Placed, Shelf, ShelfError, new_id};
 use crate::fanout::webhook::{OVERLAP, Settings, Webhook, Wrong};
+use crate::masked::Masked;
 use crate::post::Destination;
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -45,6 +48,34 @@ impl Desk {
     fn webhooks(&self) -> Result<&Webhooks, Problem> {
         let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are no webhooks here");
         self.options.webhooks.as_ref().ok_or_else(none)
+    }
+
+    /// Tells whoever wants events how a webhook stands now, when that is new. The change
+    /// holds also when it cannot be told.
+    async fn announce(&self, before: &Webhook, after: &Webhook) {
+        let mut news = Vec::new();
+        if let (None, Some((_, way))) = (&before.verified, &after.verified) {
+            news.push(("webhook.verified", way.as_str()));
+        }
+        match (before.settings.enabled, after.settings.enabled) {
+            (false, true) => news.push(("webhook.enabled", "by request")),
+            (true, false) => news.push(("webhook.disabled", "by request")),
+            _ => {}
+        }
+        if news.is_empty() || !self.options.wanted.is_wanted() {
+            return;
+        }
+        let at = clock::wall();
+        let event = |(name, reason): (&str, &str)| {
+            let url = Masked(&after.settings.url).to_string();
+            let data = json!({ "webhookId": after.id, "tenant": after.tenant.as_str(), "url": url, "reason": reason });
+            let (id, tenant) = (EventId::new(at, fastrand::u128(..)), after.tenant.clone());
+            Some(Event { id, name: name.parse().ok()?, at, tenant, data: Bytes::from(data.to_string()) })
+        };
+        let events = news.into_iter().filter_map(event).collect();
+        if let Err(error) = self.spool.publish(events).await {
+            tracing::warn!("webhook {}: how it stands cannot be told: {error}", after.id);
+        }
     }
 }
 
@@ -138,7 +169,8 @@ pub(in crate::api) async fn change(
 ) -> Answer {
     let shelf = &desk.webhooks()?.shelf;
     let meant = (id.as_str(), caller.tenant.as_ref());
-    let expect = expected(&headers, shelf.one(meant.0, meant.1).await?.version)?;
+    let before = shelf.one(meant.0, meant.1).await?;
+    let expect = expected(&headers, before.version)?;
     // Drawn before: a change may be tried several times.
     let fresh = matches!(patch.get("secret"), Some(Value::Null)).then(secret).transpose()?;
     let token = HEXLOWER.encode(&drawn::<16>()?);
@@ -155,6 +187,7 @@ pub(in crate::api) async fn change(
         permit(&desk, webhook)
     };
     let placed = shelf.change(meant, expect, change).await?;
+    desk.announce(&before.webhook, &placed.webhook).await;
     Ok(shown(StatusCode::OK, &placed, fresh))
 }
 

@@ -80,8 +80,9 @@ pub(in crate::api) async fn verify(
         webhook.verified = Some((now, name.to_owned()));
         Ok(())
     };
-    let placed = webhooks.shelf.change(meant, None, change).await?;
-    Ok(json(StatusCode::OK, &WebhookShape::of(&placed)))
+    let after = webhooks.shelf.change(meant, None, change).await?;
+    desk.announce(&placed.webhook, &after.webhook).await;
+    Ok(json(StatusCode::OK, &WebhookShape::of(&after)))
 }
 
 /// The body of `…/test`, which may be missing.
@@ -109,7 +110,7 @@ pub(in crate::api) async fn test(
             Some(name.map_err(|bad| Problem::bad_field("eventType", bad.to_string()))?)
         }
     };
-    let told = webhooks.test(&placed, name).await?;
+    let told = webhooks.test(&desk, &placed, name).await?;
     Ok(json(StatusCode::OK, &told.shape()))
 }
 
@@ -124,11 +125,11 @@ pub(in crate::api) async fn check(
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut tests = JoinSet::new();
     for (index, placed) in all.into_iter().enumerate() {
-        let (webhooks, places) = (webhooks.clone(), Arc::clone(&places));
+        let (desk, webhooks, places) = (desk.clone(), webhooks.clone(), Arc::clone(&places));
         tests.spawn(async move {
             let tested = tokio::time::timeout(CHECK, async {
                 let _place = places.acquire().await;
-                webhooks.test(&placed, None).await
+                webhooks.test(&desk, &placed, None).await
             });
             let outcome = match tested.await {
                 Ok(Ok(told)) => told.outcome(),
@@ -219,7 +220,7 @@ impl Webhooks {
     }
 
     /// Sends a sample event and notes how that went.
-    async fn test(&self, placed: &Placed, name: Option<EventName>) -> Result<Told, Wrong> {
+    async fn test(&self, desk: &Desk, placed: &Placed, name: Option<EventName>) -> Result<Told, Wrong> {
         let webhook = &placed.webhook;
         let name = match name {
             Some(name) => Some(name),
@@ -242,10 +243,13 @@ impl Webhooks {
             Ok(())
         };
         // What a test says does not depend on whether it can be noted.
-        if placed.version.is_some()
-            && let Err(error) = self.shelf.change((&webhook.id, None), None, change).await
-        {
-            tracing::warn!("webhook {}: the outcome of a test is not noted: {error}", webhook.id);
+        if placed.version.is_some() {
+            match self.shelf.change((&webhook.id, None), None, change).await {
+                Ok(after) => desk.announce(webhook, &after.webhook).await,
+                Err(error) => {
+                    tracing::warn!("webhook {}: the outcome of a test is not noted: {error}", webhook.id);
+                }
+            }
         }
         Ok(told)
     }
