@@ -267,6 +267,7 @@ impl Gateway {
             fronts.push(front);
         }
         let watching = access.watch(&stopped);
+        common.allow(&config);
         Ok(Gateway {
             config,
             listening,
@@ -308,6 +309,7 @@ impl Gateway {
             front.options.send_replace(options);
             front.terms = terms;
         }
+        self.common.allow(&config);
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);

@@ -14,6 +14,7 @@ mod ask;
 mod attachments;
 mod desk;
 mod destinations;
+mod filter;
 mod guard;
 mod health;
 mod patience;
@@ -22,6 +23,7 @@ mod problem;
 mod ranges;
 mod readers;
 mod shapes;
+mod status;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -171,7 +173,7 @@ fn router(desk: Desk) -> Router {
         .route("/destinations/{origin}/resume", post(destinations::resume))
         .route("/destinations/{origin}/flush", post(destinations::flush));
     Router::new()
-        .nest("/api/v1", posts.merge(destinations))
+        .nest("/api/v1", posts.merge(destinations).route("/status", get(status::show)))
         .route("/attachments/{id}/{number}", get(attachments::fetch))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

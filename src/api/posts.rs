@@ -2,8 +2,9 @@
 //!
 //! Orders go through the dispatcher, which lets attempts under way end first.
 
-use super::ask::{Action, Actions, Asked, Given, Nothing, Page, Reroute, Whose};
+use super::ask::{Action, Actions, Asked, Given, Nothing, Reroute, Whose};
 use super::desk::{Desk, endpoint, order_to};
+use super::filter::{Page, cursor};
 use super::problem::{Problem, json};
 use super::shapes::{AttemptShape, OrderedShape, PostShape};
 use crate::deliver::control::Ordered;
@@ -17,14 +18,13 @@ use serde_json::json;
 
 type Answer = Result<Response, Problem>;
 
-/// `GET /posts`
+/// `GET /posts`: a page may be short, also empty, where what is asked for is rare; only
+/// one without `next` is the last.
 pub(super) async fn list(State(desk): State<Desk>, Whose(tenant): Whose, Asked(page): Asked<Page>) -> Answer {
-    let (query, before, most) = (page.filter().query(tenant)?, page.before()?, page.most()?);
-    let posts = desk.spool.page(query, before, most).await?;
-    // A page that is not full is the last one.
-    let next = posts.last().filter(|_| posts.len() == most).map(|last| last.post.id.to_string());
-    let posts: Vec<_> = posts.iter().map(PostShape::of).collect();
-    Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": next })))
+    let (filter, most, before) = page.taken_apart()?;
+    let found = desk.spool.search(filter.query(tenant)?, before, most).await?;
+    let posts: Vec<_> = found.posts.iter().map(PostShape::of).collect();
+    Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": found.next.map(cursor) })))
 }
 
 /// `GET /posts/{id}`
@@ -165,7 +165,7 @@ pub(super) async fn act(
             return Err(Problem::bad_field("filter", detail));
         }
         (false, false) => {
-            let detail = "it names no post; say which by state, destination or tag, or \"all\": true for all";
+            let detail = "it names no post; say which by state, destination, tag, sender, recipient, route, since, until or q, or \"all\": true for all";
             return Err(Problem::bad_field("filter", detail));
         }
         _ => {}

@@ -77,6 +77,11 @@ impl Common {
     pub(super) fn shared_spool(&self) -> Arc<dyn Spool> {
         Arc::clone(&self.spool) as Arc<dyn Spool>
     }
+
+    /// Notes the limits in force for those who look at what is counted.
+    pub(super) fn allow(&self, config: &Config) {
+        self.metrics.clients.allow(count(config.limits.connections));
+    }
 }
 
 /// What all connections share; large messages go to temporary files in the spool.

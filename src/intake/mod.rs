@@ -188,12 +188,12 @@ impl Intake {
     /// Commits what the tenant has a right to, and charges it for what was kept. A
     /// client that does not wait for the answer has paid: the posts may be kept.
     async fn commit(&self, client: &Client, admission: Admission) -> Result<Committed, Refusal> {
-        let posts = admission.posts.len();
+        let (posts, octets) = (admission.posts.len(), admission.octets());
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
         let committed = self.spool.commit(admission).await;
         if matches!(committed, Ok(Committed::Kept)) {
-            self.options.metrics.posts_accepted.inc_by(posts as u64);
+            self.options.metrics.accept(posts, octets);
         } else {
             tenants.give_back(&client.tenant, posts);
         }

@@ -151,6 +151,35 @@ impl Filter {
     }
 }
 
+/// Entries that a listing found.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub found: Vec<(PostId, Entry)>,
+    /// All down to this one were looked at; nothing when there are no more.
+    pub reached: Option<PostId>,
+}
+
+impl Listing {
+    /// Looks at up to `looks` entries, the newest first, for `most` that fit.
+    fn of<E>(
+        older: impl Iterator<Item = Result<(PostId, Entry), E>>,
+        filter: &Filter,
+        (most, looks): (usize, usize),
+    ) -> Result<Listing, E> {
+        let mut found = Vec::new();
+        for (looked, entry) in older.enumerate() {
+            let (id, entry) = entry?;
+            if filter.fits(&entry) {
+                found.push((id, entry));
+            }
+            if found.len() >= most || looked + 1 >= looks {
+                return Ok(Listing { found, reached: Some(id) });
+            }
+        }
+        Ok(Listing { found, reached: None })
+    }
+}
+
 /// What an idempotency key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Noted {
@@ -260,19 +289,23 @@ impl Catalog {
         Ok(stale)
     }
 
-    /// The newest `most` posts older than `before` that fit, the newest first.
-    pub fn newest(
-        &mut self,
-        filter: &Filter,
-        before: PostId,
-        most: usize,
-    ) -> Result<Vec<(PostId, Entry)>, Broken> {
-        let mut found = self.memory.newest(filter, before, most);
-        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.newest(filter, before, most));
-        found.extend(self.checked(more)?);
+    /// The newest `most` posts older than `before` that fit, the newest first; ends early
+    /// rather than look at very many.
+    pub fn newest(&mut self, filter: &Filter, before: PostId, most: usize) -> Result<Listing, Broken> {
+        let Listing { mut found, mut reached } = self.memory.newest(filter, before, most);
+        let more =
+            self.disk.as_ref().map_or(Ok(Listing::default()), |disk| disk.newest(filter, before, most));
+        let more = self.checked(more)?;
+        found.extend(more.found);
+        // Only as far as both have looked.
+        reached = reached.max(more.reached);
+        found.retain(|(id, _)| reached.is_none_or(|reached| *id >= reached));
         found.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
-        found.truncate(most);
-        Ok(found)
+        if found.len() > most {
+            found.truncate(most);
+            reached = found.last().map(|(id, _)| *id);
+        }
+        Ok(Listing { found, reached })
     }
 
     /// Puts a post into the line of those with its ordering key.
