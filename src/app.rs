@@ -16,10 +16,13 @@ mod delivery;
 mod door;
 mod instance;
 mod links;
+mod listening;
 mod options;
 mod reload;
 mod routes;
 mod sockets;
+
+pub use listening::Listening;
 
 use access::Access;
 use delivery::Keyring;
@@ -30,14 +33,14 @@ use reload::Change;
 use crate::api;
 use crate::compose;
 use crate::compose::LinkKey;
-use crate::config::{API_ADDRESS, Config, Listener};
+use crate::config::{API_ADDRESS, ApiTls, Config, Listener};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
 use crate::deliver::inquiry::Inquirer;
 use crate::intake::{Checks, Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
-use crate::smtp::{self, Address, Protocol, Socket, TlsError, TlsUse};
+use crate::smtp::{self, Address, Socket, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
 use crate::trace::Tracer;
 use rustix::fs::Mode;
@@ -109,32 +112,6 @@ pub enum Ending {
     CutOff,
 }
 
-/// Where and how a gateway listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listening {
-    /// As configured, with the real port.
-    pub address: Address,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// When it is encrypted.
-    pub tls: TlsUse,
-}
-
-impl fmt::Display for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.protocol {
-            Protocol::Smtp => "SMTP",
-            Protocol::Lmtp => "LMTP",
-        };
-        let tls = match self.tls {
-            TlsUse::None => "",
-            TlsUse::StartTls => ", STARTTLS",
-            TlsUse::Implicit => ", TLS",
-        };
-        write!(f, "{} ({protocol}{tls})", self.address)
-    }
-}
-
 /// Whether a gateway could be started as far as its configuration and the files
 /// that it names go. Blocks while it reads them.
 pub fn check(config: &Config) -> Result<(), StartError> {
@@ -159,6 +136,8 @@ pub struct Gateway {
     access: Access,
     /// Where the API is answered.
     api: Option<SocketAddr>,
+    /// What of the API can be changed.
+    api_current: watch::Sender<Arc<api::Current>>,
     keyring: Keyring,
     delivery: watch::Sender<Arc<deliver::Options>>,
     /// Listeners and delivery; none ends before it is told to.
@@ -251,8 +230,9 @@ impl Gateway {
         }
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
+        let (api_current, current) = watch::channel(Arc::new(access.api(&config, None)));
         if let Some(listener) = api {
-            let api = options::api(&common);
+            let api = options::api(&common, current);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
@@ -275,6 +255,7 @@ impl Gateway {
             common,
             access,
             api: api_address,
+            api_current,
             keyring,
             delivery,
             parts,
@@ -310,6 +291,8 @@ impl Gateway {
             front.terms = terms;
         }
         self.common.allow(&config);
+        let current = access.api(&config, Some(&self.api_current.borrow()));
+        self.api_current.send_replace(Arc::new(current));
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);
@@ -329,6 +312,11 @@ impl Gateway {
     /// Where the API can be reached, if there is one.
     pub fn api_address(&self) -> Option<SocketAddr> {
         self.api
+    }
+
+    /// Whether the API is encrypted.
+    pub fn api_tls(&self) -> ApiTls {
+        self.config.api.tls
     }
 
     /// Resolves when a part ended although nobody told it to: the gateway no

@@ -6,8 +6,10 @@
 //! angle brackets. A refusal knows only its code; the class of its enhanced
 //! status (RFC 3463) is the first digit of the code, so they cannot disagree.
 
+use crate::event::EventName;
 use crate::post::{MessageId, OnFailure, Returns};
 use crate::tenant::Tenant;
+use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -78,6 +80,17 @@ impl Envelope {
     }
 }
 
+/// Which way a message came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// SMTP or LMTP.
+    #[default]
+    Smtp,
+    /// The HTTP API.
+    Api,
+}
+
 /// How many replies the end of a message's data gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Replies {
@@ -130,6 +143,11 @@ pub enum Target {
     Header {
         /// HTTP method in capitals, as above.
         method: String,
+    },
+    /// No post: what the message holds is published as an event.
+    Event {
+        /// Its name, which is none of the gateway's own.
+        name: EventName,
     },
     /// Configured routes: one, or several that take the recipient together.
     Route {

@@ -5,12 +5,19 @@
 //! often, is told the same octets. Ids sort by time (ULID), names have dots
 //! (`post.delivered`).
 
-use crate::post::Timestamp;
+pub mod destinations;
+pub mod posts;
+pub mod published;
+
+use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +30,24 @@ pub struct Event {
     pub at: Timestamp,
     /// Whose it is.
     pub tenant: Tenant,
-    /// What is known of it: one JSON object (RFC 8259).
+    /// What is known of it: one JSON object (RFC 8259) on one line.
     pub data: Bytes,
+}
+
+impl Event {
+    /// All of it as one JSON object on one line: what others are told.
+    pub fn json(&self) -> Vec<u8> {
+        let (id, name, at) = (&self.id, &self.name, self.at);
+        let tenant = Value::from(self.tenant.as_str());
+        let about = format!(
+            "{{\"id\":\"{id}\",\"type\":\"{name}\",\"timestamp\":\"{at}\",\"tenant\":{tenant},\"data\":"
+        );
+        let mut json = Vec::with_capacity(about.len() + self.data.len() + 1);
+        json.extend_from_slice(about.as_bytes());
+        json.extend_from_slice(&self.data);
+        json.push(b'}');
+        json
+    }
 }
 
 /// The id of an event: `evt_` and a ULID, which sorts by time.
@@ -43,6 +66,15 @@ impl EventId {
             DIGITS.get(digit).map_or('0', |digit| char::from(*digit))
         };
         EventId("evt_".chars().chain((0..26).rev().map(digit)).collect())
+    }
+
+    /// The id of an event that the message of this post reports, alone or as one of
+    /// several, counted from 1: the same wherever it is told.
+    pub fn of_report(post: PostId, number: Option<usize>) -> EventId {
+        EventId(match number {
+            None => format!("evt_{post}"),
+            Some(number) => format!("evt_{post}_{number}"),
+        })
     }
 
     /// As it is written.
@@ -66,7 +98,7 @@ pub struct EventName(String);
 const LONGEST_NAME: usize = 64;
 
 /// The text is no name of an event.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadName;
 
 impl fmt::Display for BadName {
@@ -141,6 +173,34 @@ impl FromStr for EventPattern {
     }
 }
 
+/// Whether anybody wants events: who makes them asks before it composes one, and
+/// where nobody does none are made. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(Arc<AtomicUsize>);
+
+/// Events are wanted until this is dropped.
+#[derive(Debug)]
+pub struct Want(Wanted);
+
+impl Wanted {
+    /// Whether somebody does.
+    pub fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// From now on they are.
+    pub fn want(&self) -> Want {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Want(self.clone())
+    }
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +212,16 @@ mod tests {
         let last = EventId::new(Timestamp(1_469_918_176_385), u128::MAX);
         assert_eq!(last.as_str(), "evt_01ARYZ6S41ZZZZZZZZZZZZZZZZ");
         assert!(last < EventId::new(Timestamp(1_469_918_176_386), 0));
+    }
+
+    #[test]
+    fn events_are_wanted_as_long_as_somebody_wants_them() {
+        let wanted = Wanted::default();
+        let both = (wanted.want(), wanted.clone().want());
+        drop(both.0);
+        assert!(wanted.is_wanted());
+        drop(both.1);
+        assert!(!wanted.is_wanted());
     }
 
     #[test]

@@ -31,11 +31,11 @@
 //!
 //! | floor | modules | must not |
 //! | --- | --- | --- |
-//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`tenant`], [`url_pattern`] | know any other module |
+//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
-//! | engines | [`smtp`], [`deliver`] | know each other |
+//! | engines | [`smtp`], [`deliver`], [`fanout`] | know each other |
 //! | surface | [`api`] | know a spool's backends |
 //! | roof | [`app`], [`cli`], [`config`] | hold logic that a floor below could |
 //!
@@ -84,6 +84,7 @@ pub mod config;
 pub mod deliver;
 pub mod envelope;
 pub mod event;
+pub mod fanout;
 pub mod first_attempts;
 pub mod intake;
 pub mod masked;
@@ -95,4 +96,5 @@ pub mod smtp;
 pub mod spool;
 pub mod tenant;
 pub mod trace;
+pub mod units;
 pub mod url_pattern;

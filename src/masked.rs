@@ -8,7 +8,7 @@
 //! carries (RFC 4954), offered or not. Rather too much is hidden than too little. A
 //! coded URL is not looked into: the session knows the recipients that hold one.
 
-use crate::post::is_secret;
+use crate::post::{Post, Trust, is_secret};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -28,6 +28,20 @@ impl fmt::Display for Masked<'_> {
         // A line may hold several URLs.
         self.0.split_inclusive([' ', '\t']).try_for_each(|word| show(word, f))
     }
+}
+
+/// The URL of a post, masked.
+pub fn url(post: &Post) -> String {
+    Masked(&format!("{}{}", post.destination, post.path)).to_string()
+}
+
+/// The forward-path of a post, masked. One that holds a URL in a coded form hides its
+/// secrets from [`Masked`], so the URL itself is shown instead.
+pub fn recipient(post: &Post) -> String {
+    let shown = Masked(&post.recipient).to_string();
+    let has_secret = Masked(&post.path).to_string() != post.path;
+    let is_coded = post.trust == Trust::Wire && !post.recipient.contains("://");
+    if has_secret && is_coded { format!("{}@{}", post.method.to_ascii_lowercase(), url(post)) } else { shown }
 }
 
 /// Shows one word, with the blank behind it.

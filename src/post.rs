@@ -7,30 +7,17 @@
 //! the raw message, so that a body which is a piece of the mail, or is shared by
 //! several recipients, is stored once.
 
+mod timestamp;
+
+pub use timestamp::Timestamp;
+
+use crate::event::Event;
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A point in time, in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Timestamp(pub u64);
-
-impl Timestamp {
-    /// The point `duration` later, saturating.
-    pub fn after(self, duration: Duration) -> Timestamp {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Timestamp(self.0.saturating_add(millis))
-    }
-
-    /// How long after `earlier` this is; zero when it is not.
-    pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-}
 
 /// The id of a message: 16 hexadecimal digits, growing with time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -319,6 +306,8 @@ pub struct Admission {
     pub blobs: Vec<Bytes>,
     /// One a recipient.
     pub posts: Vec<Post>,
+    /// What is told of it when it is kept, and only then.
+    pub events: Vec<Event>,
 }
 
 impl Admission {

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use postgate::clock::Ids;
 use postgate::compose::{self, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
+use postgate::event::Event;
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
 use postgate::spool::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
-    Query, Settlement, Spool,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Mark, Noted, Order,
+    Page, Query, Settlement, Spool,
 };
 use postgate::tenant::Tenant;
 use std::future::pending;
@@ -44,7 +45,15 @@ impl Spool for Stuck {
         Box::pin(pending())
     }
 
-    fn settle(&self, _: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
+    fn settle(&self, _: Vec<(Claim, Settlement)>, _: Vec<Event>) -> Later<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn publish(&self, _: Vec<Event>) -> Later<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn events(&self, _: Mark) -> Later<'_, (Mark, Vec<Event>)> {
         Box::pin(pending())
     }
 
@@ -73,6 +82,10 @@ impl Spool for Stuck {
     }
 
     fn note<'a>(&'a self, _: &'a str) -> Later<'a, Option<Noted>> {
+        Box::pin(pending())
+    }
+
+    fn notes<'a>(&'a self, _: &'a str) -> Later<'a, Vec<(String, Noted)>> {
         Box::pin(pending())
     }
 

@@ -70,6 +70,7 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
         idempotency_key: None,
         posts: hosts.iter().enumerate().map(post).collect(),
         blobs: vec![raw],
+        events: Vec::new(),
     }
 }
 
@@ -82,7 +83,8 @@ async fn claim_all(spool: &dyn Spool, host: &str) -> Vec<Claim> {
 }
 
 async fn settle_all(spool: &dyn Spool, claims: Vec<Claim>, settlement: &Settlement) {
-    spool.settle(claims.into_iter().map(|claim| (claim, settlement.clone())).collect()).await.unwrap();
+    let done = claims.into_iter().map(|claim| (claim, settlement.clone())).collect();
+    spool.settle(done, Vec::new()).await.unwrap();
 }
 
 /// Runs the rules of the contract on every backend; `cataloged` is the embedded
@@ -689,9 +691,9 @@ async fn work(spool: &Embedded, ids: std::ops::Range<u64>, seed: u64) -> Ledger 
         for claim in claimed.map(|claimed| claimed.claims).unwrap_or_default() {
             let id = claim.post.id.message.0;
             if dice.bool() {
-                let _ = spool.settle(vec![(claim, again(Duration::ZERO))]).await;
+                let _ = spool.settle(vec![(claim, again(Duration::ZERO))], Vec::new()).await;
             } else {
-                let _ = spool.settle(vec![(claim, Settlement::Delivered)]).await;
+                let _ = spool.settle(vec![(claim, Settlement::Delivered)], Vec::new()).await;
                 ledger.delivered.insert(id);
             }
         }
@@ -868,7 +870,7 @@ async fn a_segment_that_failed_is_not_written_again_for_want_of_another() {
     let mut health = spool.health();
     health.wait_for(|health| *health == Health::Full).await.unwrap();
     let claims = claim_all(&spool, "a").await;
-    let settle = || spool.settle(vec![(claims[0].clone(), again(Duration::ZERO))]);
+    let settle = || spool.settle(vec![(claims[0].clone(), again(Duration::ZERO))], Vec::new());
     disk.fail(Fault::Once(disk.calls() + 1, ErrorKind::Other));
     assert!(matches!(settle().await, Err(SpoolError::Failed(_))));
     assert_eq!(settle().await, Err(SpoolError::Full));
@@ -904,13 +906,15 @@ async fn without_any_room_deliveries_make_some() {
     let (deferred, delivered): (Vec<_>, Vec<_>) =
         claims.into_iter().partition(|claim| claim.post.id.message == MessageId(40));
     for _ in 0..3 {
-        let settled =
-            spool.settle(deferred.iter().map(|claim| (claim.clone(), again(Duration::ZERO))).collect());
+        let settled = spool.settle(
+            deferred.iter().map(|claim| (claim.clone(), again(Duration::ZERO))).collect(),
+            Vec::new(),
+        );
         assert_eq!(settled.await, Err(SpoolError::Full));
     }
     // The verdict that could not be written stands: a repeat is not noted beside it.
     let other = Settlement::Failed { last: Attempt::because("404") };
-    assert_eq!(spool.settle(vec![(deferred[0].clone(), other)]).await, Err(SpoolError::Full));
+    assert_eq!(spool.settle(vec![(deferred[0].clone(), other)], Vec::new()).await, Err(SpoolError::Full));
     settle_all(&spool, delivered, &Settlement::Delivered).await;
     tokio::time::timeout(DEADLINE, async {
         while segments(&disk).len() > 1 {

@@ -5,13 +5,13 @@
 
 use super::filter::Filter;
 use super::problem::Problem;
+use super::strict;
 use crate::post::PostId;
 use crate::spool::PostState;
-use crate::tenant::Tenant;
 use axum::extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -82,24 +82,6 @@ pub(super) fn id(text: &str) -> Result<PostId, Problem> {
     })
 }
 
-/// Whose posts: all, or those of the tenant that `X-Tenant-ID` names.
-pub(super) struct Whose(pub Option<Tenant>);
-
-impl<S: Sync> FromRequestParts<S> for Whose {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Whose, Problem> {
-        tenant(&parts.headers).map(Whose)
-    }
-}
-
-fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
-    let Some(name) = headers.get("x-tenant-id") else { return Ok(None) };
-    let name = name.to_str().ok().filter(|name| !name.is_empty());
-    name.map(|name| Some(Tenant::new(name)))
-        .ok_or_else(|| Problem::bad_request("X-Tenant-ID names no tenant"))
-}
-
 /// A query string; `Query<Nothing>` where none is understood.
 pub(super) struct Asked<T>(pub T);
 
@@ -108,35 +90,55 @@ pub(super) struct Asked<T>(pub T);
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
+/// Most parameters of a query; more than any call has.
+const PARAMETERS: usize = 100;
+
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asked<T>, Problem> {
+        if parts.uri.query().is_some_and(|query| query.matches('&').count() >= PARAMETERS) {
+            return Err(Problem::bad_request(format!("the query has more than {PARAMETERS} parameters")));
+        }
         let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
         query.map(|query| Asked(query.0)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
     }
 }
 
-/// A body of JSON.
+/// A body of JSON, which nobody need send: nothing is an empty object. What a call takes
+/// beyond the usual [`BODY`](super::BODY) octets is said beside it, as its
+/// `DefaultBodyLimit`.
 pub(super) struct Given<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Given<T>, Problem> {
+        let is_json = has_type(request.headers(), "application/json");
         let body = Bytes::from_request(request, state).await.map_err(unreadable)?;
-        let read = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body });
+        if !body.is_empty() && !is_json {
+            let detail = "the body must be JSON, with Content-Type: application/json";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        let read = strict::read(if body.is_empty() { b"{}" } else { &body });
         read.map(Given)
             .map_err(|error| Problem::bad_request(format!("the body cannot be understood: {error}")))
     }
 }
 
-fn unreadable(rejection: BytesRejection) -> Problem {
+/// Whether a body is said to be of this type, whatever its parameters.
+pub(super) fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(wanted))
+}
+
+/// A body that could not be read to its end.
+pub(super) fn unreadable(rejection: BytesRejection) -> Problem {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {} octets", super::BODY),
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this call takes")
+        }
         status => Problem::new(status, "the body could not be read"),
     }
 }

@@ -1,10 +1,11 @@
 //! What the calls about posts have in common: finding posts and giving orders.
 
-use super::Options;
-use super::ask::{Action, Whose, id, state_name};
+use super::ask::{Action, id, state_name};
+use super::caller::Caller;
 use super::problem::{Problem, json};
 use super::readers::Readers;
 use super::shapes::OrderedShape;
+use super::{Current, Options};
 use crate::compose::{BadUrl, Endpoint};
 use crate::deliver::control::{Control, Ordered};
 use crate::metrics::Metrics;
@@ -28,9 +29,14 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// The living post of this id.
-    pub(super) async fn find(&self, text: &str, Whose(tenant): Whose) -> Result<Listed, Problem> {
-        let query = Query { id: Some(id(text)?), tenant, ..Query::default() };
+    /// What is in force now.
+    pub(super) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.options.current.borrow())
+    }
+
+    /// The living post of this id, if there is one for this caller.
+    pub(super) async fn find(&self, text: &str, caller: &Caller) -> Result<Listed, Problem> {
+        let query = Query { id: Some(id(text)?), tenant: caller.tenant.clone(), ..Query::default() };
         let found = self.spool.page(query, None, 1).await?.pop();
         found.ok_or_else(|| Problem::not_found("no such post; it was delivered or deleted, or never was"))
     }

@@ -3,7 +3,8 @@
 //! The origin in a path is percent-encoded, and may be a pattern such as
 //! `https://*.shop.example` or `*`.
 
-use super::ask::{Asked, Given, Nothing, Pause, Whose};
+use super::ask::{Asked, Given, Nothing, Pause};
+use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::shapes::{DestinationShape, OrderedShape};
@@ -18,21 +19,21 @@ type Answer = Result<Response, Problem>;
 /// `GET /destinations`
 pub(super) async fn list(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let statuses = desk.control.destinations(which("*", whose)?).await?;
+    let statuses = desk.control.destinations(which("*", &caller)?).await?;
     Ok(shown(&statuses))
 }
 
 /// `GET /destinations/{origin}`: one for each tenant that uses it.
 pub(super) async fn show(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(origin): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let statuses = desk.control.destinations(which(&origin, whose)?).await?;
+    let statuses = desk.control.destinations(which(&origin, &caller)?).await?;
     if statuses.is_empty() {
         return Err(Problem::not_found("no posts, connections or pauses of this origin"));
     }
@@ -44,15 +45,15 @@ fn shown(statuses: &[Status]) -> Response {
     json(StatusCode::OK, &json!({ "destinations": shapes }))
 }
 
-fn which(origin: &str, Whose(tenant): Whose) -> Result<Which, Problem> {
+fn which(origin: &str, caller: &Caller) -> Result<Which, Problem> {
     let origins = origin.parse().map_err(|reason: String| Problem::bad_field("origin", reason))?;
-    Ok(Which { origins, tenant })
+    Ok(Which { origins, tenant: caller.tenant.clone() })
 }
 
 /// `POST /destinations/{origin}/pause`
 pub(super) async fn pause(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(origin): Path<String>,
     Given(Pause { reason }): Given<Pause>,
 ) -> Answer {
@@ -61,7 +62,7 @@ pub(super) async fn pause(
         let detail = format!("write one line of at most {LONGEST_REASON} octets");
         return Err(Problem::bad_field("reason", detail));
     }
-    counted(desk.control.pause(which(&origin, whose)?, reason).await?)
+    counted(desk.control.pause(which(&origin, &caller)?, reason).await?)
 }
 
 /// Most octets of the reason for a pause.
@@ -70,21 +71,21 @@ const LONGEST_REASON: usize = 256;
 /// `POST /destinations/{origin}/resume`
 pub(super) async fn resume(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(origin): Path<String>,
     Given(Nothing {}): Given<Nothing>,
 ) -> Answer {
-    counted(desk.control.resume(which(&origin, whose)?).await?)
+    counted(desk.control.resume(which(&origin, &caller)?).await?)
 }
 
 /// `POST /destinations/{origin}/flush`
 pub(super) async fn flush(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(origin): Path<String>,
     Given(Nothing {}): Given<Nothing>,
 ) -> Answer {
-    let ordered = desk.control.flush(which(&origin, whose)?).await?;
+    let ordered = desk.control.flush(which(&origin, &caller)?).await?;
     Ok(json(StatusCode::OK, &OrderedShape::of(&ordered)))
 }
 

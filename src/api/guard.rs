@@ -2,11 +2,13 @@
 //!
 //! Without keys the address is the only protection. A browser on the same machine
 //! can be made to send requests by any site: through a name that resolves to
-//! loopback (the Host is then that name, RFC 9110 section 7.2), or across sites
-//! (Origin, RFC 6454; Sec-Fetch-Site). Neither gets through; nor do requests
-//! that this gateway made itself (CDN-Loop, RFC 8586).
+//! loopback (the Host is then that name, RFC 9110 section 7.2; where there are keys it
+//! may be any, as the browser has none for it), or across sites (Origin, RFC 6454;
+//! Sec-Fetch-Site). Neither gets through; nor do requests that this gateway made
+//! itself (CDN-Loop, RFC 8586).
 
 use super::Options;
+use super::ask::has_type;
 use super::problem::Problem;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
@@ -28,6 +30,9 @@ const MARKS: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];
+
+/// Types of bodies, none of which a form of another site can have.
+const TYPES: [&str; 2] = ["application/json", "message/rfc822"];
 
 /// Refuses what must not reach a handler, and limits the time of the others.
 pub(super) async fn check(State(options): State<Arc<Options>>, request: Request, next: Next) -> Response {
@@ -55,7 +60,8 @@ fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
     // An address of an attachment is a permission by itself, whatever name a proxy or a
     // receiver has for this gateway.
     let is_signed = request.uri().path().starts_with("/attachments/");
-    if !is_signed && !is_loopback(&host) {
+    let has_keys = !options.current.borrow().keys.is_empty();
+    if !has_keys && !is_signed && !is_loopback(&host) {
         let detail =
             "this address answers to localhost, 127.0.0.1 and [::1] only; use one of them as the host";
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
@@ -69,9 +75,14 @@ fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
         let detail = "a browser sent this request on behalf of another site; that is not allowed";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
+    // Small ones could become large ones.
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        let detail = "bodies are taken as they are, without Content-Encoding";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
     let has_body = request.body().size_hint().exact() != Some(0);
-    if has_body && !is_json(headers) {
-        let detail = "the body must be JSON, with Content-Type: application/json";
+    if has_body && !TYPES.iter().any(|kind| has_type(headers, kind)) {
+        let detail = format!("the body must be of the type {}, as Content-Type says", TYPES.join(" or "));
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     Ok(())
@@ -117,10 +128,4 @@ fn is_from_another_site(headers: &HeaderMap, host: &Authority) -> bool {
     };
     headers.get_all(SEC_FETCH_SITE).iter().any(is_foreign_fetch)
         || headers.get_all(header::ORIGIN).iter().any(is_foreign)
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }

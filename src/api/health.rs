@@ -1,5 +1,6 @@
 //! Whether the gateway lives, whether it takes posts, and what it counted.
 
+use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::Problem;
 use super::shapes::status_name;
@@ -26,15 +27,15 @@ pub(super) async fn ready(State(desk): State<Desk>) -> Result<&'static str, Prob
     }
 }
 
-/// `GET /metrics`
-pub(super) async fn metrics(State(desk): State<Desk>) -> Result<Response, Problem> {
-    let scene = scene(&desk).await?;
+/// `GET /metrics`: what happens to all posts, and the caller's own destinations.
+pub(super) async fn metrics(State(desk): State<Desk>, caller: Caller) -> Result<Response, Problem> {
+    let scene = scene(&desk, caller).await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], desk.metrics.text(&scene)).into_response())
 }
 
-async fn scene(desk: &Desk) -> Result<Scene, Problem> {
+async fn scene(desk: &Desk, caller: Caller) -> Result<Scene, Problem> {
     let all = "*".parse().map_err(|reason: String| Problem::bad_field("origin", reason))?;
-    let statuses = desk.control.destinations(Which { origins: all, tenant: None }).await?;
+    let statuses = desk.control.destinations(Which { origins: all, tenant: caller.tenant }).await?;
     let spool = match *desk.spool.health().borrow() {
         Health::Open => "open",
         Health::Full => "full",

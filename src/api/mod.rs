@@ -1,10 +1,11 @@
 //! The HTTP API: looks at posts and destinations and steers them, health, metrics.
 //!
-//! One listener on loopback. There are no keys yet, so whoever reaches it may do
-//! everything: it answers requests for loopback names only (DNS rebinding), and
-//! changes nothing for a browser that another site sent (`guard`). Attachments alone
-//! are for others too, who have an address that was signed. Answers are
-//! JSON, errors `application/problem+json` (RFC 9457), times RFC 3339 in UTC.
+//! One listener. Every call needs a key of some role (`calls`, `caller`). While there
+//! are no keys, whoever is on this machine may do everything, so it answers requests for
+//! loopback names only (DNS rebinding); nothing changes for a browser that another
+//! site sent (`guard`). Attachments are for whoever has an address that was signed.
+//! Answers are JSON, errors `application/problem+json` (RFC 9457), times RFC 3339 in
+//! UTC.
 //!
 //! Handlers are thin: they read what was asked, ask the dispatcher ([`Control`])
 //! or the spool, and write down what these say. Connections, headers, bodies and
@@ -12,6 +13,8 @@
 
 mod ask;
 mod attachments;
+mod caller;
+mod calls;
 mod desk;
 mod destinations;
 mod filter;
@@ -24,17 +27,24 @@ mod ranges;
 mod readers;
 mod shapes;
 mod status;
+mod strict;
+mod tenants;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
+use crate::intake::{Keys, Role, Tenants};
 use crate::metrics::Metrics;
+use crate::smtp::Certificates;
 use crate::spool::Spool;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::get;
+use caller::Peer;
 use desk::Desk;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use patience::Patient;
@@ -43,13 +53,28 @@ use readers::Readers;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// What may change while the API is there.
+#[derive(Clone, Debug, Default)]
+pub struct Current {
+    /// Who may call; nobody else, if there are any.
+    pub keys: Arc<Keys>,
+    /// What each tenant may do.
+    pub tenants: Arc<Tenants>,
+    /// What is shown to clients; with any, there is nothing but TLS.
+    pub certificates: Option<Certificates>,
+}
 
 /// What the API needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What may change.
+    pub current: watch::Receiver<Arc<Current>>,
     /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
     /// requests, which come from a loop when they come here.
     pub instance: String,
@@ -69,6 +94,8 @@ impl Options {
     /// The usual limits.
     pub fn of(instance: String) -> Options {
         Options {
+            // Who holds the other end may be gone: then nothing changes any more.
+            current: watch::channel(Arc::default()).1,
             instance,
             links: None,
             connections: 100,
@@ -110,8 +137,8 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let talk = converse(stream, router.clone(), Arc::clone(&options), stop.clone());
+            Ok((stream, peer, place)) => {
+                let talk = converse((stream, peer), router.clone(), Arc::clone(&options), stop.clone());
                 connections.spawn(async move {
                     talk.await;
                     drop(place);
@@ -128,23 +155,56 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, Peer(peer.ip()), place))
 }
 
 /// Serves one connection; on a stop it ends with the request under way.
-async fn converse(stream: TcpStream, router: Router, options: Arc<Options>, mut stop: watch::Receiver<bool>) {
+async fn converse(
+    (stream, peer): (TcpStream, Peer),
+    router: Router,
+    options: Arc<Options>,
+    mut stop: watch::Receiver<bool>,
+) {
     // Without it small responses wait for acknowledgements; slower, not wrong.
     let _ = stream.set_nodelay(true);
     let stream = Patient::new(stream, options.unread_timeout);
+    let certificates = options.current.borrow().certificates.clone();
+    let Some(certificates) = certificates else {
+        return answer(stream, peer, router, &options, stop).await;
+    };
+    let handshake = TlsAcceptor::from(certificates.http()).accept(stream);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(options.head_timeout, handshake) => shaken,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    // One that fails concerns only its client, who is told by TLS itself.
+    if let Ok(Ok(stream)) = shaken {
+        answer(stream, peer, router, &options, stop).await;
+    }
+}
+
+/// Answers the requests of one connection.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: Peer,
+    router: Router,
+    options: &Options,
+    mut stop: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(options.head_timeout)
             .max_buf_size(BUFFER)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+            .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
         // A connection that breaks concerns only its client.
@@ -155,29 +215,12 @@ async fn converse(stream: TcpStream, router: Router, options: Arc<Options>, mut 
 }
 
 fn router(desk: Desk) -> Router {
-    let posts = Router::new()
-        .route("/posts", get(posts::list))
-        .route("/posts/actions", post(posts::act))
-        .route("/posts/{id}", get(posts::show).delete(posts::delete))
-        .route("/posts/{id}/attempts", get(posts::attempts))
-        .route("/posts/{id}/body", get(posts::body))
-        .route("/posts/{id}/message", get(posts::message))
-        .route("/posts/{id}/retry", post(posts::retry))
-        .route("/posts/{id}/hold", post(posts::hold))
-        .route("/posts/{id}/release", post(posts::release))
-        .route("/posts/{id}/reroute", post(posts::reroute));
-    let destinations = Router::new()
-        .route("/destinations", get(destinations::list))
-        .route("/destinations/{origin}", get(destinations::show))
-        .route("/destinations/{origin}/pause", post(destinations::pause))
-        .route("/destinations/{origin}/resume", post(destinations::resume))
-        .route("/destinations/{origin}/flush", post(destinations::flush));
     Router::new()
-        .nest("/api/v1", posts.merge(destinations).route("/status", get(status::show)))
+        .nest("/api/v1", calls::router(&desk))
         .route("/attachments/{id}/{number}", get(attachments::fetch))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/metrics", caller::behind(&desk, Role::Read, get(health::metrics)))
         .fallback(async || Problem::not_found("there is nothing here; the API is below /api/v1"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY))

@@ -2,7 +2,8 @@
 //!
 //! Orders go through the dispatcher, which lets attempts under way end first.
 
-use super::ask::{Action, Actions, Asked, Given, Nothing, Reroute, Whose};
+use super::ask::{Action, Actions, Asked, Given, Nothing, Reroute};
+use super::caller::Caller;
 use super::desk::{Desk, endpoint, order_to};
 use super::filter::{Page, cursor};
 use super::problem::{Problem, json};
@@ -20,9 +21,9 @@ type Answer = Result<Response, Problem>;
 
 /// `GET /posts`: a page may be short, also empty, where what is asked for is rare; only
 /// one without `next` is the last.
-pub(super) async fn list(State(desk): State<Desk>, Whose(tenant): Whose, Asked(page): Asked<Page>) -> Answer {
+pub(super) async fn list(State(desk): State<Desk>, caller: Caller, Asked(page): Asked<Page>) -> Answer {
     let (filter, most, before) = page.taken_apart()?;
-    let found = desk.spool.search(filter.query(tenant)?, before, most).await?;
+    let found = desk.spool.search(filter.query(caller.tenant)?, before, most).await?;
     let posts: Vec<_> = found.posts.iter().map(PostShape::of).collect();
     Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": found.next.map(cursor) })))
 }
@@ -30,21 +31,21 @@ pub(super) async fn list(State(desk): State<Desk>, Whose(tenant): Whose, Asked(p
 /// `GET /posts/{id}`
 pub(super) async fn show(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    Ok(json(StatusCode::OK, &PostShape::of(&desk.find(&text, whose).await?)))
+    Ok(json(StatusCode::OK, &PostShape::of(&desk.find(&text, &caller).await?)))
 }
 
 /// `GET /posts/{id}/attempts`
 pub(super) async fn attempts(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let post = desk.find(&text, whose).await?.post;
+    let post = desk.find(&text, &caller).await?.post;
     let attempts = desk.spool.attempts(post.id).await?;
     let attempts: Vec<_> = attempts.iter().map(AttemptShape::of).collect();
     Ok(json(StatusCode::OK, &json!({ "attempts": attempts })))
@@ -53,27 +54,27 @@ pub(super) async fn attempts(
 /// `GET /posts/{id}/body`
 pub(super) async fn body(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let (id, content) = content(&desk, &text, whose).await?;
+    let (id, content) = content(&desk, &text, &caller).await?;
     Ok(download(content.body, &format!("{id}.bin")))
 }
 
 /// `GET /posts/{id}/message`
 pub(super) async fn message(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let (id, content) = content(&desk, &text, whose).await?;
+    let (id, content) = content(&desk, &text, &caller).await?;
     Ok(download(content.message, &format!("{id}.eml")))
 }
 
-async fn content(desk: &Desk, text: &str, whose: Whose) -> Result<(PostId, Content), Problem> {
-    let id = desk.find(text, whose).await?.post.id;
+async fn content(desk: &Desk, text: &str, caller: &Caller) -> Result<(PostId, Content), Problem> {
+    let id = desk.find(text, caller).await?.post.id;
     Ok((id, desk.spool.content(id).await?))
 }
 
@@ -87,63 +88,63 @@ fn download(octets: Bytes, name: &str) -> Response {
 /// `POST /posts/{id}/retry`
 pub(super) async fn retry(
     state: State<Desk>,
-    whose: Whose,
+    caller: Caller,
     path: Path<String>,
     given: Given<Nothing>,
 ) -> Answer {
-    one(state, whose, path, given, Order::Retry).await
+    one(state, caller, path, given, Order::Retry).await
 }
 
 /// `POST /posts/{id}/hold`
 pub(super) async fn hold(
     state: State<Desk>,
-    whose: Whose,
+    caller: Caller,
     path: Path<String>,
     given: Given<Nothing>,
 ) -> Answer {
-    one(state, whose, path, given, Order::Hold).await
+    one(state, caller, path, given, Order::Hold).await
 }
 
 /// `POST /posts/{id}/release`
 pub(super) async fn release(
     state: State<Desk>,
-    whose: Whose,
+    caller: Caller,
     path: Path<String>,
     given: Given<Nothing>,
 ) -> Answer {
-    one(state, whose, path, given, Order::Release).await
+    one(state, caller, path, given, Order::Release).await
 }
 
 /// `DELETE /posts/{id}`
 pub(super) async fn delete(
     state: State<Desk>,
-    whose: Whose,
+    caller: Caller,
     path: Path<String>,
     given: Given<Nothing>,
 ) -> Answer {
-    one(state, whose, path, given, Order::Delete).await
+    one(state, caller, path, given, Order::Delete).await
 }
 
 async fn one(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(text): Path<String>,
     _: Given<Nothing>,
     order: Order,
 ) -> Answer {
-    let listed = desk.find(&text, whose).await?;
+    let listed = desk.find(&text, &caller).await?;
     desk.order_one(&listed, order, Vec::new()).await
 }
 
 /// `POST /posts/{id}/reroute`
 pub(super) async fn reroute(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Path(text): Path<String>,
     Given(Reroute { url }): Given<Reroute>,
 ) -> Answer {
     let endpoint = endpoint(&url)?;
-    let listed = desk.find(&text, whose).await?;
+    let listed = desk.find(&text, &caller).await?;
     let order = order_to(&endpoint, &listed.post.destination.tenant);
     let left = match &order {
         Order::Reroute { destination, .. } => listed.post.left_behind(destination),
@@ -153,11 +154,7 @@ pub(super) async fn reroute(
 }
 
 /// `POST /posts/actions`
-pub(super) async fn act(
-    State(desk): State<Desk>,
-    Whose(tenant): Whose,
-    Given(asked): Given<Actions>,
-) -> Answer {
+pub(super) async fn act(State(desk): State<Desk>, caller: Caller, Given(asked): Given<Actions>) -> Answer {
     let Actions { action, filter, url, all, dry_run } = asked;
     match (filter.says_something(), all) {
         (true, true) => {
@@ -174,7 +171,7 @@ pub(super) async fn act(
     if url.is_some() != (action == Action::Reroute) {
         return Err(Problem::bad_field("url", "a reroute has one, and nothing else"));
     }
-    let query = filter.query(tenant)?;
+    let query = filter.query(caller.tenant)?;
     let counted = |count| Ordered { count, ..Ordered::default() };
     let ordered = match url {
         _ if dry_run => counted(desk.count(query, action).await?),

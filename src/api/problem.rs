@@ -5,8 +5,9 @@
 
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use std::time::Duration;
 
 /// An error as it is answered.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +20,9 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Wrong>,
+    /// A field of the response that belongs to it.
+    #[serde(skip)]
+    field: Option<(HeaderName, HeaderValue)>,
 }
 
 /// What is wrong with one field of a request.
@@ -36,7 +40,14 @@ impl Problem {
     /// An error of this status; the text says what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error");
-        Problem { r#type: "about:blank", title, status, detail: detail.into(), errors: Vec::new() }
+        Problem {
+            r#type: "about:blank",
+            title,
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            field: None,
+        }
     }
 
     /// A request that cannot be understood.
@@ -50,6 +61,22 @@ impl Problem {
         let text = format!("{field}: {detail}");
         let errors = vec![Wrong { field, detail }];
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    }
+
+    /// A request that shows no key that is known, whatever it shows instead (RFC 6750).
+    pub(super) fn unauthorized() -> Problem {
+        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        let detail = "this call needs a key that is known here, as Authorization: Bearer KEY";
+        Problem { field, ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
+    }
+
+    /// A request that may come again in a while (RFC 6585 section 4).
+    pub(super) fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
+        // Whole seconds, and none too early.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let field = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        let detail = format!("{}; try again in {seconds} s", detail.into());
+        Problem { field, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
@@ -80,6 +107,9 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self);
+        if let Some((name, value)) = self.field {
+            response.headers_mut().insert(name, value);
+        }
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response

@@ -8,8 +8,8 @@ use super::ask::state_name;
 use crate::clock::{self, rfc3339};
 use crate::deliver::control::{Ordered, State, Status};
 use crate::deliver::pace::Rate;
-use crate::masked::Masked;
-use crate::post::{Field, Post, Timestamp, Trust};
+use crate::masked;
+use crate::post::{Field, Timestamp};
 use crate::spool::{Attempt, Listed, PostState};
 use serde::Serialize;
 use std::time::Duration;
@@ -83,10 +83,10 @@ impl PostShape {
             state: state_name(listed.state),
             tenant: post.destination.tenant.to_string(),
             method: post.method.clone(),
-            url: url(post),
+            url: masked::url(post),
             destination: post.destination.to_string(),
             sender: post.sender.clone(),
-            recipient: recipient(post),
+            recipient: masked::recipient(post),
             accepted_at: rfc3339(post.accepted_at),
             next_attempt_at,
             kept_until,
@@ -106,19 +106,6 @@ impl PostShape {
             xs_mailing_id: post.xs_mailing_id.clone(),
         }
     }
-}
-
-fn url(post: &Post) -> String {
-    Masked(&format!("{}{}", post.destination, post.path)).to_string()
-}
-
-/// The forward-path. One that holds a URL in a coded form hides its secrets from
-/// [`Masked`], so the URL itself is shown instead.
-fn recipient(post: &Post) -> String {
-    let shown = Masked(&post.recipient).to_string();
-    let has_secret = Masked(&post.path).to_string() != post.path;
-    let is_coded = post.trust == Trust::Wire && !post.recipient.contains("://");
-    if has_secret && is_coded { format!("{}@{}", post.method.to_ascii_lowercase(), url(post)) } else { shown }
 }
 
 /// A header field; without its value when that might be a secret.
@@ -248,7 +235,7 @@ impl RateShape {
 }
 
 /// As in the configuration: `50/s`, `6000/15m`.
-fn shown(rate: Rate) -> String {
+pub(super) fn shown(rate: Rate) -> String {
     let seconds = rate.per.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let unit = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length) && seconds > 0);

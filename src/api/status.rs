@@ -4,12 +4,14 @@
 //! what there are posts. `?format=json` spells them as PowerMTA's monitoring does, for
 //! programs that know that. A tenant is told of its own queue alone.
 
-use super::ask::{Asked, Whose};
+use super::ask::Asked;
+use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use crate::clock;
 use crate::metrics::{Flow, Turnstile, Volume};
 use crate::spool::{Health, Usage};
+use crate::tenant::Tenant;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -28,10 +30,10 @@ pub(super) struct Format {
 /// `GET /status`
 pub(super) async fn show(
     State(desk): State<Desk>,
-    whose: Whose,
+    caller: Caller,
     Asked(Format { format }): Asked<Format>,
 ) -> Result<Response, Problem> {
-    let figures = figures(&desk, whose).await?;
+    let figures = figures(&desk, caller.tenant.as_ref()).await?;
     match format.as_deref() {
         None => Ok(json(StatusCode::OK, &figures.told())),
         Some("json") => Ok(json(StatusCode::OK, &envelope(figures.told_as_powermta()))),
@@ -91,11 +93,11 @@ impl Heads {
 }
 
 /// Takes all figures.
-pub(super) async fn figures(desk: &Desk, Whose(tenant): Whose) -> Result<Figures, Problem> {
+pub(super) async fn figures(desk: &Desk, tenant: Option<&Tenant>) -> Result<Figures, Problem> {
     let mut queue = Queue::default();
     let mut hosts = HashSet::new();
     for (lane, counts) in desk.spool.counts().await? {
-        if tenant.as_ref().is_some_and(|tenant| *tenant != lane.tenant) {
+        if tenant.is_some_and(|tenant| *tenant != lane.tenant) {
             continue;
         }
         queue.waiting += counts.waiting;

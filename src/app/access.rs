@@ -1,13 +1,14 @@
 //! Who may come in, and what shows who we are: made of the configuration alone,
-//! the same for all listeners.
+//! the same for all listeners and for the API.
 //!
 //! When the configuration changes, what did not change stays as it is, and what
-//! has happened is not forgotten: failed logins, what tenants have used, TLS
+//! has happened is not forgotten: failed logins, keys that nobody knew, what tenants have used, TLS
 //! sessions that can be resumed.
 
 use super::{StartError, options};
-use crate::config::Config;
-use crate::intake::{Logins, Tenants};
+use crate::api;
+use crate::config::{ApiTls, Config};
+use crate::intake::{Keys, Logins, Tenants};
 use crate::smtp::Certificates;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 pub(super) struct Access {
     pub logins: Arc<Logins>,
     pub tenants: Arc<Tenants>,
+    pub keys: Arc<Keys>,
     pub certificates: Option<Certificates>,
 }
 
@@ -29,7 +31,9 @@ impl Access {
         let logins = Logins::new(options::users(config)).map_err(StartError::Logins)?;
         limit_failures(config, &logins);
         let tenants = Tenants::new(options::tenants(config));
-        Ok(Access { logins: Arc::new(logins), tenants: Arc::new(tenants), certificates })
+        let keys = Keys::new(options::api_keys(config));
+        let (logins, tenants, keys) = (Arc::new(logins), Arc::new(tenants), Arc::new(keys));
+        Ok(Access { logins, tenants, keys, certificates })
     }
 
     /// The same for a configuration that has changed. Blocks.
@@ -41,6 +45,9 @@ impl Access {
         if old.tenants != new.tenants {
             access.tenants = Arc::new(self.tenants.renewed(options::tenants(new)));
         }
+        if old.api_keys != new.api_keys {
+            access.keys = Arc::new(self.keys.renewed(options::api_keys(new)));
+        }
         // What is read here is in force at once, so nothing may fail behind it.
         match &access.certificates {
             Some(certificates) if options::tls_files(old) == options::tls_files(new) => {
@@ -50,6 +57,20 @@ impl Access {
         }
         limit_failures(new, &access.logins);
         Ok(access)
+    }
+
+    /// What the API goes by. One that encrypts goes on with the certificates that it
+    /// has when the configuration names none any more.
+    pub(super) fn api(&self, config: &Config, before: Option<&api::Current>) -> api::Current {
+        let old = before.and_then(|before| before.certificates.clone());
+        api::Current {
+            keys: Arc::clone(&self.keys),
+            tenants: Arc::clone(&self.tenants),
+            certificates: match config.api.tls {
+                ApiTls::None => None,
+                ApiTls::Implicit => self.certificates.clone().or(old),
+            },
+        }
     }
 
     /// Looks again and again whether certificates have changed.

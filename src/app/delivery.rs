@@ -58,6 +58,7 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         instance: common.instance.clone(),
         total_connections: count(config.delivery.total_connections),
         tracer: common.tracer.clone(),
+        wanted: common.wanted.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }

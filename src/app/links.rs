@@ -5,7 +5,7 @@
 
 use super::{StartError, delivery};
 use crate::compose::{LinkKey, Links};
-use crate::config::{self, Config};
+use crate::config::{self, ApiTls, Config};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -50,7 +50,8 @@ fn keep(path: &Path, octets: &[u8]) -> io::Result<()> {
 /// How addresses are made while the API is answered at `api`; nobody could fetch
 /// anything without.
 pub(super) fn links(config: &Config, key: Option<&LinkKey>, api: Option<SocketAddr>) -> Option<Links> {
-    let own = format!("http://{}", api?);
+    let scheme = if config.api.tls == ApiTls::Implicit { "https" } else { "http" };
+    let own = format!("{scheme}://{}", api?);
     Some(Links {
         key: key?.clone(),
         base: config.api.public_url.clone().unwrap_or(own),

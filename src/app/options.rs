@@ -9,6 +9,8 @@ use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
+use crate::envelope::Source;
+use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::metrics::Metrics;
@@ -22,6 +24,7 @@ use crate::tenant::Tenant;
 use crate::trace::Tracer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Octets as the machine counts them.
 pub(super) fn octets(size: Size) -> usize {
@@ -62,6 +65,8 @@ pub(super) struct Common {
     pub first_attempts: FirstAttempts,
     /// Where spans go.
     pub tracer: Tracer,
+    /// Whether anybody wants events.
+    pub wanted: Wanted,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -111,6 +116,7 @@ pub(super) fn common(
         spills,
         turns,
         tracer: Tracer::off(),
+        wanted: Wanted::default(),
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
@@ -118,8 +124,20 @@ pub(super) fn common(
 }
 
 /// For the API.
-pub(super) fn api(common: &Common) -> api::Options {
-    api::Options { links: common.link_key.clone(), ..api::Options::of(common.instance.clone()) }
+pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
+    let options = api::Options::of(common.instance.clone());
+    api::Options { links: common.link_key.clone(), current, ..options }
+}
+
+/// For the keys of the API.
+pub(super) fn api_keys(config: &Config) -> Vec<intake::ApiKey> {
+    let key = |key: &config::ApiKey| intake::ApiKey {
+        name: key.name.as_str().into(),
+        digest: key.digest,
+        role: key.role,
+        tenant: (key.role != intake::Role::Admin).then(|| Tenant::new(&key.tenant)),
+    };
+    config.api_keys.iter().map(key).collect()
 }
 
 /// For one listener.
@@ -182,6 +200,7 @@ pub(super) fn intake(
     common: &Common,
 ) -> intake::Options {
     intake::Options {
+        source: Source::Smtp,
         hostname: config.server.hostname.clone(),
         trusted_networks: config.server.trusted_networks.clone(),
         egress: egress(config, &common.own),
@@ -193,6 +212,7 @@ pub(super) fn intake(
         first_attempts: common.first_attempts.clone(),
         checks: common.checks.clone(),
         tracer: common.tracer.clone(),
+        wanted: common.wanted.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn change(old: &Config, mut new: Config) -> Change {
     keep("retention", &old.retention, &mut new.retention, &mut later);
     keep("log", &old.log, &mut new.log, &mut later);
     keep("api.address", &old.api.address, &mut new.api.address, &mut later);
+    keep("api.tls", &old.api.tls, &mut new.api.tls, &mut later);
     let listeners = match_listeners(&old.listeners, &mut new.listeners, &mut later);
     let in_force = old.listeners.0.iter().zip(&listeners);
     let in_force = in_force.map(|(old, new)| new.as_ref().unwrap_or(old).clone()).collect();
@@ -74,6 +75,7 @@ mod tests {
                 format!("{OLD}[retention]\nheld = \"1d\"\n[api]\naddress = \"off\""),
                 vec!["retention", "api.address"],
             ),
+            (format!("{OLD}[api]\ntls = \"implicit\"\n[tls]\nself_signed = true"), vec!["api.tls"]),
             (format!("{OLD}[api]\npublic_url = \"https://a.example\""), vec![]),
             (format!("{OLD}[delivery]\nbreaker = 0\n[[destination]]\nmatch = \"*\""), vec![]),
             (format!("{OLD}[server]\ndata_dir = \"x\""), vec!["server.data_dir"]),

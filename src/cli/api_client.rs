@@ -1,21 +1,27 @@
 //! A client of the gateway's HTTP API, for the commands that ask a running
 //! gateway.
 //!
-//! One connection, one request after another. Plain HTTP only: the API listens on
-//! loopback. The key goes into `Authorization` and nowhere else.
+//! One connection, one request after another, over TLS where the URL says `https`. The
+//! key goes into `Authorization` and nowhere else.
 
 use super::{DATA, Failure, NO_PERMISSION, SOFTWARE, TRY_AGAIN, UNAVAILABLE, USAGE};
+use crate::deliver::tls::machine_roots;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 /// Which gateway is asked, and how its answers are shown.
@@ -27,6 +33,9 @@ pub(super) struct Place {
     /// Key for it [default: $POSTGATE_KEY]
     #[arg(long, value_name = "KEY", global = true)]
     key: Option<Key>,
+    /// Of all tenants, whose the key of an admin sees, this one
+    #[arg(long, value_name = "NAME", global = true)]
+    tenant: Option<String>,
     /// Print JSON, for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -71,6 +80,7 @@ pub(super) fn piece(text: &str) -> String {
 pub(super) struct Client {
     url: Url,
     authorization: Option<HeaderValue>,
+    tenant: Option<HeaderValue>,
     sender: SendRequest<Full<Bytes>>,
 }
 
@@ -82,6 +92,9 @@ impl Place {
         let url = url(&text)?;
         let key = self.key.as_ref().map(|key| key.0.clone()).or_else(|| said("POSTGATE_KEY"));
         let authorization = key.as_deref().map(bearer).transpose()?;
+        let wrong = |_| Failure::new(USAGE, "--tenant: a name has no control characters");
+        let tenant = self.tenant.as_deref().map(|name| HeaderValue::from_bytes(name.as_bytes()));
+        let tenant = tenant.transpose().map_err(wrong)?;
         let unreachable = |reason: String| {
             let remedy =
                 "start it with `postgate`, or say with --api or $POSTGATE_API where its [api] listens";
@@ -93,18 +106,46 @@ impl Place {
             Ok(stream) => stream.map_err(|error| unreachable(error.to_string()))?,
             Err(_) => return Err(unreachable("it takes too long".to_owned())),
         };
-        let (sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
-        // Its end is noticed by whoever waits for an answer.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Client { url, authorization, sender })
+        let begun = tokio::time::timeout(PATIENCE, begin(stream, &url)).await;
+        let begun = begun.unwrap_or_else(|_| Err("it takes too long".to_owned()));
+        let sender = begun.map_err(unreachable)?;
+        Ok(Client { url, authorization, tenant, sender })
     }
+}
+
+/// Begins to speak HTTP, over TLS if the URL says so.
+async fn begin(stream: TcpStream, url: &Url) -> Result<SendRequest<Full<Bytes>>, String> {
+    if url.scheme() != "https" {
+        return speak(stream).await;
+    }
+    let roots = tokio::task::spawn_blocking(machine_roots).await.map_err(|died| died.to_string())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots);
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let shaken = TlsConnector::from(Arc::new(config.with_no_client_auth())).connect(name, stream).await;
+    let remedy = "a file with the authority of its certificate is named by $SSL_CERT_FILE";
+    speak(shaken.map_err(|error| format!("{error}; {remedy}"))?).await
+}
+
+async fn speak<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    // Its end is noticed by whoever waits for an answer.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }
 
 fn url(text: &str) -> Result<Url, Failure> {
     let wrong = || Failure::new(USAGE, "--api: write a URL such as http://127.0.0.1:8025");
     let url = Url::parse(text).map_err(|_| wrong())?;
-    let is_origin = url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none();
+    let is_origin = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none();
     // A key in the URL would be shown with it.
     let is_open = url.username().is_empty() && url.password().is_none();
     if is_origin && is_open { Ok(url) } else { Err(wrong()) }
@@ -168,6 +209,9 @@ impl Client {
             Request::builder().method(method).uri(format!("/api/v1{path}")).header(header::HOST, host);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-tenant-id", tenant);
         }
         match body {
             None => request.body(Full::default()).map_err(inside),

@@ -11,6 +11,7 @@ mod check;
 mod columns;
 mod demo;
 mod destination;
+mod key;
 mod lines;
 mod log;
 mod password;
@@ -68,6 +69,7 @@ enum Command {
     Check(check::Arguments),
     Address(address::Arguments),
     Log(log::Arguments),
+    Key(key::Arguments),
     Password(password::Arguments),
     Queue(queue::Arguments),
     Destination(destination::Arguments),
@@ -191,6 +193,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Address(arguments)) => address::run(arguments),
         Some(Command::Log(arguments)) => log::run(arguments),
+        Some(Command::Key(arguments)) => key::run(arguments),
         Some(Command::Password(arguments)) => password::run(arguments),
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),

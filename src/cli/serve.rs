@@ -8,7 +8,7 @@
 use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::app::{Ending, Gateway, StartError};
 use crate::compose::Pattern;
-use crate::config::{Config, Listener, Log, LogFormat, LogLevel};
+use crate::config::{ApiTls, Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -63,7 +63,8 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
         announce(format_args!("Postgate {} listens on {listening}", env!("CARGO_PKG_VERSION")));
     }
     if let Some(address) = gateway.api_address() {
-        announce(format_args!("API at http://{address}/"));
+        let scheme = if gateway.api_tls() == ApiTls::Implicit { "https" } else { "http" };
+        announce(format_args!("API at {scheme}://{address}/"));
     }
     announce(format_args!("spool and protocol log: {}", config.server.data_dir.display()));
     if let Some(line) = try_line(&config, &gateway) {

@@ -10,6 +10,7 @@
 use super::endpoint::{Endpoint, split_scheme, unescape};
 use super::{Options, Route};
 use crate::envelope::{Refusal, Target};
+use crate::event::published;
 use crate::masked::Masked;
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use std::cmp::Reverse;
@@ -33,6 +34,9 @@ pub fn target(options: &Options, forward_path: &str) -> Result<Target, Refusal> 
     };
     if let Some(target) = route(&options.routes, local, domain) {
         return Ok(target);
+    }
+    if let Some(event) = is_gateway(options, domain).then(|| event(local)).flatten() {
+        return event;
     }
     let found = labels(options, local, domain)
         .or_else(|| is_gateway(options, domain).then(|| at_gateway(local)).flatten())
@@ -124,6 +128,15 @@ pub fn routes<'o>(options: &'o Options, name: &str) -> Vec<&'o Route> {
 
 fn is_gateway(options: &Options, domain: &str) -> bool {
     options.gateway_domains.iter().any(|gateway| gateway.eq_ignore_ascii_case(domain))
+}
+
+/// `event+order.paid`: no post, but an event of that name.
+fn event(local: &str) -> Option<Result<Target, Refusal>> {
+    let (word, name) = local.split_once('+')?;
+    word.eq_ignore_ascii_case("event").then(|| match published::name(name) {
+        Ok(name) => Ok(Target::Event { name }),
+        Err(unfit) => Err(Refusal::new(553, (1, 3), format!("event+TYPE: {unfit}"))),
+    })
 }
 
 /// `post@nb2hi4dt….….u.postgate.local`: base32 cut into labels.

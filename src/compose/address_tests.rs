@@ -17,6 +17,7 @@ fn shown(path: &str) -> String {
     match target(&options(), path) {
         Ok(Target::Direct { method, url }) => format!("{method} {url}"),
         Ok(Target::Header { method }) => format!("{method} of header"),
+        Ok(Target::Event { name }) => format!("event {name}"),
         Ok(Target::Route { route, detail: None }) => route,
         Ok(Target::Route { route, detail: Some(detail) }) => format!("{route} {detail}"),
         Err(refusal) => refusal.to_string(),
@@ -64,6 +65,9 @@ fn every_form_means_its_url() {
         ("delete+aHR0cHM6Ly9oL3c_YQ==@GW.example", "DELETE https://h/w?a"),
         ("post=https=3A=2F=2Fshop.example=2Fhook@postgate.local", "POST https://shop.example/hook"),
         ("patch=https=3a=2f=2Fh=2F=3F=3D@gw.example", "PATCH https://h/?="),
+        ("event+order.paid@postgate.local", "event order.paid"),
+        ("Event+email.opened@GW.example", "event email.opened"),
+        ("event+order.paid@all.example", "*@all.example"),
         ("post@postgate.local", "POST of header"),
         ("GET@Gw.Example", "GET of header"),
         ("\"post:https://h/x?a=1\"@gw.example", "POST https://h/x?a=1"),
@@ -105,6 +109,15 @@ fn a_clear_form_with_a_bad_url_says_what_is_wrong() {
         (
             "post=https=3A=2F=2Fh=0D=0A@gw.example",
             "553 5.1.3 the URL holds a blank, a control character or a backslash; write it as %XX",
+        ),
+        (
+            "event+post.delivered@gw.example",
+            "553 5.1.3 event+TYPE: names that begin with post., destination. or webhook. are the gateway's own",
+        ),
+        (
+            "event+paid@gw.example",
+            "553 5.1.3 event+TYPE: a name has two or more parts of letters, digits, - and _ with dots \
+             between, such as order.paid, and at most 64 octets",
         ),
         ("post+!@gw.example", "553 5.1.3 the recipient is not a URL in base64url"),
         ("post+_w@gw.example", "553 5.1.3 the recipient is not a URL in base64url"),

@@ -31,6 +31,7 @@ pub mod notice;
 mod pattern;
 mod payload;
 mod plan;
+mod publish;
 mod render;
 mod reply;
 mod report;
@@ -53,10 +54,11 @@ pub use payload::{Payload, Vendor};
 pub use template::{Mistake, Origin, Templates};
 
 use crate::envelope::{Envelope, Refusal};
+use crate::event::Event;
 use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
 use bytes::Bytes;
 use control::Controls;
-use plan::Plan;
+use plan::{Matter, Plan};
 use render::{About, Renderer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -260,6 +262,8 @@ pub struct Composition {
     /// Whom each post is for, by the place of the recipient in the envelope; in the
     /// order of the posts, and never falling.
     pub recipients: Vec<usize>,
+    /// What it reports, for whoever wants to be told.
+    pub reported: Vec<Event>,
     /// Whose first attempts the client waits for, by their place among the posts.
     pub waits: Vec<(usize, Sync)>,
     /// Repairs and failures to read it, for the log.
@@ -305,11 +309,15 @@ pub fn compose(
         }
         posts.push(post);
     }
-    let (blobs, remarks) = renderer.finish();
     let (message, tenant) = (receipt.message, envelope.client.tenant.clone());
+    let events = publish::events(envelope, receipt, &mut renderer)?;
+    let told = plans.iter().zip(&posts).find(|(plan, _)| plan.matter != Matter::Mail);
+    let reported = told.map(|(_, post)| renderer.reported((post.id, &tenant))).unwrap_or_default();
+    let (blobs, remarks) = renderer.finish();
     let recipients = plans.iter().map(|plan| plan.at).collect();
-    let admission = Admission { message, tenant, idempotency_key: steering.idempotency_key, blobs, posts };
-    Ok(Composition { admission, recipients, waits, remarks })
+    let idempotency_key = steering.idempotency_key;
+    let admission = Admission { message, tenant, idempotency_key, blobs, posts, events };
+    Ok(Composition { admission, recipients, reported, waits, remarks })
 }
 
 /// Refuses mail that goes in circles.

@@ -87,6 +87,8 @@ pub fn plans<'a>(options: &'a Options, envelope: &'a Envelope) -> Result<Vec<Pla
             Target::Header { method } => {
                 plans.push(Plan { at, original, ..named(options, recipient, method, None) });
             }
+            // No post: see `publish`.
+            Target::Event { .. } => continue,
             Target::Route { route: name, detail } => {
                 for (nth, route) in address::routes(options, name).into_iter().enumerate() {
                     let routed = |matter: &Matter| {

@@ -8,6 +8,7 @@
 //! attachments come in a body is in `attachments`.
 
 mod attachments;
+mod events;
 
 use super::body::{self, Body};
 use super::control::Controls;
@@ -126,11 +127,6 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Whether the message holds what a plan's post is about.
-    pub fn has_matter_of(&self, plan: &Plan) -> bool {
-        plan.matter != Matter::Events || !self.events.is_empty()
-    }
-
     /// All blobs, the raw message first, and the remarks.
     pub fn finish(self) -> (Vec<Bytes>, Vec<String>) {
         (self.blobs, self.remarks)
@@ -160,18 +156,6 @@ impl<'a> Renderer<'a> {
             Payload::Body => self.body(wanted),
             payload => self.mail(&payload, about),
         }
-    }
-
-    /// What the message reports, as events.
-    fn events(&mut self, id: PostId, wanted: Option<&str>) -> Result<Rendered, Refusal> {
-        let limit = self.limits.composed_octets.saturating_sub(self.composed);
-        let about = (id, &self.envelope.client.tenant);
-        let octets = report::document(&self.events, about, self.received_at, limit).ok_or_else(too_large)?;
-        let marks = vec![
-            ("Postgate-Event", report::names(&self.events).into()),
-            ("Postgate-Events", self.events.len().to_string().into()),
-        ];
-        Ok(Rendered::new(self.store(octets)?, wanted.unwrap_or("application/json"), marks))
     }
 
     fn whole(&self, wanted: Option<&str>, marks: Vec<Mark>) -> Result<Rendered, Refusal> {

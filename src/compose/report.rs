@@ -19,6 +19,7 @@ use super::json_octets;
 use super::mail::{self, HeaderField, Section};
 use super::mime::Part;
 use super::{Limits, decode, value, when};
+use crate::event::{self, EventId};
 use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
@@ -226,7 +227,7 @@ fn untyped(section: &[HeaderField<'_>], name: &str) -> Option<String> {
 
 #[derive(Serialize)]
 struct Shown<'e> {
-    id: String,
+    id: EventId,
     #[serde(rename = "type")]
     kind: &'static str,
     timestamp: String,
@@ -250,10 +251,9 @@ pub fn document(
     at: Timestamp,
     limit: usize,
 ) -> Option<Bytes> {
-    let shown = |(number, event): (usize, &'_ Event)| {
-        let suffix = if events.len() > 1 { format!("_{}", number + 1) } else { String::new() };
+    let shown = |(nth, event): (usize, &'_ Event)| {
         serde_json::to_value(Shown {
-            id: format!("evt_{id}{suffix}"),
+            id: event_id(events, id, nth),
             kind: event.kind.name(),
             timestamp: when::rfc3339(at),
             tenant: tenant.as_str(),
@@ -265,6 +265,25 @@ pub fn document(
         [only] => json_octets::write(only, 1024, limit),
         all => json_octets::write(&all, 1024 * all.len(), limit),
     }
+}
+
+/// The same for whoever is told of events.
+pub fn told(events: &[Event], (id, tenant): (PostId, &Tenant), at: Timestamp) -> Vec<event::Event> {
+    let told = events.iter().enumerate().filter_map(|(nth, event)| {
+        let data = ShownData { post_id: id.to_string(), data: &event.data };
+        Some(event::Event {
+            id: event_id(events, id, nth),
+            name: event.kind.name().parse().ok()?,
+            at,
+            tenant: tenant.clone(),
+            data: serde_json::to_vec(&data).ok()?.into(),
+        })
+    });
+    told.collect()
+}
+
+fn event_id(events: &[Event], id: PostId, nth: usize) -> EventId {
+    EventId::of_report(id, (events.len() > 1).then_some(nth + 1))
 }
 
 /// The types of all events, each once.

@@ -26,10 +26,10 @@ pub use pem::Pem;
 pub use secret::Secret;
 pub use server::{Named, Via};
 pub use settings::{
-    API_ADDRESS, Api, ApiAddress, Attachments, Auth, BareNewline, BodyMatch, Bounce, Check, Config, Delivery,
-    Destination, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method, Mode, Proof,
-    ProtocolLevel, Retention, Route, Server, SigningKey, Spool, Tenant, Terms, Tls, User, UserSecret,
-    loopback, merged,
+    API_ADDRESS, Api, ApiAddress, ApiKey, ApiTls, Attachments, Auth, BareNewline, BodyMatch, Bounce, Check,
+    Config, Delivery, Destination, Egress, Limits, Listener, Listeners, Log, LogFormat, LogLevel, Method,
+    Mode, Proof, ProtocolLevel, Retention, Route, Server, SigningKey, Spool, Tenant, Terms, Tls, User,
+    UserSecret, loopback, merged,
 };
 pub(crate) use value::duration;
 pub use value::{Rate, Size};

@@ -4,13 +4,14 @@
 //! them, and tells a word of the full product that this version lacks from one
 //! that nobody knows.
 
-use super::settings::{Attachments, BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
+use super::settings::{ApiTls, Attachments, BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
 use super::value::{Value, text};
 use crate::compose::{CheckFallback, CheckFormat, Fallback, Order};
 use crate::deliver::profile::Place;
 use crate::deliver::ruling::Ruling;
 use crate::deliver::sign::Scheme;
 use crate::deliver::terms::{Compress, Http2, TlsVersion};
+use crate::intake::Role;
 use crate::smtp::{Protocol, TlsUse};
 use toml::de::DeValue;
 
@@ -62,6 +63,20 @@ impl Word for Protocol {
 impl Word for TlsUse {
     const WORDS: &'static [(&'static str, TlsUse)] =
         &[("none", TlsUse::None), ("starttls", TlsUse::StartTls), ("implicit", TlsUse::Implicit)];
+}
+
+impl Word for ApiTls {
+    const WORDS: &'static [(&'static str, ApiTls)] =
+        &[("none", ApiTls::None), ("implicit", ApiTls::Implicit)];
+}
+
+impl Word for Role {
+    const WORDS: &'static [(&'static str, Role)] = &[
+        ("read", Role::Read),
+        ("inject", Role::Inject),
+        ("operator", Role::Operator),
+        ("admin", Role::Admin),
+    ];
 }
 
 impl Word for BareNewline {

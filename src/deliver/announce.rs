@@ -8,9 +8,14 @@ use super::control::Which;
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::Change;
 use super::retry::{Measure, Verdict};
+use crate::clock;
+use crate::event::destinations::{self, Turn};
+use crate::event::{Event, Wanted};
 use crate::post::Destination;
 use crate::spool::{Attempt, Counts};
+use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One change.
@@ -73,10 +78,12 @@ impl Dispatcher {
         }
         self.is_announcing = true;
         let news = std::mem::take(&mut self.news);
-        let spool = Arc::clone(&self.shop.spool);
+        let shop = Arc::clone(&self.shop);
         self.tasks.spawn(async move {
-            let counts = caught(async { spool.counts().await }).await.unwrap_or_default();
+            let counts = caught(async { shop.spool.counts().await }).await.unwrap_or_default();
             news.iter().for_each(|news| news.tell(&counts));
+            let events = news.iter().flat_map(|news| news.events(&shop.wanted, &counts));
+            shop.publish(events.collect()).await;
             Done::Announced
         });
     }
@@ -105,6 +112,41 @@ impl News {
             }
             News::Resumed(which) => tracing::info!(queued, "{} goes on", which.origins),
         }
+    }
+
+    /// The same as events, one for each tenant that it concerns.
+    fn events(&self, wanted: &Wanted, counts: &[(Arc<Destination>, Counts)]) -> Vec<Event> {
+        let (turn, reason) = match self {
+            News::Backoff(_, reason) => (Turn::Backoff, Some(&**reason)),
+            News::Recovered(_) => (Turn::Recovered, None),
+            News::Paused(_, reason) => (Turn::Paused, Some(reason.as_str())),
+            News::Resumed(_) => (Turn::Resumed, None),
+            // No state has changed.
+            News::Refusal(..) => return Vec::new(),
+        };
+        if !wanted.is_wanted() {
+            return Vec::new();
+        }
+        let (origins, of) = match self {
+            News::Backoff(to, _) | News::Refusal(to, _) | News::Recovered(to) => {
+                (to.to_string(), Some(&to.tenant))
+            }
+            News::Paused(which, _) | News::Resumed(which) => {
+                (which.origins.to_string(), which.tenant.as_ref())
+            }
+        };
+        let mut tenants: BTreeMap<Tenant, u64> = of.map(|tenant| (tenant.clone(), 0)).into_iter().collect();
+        for (destination, counts) in counts.iter().filter(|(destination, _)| self.is_about(destination)) {
+            *tenants.entry(destination.tenant.clone()).or_default() += counts.waiting;
+        }
+        if tenants.is_empty() {
+            tenants.insert(Tenant::default(), 0);
+        }
+        let told = tenants.iter().map(|(tenant, queued)| {
+            let (of, state) = ((origins.as_str(), tenant), (reason, *queued));
+            destinations::event(turn, of, state, clock::wall(), fastrand::u128(..))
+        });
+        told.collect()
     }
 
     fn is_about(&self, destination: &Destination) -> bool {

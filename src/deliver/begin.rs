@@ -5,8 +5,9 @@ use super::dispatch::{Dispatcher, Purpose, SPOOL_PAUSE};
 use super::lane::Catch;
 use super::order::Order;
 use super::plan::Plan;
+use super::shop::Settled;
 use crate::post::Destination;
-use crate::spool::{Claim, Claimed, Settlement, SpoolError};
+use crate::spool::{Claim, Claimed, SpoolError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -125,7 +126,7 @@ impl Dispatcher {
     /// Returns posts that were claimed when nothing new was to begin.
     pub(super) fn give_back(&mut self, claims: Vec<Claim>) {
         if !claims.is_empty() {
-            self.settle(claims.into_iter().map(|claim| (claim, Settlement::Back)).collect());
+            self.settle(Settled::back(claims));
         }
     }
 }

@@ -8,9 +8,10 @@
 use super::conclusion::Conclusion;
 use super::dispatch::{Done, SPOOL_PAUSE};
 use super::profile::Bounce;
-use super::shop::Shop;
+use super::shop::{Settled, Shop};
 use crate::clock::{self, Ids};
 use crate::compose::notice::{self, Failure, Reporter};
+use crate::event::Event;
 use crate::masked::Masked;
 use crate::metrics::Metrics;
 use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
@@ -38,14 +39,14 @@ pub(super) fn count(metrics: &Metrics, post: &Post, conclusion: &Conclusion) {
 }
 
 /// Settles failures, each after its report when one is due.
-pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Settlement)>) -> Done {
-    for (claim, settlement) in failed {
-        if let (Some(bounce), Settlement::Failed { last }) = (&shop.bounce, &settlement)
+pub(super) async fn report_and_settle(shop: Arc<Shop>, failed: Vec<(Claim, Attempt, Option<Event>)>) -> Done {
+    for (claim, last, event) in failed {
+        if let Some(bounce) = &shop.bounce
             && is_due(&shop, &claim)
         {
-            report(&shop, bounce, &claim, last).await;
+            report(&shop, bounce, &claim, &last).await;
         }
-        shop.settle(vec![(claim, settlement)]).await;
+        shop.settle(Settled::one(claim, Settlement::Failed { last }, event)).await;
     }
     Done::Nothing
 }
@@ -115,7 +116,8 @@ fn admission((bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt, mess
     let body = Blob { number: 0, start: 0, length: u32::try_from(report.len()).unwrap_or(u32::MAX) };
     let posts = vec![report_post(bounce, post, PostId { message: message_id, number: 0 }, (at, body))];
     let (tenant, key) = (post.destination.tenant.clone(), format!("bounce:{}", post.id));
-    Admission { message: message_id, tenant, idempotency_key: Some(key), blobs: vec![report], posts }
+    let idempotency_key = Some(key);
+    Admission { message: message_id, tenant, idempotency_key, blobs: vec![report], posts, events: Vec::new() }
 }
 
 /// A post to the relay about a post that failed.

@@ -7,7 +7,8 @@
 use super::bounce;
 use super::dispatch::Done;
 use super::retry::Verdict;
-use super::shop::Shop;
+use super::shop::{Settled, Shop};
+use crate::event::Event;
 use crate::first_attempts::{AfterFailure, Answer, FirstAttempt, FirstAttempts};
 use crate::spool::{Attempt, Claim, Settlement};
 use std::sync::Arc;
@@ -60,13 +61,18 @@ pub(super) fn conclude(
 }
 
 /// Settles a failure as it is answered for.
-pub(super) async fn settle_as_answered(shop: Arc<Shop>, claim: Claim, answer: Answer, last: Attempt) -> Done {
+pub(super) async fn settle_as_answered(
+    shop: Arc<Shop>,
+    (claim, event): (Claim, Option<Event>),
+    answer: Answer,
+    last: Attempt,
+) -> Done {
     let settlement = match answer.given().await {
         // The client knows: nothing is left behind.
         Some(AfterFailure::Leave) => Settlement::Dropped,
         Some(AfterFailure::Stay) => Settlement::Failed { last },
-        None => return bounce::report_and_settle(shop, vec![(claim, Settlement::Failed { last })]).await,
+        None => return bounce::report_and_settle(shop, vec![(claim, last, event)]).await,
     };
-    shop.settle(vec![(claim, settlement)]).await;
+    shop.settle(Settled::one(claim, settlement, event)).await;
     Done::Nothing
 }

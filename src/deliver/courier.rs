@@ -12,6 +12,7 @@ use super::retry::Trouble;
 use super::road::Road;
 use super::shop::Shop;
 use super::terms::Terms;
+use crate::event::posts::{Reuse, Way};
 use crate::masked::Masked;
 use crate::post::{Destination, PostId, Trust};
 use crate::protocol_log::Transcript;
@@ -123,6 +124,17 @@ impl Courier {
     /// What is spoken on the connection.
     pub(super) fn version(&self) -> Option<Version> {
         self.link.as_ref().map(Link::version)
+    }
+
+    /// The connection, as it is told of what was sent over it.
+    pub(super) fn way(&self) -> Option<Way> {
+        let link = self.link.as_ref()?;
+        let peer = link.place().peer.strip_prefix('[').and_then(|peer| peer.split_once(']'));
+        Some(Way {
+            address: peer.and_then(|(address, _)| address.parse().ok()),
+            version: if link.version() == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" },
+            reuse: if link.posts() > 1 { Reuse::Reused } else { Reuse::Fresh },
+        })
     }
 
     /// Waits until the connection is of no use any more.

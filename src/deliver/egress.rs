@@ -71,6 +71,11 @@ impl Connector {
         &self.tls
     }
 
+    /// The texts of a name's TXT records.
+    pub(super) async fn texts(&self, name: &str) -> Result<Vec<String>, Trouble> {
+        self.resolver.texts(name).await
+    }
+
     /// The way to a destination that its workers share.
     pub(super) fn road(&self, (to, trust): (&Arc<Destination>, Trust), terms: &Terms) -> Arc<Road> {
         self.roads.road((to, trust), terms, &self.permit)

@@ -8,6 +8,8 @@ use super::dispatch::{Dispatcher, Done, Touched};
 use super::lane::{self, Change, Condition};
 use super::order::{Ended, Next, Report};
 use super::retry::{Feedback, Verdict};
+use super::shop::Settled;
+use crate::event::Event;
 use crate::first_attempts::FirstAttempt;
 use crate::post::Destination;
 use crate::spool::{Claim, Settlement};
@@ -17,7 +19,8 @@ use tokio::time::Instant;
 impl Dispatcher {
     /// Notes how attempts ended, and settles them in one call.
     pub(super) fn take_reports(&mut self, reports: Vec<Report>, now: Instant, touched: &mut Touched) {
-        let (mut settled, mut reported) = (Vec::with_capacity(reports.len()), Vec::new());
+        let (mut settled, mut reported) = (Settled::default(), Vec::new());
+        settled.done.reserve(reports.len());
         for report in reports {
             match report {
                 Report::Left(lane) => {
@@ -28,38 +31,52 @@ impl Dispatcher {
                 }
                 Report::Untried(lane, claim) => {
                     self.put_back(&lane, &claim, now);
-                    settled.push((*claim, Settlement::Back));
+                    settled.done.push((*claim, Settlement::Back));
                     touched.insert(lane);
                 }
                 Report::Returned(lane, claims) => {
                     self.berth(&lane).lane.give_back(claims.len(), now.into_std());
-                    settled.extend(claims.into_iter().map(|claim| (claim, Settlement::Back)));
+                    settled.done.extend(Settled::back(claims).done);
                     touched.insert(lane);
                 }
-                Report::Ended(ended) => {
+                Report::Ended(mut ended) => {
                     touched.insert(Arc::clone(&ended.lane));
+                    let event = ended.event.take();
                     match self.end_attempt(*ended, now) {
-                        (claim, Conclusion::Settled(settlement)) => settled.push((claim, settlement)),
+                        (claim, Conclusion::Settled(settlement)) => {
+                            self.settle_or_add(&mut settled, (claim, settlement), event);
+                        }
+                        (claim, Conclusion::Failed(last)) if bounce::is_due(&self.shop, &claim) => {
+                            reported.push((claim, last, event));
+                        }
                         (claim, Conclusion::Failed(last)) => {
-                            let is_due = bounce::is_due(&self.shop, &claim);
-                            let settled = if is_due { &mut reported } else { &mut settled };
-                            settled.push((claim, Settlement::Failed { last }));
+                            let failed = (claim, Settlement::Failed { last });
+                            self.settle_or_add(&mut settled, failed, event);
                         }
                         (claim, Conclusion::Asked(answer, last)) => {
                             let shop = Arc::clone(&self.shop);
-                            let settle = conclusion::settle_as_answered(shop, claim, answer, last);
+                            let settle = conclusion::settle_as_answered(shop, (claim, event), answer, last);
                             self.tasks.spawn(settle);
                         }
                     }
                 }
             }
         }
-        if !settled.is_empty() {
+        if !settled.done.is_empty() {
             self.settle(settled);
         }
         if !reported.is_empty() {
             let shop = Arc::clone(&self.shop);
             self.tasks.spawn(bounce::report_and_settle(shop, reported));
+        }
+    }
+
+    /// Settles at once what something is told of, and adds the rest to what is settled
+    /// in one call.
+    fn settle_or_add(&mut self, rest: &mut Settled, done: (Claim, Settlement), event: Option<Event>) {
+        match event {
+            Some(event) => self.settle(Settled { done: vec![done], events: vec![event] }),
+            None => rest.done.push(done),
         }
     }
 
@@ -129,7 +146,7 @@ impl Dispatcher {
 
     /// Tells the spool, again and again if it fails: what it does not note it
     /// would keep claimed for ever.
-    pub(super) fn settle(&mut self, settled: Vec<(Claim, Settlement)>) {
+    pub(super) fn settle(&mut self, settled: Settled) {
         let shop = Arc::clone(&self.shop);
         let settle = async move {
             shop.settle(settled).await;

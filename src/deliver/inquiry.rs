@@ -1,20 +1,29 @@
-//! Carries the door's questions about recipients to receivers of the operator's.
+//! Carries questions to receivers: the door's about recipients, and those that a webhook
+//! is verified and tested with.
 //!
 //! A question goes the way of a post to the same origin: its TLS, its proxy, its
-//! time to connect. It is sent once, on a connection of its own.
+//! time to connect, and the egress rules of whoever named it. It is sent once, on a
+//! connection of its own.
 
 use super::Options;
-use super::ask::ask;
-use super::credentials::Ways;
+use super::ask::{Wanted, ask, ask_as};
+use super::credentials::{Credentials, Ways};
 use super::egress::Connector;
+use super::request;
 use crate::intake::{Inquire, Inquiry, Response};
+use crate::post::{Destination, Trust};
 use crate::tenant::Tenant;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, USER_AGENT,
+};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Whoever asks on the terms in force.
@@ -22,12 +31,46 @@ pub struct Inquirer {
     options: watch::Receiver<Arc<Options>>,
     /// Made anew when the options are others; it knows names and TLS sessions.
     connector: Mutex<Option<(Arc<Options>, Arc<Connector>)>>,
+    /// Tokens of auth profiles.
+    credentials: Credentials,
+}
+
+/// A request to a receiver that somebody named.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// Where to.
+    pub destination: Destination,
+    /// Who named it.
+    pub trust: Trust,
+    /// In capitals.
+    pub method: &'static str,
+    /// Path and query.
+    pub path: String,
+    /// All headers but those of framing and identity.
+    pub headers: HeaderMap,
+    /// What is sent.
+    pub body: Bytes,
+    /// The auth profile that proves who sends it.
+    pub auth: Option<String>,
+    /// Time for all of it.
+    pub limit: Duration,
+}
+
+/// What was sent, and what came back.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// All headers of the request.
+    pub headers: HeaderMap,
+    /// The response, or why there was none.
+    pub response: Result<http::Response<Bytes>, String>,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 impl Inquirer {
     /// One that follows the options of delivery.
     pub fn new(options: watch::Receiver<Arc<Options>>) -> Inquirer {
-        Inquirer { options, connector: Mutex::default() }
+        Inquirer { options, connector: Mutex::default(), credentials: Credentials::default() }
     }
 
     fn current(&self) -> (Arc<Options>, Arc<Connector>) {
@@ -42,6 +85,65 @@ impl Inquirer {
                 (options, connector)
             }
         }
+    }
+
+    /// Sends a request once; whatever comes of it is told. No redirect is followed.
+    pub async fn exchange(&self, sending: Sending) -> Sent {
+        let (options, connector) = self.current();
+        let ways = Ways { connector: &connector, book: &options.book };
+        let mut headers = sending.headers.clone();
+        let begun = Instant::now();
+        let response = match self.dress(&mut headers, &sending, &options, ways).await {
+            Err(why) => Err(why),
+            Ok(()) => {
+                let mut request = Request::new(Full::new(sending.body));
+                request.headers_mut().clone_from(&headers);
+                let method = sending.method.parse().map(|method| *request.method_mut() = method);
+                let uri = sending.path.parse().map(|uri| *request.uri_mut() = uri);
+                match (method, uri) {
+                    (Ok(()), Ok(())) => {
+                        let to = (&sending.destination, sending.trust);
+                        ask_as(to, (request, Wanted::Beginning), sending.limit, ways).await
+                    }
+                    _ => Err("the URL cannot stand in a request".to_owned()),
+                }
+            }
+        };
+        Sent { headers, response, duration: begun.elapsed() }
+    }
+
+    /// Adds the headers that are ours to set.
+    async fn dress(
+        &self,
+        headers: &mut HeaderMap,
+        sending: &Sending,
+        options: &Options,
+        ways: Ways<'_>,
+    ) -> Result<(), String> {
+        let host = HeaderValue::try_from(sending.destination.authority());
+        headers.insert(HOST, host.map_err(|error| error.to_string())?);
+        if !sending.body.is_empty() || sending.method == "POST" {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(sending.body.len()));
+        }
+        headers.insert(USER_AGENT, HeaderValue::from_static(request::PRODUCT));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(HeaderName::from_static("cdn-loop"), request::cdn_loop(&options.instance));
+        let Some(name) = &sending.auth else { return Ok(()) };
+        let profile = options.profiles.get(name).ok_or_else(|| format!("there is no [[auth]] {name:?}"))?;
+        if !profile.is_for(&sending.destination) {
+            return Err(format!("[[auth]] {name:?} is not for {}", sending.destination));
+        }
+        let (name, value) =
+            self.credentials.header(profile, ways).await.map_err(|trouble| trouble.to_string())?;
+        headers.insert(name, value);
+        Ok(())
+    }
+
+    /// The texts of a name's TXT records.
+    pub async fn texts(&self, name: &str) -> Result<Vec<String>, String> {
+        let (_, connector) = self.current();
+        connector.texts(name).await.map_err(|trouble| trouble.to_string())
     }
 
     async fn send(&self, inquiry: Inquiry) -> Result<Response, String> {

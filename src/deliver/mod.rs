@@ -67,6 +67,7 @@ pub mod target;
 pub mod terms;
 pub mod tls;
 mod tls_words;
+mod told;
 mod traced;
 mod tray;
 pub mod turns;
@@ -74,6 +75,7 @@ mod watched;
 pub mod window;
 
 use crate::clock::{self, Ids};
+use crate::event::Wanted;
 use crate::first_attempts::{self, FirstAttempts};
 use crate::metrics::Metrics;
 use crate::post::Destination;
@@ -120,6 +122,8 @@ pub struct Options {
     pub instance: String,
     /// Connections and attempts of all destinations together, at least one.
     pub total_connections: usize,
+    /// Whether anybody wants events.
+    pub wanted: Wanted,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -137,6 +141,7 @@ impl Default for Options {
             tracer: Tracer::off(),
             instance: String::new(),
             total_connections: 2000,
+            wanted: Wanted::default(),
             metrics: Arc::default(),
         }
     }

@@ -8,8 +8,10 @@ use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, 
 use super::shop::Shop;
 use super::terms::Terms;
 use super::tray::Tray;
-use super::{dialogue, record, tally};
+use super::{dialogue, record, tally, told};
 use crate::clock;
+use crate::event::Event;
+use crate::event::posts::Way;
 use crate::metrics::LaneMetrics;
 use crate::post::{Destination, Timestamp, Trust};
 use crate::protocol_log::Transcript;
@@ -52,6 +54,8 @@ pub(super) struct Ended {
     /// That of the order.
     pub permit: u64,
     pub next: Next,
+    /// What is told of it.
+    pub event: Option<Event>,
 }
 
 /// What the worker of an attempt that ended does next.
@@ -100,6 +104,8 @@ pub(super) struct Order {
     pub seen: (Option<Duration>, Option<Version>),
     /// What the receiver said against the post, in plain text.
     pub said: Option<String>,
+    /// What it was sent over.
+    pub way: Option<Way>,
     /// Whether the outcome is that of another origin, to which a redirect led.
     pub is_elsewhere: bool,
     /// The lane's counters; it has them from the first worker that counts.
@@ -121,7 +127,7 @@ impl Order {
             (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
         let tally = Arc::clone(&berth.tally);
         let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
-        let (said, is_elsewhere, has_begun) = (None, false, true);
+        let (said, way, is_elsewhere, has_begun) = (None, None, false, true);
         let tray = Arc::clone(&berth.tray);
         Order {
             lane,
@@ -132,6 +138,7 @@ impl Order {
             began,
             seen,
             said,
+            way,
             is_elsewhere,
             tally,
             tray,
@@ -154,6 +161,7 @@ impl Order {
             began: (clock::wall(), Instant::now()),
             seen: (None, None),
             said: None,
+            way: None,
             is_elsewhere: false,
             tally: Arc::clone(&self.tally),
             tray: Arc::clone(&self.tray),
@@ -194,6 +202,13 @@ impl Order {
             // Whoever redirects has answered.
             judged.feedback = Feedback::Answered;
         }
+        let end = told::End {
+            outcome,
+            judged: &judged,
+            attempt: self.has_begun.then_some(&attempt),
+            way: self.way.take(),
+        };
+        let event = told::event(&self.shop, &claim, &end);
         let age = now.since(claim.post.accepted_at);
         let counters = self.tally.get_or_init(|| self.shop.metrics.lane(&self.lane));
         let post = (age, claim.post.body.length);
@@ -213,7 +228,7 @@ impl Order {
             Fit::Goes if must_pause => rest(),
             Fit::Goes => self.onward(claim.post.trust),
         };
-        let Judged { verdict, feedback, measure } = judged;
+        let Judged { verdict, feedback, measure, .. } = judged;
         let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
         let said = self.said.take();
         let ended = Ended {
@@ -229,6 +244,7 @@ impl Order {
             version,
             permit,
             next,
+            event,
         };
         // Without a dispatcher nobody settles: the post is sent again after a restart.
         let _ = self.reports.send(Report::Ended(Box::new(ended)));

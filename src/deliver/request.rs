@@ -64,7 +64,8 @@ pub(super) fn is_own(name: &HeaderName) -> bool {
 
 /// Headers that the engine makes: those of every request, a trace and a signature.
 const MADE: usize = 12;
-const PRODUCT: &str = concat!("Postgate/", env!("CARGO_PKG_VERSION"));
+/// What this gateway calls itself.
+pub(super) const PRODUCT: &str = concat!("Postgate/", env!("CARGO_PKG_VERSION"));
 
 /// Bodies from so many octets on are not compressed and signed on the runtime's
 /// threads.

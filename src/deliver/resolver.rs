@@ -1,4 +1,4 @@
-//! Names to addresses, by the machine's resolver configuration and hosts file.
+//! Names to addresses and to texts, by the machine's resolver configuration and hosts file.
 //!
 //! A name is always asked for as an absolute one: search domains would make of
 //! `shop` whatever the machine's network calls so. The time is bounded, the
@@ -9,6 +9,7 @@ use super::target;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::{RData, Record};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -34,8 +35,7 @@ impl Resolver {
         if name == "localhost" || name.ends_with(".localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let resolver = self.0.get_or_try_init(async || build()).await;
-        let resolver = resolver.map_err(|error| Trouble::Resolve(format!("no name servers: {error}")))?;
+        let resolver = self.resolver().await?;
         let look_up = resolver.lookup_ip(format!("{name}."));
         match timeout(RESOLVE_TIMEOUT, look_up).await {
             Err(_) => Err(Trouble::TimedOut("resolving the name", RESOLVE_TIMEOUT)),
@@ -49,6 +49,28 @@ impl Resolver {
             }
         }
     }
+
+    /// The texts of a name's TXT records; none when it has none.
+    pub(super) async fn texts(&self, name: &str) -> Result<Vec<String>, Trouble> {
+        let resolver = self.resolver().await?;
+        match timeout(RESOLVE_TIMEOUT, resolver.txt_lookup(format!("{name}."))).await {
+            Err(_) => Err(Trouble::TimedOut("resolving the name", RESOLVE_TIMEOUT)),
+            Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => Ok(Vec::new()),
+            Ok(Err(error)) => Err(Trouble::Resolve(explain(name, &error))),
+            Ok(Ok(found)) => Ok(found.answers().iter().filter_map(text).collect()),
+        }
+    }
+
+    async fn resolver(&self) -> Result<&TokioResolver, Trouble> {
+        let resolver = self.0.get_or_try_init(async || build()).await;
+        resolver.map_err(|error| Trouble::Resolve(format!("no name servers: {error}")))
+    }
+}
+
+/// The pieces of one text belong together (RFC 7208 section 3.3).
+fn text(record: &Record) -> Option<String> {
+    let RData::TXT(text) = &record.data else { return None };
+    Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned())
 }
 
 fn build() -> Result<TokioResolver, NetError> {

@@ -10,6 +10,11 @@
 //! Time and dice are arguments.
 
 mod after;
+mod cause;
+mod words;
+
+pub use cause::cause;
+pub use words::{Span, line};
 
 use super::ruling::{Ruling, Verdicts};
 use crate::post::{Post, Timestamp};
@@ -150,17 +155,6 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// A duration in the largest unit that tells it exactly, as `5 s` or `1500 ms`.
-#[derive(Clone, Copy, Debug)]
-pub struct Span(pub Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        if millis.is_multiple_of(1000) { write!(f, "{} s", millis / 1000) } else { write!(f, "{millis} ms") }
-    }
-}
-
 /// What an attempt taught about its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feedback {
@@ -222,6 +216,8 @@ pub enum Measure {
 pub struct Judged {
     /// For its post.
     pub verdict: Verdict,
+    /// What the outcome alone means for its post, whatever the schedule says.
+    pub fate: Fate,
     /// For its destination.
     pub feedback: Feedback,
     /// For the operator.
@@ -359,7 +355,7 @@ pub fn decide(
             over => over,
         },
     };
-    Judged { verdict, feedback, measure }
+    Judged { verdict, fate, feedback, measure }
 }
 
 fn defer(schedule: &Schedule, standing: Standing, wait: Duration, reason: String) -> Verdict {
@@ -382,19 +378,4 @@ pub fn reason(outcome: &Outcome) -> String {
         Outcome::Replied { text, .. } => text.replace('\n', " "),
         Outcome::Broken(trouble) => trouble.to_string(),
     }
-}
-
-/// A text of somebody else in one line of at most `most` octets, cut between
-/// characters: what controls a terminal becomes a blank.
-pub fn line(text: &str, most: usize) -> String {
-    let mut line = String::new();
-    for char in text.chars() {
-        let char = if char.is_control() { ' ' } else { char };
-        if line.len() + char.len_utf8() > most {
-            break;
-        }
-        line.push(char);
-    }
-    line.truncate(line.trim_end().len());
-    line
 }

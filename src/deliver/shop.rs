@@ -12,6 +12,7 @@ use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::Book;
 use crate::clock::{self, Ids};
+use crate::event::{Event, Wanted};
 use crate::first_attempts::FirstAttempts;
 use crate::metrics::Metrics;
 use crate::post::Timestamp;
@@ -22,6 +23,27 @@ use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
+
+/// How posts that were claimed ended, and what is told of it: of one post, or of none,
+/// as a spool keeps events in one with a single verdict.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settled {
+    pub done: Vec<(Claim, Settlement)>,
+    pub events: Vec<Event>,
+}
+
+impl Settled {
+    /// That of one post.
+    pub(super) fn one(claim: Claim, settlement: Settlement, event: Option<Event>) -> Settled {
+        Settled { done: vec![(claim, settlement)], events: event.into_iter().collect() }
+    }
+
+    /// Posts that were not tried after all.
+    pub(super) fn back(claims: impl IntoIterator<Item = Claim>) -> Settled {
+        let done = claims.into_iter().map(|claim| (claim, Settlement::Back)).collect();
+        Settled { done, events: Vec::new() }
+    }
+}
 
 /// See the module.
 pub(super) struct Shop {
@@ -39,6 +61,7 @@ pub(super) struct Shop {
     pub tracer: Tracer,
     pub cdn_loop: HeaderValue,
     pub room: Arc<Room>,
+    pub wanted: Wanted,
     started_at: Timestamp,
     started: Instant,
 }
@@ -60,6 +83,7 @@ impl Shop {
             tracer: options.tracer.clone(),
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::new(Room::new()),
+            wanted: options.wanted.clone(),
             started_at: clock::wall(),
             started: Instant::now(),
         }
@@ -89,6 +113,7 @@ impl Shop {
             tracer: options.tracer.clone(),
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::clone(&self.room),
+            wanted: options.wanted.clone(),
             ..*self
         }
     }
@@ -100,11 +125,23 @@ impl Shop {
 
     /// Tells the spool, again and again if it fails: what it does not note it
     /// would keep claimed for ever.
-    pub(super) async fn settle(&self, settled: Vec<(Claim, Settlement)>) {
+    pub(super) async fn settle(&self, settled: Settled) {
+        let Settled { done, events } = settled;
         loop {
-            match caught(async { self.spool.settle(settled.clone()).await }).await {
+            match caught(async { self.spool.settle(done.clone(), events.clone()).await }).await {
                 Ok(()) | Err(SpoolError::Closed) => return,
-                Err(error) => tracing::error!("cannot note {} verdicts: {error}", settled.len()),
+                Err(error) => tracing::error!("cannot note {} verdicts: {error}", done.len()),
+            }
+            sleep(SPOOL_PAUSE).await;
+        }
+    }
+
+    /// Publishes events that no verdict caused, again and again if that fails.
+    pub(super) async fn publish(&self, events: Vec<Event>) {
+        while !events.is_empty() {
+            match caught(async { self.spool.publish(events.clone()).await }).await {
+                Ok(()) | Err(SpoolError::Closed) => return,
+                Err(error) => tracing::error!("cannot publish {} events: {error}", events.len()),
             }
             sleep(SPOOL_PAUSE).await;
         }

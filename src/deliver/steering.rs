@@ -10,10 +10,12 @@ use super::caught::caught;
 use super::control::{Ordered, Request, Status, Which};
 use super::dispatch::{Dispatcher, Done, Touched};
 use super::pauses::{Part, Pause, Pauses};
+use super::shop::{Settled, Shop};
 use super::terms::Book;
+use super::told;
 use crate::clock;
 use crate::post::Destination;
-use crate::spool::{Claim, Counts, Order, PostState, Query, Settlement, Spool, SpoolError};
+use crate::spool::{Claim, Counts, Order, PostState, Query, Spool, SpoolError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -48,9 +50,9 @@ impl Dispatcher {
         };
         self.tasks.spawn(async move {
             if !stock.is_empty() {
-                shop.settle(stock.into_iter().map(|claim| (claim, Settlement::Back)).collect()).await;
+                shop.settle(Settled::back(stock)).await;
             }
-            let ordered = caught(carry_out(&*shop.spool, which, order, paused)).await;
+            let ordered = caught(carry_out(&shop, which, order, paused)).await;
             // Nobody need wait for the answer.
             let _ = answer.send(ordered);
             Done::Ordered(lanes)
@@ -197,7 +199,7 @@ impl Dispatcher {
 
 /// Does something to posts, and finds out which of them wait for the end of a pause.
 async fn carry_out(
-    spool: &dyn Spool,
+    shop: &Shop,
     which: Query,
     order: Order,
     paused: Vec<Part>,
@@ -206,10 +208,13 @@ async fn carry_out(
     for Part { origins, tenant } in paused {
         let part = Query { destination: Some(origins.clone()), tenant, ..which.clone() };
         // When all is paused the order itself counts.
-        let posts = if part == which { None } else { Some(count(spool, part, &order).await?) };
+        let posts = if part == which { None } else { Some(count(&*shop.spool, part, &order).await?) };
         parts.push((origins, posts));
     }
-    let count = spool.order(which, order).await?;
+    if order == Order::Delete && shop.wanted.is_wanted() {
+        told::delete(shop, &which).await?;
+    }
+    let count = shop.spool.order(which, order).await?;
     let paused = parts.into_iter().map(|(origins, posts)| (origins, posts.unwrap_or(count)));
     Ok(Ordered { count, paused: paused.filter(|(_, posts)| *posts > 0).collect() })
 }

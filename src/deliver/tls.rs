@@ -173,7 +173,9 @@ fn verifier(
     Ok(verifier)
 }
 
-fn machine_roots() -> RootCertStore {
+/// The authorities that the machine trusts (`$SSL_CERT_FILE` names others), or Mozilla's.
+/// Blocks.
+pub fn machine_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!("trust store: {error}");

@@ -108,6 +108,6 @@ impl TurnedAway {
 fn routes<'o>(options: &'o compose::Options, target: &Target) -> Vec<&'o Route> {
     match target {
         Target::Route { route, .. } => compose::routes(options, route),
-        Target::Direct { .. } | Target::Header { .. } => Vec::new(),
+        Target::Direct { .. } | Target::Header { .. } | Target::Event { .. } => Vec::new(),
     }
 }

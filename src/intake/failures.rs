@@ -49,6 +49,14 @@ impl<K: Copy + Eq + Hash> Failures<K> {
         self.of.get(&key).is_some_and(|times| recent(times, self.window, now) >= self.most)
     }
 
+    /// How long until `key` may try again, if it has failed too often.
+    pub(super) fn wait(&self, key: K, now: Timestamp) -> Option<Duration> {
+        let times = self.of.get(&key)?;
+        // As soon as the newest are too few.
+        let oldest = times.len().checked_sub(self.most).and_then(|index| times.get(index))?;
+        self.window.checked_sub(now.since(*oldest)).filter(|wait| !wait.is_zero())
+    }
+
     /// Counts a failure of `key`.
     pub(super) fn count(&mut self, key: K, now: Timestamp) {
         if self.of.len() >= self.room && !self.of.contains_key(&key) {
@@ -102,9 +110,13 @@ mod tests {
             }
             for seconds in free {
                 assert!(!table.are_too_many("k", at(seconds)), "{failures:?} {seconds}");
+                assert_eq!(table.wait("k", at(seconds)), None, "{failures:?} {seconds}");
             }
             for seconds in locked {
                 assert!(table.are_too_many("k", at(seconds)), "{failures:?} {seconds}");
+                let wait = table.wait("k", at(seconds)).unwrap().as_secs();
+                assert!(!table.are_too_many("k", at(seconds + wait)), "{failures:?} {seconds}");
+                assert!(table.are_too_many("k", at(seconds + wait - 1)), "{failures:?} {seconds}");
             }
             assert!(!table.are_too_many("other", at(5)));
         }

@@ -88,7 +88,7 @@ impl Shares {
     /// The number of the first post that each reply speaks for; nothing where one
     /// speaks for the message.
     pub(super) fn numbers(&self) -> Vec<u16> {
-        if self.replies == Replies::One || self.recipients.len() == 1 {
+        if self.replies == Replies::One || self.recipients.len() < 2 {
             return Vec::new();
         }
         let first = |number: usize| u16::try_from(number + 1).unwrap_or(u16::MAX);

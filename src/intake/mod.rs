@@ -21,14 +21,17 @@ mod failures;
 mod first;
 mod guard;
 mod hashes;
+mod keys;
 mod logins;
 mod seal;
 mod tenants;
+mod told;
 mod traced;
 mod turns;
 
 pub use checks::{Checks, Inquire, Inquiry, Response};
 pub use hashes::{HashError, PasswordHash};
+pub use keys::{ApiKey, KeyDigest, Keys, Role, Unknown};
 pub use logins::{Logins, LoginsError, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
 pub use turns::Turns;
@@ -36,7 +39,8 @@ pub use turns::Turns;
 use crate::clock::{self, Ids};
 use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
 use crate::deliver::target::{Egress, permit_origin};
-use crate::envelope::{Client, Envelope, Login, Refusal, Taken, Target};
+use crate::envelope::{Client, Envelope, Login, Refusal, Source, Taken, Target};
+use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::metrics::Metrics;
 use crate::network::Network;
@@ -61,6 +65,8 @@ const LARGE: usize = 128 * 1024;
 /// Who may do what at a door.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Which way is in; whoever comes over the API has proved there what it may do.
+    pub source: Source,
     /// The gateway's name, for the challenges of CRAM-MD5.
     pub hostname: String,
     /// Clients in these networks may name URLs themselves, and log in without TLS.
@@ -83,6 +89,8 @@ pub struct Options {
     pub checks: Checks,
     /// Where spans of messages go; the same for all doors.
     pub tracer: Tracer,
+    /// Whether anybody wants events; the same for all doors.
+    pub wanted: Wanted,
     /// Where it is counted; the same for all doors.
     pub metrics: Arc<Metrics>,
 }
@@ -167,7 +175,8 @@ impl Intake {
             self.permit(&client, &post.destination)?;
         }
         turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        let Composition { mut admission, recipients, waits, .. } = composition;
+        let Composition { mut admission, recipients, reported, waits, .. } = composition;
+        told::reported(&self.options, reported, &mut admission);
         traced.mark(&mut admission);
         let shares = Shares::new(replies, recipients);
         let waits = self.listen(&admission, &shares, waits);
@@ -187,11 +196,16 @@ impl Intake {
 
     /// Commits what the tenant has a right to, and charges it for what was kept. A
     /// client that does not wait for the answer has paid: the posts may be kept.
-    async fn commit(&self, client: &Client, admission: Admission) -> Result<Committed, Refusal> {
+    async fn commit(&self, client: &Client, mut admission: Admission) -> Result<Committed, Refusal> {
+        told::received(&self.options, client, &mut admission);
         let (posts, octets) = (admission.posts.len(), admission.octets());
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
-        let committed = self.spool.commit(admission).await;
+        // Nothing but events needs no place among posts.
+        let committed = match posts {
+            0 => self.spool.publish(admission.events).await.map(|()| Committed::Kept),
+            _ => self.spool.commit(admission).await,
+        };
         if matches!(committed, Ok(Committed::Kept)) {
             self.options.metrics.accept(posts, octets);
         } else {

@@ -69,6 +69,13 @@ impl Tenants {
         renewed
     }
 
+    /// What the configuration says of each, in the order of their names.
+    pub fn configured(&self) -> Vec<&TenantTerms> {
+        let mut all: Vec<_> = self.all.values().map(|(terms, _)| terms).collect();
+        all.sort_by(|one, other| one.tenant.cmp(&other.tenant));
+        all
+    }
+
     /// What the configuration says of `tenant`, if anything.
     pub(super) fn terms(&self, tenant: &Tenant) -> Option<&TenantTerms> {
         self.all.get(tenant).map(|(terms, _)| terms)

@@ -153,7 +153,7 @@ impl Appender {
     fn go_on(&mut self, newest: MessageId) {
         let Some((number, _)) = self.place() else { return };
         let mut group = Group::new(self.shared.salt);
-        group.push_record(&Record::Opened { epoch: self.shared.epoch }, number);
+        group.push_record(&Record::Opened { epoch: self.shared.epoch }, &[], number);
         if !self.has_room(group.octets()) {
             self.seal();
             return;

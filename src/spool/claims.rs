@@ -91,5 +91,6 @@ fn put_aside(jobs: &Sender<Job>, shared: &Shared, id: PostId, fence: u64, error:
     };
     let (ack, _) = oneshot::channel();
     // Fails only when the spool is closing; the next start meets it again.
-    let _ = jobs.send(Job::Settle { done: vec![Ended { id, fence, settlement, shelf: Shelf::None }], ack });
+    let done = vec![Ended { id, fence, settlement, shelf: Shelf::None }];
+    let _ = jobs.send(Job::Settle { done, events: Vec::new(), ack });
 }

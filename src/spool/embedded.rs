@@ -12,6 +12,7 @@ use super::appender::Appender;
 use super::catalog::{self, Catalog};
 use super::claims;
 use super::disk::{Directory, Disk};
+use super::feed;
 use super::index::{Index, Wanted};
 use super::job::{Ended, Job, Shelf};
 use super::keeper::{self, Keeper};
@@ -25,10 +26,11 @@ use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
-    Query, Settlement, Spool, SpoolError, Usage, usage,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Mark, Noted, Order,
+    Page, Query, Settlement, Spool, SpoolError, Usage, usage,
 };
-use crate::post::{Admission, Destination, MessageId, PostId};
+use crate::event::Event;
+use crate::post::{Admission, Destination, MessageId, Post, PostId};
 use bytes::Bytes;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -128,6 +130,7 @@ impl Embedded {
     pub fn close(&self) -> Result<(), SpoolError> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return Err(SpoolError::Closed) };
+        self.shared.feed.close();
         drop(threads.stop_keeper);
         // A thread that panicked has said so already.
         let _ = threads.keeper.join();
@@ -138,7 +141,7 @@ impl Embedded {
         let done = claims.into_iter().map(end).collect();
         let (noted, _) = oneshot::channel();
         // A writer that has ended fails what follows as well.
-        let _ = self.jobs.send(Job::Settle { done, ack: noted });
+        let _ = self.jobs.send(Job::Settle { done, events: Vec::new(), ack: noted });
         let (ack, closed) = channel();
         self.jobs.send(Job::Close { ack }).map_err(|_| SpoolError::Closed)?;
         let closed = closed.recv().map_err(|_| SpoolError::Closed)?;
@@ -146,16 +149,18 @@ impl Embedded {
         closed
     }
 
-    /// Ends posts that were delivered; the log hears of it with its next group.
-    fn end(&self, claim: &Claim) {
+    /// Ends posts that were delivered; the log hears of it, and of what is told, with
+    /// its next group.
+    fn end(&self, ids: &[PostId], events: Vec<Event>) {
         let mut riding = self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner);
-        riding.push(claim.post.id);
-        let is_first = riding.len() == 1;
+        let is_first = riding.ids.is_empty();
+        riding.ids.extend(ids);
+        riding.events.extend(events);
         drop(riding);
         // Only now: whoever misses it in the index finds it riding.
         let rung = {
             let mut index = self.shared.index();
-            index.end(claim.post.id);
+            ids.iter().for_each(|id| index.end(*id));
             index.rung()
         };
         self.shared.ring(rung);
@@ -167,6 +172,19 @@ impl Embedded {
 }
 
 impl Embedded {
+    /// Asks the writer, before the first poll: dropping the future does not undo it.
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Job,
+    ) -> Later<'_, T> {
+        let (ack, answered) = oneshot::channel();
+        let sent = self.jobs.send(job(ack));
+        Box::pin(async move {
+            sent.map_err(|_| SpoolError::Closed)?;
+            answered.await.map_err(|_| SpoolError::Closed)?
+        })
+    }
+
     /// Does what blocks on a thread made for that.
     fn off_the_runtime<T: Send + 'static>(
         &self,
@@ -203,21 +221,13 @@ impl Spool for Embedded {
             }
         }
         let must_know_keys = admission.idempotency_key.is_some();
-        let (ack, committed) = oneshot::channel();
-        let job = Job::Commit { admission, ack };
         if !must_know_keys {
-            // Sent before the first poll: dropping the future does not undo it.
-            let sent = self.jobs.send(job);
-            return Box::pin(async move {
-                sent.map_err(|_| SpoolError::Closed)?;
-                committed.await.map_err(|_| SpoolError::Closed)?
-            });
+            return self.ask(|ack| Job::Commit { admission, ack });
         }
-        let (jobs, mut recovered) = (self.jobs.clone(), self.shared.recovered.subscribe());
+        let mut recovered = self.shared.recovered.subscribe();
         Box::pin(async move {
             recovered.wait_for(|recovered| *recovered).await.map_err(|_| SpoolError::Closed)?;
-            jobs.send(job).map_err(|_| SpoolError::Closed)?;
-            committed.await.map_err(|_| SpoolError::Closed)?
+            self.ask(|ack| Job::Commit { admission, ack }).await
         })
     }
 
@@ -269,27 +279,41 @@ impl Spool for Embedded {
         Box::pin(async move { answered.await.map_err(|_| SpoolError::Closed)? })
     }
 
-    fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
-        let mut others = Vec::new();
-        for (claim, settlement) in done {
-            let (post, fence) = (&*claim.post, claim.fence);
-            let is_kept = post.has_links || self.shared.options.keep_bodies;
-            let shelf = if is_kept { Shelf::Kept(Arc::clone(&claim.post)) } else { Shelf::None };
-            match settlement {
-                // The next of an ordered line waits until it is durable that this one is over.
-                Settlement::Delivered if !is_kept && post.ordering_key.is_none() => self.end(&claim),
-                settlement => others.push(Ended { id: post.id, fence, settlement, shelf }),
-            }
+    fn settle(&self, done: Vec<(Claim, Settlement)>, mut events: Vec<Event>) -> Later<'_, ()> {
+        let is_kept = |post: &Post| post.has_links || self.shared.options.keep_bodies;
+        // The next of an ordered line waits until it is durable that this one is over.
+        let rides = |(claim, settlement): &(Claim, Settlement)| {
+            let (post, is_delivered) = (&*claim.post, *settlement == Settlement::Delivered);
+            is_delivered && !is_kept(post) && post.ordering_key.is_none()
+        };
+        // Events go with one record: that of the others, if there are any.
+        let ride_alone = events.is_empty() || done.iter().all(rides);
+        let (riding, others): (Vec<_>, Vec<_>) = done.into_iter().partition(|one| ride_alone && rides(one));
+        if !riding.is_empty() {
+            let ids: Vec<_> = riding.iter().map(|(claim, _)| claim.post.id).collect();
+            self.end(&ids, std::mem::take(&mut events));
         }
         if others.is_empty() {
             return Box::pin(async { Ok(()) });
         }
-        let (ack, settled) = oneshot::channel();
-        let sent = self.jobs.send(Job::Settle { done: others, ack });
-        Box::pin(async move {
-            sent.map_err(|_| SpoolError::Closed)?;
-            settled.await.map_err(|_| SpoolError::Closed)?
-        })
+        let ended = |(Claim { post, fence, .. }, settlement): (Claim, Settlement)| {
+            let id = post.id;
+            let shelf = if is_kept(&post) { Shelf::Kept(post) } else { Shelf::None };
+            Ended { id, fence, settlement, shelf }
+        };
+        let done = others.into_iter().map(ended).collect();
+        self.ask(|ack| Job::Settle { done, events, ack })
+    }
+
+    fn publish(&self, events: Vec<Event>) -> Later<'_, ()> {
+        if events.is_empty() {
+            return Box::pin(async { Ok(()) });
+        }
+        self.ask(|ack| Job::Publish { events, ack })
+    }
+
+    fn events(&self, after: Mark) -> Later<'_, (Mark, Vec<Event>)> {
+        Box::pin(feed::events(Arc::clone(&self.shared), after))
     }
 
     fn order(&self, which: Query, order: Order) -> Later<'_, u64> {
@@ -320,6 +344,10 @@ impl Spool for Embedded {
 
     fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>> {
         Box::pin(async move { Ok(self.notes.note(key)) })
+    }
+
+    fn notes<'a>(&'a self, beginning: &'a str) -> Later<'a, Vec<(String, Noted)>> {
+        Box::pin(async move { Ok(self.notes.beginning(beginning)) })
     }
 
     fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {

@@ -2,12 +2,13 @@
 //! what is to happen when they are durable.
 
 use super::catalog::{Noted, Place};
-use super::job::Moved;
+use super::job::{Moved, SettleAck};
 use super::record::{Accepted, HEAD, Record, encode, padded};
 use super::replay::share;
 use super::shared::{NOTES, Shared, piece};
 use super::state::State;
 use super::{Committed, SpoolError};
+use crate::event::Event;
 use crate::post::{Admission, MessageId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
@@ -34,6 +35,11 @@ pub(super) enum Staged {
         accepted_at: Timestamp,
         place: Place,
         ack: CommitAck,
+    },
+    Publish {
+        events: Vec<Event>,
+        at: (u64, u64),
+        ack: SettleAck,
     },
     Move {
         moved: Moved,
@@ -116,7 +122,7 @@ impl Group {
         ack: CommitAck,
     ) -> Result<(), CommitAck> {
         let record = Record::Accepted(Accepted::fresh(&admission, accepted_at));
-        let Some(total) = self.push_head(&record, segment) else { return Err(ack) };
+        let Some(total) = self.push_head((&record, &admission.events), segment) else { return Err(ack) };
         self.push_blobs(&admission.blobs, total);
         let place = Place { segment, offset, share: share(total, admission.posts.len()) };
         self.staged.push(Staged::Commit { admission, accepted_at, place, ack });
@@ -126,7 +132,8 @@ impl Group {
     /// Stages a copy of a record; it is dropped when nothing in it lives.
     pub fn push_move(&mut self, moved: Moved, (segment, offset): (u64, u64), ack: oneshot::Sender<()>) {
         let record = Record::Accepted(moved.accepted);
-        let total = self.push_head(&record, segment);
+        // What it caused was told where it stood first.
+        let total = self.push_head((&record, &[]), segment);
         let Record::Accepted(accepted) = record else { return };
         if let Some(total) = total {
             self.push_blobs(&moved.blobs, total);
@@ -136,9 +143,30 @@ impl Group {
         }
     }
 
-    /// Appends a record without blobs; false when it cannot be written.
-    pub fn push_record(&mut self, record: &Record<'_>, segment: u64) -> bool {
-        let total = self.push_head(record, segment);
+    /// Stages events of their own at this segment and offset.
+    pub fn push_events(&mut self, events: Vec<Event>, at: (u64, u64), ack: SettleAck) {
+        if self.push_record(&Record::Published, &events, at.0) {
+            self.staged.push(Staged::Publish { events, at, ack });
+        } else {
+            drop(ack.send(Err(SpoolError::Failed("events too large for the spool".to_owned()))));
+        }
+    }
+
+    /// Takes the events out that the group makes durable, with where they stand.
+    pub fn told(&mut self) -> Vec<((u64, u64), Vec<Event>)> {
+        let told = self.staged.iter_mut().filter_map(|staged| match staged {
+            Staged::Commit { admission, place, .. } => {
+                Some(((place.segment, place.offset), std::mem::take(&mut admission.events)))
+            }
+            Staged::Publish { events, at, .. } => Some((*at, std::mem::take(events))),
+            Staged::Move { .. } | Staged::Repeat { .. } => None,
+        });
+        told.collect()
+    }
+
+    /// Appends a record without blobs and the events that it caused; false when it cannot be written.
+    pub fn push_record(&mut self, record: &Record<'_>, events: &[Event], segment: u64) -> bool {
+        let total = self.push_head((record, events), segment);
         total.inspect(|total| self.push_blobs(&[], *total)).is_some()
     }
 
@@ -173,7 +201,7 @@ impl Group {
                     }
                 }
                 Staged::Move { moved, place, .. } => publish_move(&mut index, moved, *place),
-                Staged::Repeat { .. } => {}
+                Staged::Publish { .. } | Staged::Repeat { .. } => {}
             }
         }
         let rung = index.rung();
@@ -196,13 +224,14 @@ impl Group {
             match staged {
                 Staged::Commit { ack, .. } => drop(ack.send(answer(Committed::Kept))),
                 Staged::Repeat { ack, answer: repeated } => drop(ack.send(answer(repeated))),
+                Staged::Publish { ack, .. } => drop(ack.send(answer(Committed::Kept).map(drop))),
                 Staged::Move { ack, .. } => drop(answer(Committed::Kept).map(|_| ack.send(()))),
             }
         }
         self.octets = 0;
     }
 
-    fn push_head(&mut self, record: &Record<'_>, segment: u64) -> Option<usize> {
+    fn push_head(&mut self, record: (&Record<'_>, &[Event]), segment: u64) -> Option<usize> {
         let start = self.heads.len();
         match encode(record, (segment, self.salt), &mut self.heads) {
             Ok(total) => {

@@ -4,6 +4,7 @@ use super::catalog::{Place, Spot};
 use super::record::Accepted;
 use super::state::{Life, State};
 use super::{Committed, Order, Settlement, SpoolError};
+use crate::event::Event;
 use crate::post::{Admission, Destination, Post, PostId};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -25,6 +26,11 @@ pub(super) enum Job {
     },
     Settle {
         done: Vec<Ended>,
+        events: Vec<Event>,
+        ack: SettleAck,
+    },
+    Publish {
+        events: Vec<Event>,
         ack: SettleAck,
     },
     /// Does something to these posts; answers how many it meant.
@@ -82,6 +88,6 @@ pub(super) enum News {
     Ended,
     /// It is in another state, and may go elsewhere.
     Stands(State, Option<Arc<Destination>>),
-    /// More has happened to it.
-    Lives(Box<Life>),
+    /// More has happened to it, and this is told of it.
+    Lives(Box<Life>, Vec<Event>),
 }

@@ -4,7 +4,8 @@
 //! spare segment ready, watches the room on the disk, uses segments again when
 //! nothing in them lives, and copies stragglers forward when the disk holds much
 //! more than lives. Segments are given up strictly from the oldest on: the news
-//! that a post ended stands behind the post, so it can never be lost before it.
+//! that a post ended stands behind the post, so it can never be lost before it. One
+//! with events stays until they were passed.
 
 use super::appender::{RESERVE, SPARE};
 use super::job::{Job, Moved};
@@ -41,7 +42,8 @@ impl Keeper {
 
     /// Reads the older segments, then works until `stop` is dropped.
     pub fn run(mut self, older: &[(Segment, Extent)], stop: &Receiver<()>) {
-        super::replay::replay(&self.shared, older);
+        let told = super::replay::replay(&self.shared, older);
+        self.shared.feed.begin(told);
         self.shared.complete_lines();
         self.shared.recovered.send_replace(true);
         let mut has_failed = false;
@@ -112,6 +114,9 @@ impl Keeper {
         let Some((_active, older)) = segments.split_last() else { return Ok(()) };
         for segment in older {
             let number = segment.header.number;
+            if self.shared.feed.needs(number) {
+                return Ok(());
+            }
             let (tally, living) = {
                 let index = self.shared.index();
                 if !index.is_whole() {

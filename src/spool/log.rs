@@ -8,6 +8,7 @@
 //! in an order does not wait.
 
 use super::appender::Appender;
+use super::feed::octets;
 use super::filling::Filling;
 use super::group::{Group, Staged};
 use super::job::{CloseAck, Job, Moved, News, SettleAck};
@@ -15,6 +16,7 @@ use super::outcomes::room_of;
 use super::record::Record;
 use super::shared::Shared;
 use super::{Committed, Health, SpoolError};
+use crate::event::Event;
 use crate::post::{Admission, MessageId, PostId};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -43,6 +45,8 @@ pub(super) struct Writer {
     /// Whose news are among them: the first verdict on an attempt stands.
     pub(super) unwritten: HashSet<PostId>,
     pub(super) acks: Vec<SettleAck>,
+    /// What is told with the news, beside what they tell themselves.
+    pub(super) told: Vec<Event>,
     rides_until: Option<Instant>,
     pub(super) group: Group,
     filling: Filling,
@@ -64,6 +68,7 @@ impl Writer {
             settled: Vec::new(),
             unwritten: HashSet::new(),
             acks: Vec::new(),
+            told: Vec::new(),
             rides_until: None,
             closing: None,
             is_abandoned: false,
@@ -132,7 +137,8 @@ impl Writer {
     fn stage(&mut self, job: Job) {
         match job {
             Job::Commit { admission, ack } => self.stage_commit(admission, ack),
-            Job::Settle { done, ack } => self.stage_settlements(done, ack),
+            Job::Settle { done, events, ack } => self.stage_settlements(done, events, ack),
+            Job::Publish { events, ack } => self.stage_events(events, ack),
             Job::Ride => self.rides_until = self.rides_until.or_else(|| Some(Instant::now() + RIDE)),
             Job::Move { moved, ack } => self.stage_move(moved, ack),
             Job::Spare { length } => self.tail.take_spare(length),
@@ -155,9 +161,8 @@ impl Writer {
             let _ = ack.send(Err(SpoolError::Failed("the catalog is being filled".to_owned())));
             return;
         }
-        let Some(segment) =
-            self.room_for(admission.blobs.iter().map(|blob| blob.len() as u64).sum(), admission.posts.len())
-        else {
+        let octets = admission.blobs.iter().map(Bytes::len).sum::<usize>() + octets(&admission.events);
+        let Some(segment) = self.room_for(octets as u64, admission.posts.len()) else {
             // Nobody waits for the answer of a session that has gone.
             let _ = ack.send(Err(self.trouble()));
             return;
@@ -169,6 +174,14 @@ impl Writer {
             Err(ack) => {
                 drop(ack.send(Err(SpoolError::Failed("a message too large for the spool".to_owned()))))
             }
+        }
+    }
+
+    fn stage_events(&mut self, events: Vec<Event>, ack: SettleAck) {
+        match self.room_for(octets(&events) as u64, 0) {
+            Some(at) => self.group.push_events(events, at, ack),
+            // Nobody waits for the answer of a request that has gone.
+            None => drop(ack.send(Err(self.trouble()))),
         }
     }
 
@@ -231,19 +244,21 @@ impl Writer {
         }
         self.rides_until = None;
         let riding = std::mem::take(&mut *self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner));
-        self.settled.extend(riding.into_iter().map(|id| (id, News::Ended)));
-        let room = room_of(&self.settled);
+        self.settled.extend(riding.ids.into_iter().map(|id| (id, News::Ended)));
+        self.told.extend(riding.events);
+        let room = room_of(&self.settled, &self.told);
         if !self.group.is_empty() && !self.tail.has_room(self.group.octets() + room) {
-            let written = self.append(&[]).map(|_| ());
+            let written = self.append(&mut [], &mut Vec::new()).map(|_| ());
             self.conclude_group(written);
         }
         if self.group.is_empty() && self.settled.is_empty() {
             self.answer_settled(Ok(()));
             return;
         }
-        let settled = std::mem::take(&mut self.settled);
+        let (mut settled, mut told) = (std::mem::take(&mut self.settled), std::mem::take(&mut self.told));
         // A group that is staged here has its place and room already.
-        let written = self.tail.make_room(room, self.newest).and_then(|()| self.append(&settled));
+        let roomy = self.tail.make_room(room, self.newest);
+        let written = roomy.and_then(|()| self.append(&mut settled, &mut told));
         let answer = written.as_ref().map(|_| ()).map_err(Clone::clone);
         match written {
             Ok(spots) => {
@@ -253,7 +268,7 @@ impl Writer {
             Err(_) => {
                 self.unwritten = settled.iter().map(|(id, _)| *id).collect();
                 // The verdicts stand; they are written with the next group.
-                self.settled = settled;
+                (self.settled, self.told) = (settled, told);
                 self.rides_until = Some(Instant::now() + PAUSE);
             }
         }
@@ -285,7 +300,7 @@ impl Writer {
             let mut index = self.shared.index();
             let riding = self.shared.riding.lock().unwrap_or_else(PoisonError::into_inner);
             let unwritten = self.settled.iter().filter(|(_, news)| matches!(news, News::Ended));
-            index.begin_anew(riding.iter().chain(unwritten.map(|(id, _)| id)).copied().collect());
+            index.begin_anew(riding.ids.iter().chain(unwritten.map(|(id, _)| id)).copied().collect());
         }
         let extents = super::keeper::extents(&self.shared.segments(), self.tail.end());
         super::replay::replay(&self.shared, &extents);
@@ -302,7 +317,7 @@ impl Writer {
             return Err(self.trouble());
         }
         if let Some((segment, _)) = self.tail.place() {
-            self.group.push_record(&Record::Closed, segment);
+            self.group.push_record(&Record::Closed, &[], segment);
         }
         self.tail.append(&mut self.group.parts(), self.newest)
     }

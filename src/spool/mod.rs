@@ -19,6 +19,9 @@
 //!   id: none before each one before it was delivered, failed or deleted, durably:
 //!   a crash repeats the last one at most. While one waits or is held, those behind
 //!   it wait too, and are not part of `next`.
+//! - Events are published by what caused them: they are durable when it is, in one
+//!   with it, and not when it is refused or was there already. [`Spool::events`] hands
+//!   them out in one order, each once; those that were not passed before a crash again.
 //! - No point in time crosses the trait, only durations: two machines disagree
 //!   about now.
 //!
@@ -30,8 +33,10 @@ mod claims;
 pub mod disk;
 mod doorbell;
 pub mod embedded;
+mod feed;
 mod filling;
 mod group;
+mod health;
 mod index;
 #[cfg(test)]
 mod index_tests;
@@ -56,13 +61,14 @@ mod usage;
 mod v1;
 mod v2;
 
+use crate::event::Event;
 use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp, Trust};
 use bytes::Bytes;
 pub use doorbell::Doorbell;
+pub use health::{Health, SpoolError};
 pub use query::{Glob, Query};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -101,8 +107,20 @@ pub trait Spool: Send + Sync {
 
     /// Says how claimed posts ended. Resolves when that is noted; `Delivered`
     /// becomes durable with the next group, the others before this resolves, and so
-    /// does `Delivered` of a post with an ordering key.
-    fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()>;
+    /// does `Delivered` of a post with an ordering key. The events are published with
+    /// it, unless nothing is changed by it: in one with the last of the claims, so that
+    /// claims with events of their own are settled on their own.
+    fn settle(&self, done: Vec<(Claim, Settlement)>, events: Vec<Event>) -> Later<'_, ()>;
+
+    /// Publishes events that no post caused. Resolves when they are durable; what is
+    /// refused is not published. Works on a full disk like `settle`, as long as there
+    /// is room at all.
+    fn publish(&self, events: Vec<Event>) -> Later<'_, ()>;
+
+    /// The next events behind a mark, and the mark behind them; waits for some. Who asks
+    /// has all before that mark durably: the spool may forget them. For one caller at a
+    /// time, which begins with the last mark that it has kept, or else with none.
+    fn events(&self, after: Mark) -> Later<'_, (Mark, Vec<Event>)>;
 
     /// Does something to all living posts that are meant; answers how many they
     /// were. A claimed post is changed when its attempt has ended, but for
@@ -131,8 +149,11 @@ pub trait Spool: Send + Sync {
     /// How many posts of which kind each lane holds.
     fn counts(&self) -> Later<'_, Vec<(Arc<Destination>, Counts)>>;
 
-    /// A small durable fact: pauses, used rates.
+    /// A small durable fact: pauses, used rates, webhooks.
     fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>>;
+
+    /// The facts whose keys begin so, by key.
+    fn notes<'a>(&'a self, beginning: &'a str) -> Later<'a, Vec<(String, Noted)>>;
 
     /// Sets or (`None`) forgets a fact, durably; answers its version. With `expect`
     /// only when its version is that one (0: when there is none), else
@@ -154,6 +175,15 @@ pub trait Spool: Send + Sync {
     fn usage(&self) -> Later<'_, Option<Usage>> {
         Box::pin(async { Ok(None) })
     }
+}
+
+/// A place in the order of a spool's events; the default is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which log it is a place in: in another one it means nothing.
+    pub log: u32,
+    /// Grows from event to event.
+    pub place: (u64, u64),
 }
 
 /// The answer to a commit.
@@ -362,46 +392,3 @@ impl Settlement {
         }
     }
 }
-
-/// Whether a spool takes new posts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It does.
-    Open,
-    /// Its disk is too full; settling still works.
-    Full,
-    /// It cannot write at all; the reason is for the operator.
-    Failed(String),
-}
-
-/// Why a spool could not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SpoolError {
-    /// No room for new posts.
-    Full,
-    /// Writing or reading failed; the reason is for the operator.
-    Failed(String),
-    /// What was read is not what was written; says where.
-    Damaged(String),
-    /// A fact is no longer what the caller believes.
-    Changed,
-    /// No such post lives.
-    Unknown,
-    /// The spool has been closed.
-    Closed,
-}
-
-impl fmt::Display for SpoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SpoolError::Full => f.write_str("the spool's disk is full"),
-            SpoolError::Failed(reason) => write!(f, "spool failure: {reason}"),
-            SpoolError::Damaged(place) => write!(f, "damaged spool record: {place}"),
-            SpoolError::Changed => f.write_str("it was changed meanwhile; look again"),
-            SpoolError::Unknown => f.write_str("no such post"),
-            SpoolError::Closed => f.write_str("the spool is closed"),
-        }
-    }
-}
-
-impl std::error::Error for SpoolError {}

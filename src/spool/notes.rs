@@ -87,6 +87,15 @@ impl Notes {
         Some(Noted { version: *version, value: value.clone() })
     }
 
+    /// The facts whose keys begin so, as they are on the disk.
+    pub fn beginning(&self, beginning: &str) -> Vec<(String, Noted)> {
+        let books = self.books();
+        let from = books.kept.facts.range(beginning.to_owned()..);
+        from.take_while(|(key, _)| key.starts_with(beginning))
+            .map(|(key, (version, value))| (key.clone(), Noted { version: *version, value: value.clone() }))
+            .collect()
+    }
+
     /// Sets or forgets a fact and answers its version. Blocks until it is durable.
     pub fn set(&self, key: &str, value: Option<Bytes>, expect: Option<u64>) -> Result<u64, SpoolError> {
         let ended = Ended::default();

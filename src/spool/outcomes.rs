@@ -7,12 +7,14 @@
 //! applied to what came of it.
 
 use super::catalog::{Entry, Spot};
+use super::feed::octets;
 use super::index::{Change, ordered};
 use super::job::{Ended, News, SettleAck, Shelf};
 use super::log::Writer;
 use super::record::{Outcome, Record};
 use super::state::{Chronicle, Life, Phase, Route};
 use super::{Attempt, Order, Settlement, SpoolError};
+use crate::event::Event;
 use crate::post::{Post, PostId};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use std::sync::atomic::Ordering;
 const RECORD: u64 = 256;
 
 impl Writer {
-    pub(super) fn stage_settlements(&mut self, done: Vec<Ended>, ack: SettleAck) {
+    pub(super) fn stage_settlements(&mut self, done: Vec<Ended>, events: Vec<Event>, ack: SettleAck) {
+        let before = self.settled.len();
         for ended in done {
             let id = ended.id;
             // Whoever was told of a failure may say it again, and what was cut off may
@@ -32,6 +35,13 @@ impl Writer {
             {
                 self.unwritten.insert(id);
                 self.settled.push((id, news));
+            }
+        }
+        if self.settled.len() > before {
+            // What has a record of its own takes them along.
+            match self.settled.last_mut() {
+                Some((_, News::Lives(_, told))) => *told = events,
+                _ => self.told.extend(events),
             }
         }
         self.acks.push(ack);
@@ -67,10 +77,8 @@ impl Writer {
         let chronicle = self.shared.chronicle(post.id, &entry);
         let (destination, trust, path) = (Arc::clone(&post.destination), post.trust, post.path.clone());
         let route = Some(Route { destination, trust, path });
-        Some(News::Lives(Box::new(Life {
-            state,
-            chronicle: Chronicle { route, ..chronicle.unwrap_or_default() },
-        })))
+        let chronicle = Chronicle { route, ..chronicle.unwrap_or_default() };
+        Some(News::Lives(Box::new(Life { state, chronicle }), Vec::new()))
     }
 
     /// What to write of a settlement of a post.
@@ -95,7 +103,7 @@ impl Writer {
             }
         };
         chronicle.push(Attempt { number: entry.state.next_attempt(), ..last.clone() });
-        News::Lives(Box::new(Life { state, chronicle }))
+        News::Lives(Box::new(Life { state, chronicle }), Vec::new())
     }
 
     /// Ends posts whose time is over, unless something was done to them meanwhile.
@@ -135,8 +143,9 @@ impl Writer {
         if news.is_empty() {
             return Ok(0);
         }
-        let room = room_of(&news);
-        let written = self.tail.make_room(room, self.newest).and_then(|()| self.append(&news));
+        let room = room_of(&news, &[]);
+        let written =
+            self.tail.make_room(room, self.newest).and_then(|()| self.append(&mut news, &mut Vec::new()));
         self.conclude_group(written.as_ref().map(|_| ()).map_err(Clone::clone));
         let meant = news.len() as u64;
         self.publish(news, written?, Some(order));
@@ -160,33 +169,46 @@ impl Writer {
             chronicle => chronicle?,
         };
         chronicle.route = Some(Route { destination: destination.clone(), trust: *trust, path: path.clone() });
-        Ok(Some(News::Lives(Box::new(Life { state, chronicle }))))
+        Ok(Some(News::Lives(Box::new(Life { state, chronicle }), Vec::new())))
     }
 
-    /// Appends the staged group and the news behind it; answers where each
-    /// chronicle stands.
-    pub(super) fn append(&mut self, news: &[(PostId, News)]) -> Result<Vec<Spot>, SpoolError> {
+    /// Appends the staged group, the news behind it and what is told of them; answers
+    /// where each chronicle stands.
+    pub(super) fn append(
+        &mut self,
+        news: &mut [(PostId, News)],
+        told: &mut Vec<Event>,
+    ) -> Result<Vec<Spot>, SpoolError> {
         let Some((segment, end)) = self.tail.place() else {
             return Err(SpoolError::Failed("no segment".to_owned()));
         };
         let mut spots = Vec::with_capacity(news.len());
         let mut others = Vec::new();
-        for (id, news) in news {
+        for (id, news) in &*news {
             let offset = end + self.group.octets();
             match news {
-                News::Lives(life) => {
-                    self.group.push_record(&Record::Lives(*id, Cow::Borrowed(life)), segment);
+                News::Lives(life, own) => {
+                    self.group.push_record(&Record::Lives(*id, Cow::Borrowed(life)), own, segment);
                 }
                 News::Stands(state, _) => others.push((*id, Outcome::Stands(*state))),
                 News::Ended => others.push((*id, Outcome::Ended)),
             }
             spots.push(Spot::at(segment, offset));
         }
+        let last = (segment, end + self.group.octets());
         if !others.is_empty() {
             // Behind the others: what has ended meanwhile stays so.
-            self.group.push_record(&Record::Settled(others), segment);
+            self.group.push_record(&Record::Settled(others), told, segment);
         }
         self.tail.append(&mut self.group.parts(), self.newest)?;
+        let mut durable = self.group.told();
+        for ((_, news), spot) in news.iter_mut().zip(&spots) {
+            if let (News::Lives(_, own), Some(at)) = (news, spot.place()) {
+                durable.push((at, std::mem::take(own)));
+            }
+        }
+        durable.push((last, std::mem::take(told)));
+        self.shared.feed.tell(durable);
         Ok(spots)
     }
 
@@ -201,7 +223,7 @@ impl Writer {
                     continue;
                 }
                 News::Stands(state, destination) => Change { state, history: None, destination },
-                News::Lives(life) => {
+                News::Lives(life, _) => {
                     let route = life.chronicle.route.filter(|_| life.state.is_rerouted);
                     let destination = route.map(|route| route.destination);
                     Change { state: life.state, history: Some(spot), destination }
@@ -244,11 +266,11 @@ impl Writer {
     }
 }
 
-/// Octets that these news take in the log at most.
-pub(super) fn room_of(news: &[(PostId, News)]) -> u64 {
-    let octets = news.iter().map(|(_, news)| match news {
-        News::Lives(life) => RECORD + life.chronicle.octets(),
+/// Octets that these news and what is told of them take in the log at most.
+pub(super) fn room_of(news: &[(PostId, News)], told: &[Event]) -> u64 {
+    let news = news.iter().map(|(_, news)| match news {
+        News::Lives(life, told) => RECORD + life.chronicle.octets() + octets(told) as u64,
         News::Ended | News::Stands(..) => RECORD / 2,
     });
-    4096 + octets.sum::<u64>()
+    4096 + octets(told) as u64 + news.sum::<u64>()
 }

@@ -1,9 +1,10 @@
 //! What stands in a segment of the log: the octets of one record.
 //!
 //! ```text
-//! head    magic u32 | kind u8, version u8, 0 u16 | meta length u32 | total length u32
+//! head    magic u32 | kind u8, version u8, flags u16 | meta length u32 | total length u32
 //!         | checksum u32 | salt u32                               (24 octets, little endian)
-//! meta    postcard encoding of the kind's struct
+//! meta    postcard encoding of the kind's struct, then of the events that it caused, if
+//!         the flags say that there are any
 //! blobs   the message and the bodies, back to back
 //! filling zeros up to a multiple of 8, so that a scan knows where records can begin
 //! ```
@@ -17,6 +18,7 @@
 
 use super::state::{Life, State};
 use super::{v1, v2};
+use crate::event::Event;
 use crate::post::{Admission, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
@@ -31,7 +33,9 @@ pub(super) const ALIGN: usize = 8;
 /// Begins every record.
 const MAGIC: u32 = 0x7067_7231;
 /// Format of the metas; a newer one is refused by name, not guessed at.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// Flag: events follow in the meta.
+const HAS_EVENTS: u8 = 1;
 
 /// One record without its blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,8 @@ pub(super) enum Record<'a> {
     Opened { epoch: u32 },
     /// A post that lives on, after an attempt or on another way.
     Lives(PostId, Cow<'a, Life>),
+    /// Nothing but its events.
+    Published,
 }
 
 /// The posts of a message.
@@ -120,29 +126,33 @@ pub(super) fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGN)
 }
 
-/// Appends head and meta of a record whose blobs follow, for a segment of this
-/// number and salt; answers the octets that head, meta and blobs take together, without the filling.
+/// Appends head and meta of a record whose blobs follow, with the events that it
+/// caused, for a segment of this number and salt; answers the octets that head, meta and blobs take together, without the filling.
 pub(super) fn encode(
-    record: &Record<'_>,
+    (record, events): (&Record<'_>, &[Event]),
     (segment, salt): (u64, u32),
     out: &mut Vec<u8>,
 ) -> Result<usize, postcard::Error> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     postcard::to_io(record, &mut *out)?;
+    if !events.is_empty() {
+        postcard::to_io(events, &mut *out)?;
+    }
     let (kind, blobs) = match record {
         Record::Accepted(accepted) => (1, accepted.blob_octets()),
         Record::Settled(_) => (2, 0),
         Record::Closed => (3, 0),
         Record::Opened { .. } => (4, 0),
         Record::Lives(..) => (5, 0),
+        Record::Published => (6, 0),
     };
     let meta = out.len() - start - HEAD;
     let total = HEAD + meta + blobs;
     let too_long = |_| postcard::Error::SerializeBufferFull;
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(&MAGIC.to_le_bytes());
-    head.extend_from_slice(&[kind, VERSION, 0, 0]);
+    head.extend_from_slice(&[kind, VERSION, if events.is_empty() { 0 } else { HAS_EVENTS }, 0]);
     head.extend_from_slice(&u32::try_from(meta).map_err(too_long)?.to_le_bytes());
     head.extend_from_slice(&u32::try_from(total).map_err(too_long)?.to_le_bytes());
     let body = out.get(start + HEAD..).unwrap_or_default();
@@ -169,6 +179,8 @@ pub(super) struct Head {
     pub total: usize,
     /// That of its segment, if it is a record.
     pub salt: u32,
+    /// It caused events.
+    pub has_events: bool,
     version: u8,
     checksum: u32,
 }
@@ -187,7 +199,9 @@ impl Head {
         let (meta, total) = (word(8)? as usize, word(12)? as usize);
         let version = *octets.get(5)?;
         let is_whole = word(0)? == MAGIC && version > 0 && HEAD + meta <= total;
-        is_whole.then_some(Head { meta, total, salt: word(20)?, version, checksum: word(16)? })
+        let has_events = version >= 4 && octets.get(6)? & HAS_EVENTS != 0;
+        let (salt, checksum) = (word(20)?, word(16)?);
+        is_whole.then_some(Head { meta, total, salt, has_events, version, checksum })
     }
 
     /// Whether a record could begin with these octets.
@@ -206,10 +220,19 @@ impl Head {
         match self.version {
             1 => v1::decode(meta).map(Read::Whole),
             2 => v2::decode(meta).map(Read::Whole),
-            VERSION => postcard::from_bytes(meta).ok().map(Read::Whole),
+            // The third had no events.
+            3 | VERSION => postcard::from_bytes(meta).ok().map(Read::Whole),
             newer => Some(Read::Newer(newer)),
         }
     }
+}
+
+/// The events of a whole record, which stands at the start of `octets`.
+pub(super) fn events_in(octets: &[u8]) -> Option<Vec<Event>> {
+    let head = Head::read(octets).filter(|head| head.has_events)?;
+    let (_, events) =
+        postcard::take_from_bytes::<Record<'static>>(octets.get(HEAD..HEAD + head.meta)?).ok()?;
+    postcard::from_bytes(events).ok()
 }
 
 /// A post of an accepted record on its own.
@@ -220,6 +243,7 @@ pub(super) fn post_of(accepted: &Accepted<'_>, id: PostId) -> Option<Arc<Post>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventId;
     use crate::spool::Attempt;
     use crate::spool::state::{Chronicle, Phase};
 
@@ -248,12 +272,21 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back_only_whole_and_in_its_own_segment() {
+        let event = |name: &str| Event {
+            id: EventId::new(Timestamp(7), 7),
+            name: name.parse().unwrap(),
+            at: Timestamp(7),
+            tenant: Tenant::default(),
+            data: Bytes::from_static(b"{}"),
+        };
+        let events = [event("post.deferred"), event("post.failed")];
         let mut octets = Vec::new();
-        let total = encode(&lives(), (5, 0x5a17), &mut octets).unwrap();
+        let total = encode((&lives(), &events), (5, 0x5a17), &mut octets).unwrap();
         assert_eq!(total, octets.len());
         let head = Head::read(&octets).unwrap();
         assert_eq!((head.total, head.salt), (total, 0x5a17));
         assert_eq!(read(&octets, 5), Some(lives()));
+        assert_eq!(events_in(&octets), Some(events.to_vec()));
         assert_eq!(read(&octets, 6), None, "a former life");
         for at in 0..octets.len() {
             if (20..24).contains(&at) {

@@ -70,15 +70,19 @@ impl Word {
 }
 
 /// Restores into the index every living post of these segments, given from the
-/// oldest to the newest, each with where its records end.
-pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
-    let mut later = Later::default();
+/// oldest to the newest, each with where its records end. Answers where records with
+/// events stand that were not passed, from the newest to the oldest.
+pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u64, u64)> {
+    let (mut later, mut told) = (Later::default(), Vec::new());
     for (segment, extent) in segments.iter().rev() {
         match segment::scan(&*segment.file, &segment.header, *extent) {
             Ok(scan) => {
                 for gap in &scan.gaps {
                     set_aside(shared, segment, *gap);
                 }
+                let places = scan.records.iter().rev().filter(|found| found.has_events);
+                let places = places.map(|found| (segment.header.number, found.offset));
+                told.extend(places.filter(|at| !shared.feed.is_passed(*at)));
                 take_in(shared, segment, scan, &mut later);
             }
             Err(error) => {
@@ -88,6 +92,7 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) {
             }
         }
     }
+    told
 }
 
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
@@ -96,7 +101,7 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
             shared.index().catch_up();
         }
         match found.record {
-            Record::Closed | Record::Opened { .. } => {}
+            Record::Closed | Record::Opened { .. } | Record::Published => {}
             Record::Settled(list) => {
                 for (id, outcome) in list.into_iter().rev() {
                     let (state, history) = match outcome {

@@ -85,6 +85,8 @@ pub(super) struct Found {
     pub total: usize,
     /// Octets of the meta.
     pub meta: usize,
+    /// It caused events.
+    pub has_events: bool,
     salt: u32,
     pub record: Record<'static>,
 }
@@ -208,7 +210,8 @@ fn record_at(
             offset += u64::from(blob.length);
         }
     }
-    Ok(Some(Found { offset: at, total: head.total, meta: head.meta, salt: head.salt, record }))
+    let Head { total, meta, salt, has_events, .. } = head;
+    Ok(Some(Found { offset: at, total, meta, has_events, salt, record }))
 }
 
 /// Reads one record of segment `number`; `None` when it is damaged. Behind it the

@@ -7,6 +7,7 @@
 
 use super::catalog::{Entry, Place, Spot};
 use super::disk::Disk;
+use super::feed::Feed;
 use super::index::{Index, Known};
 use super::readers::Readers;
 use super::recent::{self, Message, Recent};
@@ -15,6 +16,7 @@ use super::segment::{self, Found, Segment};
 use super::state::{Chronicle, as_sent};
 use super::{Attempt, Doorbell, Health, SpoolError};
 use crate::clock::Clock;
+use crate::event::Event;
 use crate::post::{Blob, Destination, Post, PostId, Timestamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -28,6 +30,13 @@ pub(super) const NOTES: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Lines looked at without letting others to the index.
 const LINES: usize = 256;
+
+/// Ended posts, and what is told of that. The writer knows as long as there are any.
+#[derive(Default)]
+pub(super) struct Riding {
+    pub ids: Vec<PostId>,
+    pub events: Vec<Event>,
+}
 
 /// See the module.
 pub(super) struct Shared {
@@ -49,8 +58,10 @@ pub(super) struct Shared {
     pub wants_spare: AtomicBool,
     /// Who reads the log for claims.
     pub readers: Arc<Readers>,
-    /// Ended posts on their way to the log, and whether the writer knows.
-    pub riding: Mutex<Vec<PostId>>,
+    /// Ended posts on their way to the log.
+    pub riding: Mutex<Riding>,
+    /// Events on their way to who asks for them.
+    pub feed: Feed,
     segments: RwLock<BTreeMap<u64, Segment>>,
     recent: Mutex<Recent>,
     index: Mutex<Index>,
@@ -78,6 +89,7 @@ impl Shared {
             wants_spare: AtomicBool::new(false),
             readers: Arc::default(),
             riding: Mutex::default(),
+            feed: Feed::default(),
             segments: RwLock::new(
                 segments.into_iter().map(|segment| (segment.header.number, segment)).collect(),
             ),
@@ -252,7 +264,7 @@ impl Shared {
                 }
                 _ => None,
             }),
-            Record::Closed | Record::Opened { .. } => None,
+            Record::Closed | Record::Opened { .. } | Record::Published => None,
         };
         chronicle.ok_or_else(|| damaged(place, "another post's chronicle"))
     }
@@ -283,7 +295,7 @@ impl Shared {
         Ok(Message { segment, accepted, meta: found.meta, octets })
     }
 
-    fn read_record(&self, place: Place) -> Result<(Segment, Found, Vec<u8>), SpoolError> {
+    pub fn read_record(&self, place: Place) -> Result<(Segment, Found, Vec<u8>), SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let read = segment::read_record(&*segment.file, place.segment, place.offset);
         let found = read.map_err(|error| SpoolError::Failed(error.to_string()))?;

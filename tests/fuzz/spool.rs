@@ -156,7 +156,7 @@ impl SpoolTarget {
                         1 => Settlement::Delivered,
                         _ => Settlement::Again { after: Duration::ZERO, last: Attempt::because("503") },
                     };
-                    spool.settle(vec![(claim, settlement)]).await.unwrap();
+                    spool.settle(vec![(claim, settlement)], Vec::new()).await.unwrap();
                 }
             });
             spool.close().unwrap();
@@ -211,7 +211,7 @@ impl SpoolTarget {
             let claims = spool.claim(&lane(), 10).await.unwrap().claims;
             assert!(claims.iter().any(|claim| claim.post.id.message.0 == fresh), "fresh mail is not found");
             for claim in claims {
-                spool.settle(vec![(claim, Settlement::Delivered)]).await.unwrap();
+                spool.settle(vec![(claim, Settlement::Delivered)], Vec::new()).await.unwrap();
             }
             found
         });

@@ -292,8 +292,9 @@ async fn steer(spool: &Embedded, dice: &mut fastrand::Rng) -> Told {
         let Some(chosen) = dice.choice(known) else { continue };
         if dice.bool() {
             let claims = spool.claim(&lane("a"), 3).await.unwrap().claims;
-            let _ =
-                spool.settle(claims.into_iter().map(|claim| (claim, again(Duration::ZERO))).collect()).await;
+            let _ = spool
+                .settle(claims.into_iter().map(|claim| (claim, again(Duration::ZERO))).collect(), Vec::new())
+                .await;
         }
         let done = spool.order(one(chosen), order_number(number)).await;
         let entry = told.orders.get_mut(&chosen).unwrap();
@@ -573,7 +574,7 @@ async fn a_spool_of_format_2_loses_nothing() {
 #[test]
 fn a_spool_of_a_later_version_is_refused() {
     let seal = |octets: &mut Vec<u8>, at: usize| {
-        octets[at + 5] = 4;
+        octets[at + 5] = 5;
         let meta = u32::from_le_bytes(octets[at + 8..at + 12].try_into().unwrap()) as usize;
         let head = crc32c::crc32c_append(crc32c::crc32c(&octets[8..16]), &octets[at..at + 16]);
         let sum = crc32c::crc32c_append(head, &octets[at + 24..at + 24 + meta]);
@@ -601,7 +602,7 @@ fn a_spool_of_a_later_version_is_refused() {
         let Err(error) = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())) else {
             panic!("opened")
         };
-        assert!(error.to_string().contains("format 4, written by a newer version"), "{error}");
+        assert!(error.to_string().contains("format 5, written by a newer version"), "{error}");
         assert_eq!(disk.names(), before, "it was changed all the same");
     }
 }

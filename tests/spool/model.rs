@@ -90,8 +90,8 @@ impl Pair {
             _ => Settlement::Back,
         };
         self.log.push(format!("{id}: {settlement:?}"));
-        self.spool.settle(vec![(own, settlement.clone())]).await.unwrap();
-        self.model.settle(vec![(theirs, settlement)]).await.unwrap();
+        self.spool.settle(vec![(own, settlement.clone())], Vec::new()).await.unwrap();
+        self.model.settle(vec![(theirs, settlement)], Vec::new()).await.unwrap();
     }
 
     fn query(&mut self) -> Query {
@@ -169,7 +169,7 @@ impl Pair {
             Settlement::Back
         };
         for (_, claim) in claims.into_values() {
-            model.settle(vec![(claim, cut_off.clone())]).await.unwrap();
+            model.settle(vec![(claim, cut_off.clone())], Vec::new()).await.unwrap();
         }
         let spool = Embedded::open_on(Arc::new(disk.clone()), options.clone()).unwrap();
         spool.recovered().await;

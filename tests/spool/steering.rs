@@ -389,7 +389,7 @@ pub async fn of_two_verdicts_on_an_attempt_the_first_stands(spool: &dyn Spool) {
     assert_eq!(spool.order(one(1), reroute("b")).await, Ok(1));
     let claim = claim_all(spool, "b").await.remove(0);
     let verdicts = [Settlement::Delivered, Settlement::Back].map(|verdict| (claim.clone(), verdict));
-    spool.settle(verdicts.to_vec()).await.unwrap();
+    spool.settle(verdicts.to_vec(), Vec::new()).await.unwrap();
     assert_eq!(look(spool, 1).await.state, PostState::Delivered);
     assert!(claim_all(spool, "b").await.is_empty());
 }
@@ -488,6 +488,16 @@ pub async fn notes_are_compared_and_set(spool: &dyn Spool) {
     assert_eq!(set("b", Some("2"), None).await, Ok(1));
     assert_eq!(set("a", Some("3"), None).await, Ok(2));
     assert_eq!(set("a", Some("4"), Some(1)).await, Err(SpoolError::Changed));
+    assert_eq!(set("b/1", Some("x"), None).await, Ok(1));
+    assert_eq!(set("c", Some("y"), None).await, Ok(1));
+    let keys = async |beginning| -> Vec<_> {
+        let notes = spool.notes(beginning).await.unwrap();
+        notes.into_iter().map(|(key, noted)| (key, noted.version, noted.value)).collect()
+    };
+    let (b, below) = (("b".to_owned(), 1, Bytes::from("2")), ("b/1".to_owned(), 1, Bytes::from("x")));
+    assert_eq!(keys("b").await, [b, below.clone()]);
+    assert_eq!(keys("b/").await, [below]);
+    assert_eq!(keys("d").await, []);
     let noted = note("a").await.unwrap();
     assert_eq!((noted.version, &noted.value[..]), (2, &b"3"[..]));
     assert_eq!(set("a", None, Some(2)).await, Ok(0));

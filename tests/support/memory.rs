@@ -6,13 +6,14 @@
 
 use bytes::Bytes;
 use postgate::clock;
+use postgate::event::Event;
 use postgate::post::{Admission, Blob, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted,
-    Order, Page, PostState, Query, Settlement, Spool, SpoolError,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Mark,
+    Noted, Order, Page, PostState, Query, Settlement, Spool, SpoolError,
 };
 use postgate::tenant::Tenant;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -40,6 +41,7 @@ pub struct MemorySpool {
     doorbell: Arc<Doorbell>,
     health: watch::Sender<Health>,
     changes: watch::Sender<u64>,
+    told: watch::Sender<u64>,
     started: (Instant, Timestamp),
 }
 
@@ -56,6 +58,9 @@ struct Kept {
     explosive: Vec<PostId>,
     explosive_claim: Option<Pause>,
     claims_gate: Option<Arc<Semaphore>>,
+    events: VecDeque<(Mark, Vec<Event>)>,
+    /// How often events were told.
+    told: u64,
 }
 
 struct Entry {
@@ -96,6 +101,7 @@ impl MemorySpool {
             doorbell: Arc::default(),
             health: watch::Sender::new(Health::Open),
             changes: watch::Sender::new(0),
+            told: watch::Sender::new(0),
             started: (Instant::now(), clock::wall()),
         })
     }
@@ -215,7 +221,17 @@ impl MemorySpool {
             let message = admission.blobs[0].clone();
             kept.entries.insert(post.id, Entry::new(post, (body, lean_body, message), now + after));
         }
+        self.tell(&mut kept, admission.events);
         Ok(Committed::Kept)
+    }
+
+    fn tell(&self, kept: &mut Kept, events: Vec<Event>) {
+        if !events.is_empty() {
+            kept.told += 1;
+            let mark = Mark { log: 0, place: (0, kept.told) };
+            kept.events.push_back((mark, events));
+            self.told.send_replace(kept.told);
+        }
     }
 
     fn take(&self, lane: &Arc<Destination>, max: usize) -> Result<Claimed, SpoolError> {
@@ -245,9 +261,10 @@ impl MemorySpool {
         Ok(Claimed { claims: claims.collect(), next })
     }
 
-    fn end(&self, done: Vec<(Claim, Settlement)>) -> Result<(), SpoolError> {
+    fn end(&self, done: Vec<(Claim, Settlement)>, events: Vec<Event>) -> Result<(), SpoolError> {
         let mut kept = self.usable()?;
         let now = self.wall();
+        let mut is_meant = false;
         for (claim, settlement) in done {
             let Some(entry) = kept.entries.get_mut(&claim.post.id).filter(|entry| entry.is_alive()) else {
                 continue;
@@ -255,9 +272,13 @@ impl MemorySpool {
             let is_newest = entry.fence == claim.fence && entry.is_claimed;
             let is_delivered = settlement == Settlement::Delivered && entry.state != State::Shelved;
             if is_newest || is_delivered {
+                is_meant = true;
                 entry.end(settlement, now);
                 self.ring(&kept, claim.post.id);
             }
+        }
+        if is_meant {
+            self.tell(&mut kept, events);
         }
         drop(kept);
         self.changes.send_modify(|changes| *changes += 1);
@@ -301,6 +322,12 @@ impl MemorySpool {
 }
 
 impl Kept {
+    /// Those behind the mark; the others are forgotten.
+    fn next_events(&mut self, after: Mark) -> Option<(Mark, Vec<Event>)> {
+        self.events.retain(|(mark, _)| mark.place > after.place);
+        self.events.front().cloned()
+    }
+
     fn claimable(&self, lane: &Arc<Destination>) -> Vec<&Entry> {
         let waits = |entry: &&Entry| {
             entry.state == State::Waiting
@@ -535,8 +562,26 @@ impl Spool for MemorySpool {
         })
     }
 
-    fn settle(&self, done: Vec<(Claim, Settlement)>) -> Later<'_, ()> {
-        Box::pin(async move { self.end(done) })
+    fn settle(&self, done: Vec<(Claim, Settlement)>, events: Vec<Event>) -> Later<'_, ()> {
+        Box::pin(async move { self.end(done, events) })
+    }
+
+    fn publish(&self, events: Vec<Event>) -> Later<'_, ()> {
+        let published = self.usable().map(|mut kept| self.tell(&mut kept, events));
+        Box::pin(async move { published })
+    }
+
+    fn events(&self, after: Mark) -> Later<'_, (Mark, Vec<Event>)> {
+        let mut told = self.told.subscribe();
+        Box::pin(async move {
+            loop {
+                told.borrow_and_update();
+                if let Some(next) = self.kept().next_events(after) {
+                    return Ok(next);
+                }
+                told.changed().await.map_err(|_| SpoolError::Closed)?;
+            }
+        })
     }
 
     fn order(&self, which: Query, order: Order) -> Later<'_, u64> {
@@ -613,6 +658,16 @@ impl Spool for MemorySpool {
 
     fn note<'a>(&'a self, key: &'a str) -> Later<'a, Option<Noted>> {
         Box::pin(async move { Ok(self.usable()?.notes.get(key).cloned()) })
+    }
+
+    fn notes<'a>(&'a self, beginning: &'a str) -> Later<'a, Vec<(String, Noted)>> {
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let meant = kept.notes.iter().filter(|(key, _)| key.starts_with(beginning));
+            let mut meant: Vec<_> = meant.map(|(key, noted)| (key.clone(), noted.clone())).collect();
+            meant.sort_by(|one, other| one.0.cmp(&other.0));
+            Ok(meant)
+        })
     }
 
     fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {

@@ -102,6 +102,7 @@ pub fn admission(mut post: Post, body: &[u8]) -> Admission {
         idempotency_key: None,
         blobs: vec![Bytes::copy_from_slice(body)],
         posts: vec![post],
+        events: Vec::new(),
     }
 }
 

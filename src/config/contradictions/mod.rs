@@ -5,6 +5,7 @@
 //! posts go out is in `delivery`.
 
 mod access;
+mod api;
 mod attachments;
 mod delivery;
 
@@ -16,6 +17,7 @@ use crate::compose::forms;
 /// Looks for contradictions and complains about them at their places.
 pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     access::find(config, root);
+    api::find(config, root);
     routes(config, root);
     limits(config, root);
     delivery::find(config, root);

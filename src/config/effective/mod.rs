@@ -8,12 +8,13 @@ mod delivery;
 
 use super::secret::Var;
 use super::settings::{
-    API_ADDRESS, Api, ApiAddress, Attachments, Config, Limits, Listener, Log, Mode, Route, Server, Tenant,
-    Tls, User, UserSecret,
+    API_ADDRESS, Api, ApiAddress, ApiKey, Attachments, Config, Limits, Listener, Log, Mode, Route, Server,
+    Tenant, Tls, User, UserSecret,
 };
 use super::value::Written;
 use super::words::Word as _;
 use crate::compose::Reports;
+use crate::intake::Role;
 use crate::masked::Masked;
 use crate::post;
 use std::fmt::{Display, Write as _};
@@ -48,6 +49,7 @@ pub fn effective(config: &Config) -> String {
     out.bare("keep_bodies", config.retention.keep_bodies);
     out.log(&config.log);
     out.api(&config.api);
+    config.api_keys.iter().for_each(|key| out.api_key(key));
     out.0
 }
 
@@ -326,6 +328,17 @@ impl Out {
             Some(ApiAddress::Off) => self.text("address", "off"),
             Some(ApiAddress::At(address)) => self.text("address", address),
         }
+        self.text("tls", api.tls.word());
         self.text("public_url", api.public_url.as_deref().unwrap_or_default());
+    }
+
+    fn api_key(&mut self, key: &ApiKey) {
+        self.head("[[api_key]]");
+        self.text("name", &key.name);
+        self.bare("digest", &key.written);
+        self.text("role", key.role);
+        if key.role != Role::Admin {
+            self.text("tenant", &key.tenant);
+        }
     }
 }

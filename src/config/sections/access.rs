@@ -1,7 +1,7 @@
-//! Listeners, TLS, tenants and users, key by key.
+//! Listeners, TLS, tenants, users and keys of the API, key by key.
 
 use super::super::secret::Secret;
-use super::super::settings::{Listener, Tenant, Tls, User, UserSecret};
+use super::super::settings::{ApiKey, Listener, Tenant, Tls, User, UserSecret};
 use super::super::walk::Section;
 use super::take_name;
 use crate::intake::PasswordHash;
@@ -58,6 +58,20 @@ pub(super) fn user(mut section: Section<'_>) -> Option<User> {
     section.take_list("networks", &mut networks);
     section.finish(&[]);
     Some(User { name: name?, secret: secret?, tenant, may_post_to, networks })
+}
+
+pub(super) fn api_key(mut section: Section<'_>) -> Option<ApiKey> {
+    let name = take_name(&mut section, "\"ci\"");
+    let written = section.take_required::<Secret>("digest", "\"sha256:…\", which postgate key makes");
+    let digest = written.as_ref().map(|written| written.value.reveal().parse());
+    if let Some(Err(wrong)) = &digest {
+        section.complain("digest", format!("what stands here {wrong}"));
+    }
+    let role = section.take_required("role", "\"read\"");
+    let mut tenant = crate::tenant::Tenant::default().as_str().to_owned();
+    section.take("tenant", &mut tenant);
+    section.finish(&[]);
+    Some(ApiKey { name: name?, digest: digest?.ok()?, written: written?, role: role?, tenant })
 }
 
 /// `None` when there is one that cannot be used.

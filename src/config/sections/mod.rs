@@ -11,7 +11,7 @@ mod delivery;
 mod route;
 
 use super::secret::Var;
-use super::settings::{Api, Config, Limits, Listeners, Log, Retention, Server, Spool, is_hostname};
+use super::settings::{Api, ApiTls, Config, Limits, Listeners, Log, Retention, Server, Spool, is_hostname};
 use super::value::{Size, Value as _};
 use super::walk::Section;
 use super::words::Embedded;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 /// Tables of the full product that this version lacks.
-const LATER: &[&str] = &["webhook", "accounting", "api_key"];
+const LATER: &[&str] = &["webhook", "accounting"];
 
 /// Everything.
 pub(super) fn read(mut root: Section<'_>) -> Config {
@@ -69,6 +69,8 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     if let Some(section) = root.table("api") {
         config.api = api(section);
     }
+    let keys = root.tables("api_key").unwrap_or_default();
+    config.api_keys = keys.into_iter().filter_map(access::api_key).collect();
     root.finish(LATER);
     config
 }
@@ -263,8 +265,10 @@ fn api(mut section: Section<'_>) -> Api {
             Ok(_) => {}
         }
     }
-    section.finish(&["tls"]);
-    Api { address, public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()) }
+    let mut tls = ApiTls::default();
+    section.take("tls", &mut tls);
+    section.finish(&[]);
+    Api { address, tls, public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()) }
 }
 
 /// What a table is called by others: what can stand in a line of a log.

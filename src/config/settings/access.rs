@@ -1,10 +1,11 @@
-//! Who may come in, and how: listeners, TLS, tenants, users.
+//! Who may come in, and how: listeners, TLS, tenants, users, keys of the API.
 //!
 //! A user's secret is here as a value, wherever it was read from; it never
 //! shows itself.
 
 use crate::config::secret::Secret;
 use crate::config::value::Rate;
+use crate::intake::{KeyDigest, Role};
 use crate::network::Network;
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::url_pattern::UrlPattern;
@@ -133,4 +134,19 @@ pub enum UserSecret {
     Hash(Secret),
     /// Neither: by a certificate alone.
     Certificate,
+}
+
+/// `[[api_key]]`: somebody who may ask and steer over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// What the log calls it.
+    pub name: String,
+    /// What it is known by.
+    pub digest: KeyDigest,
+    /// `digest`, as it stands there.
+    pub written: Secret,
+    /// What it allows.
+    pub role: Role,
+    /// Its tenant's name; that of an admin's key counts for nothing.
+    pub tenant: String,
 }

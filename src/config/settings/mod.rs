@@ -12,7 +12,7 @@ mod credentials;
 mod delivery;
 mod route;
 
-pub use access::{BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
+pub use access::{ApiKey, BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 pub use route::{Attachments, Check, Method, Mode, Route};
@@ -64,6 +64,8 @@ pub struct Config {
     pub log: Log,
     /// `[api]`.
     pub api: Api,
+    /// `[[api_key]]`; without any, whoever is on this machine may do everything.
+    pub api_keys: Vec<ApiKey>,
     /// What `templates` of `[server]` holds, and what comes along.
     pub templates: Arc<Templates>,
 }
@@ -324,8 +326,20 @@ pub enum ProtocolLevel {
 pub struct Api {
     /// Where it listens; `None` is not said: at [`API_ADDRESS`], if that is free.
     pub address: Option<ApiAddress>,
+    /// When it is encrypted.
+    pub tls: ApiTls,
     /// How receivers reach it, to fetch attachments; without a slash at its end.
     pub public_url: Option<String>,
+}
+
+/// `tls` of `[api]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiTls {
+    /// Never.
+    #[default]
+    None,
+    /// From the first octet, with the certificates of `[tls]`.
+    Implicit,
 }
 
 /// `address` of `[api]`.

@@ -4,7 +4,7 @@
 //! TLS 1.2 and 1.3 with the suites of rustls, nothing older. Sessions are resumed
 //! by tickets; early data is never taken (RFC 8446 section 8: it can be replayed).
 //! A client that offers protocols by ALPN must offer SMTP, so that nobody can be
-//! led to speak HTTP with us (ALPACA); most offer none.
+//! led to speak HTTP with us (ALPACA), or HTTP where that is spoken; most offer none.
 //!
 //! [`Certificates::watch`] notices files that changed. New ones are for new
 //! connections, open ones go on. Files that cannot be used change nothing: half
@@ -25,7 +25,7 @@ use names::{AskOnly, ByName, Pair, names_of};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -56,6 +56,8 @@ struct Current {
 #[derive(Clone)]
 pub(super) struct Loaded {
     config: Arc<ServerConfig>,
+    /// The same for HTTP.
+    http: Arc<ServerConfig>,
     authorities: Option<Arc<dyn ClientCertVerifier>>,
 }
 
@@ -125,6 +127,12 @@ impl Certificates {
         }
     }
 
+    /// What a handshake is made with where HTTP is spoken: nobody is asked for a
+    /// certificate there, and SMTP is not spoken.
+    pub fn http(&self) -> Arc<ServerConfig> {
+        self.loaded().http
+    }
+
     fn has_changed(&self) -> bool {
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         current.stamps != stamps(&self.0.files)
@@ -163,20 +171,26 @@ impl Loaded {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Unfit)?;
+        let pairs: Arc<dyn ResolvesServerCert> = Arc::new(ByName(pairs));
+        let http = builder.clone().with_no_client_auth().with_cert_resolver(Arc::clone(&pairs));
         let builder = match &authorities {
             None => builder.with_no_client_auth(),
             Some(inner) => builder.with_client_cert_verifier(Arc::new(AskOnly(Arc::clone(inner)))),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName(pairs)));
-        config.ignore_client_order = true;
-        config.ticketer = Arc::clone(tickets);
-        config.max_early_data_size = 0;
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        let finish = |mut config: ServerConfig, protocols: &[&[u8]]| {
+            config.ignore_client_order = true;
+            config.ticketer = Arc::clone(tickets);
+            config.max_early_data_size = 0;
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        let config = finish(builder.with_cert_resolver(pairs), &PROTOCOLS);
+        let http = finish(http, &[b"http/1.1"]);
         // Only now: what cannot be used is tried again and again.
         for remark in remarks {
             tracing::warn!("{remark}");
         }
-        Ok(Loaded { config: Arc::new(config), authorities })
+        Ok(Loaded { config, http, authorities })
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {

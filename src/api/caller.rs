@@ -1,0 +1,123 @@
+//! Who calls: the key that a request shows, what it allows, and whose posts it may see.
+//!
+//! [`behind`] stands before every call of the table (`calls`); a call that asks for a
+//! [`Caller`] gets what was found out there, and none can be reached around it. A key
+//! stands in `Authorization` alone (RFC 6750 section 2.1), never in an address, where
+//! logs would keep it. Without keys, whoever is on this machine may do everything.
+//!
+//! The key of a tenant opens nothing of another: what is not its own is not there (404).
+//! [`Role::Admin`] is of all tenants, and `X-Tenant-ID` chooses one.
+
+use super::desk::Desk;
+use super::problem::Problem;
+use crate::intake::{Keys, Role, Unknown};
+use crate::tenant::Tenant;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodRouter;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// What it may do.
+    pub role: Role,
+    /// Whose posts, destinations, webhooks and events there are for it; nothing: all.
+    pub tenant: Option<Tenant>,
+    /// What its key is called, for the log; nothing where there are no keys.
+    pub key: Option<Arc<str>>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Problem> {
+        let unasked = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody asked who calls");
+        parts.extensions.get().cloned().ok_or_else(unasked)
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub IpAddr);
+
+/// A call that only callers of a role reach.
+pub(super) fn behind(desk: &Desk, role: Role, call: MethodRouter<Desk>) -> MethodRouter<Desk> {
+    call.route_layer(from_fn_with_state((desk.clone(), role), admit))
+}
+
+async fn admit(State((desk, role)): State<(Desk, Role)>, mut request: Request, next: Next) -> Response {
+    let current = desk.current();
+    match identify(&request, &current.keys).and_then(|caller| permit(caller, role, request.headers())) {
+        Ok(caller) => {
+            if role >= Role::Operator {
+                let key = caller.key.as_deref().unwrap_or_default();
+                tracing::info!(key, "asked for {} {}", request.method(), request.uri().path());
+            }
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Whose key a request shows.
+fn identify(request: &Request, keys: &Keys) -> Result<Caller, Problem> {
+    let Some(Peer(address)) = request.extensions().get() else { return Err(Problem::unauthorized()) };
+    if keys.is_empty() {
+        // The socket may be older than a configuration without keys.
+        let is_local = address.to_canonical().is_loopback();
+        let everybody = Caller { role: Role::Admin, tenant: None, key: None };
+        return if is_local { Ok(everybody) } else { Err(Problem::unauthorized()) };
+    }
+    match keys.find(*address, shown(request.headers())) {
+        Ok(key) => {
+            Ok(Caller { role: key.role, tenant: key.tenant.clone(), key: Some(Arc::clone(&key.name)) })
+        }
+        Err(Unknown::Key) => Err(Problem::unauthorized()),
+        Err(Unknown::Address(wait)) => {
+            Err(Problem::too_many("too many keys that nobody knows came from this address", wait))
+        }
+    }
+}
+
+/// The one key in `Authorization: Bearer`.
+fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    let (scheme, key) = only.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
+}
+
+/// The caller, as far as its role and `X-Tenant-ID` go.
+fn permit(caller: Caller, role: Role, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let forbidden = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    if caller.role < role {
+        let own = caller.role;
+        return forbidden(format!("this call needs a key of the role {role}; this one has the role {own}"));
+    }
+    match (wanted(headers)?, &caller.tenant) {
+        (None, _) => Ok(caller),
+        (Some(wanted), None) => Ok(Caller { tenant: Some(wanted), ..caller }),
+        (Some(wanted), Some(own)) if wanted == *own => Ok(caller),
+        (Some(_), Some(_)) => forbidden("X-Tenant-ID names a tenant that is not the key's own".to_owned()),
+    }
+}
+
+/// The tenant that `X-Tenant-ID` names.
+fn wanted(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
+    let wrong = || Problem::bad_request("X-Tenant-ID names no tenant");
+    let mut names = headers.get_all("x-tenant-id").iter();
+    match (names.next(), names.next()) {
+        (None, _) => Ok(None),
+        (Some(name), None) => match std::str::from_utf8(name.as_bytes()) {
+            Ok(name) if !name.is_empty() => Ok(Some(Tenant::new(name))),
+            _ => Err(wrong()),
+        },
+        (Some(_), Some(_)) => Err(wrong()),
+    }
+}

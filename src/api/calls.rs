@@ -1,0 +1,50 @@
+//! The table of calls below `/api/v1`: the role that each needs, its path, what answers.
+//!
+//! It is the only place where a call gets its path, so that none is without a role.
+
+use super::caller::behind;
+use super::desk::Desk;
+use super::{destinations, posts, status, tenants};
+use crate::intake::Role::{self, Operator, Read};
+use axum::Router;
+use axum::routing::{MethodRouter, delete, get, post};
+
+type Call = (Role, &'static str, MethodRouter<Desk>);
+
+fn about_posts() -> Vec<Call> {
+    vec![
+        (Read, "/posts", get(posts::list)),
+        (Operator, "/posts/actions", post(posts::act)),
+        (Read, "/posts/{id}", get(posts::show)),
+        (Operator, "/posts/{id}", delete(posts::delete)),
+        (Read, "/posts/{id}/attempts", get(posts::attempts)),
+        (Read, "/posts/{id}/body", get(posts::body)),
+        (Read, "/posts/{id}/message", get(posts::message)),
+        (Operator, "/posts/{id}/retry", post(posts::retry)),
+        (Operator, "/posts/{id}/hold", post(posts::hold)),
+        (Operator, "/posts/{id}/release", post(posts::release)),
+        (Operator, "/posts/{id}/reroute", post(posts::reroute)),
+    ]
+}
+
+fn about_destinations() -> Vec<Call> {
+    vec![
+        (Read, "/destinations", get(destinations::list)),
+        (Read, "/destinations/{origin}", get(destinations::show)),
+        (Operator, "/destinations/{origin}/pause", post(destinations::pause)),
+        (Operator, "/destinations/{origin}/resume", post(destinations::resume)),
+        (Operator, "/destinations/{origin}/flush", post(destinations::flush)),
+    ]
+}
+
+fn about_the_gateway() -> Vec<Call> {
+    vec![(Read, "/tenants", get(tenants::list)), (Read, "/status", get(status::show))]
+}
+
+/// All calls, each behind its role.
+pub(super) fn router(desk: &Desk) -> Router<Desk> {
+    let all = [about_posts(), about_destinations(), about_the_gateway()];
+    all.into_iter()
+        .flatten()
+        .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))
+}

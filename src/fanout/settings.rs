@@ -1,0 +1,372 @@
+//! What its owner says of a webhook, as it stands in a request and in the configuration.
+//!
+//! What is wrong with a field is said by its name. Secrets are shown by no `Debug`; an
+//! answer leaves them out.
+
+use super::sample;
+use super::{Format, Sharing, Told};
+use crate::compose::{Endpoint, is_reserved};
+use crate::deliver::sign::{KeySettings, Scheme, SigningKey};
+use crate::event::EventPattern;
+use crate::units;
+use crate::url_pattern::UrlPattern;
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// Most headers of its own.
+const HEADERS: usize = 10;
+/// Most octets of all of them.
+const HEADER_OCTETS: usize = 3000;
+/// Most patterns of events, or of one filter.
+const PATTERNS: usize = 100;
+/// Octets that a description or a pattern may have.
+const LONGEST_TEXT: usize = 256;
+/// Fewest and most octets of a secret that its owner chose.
+const SECRETS: std::ops::RangeInclusive<usize> = 8..=256;
+/// What Standard Webhooks allows of a symmetric one.
+const STANDARD_SECRETS: std::ops::RangeInclusive<usize> = 24..=64;
+/// Where the hexadecimal signature stands when nothing else is said.
+const SIGNATURE: &str = "X-Postgate-Signature";
+
+/// What its owner says of a webhook.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where its requests go: `http` or `https`.
+    pub url: String,
+    /// Names of events, `post.*`, `*`; Mailtura's short names of mails.
+    pub events: Vec<String>,
+    /// Whether it gets events.
+    pub enabled: bool,
+    /// What signs its requests: `whsec_…`, `whsk_…`, or a text.
+    pub secret: Option<String>,
+    /// For people.
+    pub description: String,
+    /// How events are written.
+    pub format: Format,
+    /// How many events go in one request.
+    pub batch: Batch,
+    /// Further headers of its requests.
+    pub headers: BTreeMap<String, String>,
+    /// The auth profile that proves to the receiver who sends.
+    pub auth: Option<String>,
+    /// Requests in a time, such as `10/s`.
+    pub rate: Option<String>,
+    /// Requests at a time.
+    pub max_connections: Option<u32>,
+    /// Which events, by what they are about.
+    pub filter: Filter,
+    /// Where the hexadecimal signature stands, such as `X-Mailtura-Signature`.
+    pub signature_header: Option<String>,
+}
+
+/// How many events go in one request: whichever comes first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batch {
+    /// Events, 1 to 10,000.
+    pub max_events: u32,
+    /// Octets, such as `1MiB`, 1 KiB to 10 MiB.
+    pub max_bytes: String,
+    /// Time since the first of them, such as `1s`, at most an hour.
+    pub max_wait: String,
+}
+
+/// Which events, by what they are about; of several patterns of one field one has to
+/// match, and all fields that are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Tags; `*` stands for any characters.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub tag: Patterns,
+    /// Origins, as elsewhere: `https://*.shop.example`.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub destination: Patterns,
+    /// Forward-paths, without case; `*` stands for any characters.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub recipient: Patterns,
+}
+
+/// One pattern or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Patterns {
+    /// This one.
+    One(String),
+    /// Any of these.
+    Any(Vec<String>),
+}
+
+impl Default for Patterns {
+    fn default() -> Patterns {
+        Patterns::Any(Vec::new())
+    }
+}
+
+impl Patterns {
+    /// Each of them.
+    pub fn texts(&self) -> &[String] {
+        match self {
+            Patterns::One(one) => std::slice::from_ref(one),
+            Patterns::Any(any) => any,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.texts().is_empty()
+    }
+
+    /// None, or one that matches.
+    fn let_through(&self, matches: impl Fn(&str) -> bool) -> bool {
+        self.is_empty() || self.texts().iter().any(|pattern| matches(pattern))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            url: String::new(),
+            events: Vec::new(),
+            enabled: true,
+            secret: None,
+            description: String::new(),
+            format: Format::Single,
+            batch: Batch::default(),
+            headers: BTreeMap::new(),
+            auth: None,
+            rate: None,
+            max_connections: None,
+            filter: Filter::default(),
+            signature_header: None,
+        }
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch { max_events: 500, max_bytes: "1MiB".to_owned(), max_wait: "1s".to_owned() }
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Without its secrets: the URL may hold one, and so may the headers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings({:?})", self.events)
+    }
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Its name.
+    pub field: &'static str,
+    /// What to write instead.
+    pub text: String,
+}
+
+pub(super) fn wrong<T>(field: &'static str, text: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { field, text: text.into() })
+}
+
+impl Settings {
+    /// Looks at every field; the first that is wrong is the error.
+    pub fn check(&self) -> Result<(), Wrong> {
+        self.endpoint()?;
+        self.patterns()?;
+        if self.description.len() > LONGEST_TEXT || self.description.chars().any(char::is_control) {
+            return wrong("description", format!("write one line of at most {LONGEST_TEXT} octets"));
+        }
+        self.batch.check()?;
+        self.filter.check()?;
+        self.own_headers()?;
+        if self.auth.as_deref() == Some("") {
+            return wrong("auth", "name an [[auth]] of the configuration, or leave it out");
+        }
+        self.pace()?;
+        if self.max_connections == Some(0) {
+            return wrong("max_connections", "write a number from 1, or leave it out");
+        }
+        match &self.secret {
+            Some(secret) => self.keys(&[secret]).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Where its requests go. Credentials in a URL are no way to keep them.
+    pub fn endpoint(&self) -> Result<Endpoint, Wrong> {
+        let endpoint = self.url.parse::<Endpoint>();
+        let endpoint = endpoint.or_else(|bad| wrong("url", bad.to_string()))?;
+        match endpoint.authorization {
+            None => Ok(endpoint),
+            Some(_) => wrong("url", "credentials belong in auth or headers, not in the URL"),
+        }
+    }
+
+    /// Which events are meant.
+    pub fn patterns(&self) -> Result<Vec<EventPattern>, Wrong> {
+        if self.events.is_empty() || self.events.len() > PATTERNS {
+            return wrong("events", format!("name 1 to {PATTERNS} events, such as [\"post.failed\"]"));
+        }
+        let read = |text: &String| {
+            let pattern = sample::full_name(text).parse::<EventPattern>();
+            pattern.or_else(|bad| wrong("events", format!("{text:?}: {bad}; or post.*, or *")))
+        };
+        self.events.iter().map(read).collect()
+    }
+
+    /// Further headers of its requests.
+    pub fn own_headers(&self) -> Result<HeaderMap, Wrong> {
+        let octets: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if self.headers.len() > HEADERS || octets > HEADER_OCTETS {
+            return wrong("headers", format!("at most {HEADERS}, and {HEADER_OCTETS} octets of all"));
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let lower = name.to_ascii_lowercase();
+            let header = HeaderName::from_bytes(lower.as_bytes());
+            let (Ok(header), false) = (header, is_reserved(&lower) || lower == "idempotency-key") else {
+                return wrong("headers", format!("{name:?} cannot be set; it is no name, or ours to set"));
+            };
+            let Ok(value) = HeaderValue::from_str(value) else {
+                return wrong("headers", format!("the value of {name} holds a control character"));
+            };
+            headers.insert(header, value);
+        }
+        Ok(headers)
+    }
+
+    /// Requests in a time.
+    pub fn pace(&self) -> Result<Option<units::Rate>, Wrong> {
+        let Some(text) = &self.rate else { return Ok(None) };
+        match units::rate(text) {
+            Some(rate) => Ok(Some(rate)),
+            None => wrong("rate", "write a rate such as \"10/s\" or \"6000/15m\""),
+        }
+    }
+
+    /// Whether its requests may hold several events.
+    pub fn sharing(&self) -> Sharing {
+        if self.batch.max_events > 1 { Sharing::Batched } else { Sharing::Alone }
+    }
+
+    /// What signs with these secrets: Standard Webhooks where a secret is fit for it, and
+    /// the hexadecimal HMAC-SHA256 of the body under the secret as it is written.
+    pub(super) fn keys(&self, secrets: &[&str]) -> Result<Vec<SigningKey>, Wrong> {
+        if secrets.iter().any(|secret| !SECRETS.contains(&secret.len())) {
+            return wrong("secret", "write 8 to 256 octets, or leave it out: then one is made");
+        }
+        let standard: Vec<_> = secrets.iter().filter_map(|secret| standard(secret)).collect();
+        let hex: Vec<_> = secrets.iter().filter(|secret| !secret.starts_with("whsk_")).collect();
+        let mut keys = Vec::new();
+        let key = |settings| SigningKey::new(settings);
+        if !standard.is_empty() {
+            let key = key(KeySettings { secrets: standard, ..KeySettings::default() });
+            keys.push(key.or_else(|text| wrong("secret", text))?);
+        }
+        if !hex.is_empty() {
+            let header = self.signature_header.as_deref().unwrap_or(SIGNATURE).to_owned();
+            let secrets = hex.into_iter().map(|secret| (*secret).to_owned()).collect();
+            let settings = KeySettings {
+                scheme: Scheme::HmacHex,
+                header: Some(header),
+                secrets,
+                ..KeySettings::default()
+            };
+            keys.push(key(settings).or_else(|text| wrong("signature_header", text))?);
+        }
+        Ok(keys)
+    }
+}
+
+/// A secret as Standard Webhooks writes it; a text is its octets. A shorter text is not
+/// fit for it.
+fn standard(secret: &str) -> Option<String> {
+    let is_written_so = secret.starts_with("whsec_") || secret.starts_with("whsk_");
+    match is_written_so {
+        true => Some(secret.to_owned()),
+        false => STANDARD_SECRETS
+            .contains(&secret.len())
+            .then(|| format!("whsec_{}", BASE64.encode(secret.as_bytes()))),
+    }
+}
+
+impl Batch {
+    /// Octets of one.
+    pub fn octets(&self) -> Result<u64, Wrong> {
+        let octets = units::size(&self.max_bytes).map(|size| size.0);
+        let octets = octets.filter(|octets| (1 << 10..=10 << 20).contains(octets));
+        octets.map_or_else(|| wrong("batch", "max_bytes is a size from \"1KiB\" to \"10MiB\""), Ok)
+    }
+
+    /// How long it is waited for more.
+    pub fn wait(&self) -> Result<Duration, Wrong> {
+        let wait = units::duration(&self.max_wait).filter(|wait| *wait <= Duration::from_hours(1));
+        wait.map_or_else(|| wrong("batch", "max_wait is a duration such as \"1s\", at most \"1h\""), Ok)
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        if !(1..=10_000).contains(&self.max_events) {
+            return wrong("batch", "max_events is a number from 1 to 10000");
+        }
+        self.octets()?;
+        self.wait().map(drop)
+    }
+}
+
+impl Filter {
+    fn check(&self) -> Result<(), Wrong> {
+        for patterns in [&self.tag, &self.destination, &self.recipient] {
+            let is_bad = |text: &String| text.is_empty() || text.len() > LONGEST_TEXT;
+            if patterns.texts().len() > PATTERNS || patterns.texts().iter().any(is_bad) {
+                return wrong("filter", format!("at most {PATTERNS} patterns of 1 to {LONGEST_TEXT} octets"));
+            }
+        }
+        for text in self.destination.texts() {
+            text.parse::<UrlPattern>().or_else(|bad| wrong("filter", format!("destination: {bad}")))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an event is about what is meant. What an event does not say matches no
+    /// pattern of it.
+    pub fn lets_through(&self, told: &Told) -> bool {
+        let tags = || match told.data().get("tag") {
+            Some(serde_json::Value::Array(tags)) => {
+                tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
+            }
+            _ => told.text("tag").map(|tag| tag.into_owned()).into_iter().collect::<Vec<_>>(),
+        };
+        let origin = || told.text("destination")?.parse::<UrlPattern>().ok();
+        let is_there = |pattern: &str| {
+            let pattern = pattern.parse::<UrlPattern>();
+            matches!((pattern, origin()), (Ok(pattern), Some(origin)) if pattern.covers(&origin))
+        };
+        let is_for = |pattern: &str| {
+            told.text("recipient").is_some_and(|it| is_like(&it.to_lowercase(), &pattern.to_lowercase()))
+        };
+        self.tag.let_through(|pattern| tags().iter().any(|tag| is_like(tag, pattern)))
+            && self.destination.let_through(is_there)
+            && self.recipient.let_through(is_for)
+    }
+}
+
+/// Whether a text is like a pattern, in which `*` stands for any characters; linear in
+/// both for each `*`.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut pieces: Vec<_> = pieces.collect();
+    let Some(last) = pieces.pop() else { return rest.is_empty() };
+    for piece in pieces {
+        match rest.split_once(piece) {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}

@@ -1,0 +1,175 @@
+//! The feed: events that are durable in the log and on their way to who asks for them.
+//!
+//! It knows where they stand, in the order of the log, and keeps a bounded part of
+//! them in memory; the others are read back when it is their turn. A segment with
+//! events that were not passed is not given up. Who never asks pays nothing where no
+//! events are made, and else the places: events wait for who asks later.
+
+use super::record::events_in;
+use super::shared::{Shared, damaged};
+use super::{Mark, SpoolError, catalog::Place};
+use crate::event::Event;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Octets of events that are kept in memory.
+const KEPT: usize = 4 << 20;
+/// Octets that are handed out at a time, if there is more than one record of them.
+const PORTION: usize = 256 << 10;
+
+/// Where a record with events stands: its segment and its offset.
+type At = (u64, u64);
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Feed {
+    queue: Mutex<Queue>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(At, Option<Box<[Event]>>)>,
+    /// Octets of those that are in memory.
+    kept: usize,
+    /// What stands up to here was passed.
+    passed: At,
+    /// The older segments have been read.
+    is_whole: bool,
+    is_closed: bool,
+}
+
+/// What is next.
+enum Next {
+    Events(Mark, Vec<Event>),
+    /// They must be read first.
+    Unread(At),
+    Nothing,
+}
+
+impl Feed {
+    /// Events became durable there, the older ones first.
+    pub fn tell(&self, told: Vec<(At, Vec<Event>)>) {
+        let mut told = told.into_iter().filter(|(_, events)| !events.is_empty()).peekable();
+        if told.peek().is_none() {
+            return;
+        }
+        let mut queue = self.queue();
+        for (at, events) in told {
+            let octets = octets(&events);
+            let fits = queue.kept + octets <= KEPT;
+            queue.kept += if fits { octets } else { 0 };
+            queue.waiting.push_back((at, fits.then(|| events.into())));
+        }
+        drop(queue);
+        self.news.notify_one();
+    }
+
+    /// The older segments have events there, given from the newest to the oldest.
+    pub fn begin(&self, older: Vec<At>) {
+        let mut queue = self.queue();
+        let passed = queue.passed;
+        for at in older.into_iter().filter(|at| *at > passed) {
+            queue.waiting.push_front((at, None));
+        }
+        queue.is_whole = true;
+        drop(queue);
+        self.news.notify_one();
+    }
+
+    /// Whether what stands there was passed.
+    pub fn is_passed(&self, at: At) -> bool {
+        at <= self.queue().passed
+    }
+
+    /// Whether events in this segment, or before it, were not passed.
+    pub fn needs(&self, segment: u64) -> bool {
+        self.queue().waiting.front().is_some_and(|((number, _), _)| *number <= segment)
+    }
+
+    /// There will be no more.
+    pub fn close(&self) {
+        self.queue().is_closed = true;
+        self.news.notify_one();
+    }
+
+    fn next(&self, log: u32) -> Option<Next> {
+        let queue = self.queue();
+        if queue.is_closed {
+            return None;
+        }
+        if !queue.is_whole {
+            return Some(Next::Nothing);
+        }
+        let (mut taken, mut size, mut last) = (Vec::new(), 0, None);
+        for (at, events) in &queue.waiting {
+            match events {
+                _ if size >= PORTION => break,
+                Some(events) => {
+                    size += octets(events);
+                    taken.extend_from_slice(events);
+                    last = Some(*at);
+                }
+                None if last.is_none() => return Some(Next::Unread(*at)),
+                None => break,
+            }
+        }
+        Some(last.map_or(Next::Nothing, |place| Next::Events(Mark { log, place }, taken)))
+    }
+
+    fn pass(&self, at: At) {
+        let mut queue = self.queue();
+        queue.passed = queue.passed.max(at);
+        while queue.waiting.front().is_some_and(|(waiting, _)| *waiting <= at) {
+            if let Some((_, Some(events))) = queue.waiting.pop_front() {
+                queue.kept = queue.kept.saturating_sub(octets(&events));
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next events behind a mark, when there are some. Cancel-safe.
+pub(super) async fn events(shared: Arc<Shared>, after: Mark) -> Result<(Mark, Vec<Event>), SpoolError> {
+    if after.log == shared.salt {
+        shared.feed.pass(after.place);
+    }
+    loop {
+        match shared.feed.next(shared.salt).ok_or(SpoolError::Closed)? {
+            Next::Events(mark, events) => return Ok((mark, events)),
+            Next::Nothing => shared.feed.news.notified().await,
+            Next::Unread(at) => {
+                let own = Arc::clone(&shared);
+                let read = tokio::task::spawn_blocking(move || own.read_events(at)).await;
+                match read.map_err(|_| SpoolError::Closed)? {
+                    Ok(events) => return Ok((Mark { log: shared.salt, place: at }, events)),
+                    Err(error @ SpoolError::Damaged(_)) => {
+                        shared.damages.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(%error, "events cannot be read back; they are lost");
+                        shared.feed.pass(at);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The events of the record there.
+    fn read_events(&self, (segment, offset): At) -> Result<Vec<Event>, SpoolError> {
+        let place = Place { segment, offset, share: 0 };
+        let (_, _, octets) = self.read_record(place)?;
+        events_in(&octets).ok_or_else(|| damaged(place, "no events"))
+    }
+}
+
+/// About how much these take, in the log and in memory.
+pub(super) fn octets(events: &[Event]) -> usize {
+    events.iter().map(|event| event.data.len() + event.name.as_str().len() + 128).sum()
+}
