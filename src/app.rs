@@ -17,6 +17,7 @@ mod door;
 mod instance;
 mod links;
 mod listening;
+mod office;
 mod options;
 mod reload;
 mod routes;
@@ -27,10 +28,12 @@ pub use listening::Listening;
 use access::Access;
 use delivery::Keyring;
 use door::Door;
+pub use office::{Office, say_in_force};
 use options::Common;
 use reload::Change;
 
 use crate::api;
+use crate::api::setup::{Requests, Setup};
 use crate::compose;
 use crate::compose::LinkKey;
 use crate::config::{API_ADDRESS, ApiTls, Config, Listener};
@@ -138,6 +141,7 @@ pub struct Gateway {
     api: Option<SocketAddr>,
     /// What of the API can be changed.
     api_current: watch::Sender<Arc<api::Current>>,
+    wishes: Option<Requests>,
     keyring: Keyring,
     delivery: watch::Sender<Arc<deliver::Options>>,
     /// Listeners and delivery; none ends before it is told to.
@@ -230,9 +234,10 @@ impl Gateway {
         }
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
+        let (setup, wishes) = Setup::new();
         let (api_current, current) = watch::channel(Arc::new(access.api(&config, None)));
         if let Some(listener) = api {
-            let api = options::api(&common, current);
+            let api = options::api(&common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
@@ -247,7 +252,6 @@ impl Gateway {
             fronts.push(front);
         }
         let watching = access.watch(&stopped);
-        common.allow(&config);
         Ok(Gateway {
             config,
             listening,
@@ -256,6 +260,7 @@ impl Gateway {
             access,
             api: api_address,
             api_current,
+            wishes: Some(wishes),
             keyring,
             delivery,
             parts,
@@ -312,6 +317,11 @@ impl Gateway {
     /// Where the API can be reached, if there is one.
     pub fn api_address(&self) -> Option<SocketAddr> {
         self.api
+    }
+
+    /// What is asked about the configuration, for an [`Office`]; once.
+    pub fn wishes(&mut self) -> Option<Requests> {
+        self.wishes.take()
     }
 
     /// Whether the API is encrypted.

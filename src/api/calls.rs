@@ -4,10 +4,11 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, posts, status, tenants};
-use crate::intake::Role::{self, Operator, Read};
+use super::{config, destinations, posts, status, tenants};
+use crate::intake::Role::{self, Admin, Operator, Read};
 use axum::Router;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
 
@@ -38,7 +39,15 @@ fn about_destinations() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/tenants", get(tenants::list)), (Read, "/status", get(status::show))]
+    let large = |call: MethodRouter<Desk>| call.layer(DefaultBodyLimit::max(config::LARGEST));
+    vec![
+        (Read, "/tenants", get(tenants::list)),
+        (Read, "/status", get(status::show)),
+        (Admin, "/config", get(config::read)),
+        (Admin, "/config", large(put(config::write))),
+        (Admin, "/config/check", large(post(config::check))),
+        (Admin, "/reload", post(config::reload)),
+    ]
 }
 
 /// All calls, each behind its role.

@@ -15,6 +15,7 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod config;
 mod desk;
 mod destinations;
 mod filter;
@@ -25,6 +26,7 @@ mod posts;
 mod problem;
 mod ranges;
 mod readers;
+pub mod setup;
 mod shapes;
 mod status;
 mod strict;
@@ -50,6 +52,7 @@ use hyper_util::service::TowerToHyperService;
 use patience::Patient;
 use problem::Problem;
 use readers::Readers;
+use setup::Setup;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +83,8 @@ pub struct Options {
     pub instance: String,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
+    /// Who holds the configuration, if anybody does.
+    pub setup: Option<Setup>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -98,6 +103,7 @@ impl Options {
             current: watch::channel(Arc::default()).1,
             instance,
             links: None,
+            setup: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

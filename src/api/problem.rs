@@ -3,10 +3,12 @@
 //! The one place where errors of the spool and of those who ask become HTTP. The
 //! texts name what to do, and no secret.
 
+use super::setup::Fault;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// An error as it is answered.
@@ -28,8 +30,13 @@ pub(super) struct Problem {
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, Serialize)]
 struct Wrong {
-    field: &'static str,
+    field: Cow<'static, str>,
     detail: String,
+    /// Where it is in a text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
 }
 
 fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -59,7 +66,22 @@ impl Problem {
     pub(super) fn bad_field(field: &'static str, detail: impl Into<String>) -> Problem {
         let detail = detail.into();
         let text = format!("{field}: {detail}");
-        let errors = vec![Wrong { field, detail }];
+        let errors = vec![Wrong { field: field.into(), detail, line: None, column: None }];
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    }
+
+    /// A configuration that is wrong, with all that is.
+    pub(super) fn bad_config(faults: Vec<Fault>) -> Problem {
+        let text = faults.iter().map(|Fault { place, field, detail }| match place {
+            Some((line, column)) => format!("line {line}, column {column}: {field}: {detail}"),
+            None => detail.clone(),
+        });
+        let text = text.collect::<Vec<_>>().join("\n");
+        let wrong = |Fault { place, field, detail }| {
+            let (line, column) = place.unzip();
+            Wrong { field: Cow::Owned(field), detail, line, column }
+        };
+        let errors = faults.into_iter().map(wrong).collect();
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
     }
 

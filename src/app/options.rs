@@ -4,7 +4,7 @@
 
 use super::access::Access;
 use super::{StartError, routes};
-use crate::api;
+use crate::api::{self, setup::Setup};
 use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
@@ -104,6 +104,8 @@ pub(super) fn common(
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
     let instance = super::instance::name(&config.server.data_dir);
+    let metrics = Arc::<Metrics>::default();
+    metrics.clients.allow(count(config.limits.connections));
     Ok(Common {
         addresses,
         own,
@@ -117,16 +119,20 @@ pub(super) fn common(
         turns,
         tracer: Tracer::off(),
         wanted: Wanted::default(),
-        metrics: Arc::default(),
+        metrics,
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
     })
 }
 
 /// For the API.
-pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
+pub(super) fn api(
+    common: &Common,
+    current: watch::Receiver<Arc<api::Current>>,
+    setup: Setup,
+) -> api::Options {
     let options = api::Options::of(common.instance.clone());
-    api::Options { links: common.link_key.clone(), current, ..options }
+    api::Options { links: common.link_key.clone(), current, setup: Some(setup), ..options }
 }
 
 /// For the keys of the API.

@@ -12,17 +12,17 @@
 //! once: the caller then fills the catalog again from the log, all in memory.
 
 mod disk;
+mod listing;
 mod memory;
 
-use super::PostState;
 use super::record::ALIGN;
 use super::state::{Phase, State};
 use crate::post::{MessageId, PostId, Timestamp};
 use crate::tenant::Tenant;
 use disk::OnDisk;
+pub(super) use listing::{Filter, Listing};
 use memory::InMemory;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The catalog has lost entries because its engine failed.
@@ -135,48 +135,6 @@ impl Entry {
             Phase::DeadLetter | Phase::Shelved => Turn::Letter(self.state.due_at, id),
             Phase::Held => Turn::Held(self.state.due_at, id),
         }
-    }
-}
-
-/// Which entries a listing is about.
-pub(super) struct Filter {
-    /// These lanes, with the states of which they hold posts; nothing means all.
-    pub lanes: Option<HashMap<u32, Vec<PostState>>>,
-}
-
-impl Filter {
-    pub fn fits(&self, entry: &Entry) -> bool {
-        let Some(lanes) = &self.lanes else { return true };
-        lanes.get(&entry.lane).is_some_and(|states| states.contains(&entry.state.seen()))
-    }
-}
-
-/// Entries that a listing found.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub found: Vec<(PostId, Entry)>,
-    /// All down to this one were looked at; nothing when there are no more.
-    pub reached: Option<PostId>,
-}
-
-impl Listing {
-    /// Looks at up to `looks` entries, the newest first, for `most` that fit.
-    fn of<E>(
-        older: impl Iterator<Item = Result<(PostId, Entry), E>>,
-        filter: &Filter,
-        (most, looks): (usize, usize),
-    ) -> Result<Listing, E> {
-        let mut found = Vec::new();
-        for (looked, entry) in older.enumerate() {
-            let (id, entry) = entry?;
-            if filter.fits(&entry) {
-                found.push((id, entry));
-            }
-            if found.len() >= most || looked + 1 >= looks {
-                return Ok(Listing { found, reached: Some(id) });
-            }
-        }
-        Ok(Listing { found, reached: None })
     }
 }
 
