@@ -14,7 +14,9 @@
 mod access;
 mod delivery;
 mod door;
+mod front;
 mod instance;
+mod journal;
 mod links;
 mod listening;
 mod office;
@@ -27,7 +29,7 @@ pub use listening::Listening;
 
 use access::Access;
 use delivery::Keyring;
-use door::Door;
+use front::{Front, Terms};
 pub use office::{Office, say_in_force};
 use options::Common;
 use reload::Change;
@@ -36,14 +38,14 @@ use crate::api;
 use crate::api::setup::{Requests, Setup};
 use crate::compose;
 use crate::compose::LinkKey;
-use crate::config::{API_ADDRESS, ApiTls, Config, Listener};
+use crate::config::{API_ADDRESS, ApiTls, Config};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
 use crate::deliver::inquiry::Inquirer;
-use crate::intake::{Checks, Intake, LoginsError};
+use crate::intake::{Checks, LoginsError};
 use crate::protocol_log::ProtocolLog;
-use crate::smtp::{self, Address, Socket, TlsError};
+use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
 use crate::trace::Tracer;
 use rustix::fs::Mode;
@@ -67,6 +69,8 @@ pub enum StartError {
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
     Spool(OpenError),
+    /// The journal cannot be opened.
+    Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
     LinkKey(PathBuf, io::Error),
     /// A route that the configuration's own checks let through is not one.
@@ -88,6 +92,9 @@ impl fmt::Display for StartError {
                 write!(f, "cannot write the protocol log in {}: {error}", path.display())
             }
             StartError::Spool(error) => error.fmt(f),
+            StartError::Journal(path, error) => {
+                write!(f, "cannot open the journal {}: {error}", path.display())
+            }
             StartError::LinkKey(path, error) => {
                 let path = path.display();
                 write!(
@@ -152,58 +159,6 @@ pub struct Gateway {
     log: ProtocolLog,
 }
 
-/// What of a running listener can be changed.
-struct Front {
-    options: watch::Sender<Arc<smtp::Options>>,
-    door: Arc<Door>,
-    terms: Terms,
-}
-
-impl Front {
-    /// The front of a listener, and the work of serving it.
-    fn open(
-        socket: Socket,
-        terms: Terms,
-        common: &Common,
-        (log, stopped): (&ProtocolLog, &watch::Receiver<bool>),
-    ) -> Result<(Front, impl Future<Output = ()> + use<>), StartError> {
-        let door = Arc::new(Door::new(terms.intake(common)?, Arc::clone(&common.metrics)));
-        let (options, changing) = watch::channel(terms.options(common));
-        let own: Arc<dyn smtp::Door> = door.clone();
-        let serving = smtp::serve_changing(socket, changing, own, log.clone(), stopped.clone());
-        Ok((Front { options, door, terms }, serving))
-    }
-}
-
-/// What a listener is made of.
-struct Terms {
-    config: Config,
-    listener: Listener,
-    access: Access,
-}
-
-impl Terms {
-    /// The same with other users and tenants, for a listener that the configuration
-    /// in force no longer has. The rest stays: nobody has looked whether what is
-    /// new would be safe there.
-    fn with(&self, access: &Access) -> Terms {
-        let certificates = access.certificates.clone().or_else(|| self.access.certificates.clone());
-        let access = Access { certificates, ..access.clone() };
-        Terms { config: self.config.clone(), listener: self.listener.clone(), access }
-    }
-
-    fn options(&self, common: &Common) -> Arc<smtp::Options> {
-        Arc::new(options::smtp(&self.config, &self.listener, &self.access, common))
-    }
-
-    fn intake(&self, common: &Common) -> Result<Intake, StartError> {
-        let links = links::links(&self.config, common.link_key.as_ref(), common.api);
-        let compose = options::compose(&self.config, &self.listener, links).map_err(StartError::Route)?;
-        let options = options::intake(&self.config, &self.listener, &self.access, common);
-        Ok(Intake::new(options, Arc::new(compose), common.shared_spool(), Arc::clone(&common.ids)))
-    }
-}
-
 impl Gateway {
     /// Starts everything; mail is taken when this returns.
     pub async fn start(config: Config) -> Result<Gateway, StartError> {
@@ -215,9 +170,10 @@ impl Gateway {
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let spool = open_spool(&config).await?;
+        let journal = journal::open(&config).await?;
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
-        let mut common = options::common(&config, spool, &sockets, api_address)?;
+        let mut common = options::common(&config, (spool, journal), &sockets, api_address)?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
         let collector = delivery::collector(&config).map(|endpoint| {
@@ -232,6 +188,7 @@ impl Gateway {
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
         }
+        parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let (setup, wishes) = Setup::new();
@@ -241,16 +198,8 @@ impl Gateway {
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
-        let mut listening = Vec::new();
-        let mut fronts = Vec::new();
-        for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
-            let address = socket.address().clone();
-            listening.push(Listening { address, protocol: listener.protocol, tls: listener.tls });
-            let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
-            let (front, serving) = Front::open(socket, terms, &common, (&log, &stopped))?;
-            parts.spawn(serving);
-            fronts.push(front);
-        }
+        let own = (&config, &access, &common);
+        let (listening, fronts) = Front::open_all(sockets, own, (&log, &stopped), &mut parts)?;
         let watching = access.watch(&stopped);
         Ok(Gateway {
             config,

@@ -13,7 +13,6 @@ use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -32,22 +31,6 @@ pub struct Event {
     pub tenant: Tenant,
     /// What is known of it: one JSON object (RFC 8259) on one line.
     pub data: Bytes,
-}
-
-impl Event {
-    /// All of it as one JSON object on one line: what others are told.
-    pub fn json(&self) -> Vec<u8> {
-        let (id, name, at) = (&self.id, &self.name, self.at);
-        let tenant = Value::from(self.tenant.as_str());
-        let about = format!(
-            "{{\"id\":\"{id}\",\"type\":\"{name}\",\"timestamp\":\"{at}\",\"tenant\":{tenant},\"data\":"
-        );
-        let mut json = Vec::with_capacity(about.len() + self.data.len() + 1);
-        json.extend_from_slice(about.as_bytes());
-        json.extend_from_slice(&self.data);
-        json.push(b'}');
-        json
-    }
 }
 
 /// The id of an event: `evt_` and a ULID, which sorts by time.
@@ -171,6 +154,15 @@ impl FromStr for EventPattern {
         }
         Ok(EventPattern(text.to_owned()))
     }
+}
+
+/// A place in the order of a spool's events; the default is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which log it is a place in: in another one it means nothing.
+    pub log: u32,
+    /// Grows from event to event.
+    pub place: (u64, u64),
 }
 
 /// Whether anybody wants events: who makes them asks before it composes one, and

@@ -87,6 +87,7 @@ pub mod event;
 pub mod fanout;
 pub mod first_attempts;
 pub mod intake;
+pub mod journal;
 pub mod masked;
 pub mod metrics;
 pub mod network;

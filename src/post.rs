@@ -9,7 +9,7 @@
 
 mod timestamp;
 
-pub use timestamp::Timestamp;
+pub use timestamp::{BadTime, Timestamp};
 
 use crate::event::Event;
 use crate::tenant::Tenant;

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use postgate::clock::Ids;
 use postgate::compose::{self, Route};
 use postgate::envelope::{Client, Envelope, Recipient, Target};
-use postgate::event::Event;
+use postgate::event::{Event, Mark};
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
 use postgate::spool::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Mark, Noted, Order,
-    Page, Query, Settlement, Spool,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
+    Query, Settlement, Spool,
 };
 use postgate::tenant::Tenant;
 use std::future::pending;

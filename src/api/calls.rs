@@ -4,8 +4,8 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{config, destinations, posts, status, tenants};
-use crate::intake::Role::{self, Admin, Operator, Read};
+use super::{config, destinations, events, posts, status, stream, tenants};
+use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, post, put};
@@ -38,6 +38,16 @@ fn about_destinations() -> Vec<Call> {
     ]
 }
 
+fn about_events() -> Vec<Call> {
+    vec![
+        (Read, "/events", get(events::list)),
+        (Inject, "/events", post(events::publish).layer(DefaultBodyLimit::max(events::BODY))),
+        (Read, "/events/types", get(events::types)),
+        (Read, "/events/samples", get(events::show_samples)),
+        (Read, "/events/stream", get(stream::stream)),
+    ]
+}
+
 fn about_the_gateway() -> Vec<Call> {
     let large = |call: MethodRouter<Desk>| call.layer(DefaultBodyLimit::max(config::LARGEST));
     vec![
@@ -52,7 +62,7 @@ fn about_the_gateway() -> Vec<Call> {
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = [about_posts(), about_destinations(), about_the_gateway()];
+    let all = [about_posts(), about_destinations(), about_events(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))

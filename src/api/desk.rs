@@ -8,6 +8,7 @@ use super::shapes::OrderedShape;
 use super::{Current, Options};
 use crate::compose::{BadUrl, Endpoint};
 use crate::deliver::control::{Control, Ordered};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::post::Trust;
 use crate::spool::{Listed, Order, PostState, Query, Spool};
@@ -16,6 +17,7 @@ use axum::response::Response;
 use http::StatusCode;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
 
 /// What all handlers use.
 #[derive(Clone)]
@@ -26,12 +28,22 @@ pub(super) struct Desk {
     pub metrics: Arc<Metrics>,
     /// Those who read attachments.
     pub readers: Arc<Readers>,
+    /// Places for those who have events streamed.
+    pub streams: Arc<Semaphore>,
+    /// Turns true when the gateway stops.
+    pub stop: watch::Receiver<bool>,
 }
 
 impl Desk {
     /// What is in force now.
     pub(super) fn current(&self) -> Arc<Current> {
         Arc::clone(&self.options.current.borrow())
+    }
+
+    /// Where the events are.
+    pub(super) fn journal(&self) -> Result<&Journal, Problem> {
+        let journal = self.options.journal.as_ref();
+        journal.ok_or_else(|| Problem::not_found("this gateway keeps no events"))
     }
 
     /// The living post of this id, if there is one for this caller.

@@ -6,7 +6,9 @@ use super::problem::Problem;
 use super::shapes::status_name;
 use crate::deliver::control::{Status, Which};
 use crate::metrics::{self, LaneScene, Scene};
+use crate::post::Destination;
 use crate::spool::Health;
+use crate::tenant::Tenant;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
@@ -27,22 +29,37 @@ pub(super) async fn ready(State(desk): State<Desk>) -> Result<&'static str, Prob
     }
 }
 
-/// `GET /metrics`: what happens to all posts, and the caller's own destinations.
+/// `GET /metrics`: how the gateway does, and what is the caller's own of posts and
+/// destinations.
 pub(super) async fn metrics(State(desk): State<Desk>, caller: Caller) -> Result<Response, Problem> {
-    let scene = scene(&desk, caller).await?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], desk.metrics.text(&scene)).into_response())
+    let scene = scene(&desk, caller.tenant.clone()).await?;
+    let mut text = desk.metrics.text(&scene);
+    if let Some(own) = &caller.tenant {
+        text = without_others(&text, own);
+    }
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-async fn scene(desk: &Desk, caller: Caller) -> Result<Scene, Problem> {
+/// The lines that are not about another tenant; what many share is not this one's alone.
+fn without_others(text: &str, own: &Tenant) -> String {
+    let name = own.as_str().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let own = format!("tenant=\"{name}\"");
+    let is_shown = |line: &&str| !line.contains("tenant=\"") || line.contains(&own);
+    text.split_inclusive('\n').filter(is_shown).collect()
+}
+
+async fn scene(desk: &Desk, own: Option<Tenant>) -> Result<Scene, Problem> {
     let all = "*".parse().map_err(|reason: String| Problem::bad_field("origin", reason))?;
-    let statuses = desk.control.destinations(Which { origins: all, tenant: caller.tenant }).await?;
+    let statuses = desk.control.destinations(Which { origins: all, tenant: own.clone() }).await?;
     let spool = match *desk.spool.health().borrow() {
         Health::Open => "open",
         Health::Full => "full",
         Health::Failed(_) => "failed",
     };
     let (mut waiting, mut sending, mut held, mut failed) = (0, 0, 0, 0);
-    for (_, counts) in desk.spool.counts().await? {
+    let is_own = |lane: &Destination| own.as_ref().is_none_or(|own| *own == lane.tenant);
+    let all = desk.spool.counts().await?;
+    for (_, counts) in all.into_iter().filter(|(lane, _)| is_own(lane)) {
         waiting += counts.waiting;
         sending += counts.sending;
         held += counts.held;

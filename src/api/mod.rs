@@ -18,6 +18,7 @@ mod calls;
 mod config;
 mod desk;
 mod destinations;
+mod events;
 mod filter;
 mod guard;
 mod health;
@@ -29,12 +30,15 @@ mod readers;
 pub mod setup;
 mod shapes;
 mod status;
+mod stream;
 mod strict;
 mod tenants;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
+use crate::event::Wanted;
 use crate::intake::{Keys, Role, Tenants};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::smtp::Certificates;
 use crate::spool::Spool;
@@ -81,6 +85,10 @@ pub struct Options {
     /// What this gateway calls itself in the `CDN-Loop` (RFC 8586) of its own
     /// requests, which come from a loop when they come here.
     pub instance: String,
+    /// Where events are kept; without, nobody is told of any.
+    pub journal: Option<Journal>,
+    /// Whether anybody wants them.
+    pub wanted: Wanted,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
     /// Who holds the configuration, if anybody does.
@@ -102,6 +110,8 @@ impl Options {
             // Who holds the other end may be gone: then nothing changes any more.
             current: watch::channel(Arc::default()).1,
             instance,
+            journal: None,
+            wanted: Wanted::default(),
             links: None,
             setup: None,
             connections: 100,
@@ -133,7 +143,9 @@ pub async fn serve(
     let options = Arc::new(options);
     let places = Arc::new(Semaphore::new(options.connections));
     let readers = Arc::new(Readers::new());
-    let router = router(Desk { options: Arc::clone(&options), control, spool, metrics, readers });
+    let streams = Arc::new(Semaphore::new(stream::MOST));
+    let own = Arc::clone(&options);
+    let router = router(Desk { options: own, control, spool, metrics, readers, streams, stop: stop.clone() });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -1,6 +1,7 @@
 //! Where and how a gateway listens, as it is told to whoever started it.
 
-use crate::smtp::{Address, Protocol, TlsUse};
+use crate::config::Listener;
+use crate::smtp::{Address, Protocol, Socket, TlsUse};
 use std::fmt;
 
 /// Where and how a gateway listens.
@@ -12,6 +13,14 @@ pub struct Listening {
     pub protocol: Protocol,
     /// When it is encrypted.
     pub tls: TlsUse,
+}
+
+impl Listening {
+    /// How a listener does on its socket.
+    pub(super) fn of(socket: &Socket, listener: &Listener) -> Listening {
+        let address = socket.address().clone();
+        Listening { address, protocol: listener.protocol, tls: listener.tls }
+    }
 }
 
 impl fmt::Display for Listening {

@@ -10,9 +10,10 @@ use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
 use crate::envelope::Source;
-use crate::event::Wanted;
+use crate::event::{Want, Wanted};
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
+use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::protocol_log;
 use crate::smtp;
@@ -67,6 +68,10 @@ pub(super) struct Common {
     pub tracer: Tracer,
     /// Whether anybody wants events.
     pub wanted: Wanted,
+    /// As long as they are wanted in any case.
+    pub _always: Option<Want>,
+    /// Where they are kept.
+    pub journal: Journal,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -92,7 +97,7 @@ impl Common {
 /// What all connections share; large messages go to temporary files in the spool.
 pub(super) fn common(
     config: &Config,
-    spool: Arc<Embedded>,
+    (spool, journal): (Arc<Embedded>, Journal),
     sockets: &[smtp::Socket],
     api: Option<SocketAddr>,
 ) -> Result<Common, StartError> {
@@ -103,6 +108,7 @@ pub(super) fn common(
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
     let ids = Arc::new(Ids::above(spool.newest()));
+    let wanted = Wanted::default();
     let instance = super::instance::name(&config.server.data_dir);
     let metrics = Arc::<Metrics>::default();
     metrics.clients.allow(count(config.limits.connections));
@@ -118,7 +124,9 @@ pub(super) fn common(
         spills,
         turns,
         tracer: Tracer::off(),
-        wanted: Wanted::default(),
+        journal,
+        _always: config.journal.always.then(|| wanted.want()),
+        wanted,
         metrics,
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
@@ -132,7 +140,8 @@ pub(super) fn api(
     setup: Setup,
 ) -> api::Options {
     let options = api::Options::of(common.instance.clone());
-    api::Options { links: common.link_key.clone(), current, setup: Some(setup), ..options }
+    let (links, wanted) = (common.link_key.clone(), common.wanted.clone());
+    api::Options { links, current, wanted, setup: Some(setup), ..options }
 }
 
 /// For the keys of the API.
@@ -326,6 +335,15 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         retain_delivered: config.retention.delivered,
         keep_bodies: config.retention.keep_bodies,
         ..defaults
+    }
+}
+
+/// For the journal.
+pub(super) fn journal(config: &Config) -> journal::Options {
+    journal::Options {
+        keep: config.journal.keep,
+        max_octets: config.journal.max_size.0,
+        ..journal::Options::at(config.server.data_dir.join("journal"))
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn change(old: &Config, mut new: Config) -> Change {
     keep("server.data_dir", &old.server.data_dir, &mut new.server.data_dir, &mut later);
     keep("limits.data_memory", &old.limits.data_memory, &mut new.limits.data_memory, &mut later);
     keep("spool", &old.spool, &mut new.spool, &mut later);
+    keep("journal", &old.journal, &mut new.journal, &mut later);
     keep("retention", &old.retention, &mut new.retention, &mut later);
     keep("log", &old.log, &mut new.log, &mut later);
     keep("api.address", &old.api.address, &mut new.api.address, &mut later);
@@ -72,8 +73,10 @@ mod tests {
             (format!("{OLD}[limits]\nmessages = 5\n[[tenant]]\nname = \"shop\""), vec![]),
             (format!("{OLD}[log]\nlevel = \"debug\"\n[egress]\nallow = [\"::1\"]"), vec!["log"]),
             (
-                format!("{OLD}[retention]\nheld = \"1d\"\n[api]\naddress = \"off\""),
-                vec!["retention", "api.address"],
+                format!(
+                    "{OLD}[journal]\nkeep = \"1d\"\n[retention]\nheld = \"1d\"\n[api]\naddress = \"off\""
+                ),
+                vec!["journal", "retention", "api.address"],
             ),
             (format!("{OLD}[api]\ntls = \"implicit\"\n[tls]\nself_signed = true"), vec!["api.tls"]),
             (format!("{OLD}[api]\npublic_url = \"https://a.example\""), vec![]),

@@ -125,7 +125,11 @@ impl From<StartError> for Failure {
             StartError::Listen(..) | StartError::Api(..) | StartError::Spool(OpenError::InUse(_)) => {
                 UNAVAILABLE
             }
-            StartError::Log(..) | StartError::LinkKey(..) | StartError::Spool(_) | StartError::Read(_) => IO,
+            StartError::Log(..)
+            | StartError::LinkKey(..)
+            | StartError::Spool(_)
+            | StartError::Journal(..) => IO,
+            StartError::Read(_) => IO,
             StartError::Route(_) | StartError::Logins(_) | StartError::Tls(_) => super::CONFIG,
         };
         Failure::new(code, error)

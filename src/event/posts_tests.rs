@@ -125,18 +125,6 @@ fn every_kind_has_its_fields() {
 }
 
 #[test]
-fn an_event_is_one_object_on_one_line() {
-    let news = News::Failed { attempts: 0, last: None, reason: "deleted" };
-    let event = event(&post(), &news, Timestamp(1_769_860_800_123), 7);
-    let about = concat!(
-        r#"{"id":"evt_01KG9WX4DV0000000000000007","type":"post.failed","#,
-        r#""timestamp":"2026-01-31T12:00:00.123Z","tenant":"shop""#,
-    );
-    let expected = format!(r#"{about},"data":{{{COMMON},"attempts":0,"reason":"deleted"}}}}"#);
-    assert_eq!(String::from_utf8(event.json()).unwrap(), expected);
-}
-
-#[test]
 fn what_nobody_said_is_left_out_and_reports_are_not_told() {
     let mut bare = post();
     (bare.tags, bare.xs_message_id, bare.xs_mailing_id) = (Vec::new(), None, None);

@@ -26,10 +26,10 @@ use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Mark, Noted, Order,
-    Page, Query, Settlement, Spool, SpoolError, Usage, usage,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
+    Query, Settlement, Spool, SpoolError, Usage, usage,
 };
-use crate::event::Event;
+use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId};
 use bytes::Bytes;
 use std::fs::{File, OpenOptions, TryLockError};

@@ -7,8 +7,8 @@
 
 use super::record::events_in;
 use super::shared::{Shared, damaged};
-use super::{Mark, SpoolError, catalog::Place};
-use crate::event::Event;
+use super::{SpoolError, catalog::Place};
+use crate::event::{Event, Mark};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

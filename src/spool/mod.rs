@@ -61,7 +61,7 @@ mod usage;
 mod v1;
 mod v2;
 
-use crate::event::Event;
+use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp, Trust};
 use bytes::Bytes;
 pub use doorbell::Doorbell;
@@ -175,15 +175,6 @@ pub trait Spool: Send + Sync {
     fn usage(&self) -> Later<'_, Option<Usage>> {
         Box::pin(async { Ok(None) })
     }
-}
-
-/// A place in the order of a spool's events; the default is before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Which log it is a place in: in another one it means nothing.
-    pub log: u32,
-    /// Grows from event to event.
-    pub place: (u64, u64),
 }
 
 /// The answer to a commit.

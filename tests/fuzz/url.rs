@@ -108,7 +108,7 @@ impl UrlTarget {
             Ok(envelope::Target::Route { route, .. }) => {
                 assert!(!path.contains("://"), "{route} takes a URL")
             }
-            Ok(envelope::Target::Header { .. }) => {}
+            Ok(envelope::Target::Header { .. } | envelope::Target::Event { .. }) => {}
             Err(refusal) => assert!(refusal.code == 550 || refusal.code == 553, "{refusal}"),
         }
     }

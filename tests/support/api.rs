@@ -53,7 +53,7 @@ impl Response {
 }
 
 /// A gateway with an API and a receiver that answers 500 below `/busy`, 404 below
-/// `/gone`, and 200 elsewhere.
+/// `/gone`, the status that a path begins with, and 200 elsewhere.
 pub struct Scene {
     pub directory: TempDir,
     pub gateway: Gateway,
@@ -66,6 +66,7 @@ fn by_path(arrival: &Arrival) -> Answer {
         Some("busy") => Answer::Status(500),
         Some("gone") => Answer::Status(404),
         Some("silent") => Answer::Silence,
+        Some(status) if status.parse::<u16>().is_ok() => Answer::Status(status.parse().unwrap()),
         _ => Answer::Status(200),
     }
 }

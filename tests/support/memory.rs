@@ -6,11 +6,11 @@
 
 use bytes::Bytes;
 use postgate::clock;
-use postgate::event::Event;
+use postgate::event::{Event, Mark};
 use postgate::post::{Admission, Blob, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Mark,
-    Noted, Order, Page, PostState, Query, Settlement, Spool, SpoolError,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted,
+    Order, Page, PostState, Query, Settlement, Spool, SpoolError,
 };
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -42,6 +42,10 @@ pub fn effective(config: &Config) -> String {
     out.head("[spool]");
     out.text("backend", "embedded");
     out.text("flush_interval", Written(config.spool.flush_interval));
+    out.head("[journal]");
+    out.bare("always", config.journal.always);
+    out.text("keep", Written(config.journal.keep));
+    out.text("max_size", config.journal.max_size);
     out.head("[retention]");
     out.text("failed", Written(config.retention.failed));
     out.text("held", Written(config.retention.held));

@@ -11,7 +11,9 @@ mod delivery;
 mod route;
 
 use super::secret::Var;
-use super::settings::{Api, ApiTls, Config, Limits, Listeners, Log, Retention, Server, Spool, is_hostname};
+use super::settings::{
+    Api, ApiTls, Config, Journal, Limits, Listeners, Log, Retention, Server, Spool, is_hostname,
+};
 use super::value::{Size, Value as _};
 use super::walk::Section;
 use super::words::Embedded;
@@ -21,6 +23,9 @@ use toml::de::DeValue;
 
 /// Tables of the full product that this version lacks.
 const LATER: &[&str] = &["webhook", "accounting"];
+
+/// Less than this holds no more than a few files of the journal.
+const LEAST_JOURNAL: Size = Size(64 << 20);
 
 /// Everything.
 pub(super) fn read(mut root: Section<'_>) -> Config {
@@ -59,6 +64,9 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     }
     if let Some(section) = root.table("spool") {
         config.spool = spool(section);
+    }
+    if let Some(section) = root.table("journal") {
+        config.journal = journal(section);
     }
     if let Some(section) = root.table("retention") {
         config.retention = retention(section);
@@ -225,6 +233,18 @@ fn spool(mut section: Section<'_>) -> Spool {
     }
     section.finish(&["url", "node"]);
     spool
+}
+
+fn journal(mut section: Section<'_>) -> Journal {
+    let mut journal = Journal::default();
+    section.take("always", &mut journal.always);
+    take_time(&mut section, "keep", &mut journal.keep);
+    section.take("max_size", &mut journal.max_size);
+    if journal.max_size < LEAST_JOURNAL {
+        section.complain("max_size", "too small for what happens in a moment; write at least \"64MiB\"");
+    }
+    section.finish(&[]);
+    journal
 }
 
 fn retention(mut section: Section<'_>) -> Retention {

@@ -58,6 +58,8 @@ pub struct Config {
     pub egress: Egress,
     /// `[spool]`.
     pub spool: Spool,
+    /// `[journal]`.
+    pub journal: Journal,
     /// `[retention]`.
     pub retention: Retention,
     /// `[log]`.
@@ -236,6 +238,23 @@ pub struct Spool {
 impl Default for Spool {
     fn default() -> Spool {
         Spool { flush_interval: Duration::from_millis(2) }
+    }
+}
+
+/// `[journal]`: how long events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// Whether events are kept while nobody has asked for any.
+    pub always: bool,
+    /// How long.
+    pub keep: Duration,
+    /// With more octets than this the oldest events end before that.
+    pub max_size: Size,
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal { always: false, keep: Duration::from_hours(7 * 24), max_size: Size(1 << 30) }
     }
 }
 
