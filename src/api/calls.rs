@@ -5,11 +5,11 @@
 use super::caller::behind;
 use super::desk::Desk;
 use super::webhooks::trial;
-use super::{destinations, events, inject, mail, posts, routes, stream, tenants, webhooks};
-use crate::intake::Role::{self, Inject, Operator, Read};
+use super::{config, destinations, events, inject, mail, posts, routes, status, stream, tenants, webhooks};
+use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
 
@@ -67,7 +67,16 @@ fn about_events() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
+    let large = |call: MethodRouter<Desk>| call.layer(DefaultBodyLimit::max(config::LARGEST));
+    vec![
+        (Read, "/routes", get(routes::list)),
+        (Read, "/tenants", get(tenants::list)),
+        (Read, "/status", get(status::show)),
+        (Admin, "/config", get(config::read)),
+        (Admin, "/config", large(put(config::write))),
+        (Admin, "/config/check", large(post(config::check))),
+        (Admin, "/reload", post(config::reload)),
+    ]
 }
 
 /// All calls, each behind its role.

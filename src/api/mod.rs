@@ -16,11 +16,13 @@ mod attachments;
 mod caller;
 mod calls;
 mod conditions;
+mod config;
 mod desk;
 mod destinations;
 mod entrance;
 mod events;
 mod fields;
+mod filter;
 mod guard;
 mod health;
 mod inject;
@@ -31,7 +33,9 @@ mod problem;
 mod ranges;
 mod readers;
 mod routes;
+pub mod setup;
 mod shapes;
+mod status;
 mod stream;
 mod strict;
 mod tenants;
@@ -62,6 +66,7 @@ use hyper_util::service::TowerToHyperService;
 use patience::Patient;
 use problem::Problem;
 use readers::Readers;
+use setup::Setup;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +108,8 @@ pub struct Options {
     pub links: Option<LinkKey>,
     /// Where webhooks are, and what asks their receivers; without, there are none.
     pub webhooks: Option<Webhooks>,
+    /// Who holds the configuration, if anybody does.
+    pub setup: Option<Setup>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -124,6 +131,7 @@ impl Options {
             wanted: Wanted::default(),
             links: None,
             webhooks: None,
+            setup: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

@@ -3,6 +3,7 @@
 //! The one place where errors of the spool and of those who ask become HTTP. The
 //! texts name what to do, and no secret.
 
+use super::setup::Fault;
 use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
@@ -45,6 +46,23 @@ impl Remedy {
 pub(super) struct Wrong {
     pub field: String,
     pub detail: String,
+    /// Where it is in a text.
+    #[serde(flatten)]
+    pub place: Option<Place>,
+}
+
+/// A place in a text, from 1.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Wrong {
+    /// What is wrong with a field that has no place in a text.
+    pub(super) fn of(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
+        Wrong { field: field.into(), detail: detail.into(), place: None }
+    }
 }
 
 /// Most fields of one request of which it is told what is wrong.
@@ -78,7 +96,7 @@ impl Problem {
 
     /// A request that is understood, but one of its fields cannot be so.
     pub(super) fn bad_field(field: impl Into<String>, detail: impl Into<String>) -> Problem {
-        Problem::bad_fields(vec![Wrong { field: field.into(), detail: detail.into() }])
+        Problem::bad_fields(vec![Wrong::of(field, detail)])
     }
 
     /// The same for one or more fields.
@@ -89,6 +107,21 @@ impl Problem {
             count => format!("{count} things are wrong; the first is {}", first.unwrap_or_default()),
         };
         errors.truncate(MOST_WRONGS);
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    }
+
+    /// A configuration that is wrong, with all that is.
+    pub(super) fn bad_config(faults: Vec<Fault>) -> Problem {
+        let text = faults.iter().map(|Fault { place, field, detail }| match place {
+            Some((line, column)) => format!("line {line}, column {column}: {field}: {detail}"),
+            None => detail.clone(),
+        });
+        let text = text.collect::<Vec<_>>().join("\n");
+        let wrong = |Fault { place, field, detail }| {
+            let place = place.map(|(line, column)| Place { line, column });
+            Wrong { place, ..Wrong::of(field, detail) }
+        };
+        let errors = faults.into_iter().map(wrong).collect();
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
     }
 
@@ -109,7 +142,7 @@ impl Problem {
     pub(super) fn refused_recipients(refused: Vec<(String, Refusal)>) -> Problem {
         let worst = refused.iter().map(|(_, refusal)| refusal).max_by_key(|refusal| refusal.code);
         let base = worst.map(|refusal| Problem::refused(refusal, Duration::ZERO));
-        let wrong = |(field, refusal): (String, Refusal)| Wrong { field, detail: refusal.to_string() };
+        let wrong = |(field, refusal): (String, Refusal)| Wrong::of(field, refusal.to_string());
         let Problem { detail, errors, .. } = Problem::bad_fields(refused.into_iter().map(wrong).collect());
         let base = base.unwrap_or_else(|| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ""));
         Problem { detail, errors, ..base }

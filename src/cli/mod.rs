@@ -22,6 +22,7 @@ mod sendmail;
 mod serve;
 mod sink;
 mod smtp_client;
+mod status;
 mod table;
 mod template;
 mod transcript;
@@ -72,6 +73,7 @@ enum Command {
     Password(password::Arguments),
     Queue(queue::Arguments),
     Destination(destination::Arguments),
+    Status(status::Arguments),
     Template(template::Arguments),
 }
 
@@ -195,6 +197,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Password(arguments)) => password::run(arguments),
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
+        Some(Command::Status(arguments)) => status::run(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
     }
 }
