@@ -239,8 +239,7 @@ impl Gateway {
         parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
-        let current = entrance::current(&config, (&access, None), &common, &log)?;
-        let (api_current, current) = watch::channel(Arc::new(current));
+        let (api_current, current) = entrance::open(&config, &access, &common, &log)?;
         if let Some(listener) = api {
             let api = options::api(&common, current);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
@@ -254,8 +253,8 @@ impl Gateway {
             parts.spawn(serving);
             fronts.push(front);
         }
-        let watching = access.watch(&stopped);
         Ok(Gateway {
+            watching: access.watch(&stopped),
             config,
             listening,
             fronts,
@@ -266,7 +265,6 @@ impl Gateway {
             keyring,
             delivery,
             parts,
-            watching,
             stop,
             log,
         })
