@@ -193,8 +193,7 @@ impl Gateway {
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let (setup, wishes) = Setup::new();
-        let current = entrance::current(&config, (&access, None), &common, &log)?;
-        let (api_current, current) = watch::channel(Arc::new(current));
+        let (api_current, current) = entrance::open(&config, &access, &common, &log)?;
         if let Some(listener) = api {
             let api = options::api(&common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
@@ -202,8 +201,8 @@ impl Gateway {
         }
         let own = (&config, &access, &common);
         let (listening, fronts) = Front::open_all(sockets, own, (&log, &stopped), &mut parts)?;
-        let watching = access.watch(&stopped);
         Ok(Gateway {
+            watching: access.watch(&stopped),
             config,
             listening,
             fronts,
@@ -215,7 +214,6 @@ impl Gateway {
             keyring,
             delivery,
             parts,
-            watching,
             stop,
             log,
         })

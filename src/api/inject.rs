@@ -44,6 +44,7 @@ pub(super) async fn posts(
     request: Request,
 ) -> Result<Response, Problem> {
     let entrance = desk.entrance()?;
+    let longest = desk.options.request_timeout;
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     to_its_end(desk.metrics, async move {
@@ -51,9 +52,12 @@ pub(super) async fn posts(
         let key = idempotency_key(&headers)?;
         let transcript = entrance.log.transcript('A');
         let client = caller.client(transcript.name());
-        entrance.open(&client)?;
+        if let Err(problem) = entrance.open(&client) {
+            upload::refuse(&headers, body).await;
+            return Err(problem);
+        }
         let most = entrance.limits.message.saturating_mul(WRITTEN);
-        let data = upload::receive(&headers, body, most, &entrance.spills).await?;
+        let data = upload::receive((&headers, body), (most, longest), &entrance.spills).await?;
         take(entrance, client, key, data, transcript).await
     })
     .await

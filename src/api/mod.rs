@@ -240,6 +240,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             .timer(TokioTimer::new())
             .header_read_timeout(options.head_timeout)
             .max_buf_size(BUFFER)
+            // Who has said all may close its half, and what it has handed in counts.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
