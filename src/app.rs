@@ -48,7 +48,6 @@ use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
-use crate::trace::Tracer;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fmt;
@@ -177,11 +176,7 @@ impl Gateway {
         let mut common = options::common(&config, (spool, journal), &sockets, api_address)?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
-        let collector = delivery::collector(&config).map(|endpoint| {
-            let (tracer, spans) = Tracer::new();
-            common.tracer = tracer;
-            (endpoint, spans)
-        });
+        let collector = delivery::collector(&config, &mut common.tracer);
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
         webhooks::open(&config, &mut common, changing.clone());
