@@ -25,6 +25,7 @@ mod smtp_client;
 mod table;
 mod template;
 mod transcript;
+mod webhook;
 mod wire;
 
 use crate::config::{Complaints, Config};
@@ -72,6 +73,7 @@ enum Command {
     Password(password::Arguments),
     Queue(queue::Arguments),
     Destination(destination::Arguments),
+    Webhook(webhook::Arguments),
     Template(template::Arguments),
 }
 
@@ -195,6 +197,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Password(arguments)) => password::run(arguments),
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
+        Some(Command::Webhook(arguments)) => webhook::run(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
     }
 }
