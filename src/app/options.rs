@@ -134,6 +134,7 @@ pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) 
     let options = api::Options::of(common.instance.clone());
     api::Options {
         links: common.link_key.clone(),
+        journal: Some(common.journal.clone()),
         webhooks: common.webhooks.clone(),
         current,
         wanted: common.wanted.clone(),
