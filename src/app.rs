@@ -217,13 +217,11 @@ impl Gateway {
         // makes. Sockets in the file system have the mode that they were to have.
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
-        let spool = open_spool(&config).await?;
-        let journal = journal::open(&config).await?;
+        let kept = (open_spool(&config).await?, journal::open(&config).await?);
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
-        let mut common = options::common(&config, (spool, journal), &sockets, api_address)?;
-        let (stop, stopped) = watch::channel(false);
-        let mut parts = JoinSet::new();
+        let mut common = options::common(&config, kept, &sockets, api_address)?;
+        let ((stop, stopped), mut parts) = (watch::channel(false), JoinSet::new());
         let collector = delivery::collector(&config).map(|endpoint| {
             let (tracer, spans) = Tracer::new();
             common.tracer = tracer;
