@@ -169,13 +169,11 @@ impl Gateway {
         // makes. Sockets in the file system have the mode that they were to have.
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
-        let spool = open_spool(&config).await?;
-        let journal = journal::open(&config).await?;
+        let kept = (open_spool(&config).await?, journal::open(&config).await?);
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
-        let mut common = options::common(&config, (spool, journal), &sockets, api_address)?;
-        let (stop, stopped) = watch::channel(false);
-        let mut parts = JoinSet::new();
+        let mut common = options::common(&config, kept, &sockets, api_address)?;
+        let ((stop, stopped), mut parts) = (watch::channel(false), JoinSet::new());
         let collector = delivery::collector(&config, &mut common.tracer);
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));

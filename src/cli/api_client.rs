@@ -189,6 +189,7 @@ impl Client {
         let answer = tokio::time::timeout(PATIENCE, answered).await;
         let (status, text) =
             answer.unwrap_or_else(|_| Err("it takes too long".to_owned())).map_err(broken)?;
+        let text = if status == StatusCode::NO_CONTENT { Bytes::from_static(b"null") } else { text };
         let value = serde_json::from_slice::<Value>(&text);
         match value {
             Ok(value) if status.is_success() => Ok(value),

@@ -26,6 +26,7 @@ mod status;
 mod table;
 mod template;
 mod transcript;
+mod webhook;
 mod wire;
 
 use crate::config::{Complaints, Config};
@@ -74,6 +75,7 @@ enum Command {
     Queue(queue::Arguments),
     Destination(destination::Arguments),
     Status(status::Arguments),
+    Webhook(webhook::Arguments),
     Template(template::Arguments),
 }
 
@@ -198,6 +200,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
         Some(Command::Status(arguments)) => status::run(arguments),
+        Some(Command::Webhook(arguments)) => webhook::run(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
     }
 }
