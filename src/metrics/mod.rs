@@ -14,7 +14,7 @@ mod machine;
 mod scene;
 
 pub use checks::CheckResult;
-pub use scene::{LaneScene, Scene};
+pub use scene::{JournalScene, LaneScene, Scene};
 
 use crate::clock;
 use crate::post::Destination;
@@ -366,7 +366,8 @@ mod tests {
                 }
             })
             .collect();
-        let text = metrics.text(&Scene { spool: "open", damages: 2, posts: vec![("held", 3)], lanes });
+        let posts = vec![("held", 3)];
+        let text = metrics.text(&Scene { spool: "open", damages: 2, posts, lanes, ..Scene::default() });
         let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(lines("postgate_attempts_total{"), most + 2);
         for line in [
