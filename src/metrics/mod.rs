@@ -19,7 +19,7 @@ mod traffic;
 pub use checks::CheckResult;
 pub use injections::InjectionResult;
 pub use lane::{LaneMetrics, Outcome};
-pub use scene::{LaneScene, Scene};
+pub use scene::{JournalScene, LaneScene, Scene};
 pub use traffic::{Flow, Here, Meter, Turnstile, Volume};
 
 use crate::post::Destination;
@@ -281,7 +281,8 @@ mod tests {
                 }
             })
             .collect();
-        let text = metrics.text(&Scene { spool: "open", damages: 2, posts: vec![("held", 3)], lanes });
+        let posts = vec![("held", 3)];
+        let text = metrics.text(&Scene { spool: "open", damages: 2, posts, lanes, ..Scene::default() });
         let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(lines("postgate_attempts_total{"), most + 2);
         for line in [
