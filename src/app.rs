@@ -194,7 +194,7 @@ impl Gateway {
         let (setup, wishes) = Setup::new();
         let (api_current, current) = watch::channel(Arc::new(access.api(&config, None)));
         if let Some(listener) = api {
-            let api = options::api(&common, current, setup);
+            let api = options::api(&config, &common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }

@@ -15,6 +15,7 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod commands;
 mod config;
 mod desk;
 mod destinations;
@@ -33,6 +34,7 @@ mod status;
 mod stream;
 mod strict;
 mod tenants;
+mod transcript;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -57,6 +59,7 @@ use patience::Patient;
 use problem::Problem;
 use readers::Readers;
 use setup::Setup;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +94,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
+    /// Where the protocol log is, if one is kept.
+    pub protocol_log: Option<PathBuf>,
     /// Who holds the configuration, if anybody does.
     pub setup: Option<Setup>,
     /// Most connections at a time; further ones wait.
@@ -113,6 +118,7 @@ impl Options {
             journal: None,
             wanted: Wanted::default(),
             links: None,
+            protocol_log: None,
             setup: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),

@@ -135,13 +135,16 @@ pub(super) fn common(
 
 /// For the API.
 pub(super) fn api(
+    config: &Config,
     common: &Common,
     current: watch::Receiver<Arc<api::Current>>,
     setup: Setup,
 ) -> api::Options {
     let options = api::Options::of(common.instance.clone());
     let (links, wanted) = (common.link_key.clone(), common.wanted.clone());
-    api::Options { links, current, wanted, setup: Some(setup), ..options }
+    let log = protocol_log(config);
+    let protocol_log = (log.level != protocol_log::Level::Off).then_some(log.directory);
+    api::Options { links, current, wanted, protocol_log, setup: Some(setup), ..options }
 }
 
 /// For the keys of the API.

@@ -9,6 +9,7 @@ mod address;
 mod api_client;
 mod check;
 mod columns;
+mod config_file;
 mod demo;
 mod destination;
 mod key;
@@ -25,7 +26,7 @@ mod smtp_client;
 mod status;
 mod table;
 mod template;
-mod transcript;
+mod trace;
 mod wire;
 
 use crate::config::{Complaints, Config};
@@ -74,6 +75,9 @@ enum Command {
     Queue(queue::Arguments),
     Destination(destination::Arguments),
     Status(status::Arguments),
+    Trace(trace::Arguments),
+    Config(config_file::Arguments),
+    Reload(config_file::Reload),
     Template(template::Arguments),
 }
 
@@ -198,6 +202,9 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
         Some(Command::Status(arguments)) => status::run(arguments),
+        Some(Command::Trace(arguments)) => trace::run(arguments),
+        Some(Command::Config(arguments)) => config_file::run(arguments),
+        Some(Command::Reload(arguments)) => config_file::reload(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
     }
 }
