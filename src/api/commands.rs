@@ -19,7 +19,7 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// The body of `POST /commands`.
 #[derive(Debug, Deserialize)]
@@ -295,6 +295,7 @@ fn words(line: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn commands_are_read_as_a_shell_would() {
