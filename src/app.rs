@@ -14,6 +14,7 @@
 mod access;
 mod delivery;
 mod door;
+mod entrance;
 mod front;
 mod instance;
 mod journal;
@@ -24,6 +25,7 @@ mod options;
 mod reload;
 mod routes;
 mod sockets;
+mod webhooks;
 
 pub use listening::Listening;
 
@@ -42,8 +44,7 @@ use crate::config::{API_ADDRESS, ApiTls, Config};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
-use crate::deliver::inquiry::Inquirer;
-use crate::intake::{Checks, LoginsError};
+use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
@@ -183,7 +184,7 @@ impl Gateway {
         });
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
-        common.checks = Checks::by(Arc::new(Inquirer::new(changing.clone())));
+        webhooks::open(&config, &mut common, changing.clone());
         warn_of_insecure(&config);
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
@@ -192,7 +193,8 @@ impl Gateway {
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let (setup, wishes) = Setup::new();
-        let (api_current, current) = watch::channel(Arc::new(access.api(&config, None)));
+        let current = entrance::current(&config, (&access, None), &common, &log)?;
+        let (api_current, current) = watch::channel(Arc::new(current));
         if let Some(listener) = api {
             let api = options::api(&config, &common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
@@ -225,6 +227,8 @@ impl Gateway {
         let Change { config, listeners, later } = reload::change(&self.config, config);
         let (access, old, new) = (self.access.clone(), self.config.clone(), config.clone());
         let access = read(new, move |new| access.renewed(&old, &new)).await?;
+        let current = Arc::clone(&self.api_current.borrow());
+        let current = entrance::current(&config, (&access, Some(&current)), &self.common, &self.log)?;
         let mut changed = Vec::new();
         for (listener, front) in listeners.into_iter().zip(&self.fronts) {
             let terms = match listener {
@@ -245,8 +249,8 @@ impl Gateway {
             front.terms = terms;
         }
         self.common.allow(&config);
-        let current = access.api(&config, Some(&self.api_current.borrow()));
         self.api_current.send_replace(Arc::new(current));
+        webhooks::renew(&self.common, &config);
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);

@@ -7,7 +7,7 @@
 //! status (RFC 3463) is the first digit of the code, so they cannot disagree.
 
 use crate::event::EventName;
-use crate::post::{MessageId, OnFailure, Returns};
+use crate::post::{MessageId, OnFailure, PostId, Returns};
 use crate::tenant::Tenant;
 use serde::Serialize;
 use std::fmt;
@@ -64,6 +64,10 @@ pub struct Envelope {
     pub envelope_id: Option<String>,
     /// How many replies its end gets.
     pub replies: Replies,
+    /// Makes a repeat a no-op, before what the message says.
+    pub idempotency_key: Option<String>,
+    /// The sender's own id of the mailing, for events, before what the message says.
+    pub mailing_id: Option<String>,
 }
 
 impl Envelope {
@@ -76,6 +80,8 @@ impl Envelope {
             returns: Returns::default(),
             envelope_id: None,
             replies: Replies::One,
+            idempotency_key: None,
+            mailing_id: None,
         }
     }
 }
@@ -114,6 +120,8 @@ pub struct Recipient {
     pub on_failure: OnFailure,
     /// Type and address as the sender knows the recipient (`ORCPT`), decoded.
     pub original: Option<String>,
+    /// The sender's own id of the message to it, for events, before what that says.
+    pub message_id: Option<String>,
 }
 
 impl Recipient {
@@ -125,6 +133,7 @@ impl Recipient {
             posts: 1,
             on_failure: OnFailure::default(),
             original: None,
+            message_id: None,
         }
     }
 }
@@ -169,12 +178,23 @@ pub struct Taken {
     /// The number of the first post that each reply speaks for, where each recipient
     /// has its own reply; what is not here makes one post, as do all before it.
     pub numbers: Vec<u16>,
+    /// How many posts it made; of a repeated message, how many it would have made.
+    pub posts: usize,
+    /// Whether it is the earlier message with the same idempotency key.
+    pub is_repeated: bool,
 }
 
 impl Taken {
     /// A message of which all is queued.
     pub fn queued(message: MessageId) -> Taken {
-        Taken { message, fates: Vec::new(), numbers: Vec::new() }
+        Taken { message, fates: Vec::new(), numbers: Vec::new(), posts: 1, is_repeated: false }
+    }
+
+    /// The ids of its posts.
+    pub fn ids(&self) -> impl Iterator<Item = PostId> {
+        let (message, posts) = (self.message, self.posts);
+        let number = move |at| u16::try_from(if posts == 1 { 0 } else { at + 1 }).unwrap_or(u16::MAX);
+        (0..posts).map(move |at| PostId { message, number: number(at) })
     }
 
     /// The first refusal, when its client hears nothing else: nobody has taken it.

@@ -12,6 +12,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use support::DEADLINE;
@@ -244,6 +245,32 @@ fn tenants_are_shown_as_configured() {
 }
 
 #[test]
+fn routes_are_shown_as_configured_without_their_secrets() {
+    let route = "[[route]]\nrecipient = \"a@hooks.example\"\nurl = \"http://h.example/?token=kAnArY\"\n\
+                 headers = { X-Api-Key = \"kAnArY\", X-Kind = \"order\" }\nmode = \"sync\"\n";
+    let directory = tempfile::tempdir().unwrap();
+    let scene = Scene::start(&format!("{TENANTS}{}{}", keys(), block("default-read")));
+    let shown = |name: &str| ask(&scene, "GET", "/api/v1/routes", &bearer(name)).json()["routes"].clone();
+    assert_eq!(shown("admin"), json!([]));
+    let path = scene.directory.path().join("postgate.toml");
+    let secret = directory.path().join("route.toml");
+    fs::write(&secret, format!("{}{route}", fs::read_to_string(&path).unwrap())).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&secret, &path).unwrap();
+    reload_as_it_is(&scene);
+    let all = shown("admin");
+    for (key, value) in [
+        ("recipient", json!("a@hooks.example")),
+        ("url", json!("http://h.example/?token=***")),
+        ("headers", json!({ "X-Api-Key": "***", "X-Kind": "order" })),
+        ("mode", json!("sync")),
+    ] {
+        assert_eq!(all[0][key], value, "{all}");
+    }
+    assert_eq!((shown("default-read"), shown("shop-operator")), (all, json!([])));
+}
+
+#[test]
 fn who_guesses_waits_and_keeps_nobody_out_who_has_a_key() {
     let scene = start();
     let get = |lines: &str| ask(&scene, "GET", "/api/v1/posts", lines);
@@ -265,10 +292,14 @@ fn who_guesses_waits_and_keeps_nobody_out_who_has_a_key() {
 
 /// Writes another configuration, and waits until it is in force.
 fn reload(scene: &Scene, config: &str) {
+    fs::write(scene.directory.path().join("postgate.toml"), config).unwrap();
+    reload_as_it_is(scene);
+}
+
+fn reload_as_it_is(scene: &Scene) {
     let stderr = scene.directory.path().join("stderr");
     let said = || fs::read_to_string(&stderr).unwrap().matches("the new configuration is in force").count();
     let before = said();
-    fs::write(scene.directory.path().join("postgate.toml"), config).unwrap();
     scene.gateway.signal("-HUP");
     eventually("the new configuration", DEADLINE, || (said() > before).then_some(()));
 }

@@ -1,5 +1,5 @@
-//! `security.md` sections 2.1 to 2.9: which test proves which row, and those
-//! tests that have no better place.
+//! `security.md` sections 2.1 to 2.9, and of 2.10 and 2.11 what the API has to do with:
+//! which test proves which row, and those tests that have no better place.
 //!
 //! A test stands at its row as `file::function`, a dialogue of `dialogs.rs` as the
 //! name of its file. What is named here and is not there is a failure.
@@ -11,6 +11,8 @@
     clippy::print_stderr
 )]
 
+#[path = "attacks/api.rs"]
+mod api;
 #[path = "attacks/authentication.rs"]
 mod authentication;
 #[path = "support/authority.rs"]
@@ -56,6 +58,9 @@ const LAST: &[(&str, usize)] = &[
     ("D", 12),
     ("L", 5),
 ];
+
+/// Rows of letters that have others besides.
+const SINGLE: &[&str] = &["P3", "P4", "P6", "P7", "P8", "P10", "K1"];
 
 /// Each row, and what proves it.
 const PROOFS: &str = "
@@ -233,6 +238,23 @@ L4 loops::l4_l5_a_flood_of_one_tenant_is_put_off policy::a_rate_is_counted_in_po
 L4 policy::a_daily_limit_is_counted_in_posts
 L5 loops::l4_l5_a_flood_of_one_tenant_is_put_off
 L5 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers
+P3 api::strangers_names_other_sites_and_own_requests_are_refused
+P4 api::strangers_names_other_sites_and_own_requests_are_refused
+P4 api_keys::keys_come_and_go_with_the_configuration_and_the_host_rule_with_them
+P6 api_keys::who_guesses_waits_and_keeps_nobody_out_who_has_a_key
+P6 api_keys::a_key_is_shown_in_one_way_and_opens_its_tenant
+P6 api_keys::a_key_that_is_made_opens_what_it_says
+P7 api_keys::every_call_asks_who_calls_and_shows_nobody_what_is_anothers
+P7 api_keys::no_call_has_its_path_elsewhere
+P7 api_keys::a_key_is_shown_in_one_way_and_opens_its_tenant
+P7 api::what_cannot_be_meant_is_refused_with_a_problem
+P8 api::p8_what_means_two_things_or_hides_its_size_is_refused
+P8 api::p8_a_query_of_a_hundred_thousand_parameters_is_not_looked_at
+P8 api::p8_of_a_body_without_end_little_is_read
+P8 api::slow_clients_and_slow_answers_are_cut_off_and_too_many_wait
+P10 api_keys::every_call_asks_who_calls_and_shows_nobody_what_is_anothers
+P10 api::a_post_tells_everything_but_its_secrets
+K1 api_keys::a_key_is_written_nowhere
 ";
 
 /// Whether a test or a dialogue is there and is run.
@@ -242,8 +264,8 @@ fn is_there(proof: &str) -> bool {
         return tests.join(format!("dialogs/{proof}.smtp")).exists();
     };
     let paths = [format!("{file}.rs"), format!("attacks/{file}.rs")].map(|path| tests.join(path));
-    let Some(text) = paths.iter().find_map(|path| fs::read_to_string(path).ok()) else { return false };
-    let lines: Vec<_> = text.lines().collect();
+    let texts: Vec<_> = paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let lines: Vec<_> = texts.iter().flat_map(|text| text.lines()).collect();
     let starts = [format!("fn {function}("), format!("async fn {function}(")];
     let place = lines.iter().position(|line| starts.iter().any(|start| line.starts_with(start)));
     let above = place.and_then(|place| lines.get(place.wrapping_sub(1)));
@@ -258,9 +280,8 @@ fn complaints(proofs: &str) -> Vec<String> {
         rows.entry(words.next().unwrap().to_owned()).or_default().extend(words);
     }
     let mut complaints = Vec::new();
-    for row in
-        LAST.iter().flat_map(|(letter, last)| (1..=*last).map(move |number| format!("{letter}{number}")))
-    {
+    let whole = LAST.iter().flat_map(|(letter, last)| (1..=*last).map(move |it| format!("{letter}{it}")));
+    for row in whole.chain(SINGLE.iter().map(|row| (*row).to_owned())) {
         match rows.remove(&row) {
             Some(proofs) if !proofs.is_empty() => {
                 let missing = proofs.into_iter().filter(|proof| !is_there(proof));

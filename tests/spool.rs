@@ -6,12 +6,15 @@ mod support;
 
 #[path = "spool/durable.rs"]
 mod durable;
+#[path = "spool/events.rs"]
+mod events;
 #[path = "spool/model.rs"]
 mod model;
 #[path = "spool/steering.rs"]
 mod steering;
 
 use bytes::Bytes;
+use events::*;
 use postgate::post::{
     Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
 };
@@ -156,6 +159,8 @@ conformance!(
     a_lean_body_is_sent_from_the_moment_it_is_wanted,
     of_two_verdicts_on_an_attempt_the_first_stands,
     what_was_refused_to_its_sender_leaves_nothing,
+    events_come_once_and_in_order,
+    what_changes_nothing_tells_nothing,
 );
 
 fn options(directory: &Path) -> Options {

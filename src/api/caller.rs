@@ -10,6 +10,7 @@
 
 use super::desk::Desk;
 use super::problem::Problem;
+use crate::envelope::Client;
 use crate::intake::{Keys, Role, Unknown};
 use crate::tenant::Tenant;
 use axum::extract::{FromRequestParts, Request, State};
@@ -30,6 +31,22 @@ pub(super) struct Caller {
     pub tenant: Option<Tenant>,
     /// What its key is called, for the log; nothing where there are no keys.
     pub key: Option<Arc<str>>,
+    /// Where it calls from.
+    pub address: IpAddr,
+}
+
+impl Caller {
+    /// As whoever hands something in; its dialogue has this name in the log.
+    pub(super) fn client(&self, session: &str) -> Client {
+        Client {
+            address: Some(self.address),
+            helo: String::new(),
+            tls: None,
+            login: self.key.as_deref().map(str::to_owned),
+            tenant: self.tenant.clone().unwrap_or_default(),
+            session: session.to_owned(),
+        }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -71,12 +88,13 @@ fn identify(request: &Request, keys: &Keys) -> Result<Caller, Problem> {
     if keys.is_empty() {
         // The socket may be older than a configuration without keys.
         let is_local = address.to_canonical().is_loopback();
-        let everybody = Caller { role: Role::Admin, tenant: None, key: None };
+        let everybody = Caller { role: Role::Admin, tenant: None, key: None, address: *address };
         return if is_local { Ok(everybody) } else { Err(Problem::unauthorized()) };
     }
     match keys.find(*address, shown(request.headers())) {
         Ok(key) => {
-            Ok(Caller { role: key.role, tenant: key.tenant.clone(), key: Some(Arc::clone(&key.name)) })
+            let (tenant, name) = (key.tenant.clone(), Arc::clone(&key.name));
+            Ok(Caller { role: key.role, tenant, key: Some(name), address: *address })
         }
         Err(Unknown::Key) => Err(Problem::unauthorized()),
         Err(Unknown::Address(wait)) => {

@@ -4,17 +4,23 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{commands, config, destinations, events, posts, status, stream, tenants, transcript};
+use super::webhooks::trial;
+use super::{
+    commands, config, destinations, events, inject, mail, posts, routes, status, stream, tenants, transcript,
+    webhooks,
+};
 use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
 
 fn about_posts() -> Vec<Call> {
     vec![
         (Read, "/posts", get(posts::list)),
+        (Inject, "/posts", post(inject::posts)),
+        (Inject, "/messages", post(mail::messages)),
         (Operator, "/posts/actions", post(posts::act)),
         (Read, "/posts/{id}", get(posts::show)),
         (Operator, "/posts/{id}", delete(posts::delete)),
@@ -40,6 +46,21 @@ fn about_destinations() -> Vec<Call> {
     ]
 }
 
+fn about_webhooks() -> Vec<Call> {
+    vec![
+        (Read, "/webhooks", get(webhooks::list)),
+        (Operator, "/webhooks", post(webhooks::create)),
+        (Operator, "/webhooks/check", post(trial::check)),
+        (Read, "/webhooks/{id}", get(webhooks::show)),
+        (Operator, "/webhooks/{id}", patch(webhooks::change)),
+        (Operator, "/webhooks/{id}", delete(webhooks::delete)),
+        (Operator, "/webhooks/{id}/rotate-secret", post(webhooks::rotate)),
+        (Operator, "/webhooks/{id}/test", post(trial::test)),
+        (Operator, "/webhooks/{id}/validate", post(trial::validate)),
+        (Operator, "/webhooks/{id}/verify", post(trial::verify)),
+    ]
+}
+
 fn about_events() -> Vec<Call> {
     vec![
         (Read, "/events", get(events::list)),
@@ -53,6 +74,7 @@ fn about_events() -> Vec<Call> {
 fn about_the_gateway() -> Vec<Call> {
     let large = |call: MethodRouter<Desk>| call.layer(DefaultBodyLimit::max(config::LARGEST));
     vec![
+        (Read, "/routes", get(routes::list)),
         (Read, "/tenants", get(tenants::list)),
         (Read, "/status", get(status::show)),
         (Admin, "/config", get(config::read)),
@@ -65,7 +87,7 @@ fn about_the_gateway() -> Vec<Call> {
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = [about_posts(), about_destinations(), about_events(), about_the_gateway()];
+    let all = [about_posts(), about_destinations(), about_events(), about_webhooks(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))

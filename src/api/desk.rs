@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::problem::{Problem, json};
 use super::readers::Readers;
 use super::shapes::OrderedShape;
-use super::{Current, Options};
+use super::{Current, Entrance, Options};
 use crate::compose::{BadUrl, Endpoint};
 use crate::deliver::control::{Control, Ordered};
 use crate::journal::Journal;
@@ -44,6 +44,12 @@ impl Desk {
     pub(super) fn journal(&self) -> Result<&Journal, Problem> {
         let journal = self.options.journal.as_ref();
         journal.ok_or_else(|| Problem::not_found("this gateway keeps no events"))
+    }
+
+    /// What takes posts and mail now.
+    pub(super) fn entrance(&self) -> Result<Entrance, Problem> {
+        let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "nothing is taken here");
+        self.current().entrance.clone().ok_or_else(none)
     }
 
     /// The living post of this id, if there is one for this caller.

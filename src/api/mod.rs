@@ -16,18 +16,24 @@ mod attachments;
 mod caller;
 mod calls;
 mod commands;
+mod conditions;
 mod config;
 mod desk;
 mod destinations;
+mod entrance;
 mod events;
+mod fields;
 mod filter;
 mod guard;
 mod health;
+mod inject;
+mod mail;
 mod patience;
 mod posts;
 mod problem;
 mod ranges;
 mod readers;
+mod routes;
 pub mod setup;
 mod shapes;
 mod status;
@@ -35,6 +41,10 @@ mod stream;
 mod strict;
 mod tenants;
 mod transcript;
+mod upload;
+mod webhooks;
+
+pub use entrance::{Entrance, Limits};
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -68,6 +78,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+pub use webhooks::Webhooks;
 
 /// What may change while the API is there.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +87,10 @@ pub struct Current {
     pub keys: Arc<Keys>,
     /// What each tenant may do.
     pub tenants: Arc<Tenants>,
+    /// What takes posts and mail; nothing does without.
+    pub entrance: Option<Entrance>,
+    /// The routes, key by key, with their secrets hidden.
+    pub routes: Vec<serde_json::Value>,
     /// What is shown to clients; with any, there is nothing but TLS.
     pub certificates: Option<Certificates>,
 }
@@ -98,6 +113,8 @@ pub struct Options {
     pub protocol_log: Option<PathBuf>,
     /// Who holds the configuration, if anybody does.
     pub setup: Option<Setup>,
+    /// Where webhooks are, and what asks their receivers; without, there are none.
+    pub webhooks: Option<Webhooks>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -120,6 +137,7 @@ impl Options {
             links: None,
             protocol_log: None,
             setup: None,
+            webhooks: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

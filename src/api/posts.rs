@@ -9,13 +9,14 @@ use super::filter::{Page, cursor};
 use super::problem::{Problem, json};
 use super::shapes::{AttemptShape, OrderedShape, PostShape};
 use crate::deliver::control::Ordered;
-use crate::post::PostId;
+use crate::post::Post;
 use crate::spool::{Content, Order};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use serde_json::json;
+use std::sync::Arc;
 
 type Answer = Result<Response, Problem>;
 
@@ -58,8 +59,8 @@ pub(super) async fn body(
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let (id, content) = content(&desk, &text, &caller).await?;
-    Ok(download(content.body, &format!("{id}.bin")))
+    let (post, content) = content(&desk, &text, &caller).await?;
+    Ok(download(content.body, &format!("{}.bin", post.id)))
 }
 
 /// `GET /posts/{id}/message`
@@ -69,13 +70,19 @@ pub(super) async fn message(
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let (id, content) = content(&desk, &text, &caller).await?;
-    Ok(download(content.message, &format!("{id}.eml")))
+    let (post, content) = content(&desk, &text, &caller).await?;
+    // No mail is without a recipient.
+    if post.recipient.is_empty() {
+        let detail = "the post was handed in over HTTP; there is no mail that it was made of";
+        return Err(Problem::not_found(detail));
+    }
+    Ok(download(content.message, &format!("{}.eml", post.id)))
 }
 
-async fn content(desk: &Desk, text: &str, caller: &Caller) -> Result<(PostId, Content), Problem> {
-    let id = desk.find(text, caller).await?.post.id;
-    Ok((id, desk.spool.content(id).await?))
+async fn content(desk: &Desk, text: &str, caller: &Caller) -> Result<(Arc<Post>, Content), Problem> {
+    let post = desk.find(text, caller).await?.post;
+    let content = desk.spool.content(post.id).await?;
+    Ok((post, content))
 }
 
 /// Octets of strangers, which no browser is to show.

@@ -4,11 +4,11 @@
 //! texts name what to do, and no secret.
 
 use super::setup::Fault;
+use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// An error as it is answered.
@@ -22,22 +22,49 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Wrong>,
-    /// A field of the response that belongs to it.
     #[serde(skip)]
-    field: Option<(HeaderName, HeaderValue)>,
+    remedy: Option<Remedy>,
+}
+
+/// What a field of the response asks for.
+#[derive(Clone, Copy, Debug)]
+enum Remedy {
+    /// A key.
+    Key,
+    /// So many seconds of patience.
+    Wait(u64),
+}
+
+impl Remedy {
+    fn after(wait: Duration) -> Remedy {
+        Remedy::Wait(seconds(wait))
+    }
 }
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, Serialize)]
-struct Wrong {
-    field: Cow<'static, str>,
-    detail: String,
+pub(super) struct Wrong {
+    pub field: String,
+    pub detail: String,
     /// Where it is in a text, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
+    pub line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<usize>,
+    pub column: Option<usize>,
 }
+
+impl Wrong {
+    /// What is wrong with this field.
+    pub(super) fn of(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
+        Wrong { field: field.into(), detail: detail.into(), line: None, column: None }
+    }
+}
+
+/// Most fields of one request of which it is told what is wrong.
+const MOST_WRONGS: usize = 100;
+
+/// When to try again where nobody knows better.
+const AGAIN: Duration = Duration::from_secs(30);
 
 fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
@@ -53,7 +80,7 @@ impl Problem {
             status,
             detail: detail.into(),
             errors: Vec::new(),
-            field: None,
+            remedy: None,
         }
     }
 
@@ -63,11 +90,8 @@ impl Problem {
     }
 
     /// A request that is understood, but one of its fields cannot be so.
-    pub(super) fn bad_field(field: &'static str, detail: impl Into<String>) -> Problem {
-        let detail = detail.into();
-        let text = format!("{field}: {detail}");
-        let errors = vec![Wrong { field: field.into(), detail, line: None, column: None }];
-        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    pub(super) fn bad_field(field: impl Into<String>, detail: impl Into<String>) -> Problem {
+        Problem::bad_fields(vec![Wrong::of(field, detail)])
     }
 
     /// A configuration that is wrong, with all that is.
@@ -77,28 +101,64 @@ impl Problem {
             None => detail.clone(),
         });
         let text = text.collect::<Vec<_>>().join("\n");
-        let wrong = |Fault { place, field, detail }| {
+        let wrong = |Fault { place, field, detail }: Fault| {
             let (line, column) = place.unzip();
-            Wrong { field: Cow::Owned(field), detail, line, column }
+            Wrong { line, column, ..Wrong::of(field, detail) }
         };
         let errors = faults.into_iter().map(wrong).collect();
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
     }
 
+    /// The same for one or more fields.
+    pub(super) fn bad_fields(mut errors: Vec<Wrong>) -> Problem {
+        let first = errors.first().map(|wrong| format!("{}: {}", wrong.field, wrong.detail));
+        let text = match errors.len() {
+            0 | 1 => first.unwrap_or_default(),
+            count => format!("{count} things are wrong; the first is {}", first.unwrap_or_default()),
+        };
+        errors.truncate(MOST_WRONGS);
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    }
+
+    /// What the door refuses, and when to try again if that is known.
+    pub(super) fn refused(refusal: &Refusal, wait: Duration) -> Problem {
+        let (status, usual) = match (refusal.code, refusal.subject) {
+            (452, 3) => (StatusCode::INSUFFICIENT_STORAGE, Some(AGAIN)),
+            (400..=499, 7) => (StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(1))),
+            (400..=499, _) => (StatusCode::SERVICE_UNAVAILABLE, Some(AGAIN)),
+            (552, _) => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
+        };
+        let remedy = usual.map(|usual| Remedy::after(usual.max(wait)));
+        Problem { remedy, ..Problem::new(status, &refusal.text) }
+    }
+
+    /// The same of several recipients; who may try again may do so with all of them.
+    pub(super) fn refused_recipients(refused: Vec<(String, Refusal)>) -> Problem {
+        let worst = refused.iter().map(|(_, refusal)| refusal).max_by_key(|refusal| refusal.code);
+        let base = worst.map(|refusal| Problem::refused(refusal, Duration::ZERO));
+        let wrong = |(field, refusal): (String, Refusal)| Wrong::of(field, refusal.to_string());
+        let Problem { detail, errors, .. } = Problem::bad_fields(refused.into_iter().map(wrong).collect());
+        let base = base.unwrap_or_else(|| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ""));
+        Problem { detail, errors, ..base }
+    }
+
+    /// There is no room to keep anything now.
+    pub(super) fn no_room() -> Problem {
+        let text = "insufficient storage; try again later";
+        Problem::refused(&Refusal::new(452, (3, 1), text), Duration::ZERO)
+    }
+
     /// A request that shows no key that is known, whatever it shows instead (RFC 6750).
     pub(super) fn unauthorized() -> Problem {
-        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         let detail = "this call needs a key that is known here, as Authorization: Bearer KEY";
-        Problem { field, ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
+        Problem { remedy: Some(Remedy::Key), ..Problem::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
     /// A request that may come again in a while (RFC 6585 section 4).
     pub(super) fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
-        // Whole seconds, and none too early.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let field = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
-        let detail = format!("{}; try again in {seconds} s", detail.into());
-        Problem { field, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+        let detail = format!("{}; try again in {} s", detail.into(), seconds(wait));
+        Problem { remedy: Some(Remedy::after(wait)), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
@@ -111,6 +171,11 @@ impl Problem {
             "this path has other methods; the field Allow names them",
         )
     }
+}
+
+/// Whole seconds, and none too early.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 impl From<SpoolError> for Problem {
@@ -129,8 +194,15 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self);
-        if let Some((name, value)) = self.field {
-            response.headers_mut().insert(name, value);
+        let headers = response.headers_mut();
+        match self.remedy {
+            None => {}
+            Some(Remedy::Key) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Some(Remedy::Wait(seconds)) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
         }
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -13,10 +13,15 @@ pub(super) const DEPTH: usize = 32;
 
 /// Reads a text as it is meant, if it means one thing.
 pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    check(text)?;
+    serde_json::from_slice(text)
+}
+
+/// Whether a text means one thing.
+pub(super) fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     Within(DEPTH).deserialize(&mut reader)?;
-    reader.end()?;
-    serde_json::from_slice(text)
+    reader.end()
 }
 
 /// Looks at a value in which so many may stand within each other.

@@ -5,7 +5,7 @@
 //! has happened is not forgotten: failed logins, keys that nobody knew, what tenants have used, TLS
 //! sessions that can be resumed.
 
-use super::{StartError, options};
+use super::{StartError, options, routes};
 use crate::api;
 use crate::config::{ApiTls, Config};
 use crate::intake::{Keys, Logins, Tenants};
@@ -64,8 +64,10 @@ impl Access {
     pub(super) fn api(&self, config: &Config, before: Option<&api::Current>) -> api::Current {
         let old = before.and_then(|before| before.certificates.clone());
         api::Current {
+            entrance: None,
             keys: Arc::clone(&self.keys),
             tenants: Arc::clone(&self.tenants),
+            routes: routes::shown(config),
             certificates: match config.api.tls {
                 ApiTls::None => None,
                 ApiTls::Implicit => self.certificates.clone().or(old),

@@ -62,6 +62,8 @@ pub(super) struct Common {
     pub turns: intake::Turns,
     /// Who asks about recipients, and what was answered.
     pub checks: intake::Checks,
+    /// Where webhooks are, and what asks their receivers; there after the start.
+    pub webhooks: Option<api::Webhooks>,
     /// Where delivery tells the doors of first attempts.
     pub first_attempts: FirstAttempts,
     /// Where spans go.
@@ -130,6 +132,7 @@ pub(super) fn common(
         metrics,
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
+        webhooks: None,
     })
 }
 
@@ -141,10 +144,17 @@ pub(super) fn api(
     setup: Setup,
 ) -> api::Options {
     let options = api::Options::of(common.instance.clone());
-    let (links, wanted) = (common.link_key.clone(), common.wanted.clone());
     let log = protocol_log(config);
-    let protocol_log = (log.level != protocol_log::Level::Off).then_some(log.directory);
-    api::Options { links, current, wanted, protocol_log, setup: Some(setup), ..options }
+    api::Options {
+        links: common.link_key.clone(),
+        journal: Some(common.journal.clone()),
+        webhooks: common.webhooks.clone(),
+        protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
+        setup: Some(setup),
+        current,
+        wanted: common.wanted.clone(),
+        ..options
+    }
 }
 
 /// For the keys of the API.

@@ -1,9 +1,10 @@
-//! Routes in the words of composing: one for each URL.
+//! Routes in the words of composing, one for each URL, and in those of the API.
 
 use super::delivery::field;
 use super::options::{header_control, octets};
 use crate::compose::{self, Check, Endpoint, Entry};
-use crate::config::{self, Method, Route};
+use crate::config::{self, Config, Method, Route};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// The routes that one block of the configuration makes; the error names a URL that
@@ -42,6 +43,17 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
         })
     };
     route.urls.iter().map(to).collect()
+}
+
+/// The routes as they are configured, with their secrets hidden.
+pub(super) fn shown(config: &Config) -> Vec<serde_json::Value> {
+    #[derive(Deserialize)]
+    struct Routes {
+        #[serde(default)]
+        route: Vec<serde_json::Value>,
+    }
+    // What is written there is TOML.
+    toml::from_str(&config::effective(config)).map_or(Vec::new(), |Routes { route }| route)
 }
 
 fn entry(route: &Route) -> Result<Entry, String> {

@@ -110,14 +110,16 @@ pub fn read(fields: &[HeaderField], received_at: Timestamp) -> Result<Controls, 
     for field in fields.iter().filter(|field| is_control(field.name)) {
         let lower = field.name.to_ascii_lowercase();
         let read = match lower.strip_prefix(REQUEST_HEADER) {
-            Some(name) => controls.request_header(field, name, &mut octets),
+            Some(_) => {
+                let name = field.name.get(REQUEST_HEADER.len()..).unwrap_or_default();
+                controls.set_header(name, value::octets(field.value), &mut octets)
+            }
             None => controls.own(&lower, field.value, received_at),
         };
         read.map_err(|reason| refusal(field.name, &reason))?;
     }
-    if controls.expires_at.is_some_and(|at| at <= controls.not_before_at.unwrap_or(received_at)) {
-        return Err(refusal("X-Postgate-Expires", "that is over before the post may be sent"));
-    }
+    let timely = controls.check_times(received_at);
+    timely.map_err(|reason| refusal("X-Postgate-Expires", &reason))?;
     Ok(controls)
 }
 
@@ -126,26 +128,27 @@ pub fn refusal(name: &str, reason: &str) -> Refusal {
     Refusal::new(550, (6, 0), format!("{name}: {reason}"))
 }
 
-type Reading = Result<(), String>;
+/// What came of reading a value: why it is bad.
+pub(super) type Reading = Result<(), String>;
 
 impl Controls {
-    fn request_header(&mut self, field: &HeaderField, name: &str, total: &mut usize) -> Reading {
-        if is_reserved(name) {
+    /// Sets a request header, whose name is spelled so; `total` counts the octets of all.
+    pub(super) fn set_header(&mut self, spelled: &str, octets: Vec<u8>, total: &mut usize) -> Reading {
+        let name = spelled.to_ascii_lowercase();
+        if is_reserved(&name) {
             return Err("this request header cannot be set".to_owned());
         }
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| "that is no name of an HTTP header")?;
-        let octets = value::octets(field.value);
         HeaderValue::from_bytes(&octets).map_err(|_| "the value holds a control character")?;
         *total += name.len() + octets.len();
         if octets.len() > MAX_VALUE || *total > MAX_TOTAL {
             return Err(format!("more than {MAX_VALUE} octets, or {MAX_TOTAL} in all request headers"));
         }
-        match name {
+        match name.as_str() {
             "content-type" => set(&mut self.content_type, visible(octets)?),
             "idempotency-key" => set(&mut self.receivers_key, visible(octets)?),
             _ if self.headers.len() == MAX_HEADERS => Err(format!("more than {MAX_HEADERS} request headers")),
             _ => {
-                let spelled = field.name.get(REQUEST_HEADER.len()..).unwrap_or_default();
                 self.headers.push(Field { name: spelled.to_owned(), value: octets });
                 Ok(())
             }
@@ -175,14 +178,9 @@ impl Controls {
 
     /// Refuses names of keys, profiles and templates that nobody has configured.
     pub fn check_names(&self, options: &Options) -> Result<(), Refusal> {
-        let is_known =
-            |name: &Option<String>, known: &[String]| name.as_ref().is_none_or(|name| known.contains(name));
-        if !is_known(&self.sign_with, &options.signing_keys) {
-            return Err(refusal("X-Postgate-Sign-With", "no signing key has this name"));
-        }
-        if !is_known(&self.auth, &options.profiles) {
-            return Err(refusal("X-Postgate-Auth", "no auth profile has this name"));
-        }
+        let bad = |name: &'static str| move |reason: String| refusal(name, &reason);
+        self.check_key(options).map_err(bad("X-Postgate-Sign-With"))?;
+        self.check_profile(options).map_err(bad("X-Postgate-Auth"))?;
         if let Some(Payload::Template(name)) = &self.payload
             && !options.templates.has(name)
         {
@@ -191,7 +189,27 @@ impl Controls {
         Ok(())
     }
 
-    fn tag(&mut self, tag: String) -> Reading {
+    /// Refuses a signing key that nobody has configured.
+    pub(super) fn check_key(&self, options: &Options) -> Reading {
+        let is_known = self.sign_with.as_ref().is_none_or(|name| options.signing_keys.contains(name));
+        is_known.then_some(()).ok_or_else(|| "no signing key has this name".to_owned())
+    }
+
+    /// Refuses an auth profile that nobody has configured.
+    pub(super) fn check_profile(&self, options: &Options) -> Reading {
+        let is_known = self.auth.as_ref().is_none_or(|name| options.profiles.contains(name));
+        is_known.then_some(()).ok_or_else(|| "no auth profile has this name".to_owned())
+    }
+
+    /// Refuses an end before the beginning.
+    pub(super) fn check_times(&self, received_at: Timestamp) -> Reading {
+        let begins_at = self.not_before_at.unwrap_or(received_at);
+        let is_over = self.expires_at.is_some_and(|at| at <= begins_at);
+        if is_over { Err("that is over before the post may be sent".to_owned()) } else { Ok(()) }
+    }
+
+    /// Adds a tag.
+    pub(super) fn tag(&mut self, tag: String) -> Reading {
         if self.tags.len() == MAX_TAGS {
             return Err(format!("more than {MAX_TAGS} tags"));
         }
@@ -207,7 +225,8 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Reading {
     }
 }
 
-fn plain(text: String) -> Result<String, String> {
+/// Text without control characters.
+pub(super) fn plain(text: String) -> Result<String, String> {
     if text.chars().any(char::is_control) {
         Err("the value holds a control character".to_owned())
     } else {
@@ -215,7 +234,8 @@ fn plain(text: String) -> Result<String, String> {
     }
 }
 
-fn short(text: String) -> Result<String, String> {
+/// Text that is neither empty nor long.
+pub(super) fn short(text: String) -> Result<String, String> {
     match text.len() {
         0 => Err("no value".to_owned()),
         1..=MAX_TEXT => Ok(text),
@@ -224,14 +244,15 @@ fn short(text: String) -> Result<String, String> {
 }
 
 /// Printable ASCII, not empty: what every receiver takes in a header value.
-fn visible(octets: Vec<u8>) -> Result<String, String> {
+pub(super) fn visible(octets: Vec<u8>) -> Result<String, String> {
     match String::from_utf8(octets) {
         Ok(text) if !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => Ok(text),
         _ => Err("expected printable ASCII".to_owned()),
     }
 }
 
-fn expected_method() -> String {
+/// What a method may be.
+pub(super) fn expected_method() -> String {
     format!("expected one of {}", address::METHODS.join(", "))
 }
 
@@ -243,7 +264,8 @@ fn mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-fn priority(text: &str) -> Result<u8, String> {
+/// 0 to 9.
+pub(super) fn priority(text: &str) -> Result<u8, String> {
     match text.parse() {
         Ok(priority @ 0..=9) => Ok(priority),
         _ => Err("expected 0 (first) to 9 (last)".to_owned()),

@@ -16,6 +16,7 @@ mod body;
 mod contents;
 mod control;
 mod decode;
+mod direct;
 mod endpoint;
 mod entry;
 mod forms;
@@ -44,6 +45,7 @@ mod when;
 pub use address::{hides_credentials, routes, target};
 pub use attachments::{Attachments, File, Room, attachment};
 pub use control::is_reserved;
+pub use direct::{Direct, DirectBody, Fault, direct};
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use entry::{Allowed, Answer, Check, CheckFallback, CheckFormat, Entry, Facts};
 pub use forms::forms;
@@ -315,7 +317,7 @@ pub fn compose(
     let reported = told.map(|(_, post)| renderer.reported((post.id, &tenant))).unwrap_or_default();
     let (blobs, remarks) = renderer.finish();
     let recipients = plans.iter().map(|plan| plan.at).collect();
-    let idempotency_key = steering.idempotency_key;
+    let idempotency_key = envelope.idempotency_key.clone().or(steering.idempotency_key);
     let admission = Admission { message, tenant, idempotency_key, blobs, posts, events };
     Ok(Composition { admission, recipients, reported, waits, remarks })
 }
@@ -341,6 +343,7 @@ fn post(
     let about = About { id, plan, controls: &controls, destination: &destination };
     let rendered = renderer.render(about)?;
     let (sign_with, auth) = plan.credentials(&controls)?;
+    let own_id = envelope.recipients.get(plan.at).and_then(|recipient| recipient.message_id.clone());
     Ok(Post {
         id,
         accepted_at: receipt.received_at,
@@ -356,8 +359,8 @@ fn post(
         expires_at: controls.expires_at,
         priority: controls.priority.unwrap_or(DEFAULT_PRIORITY),
         tags: controls.tags,
-        xs_message_id: controls.xs_message_id,
-        xs_mailing_id: controls.xs_mailing_id,
+        xs_message_id: own_id.or(controls.xs_message_id),
+        xs_mailing_id: envelope.mailing_id.clone().or(controls.xs_mailing_id),
         ordering_key: plan.ordering_key(controls.ordering_key),
         sign_with,
         auth,

@@ -16,6 +16,7 @@
 //! a receiver asked about each recipient (`checks`).
 
 mod checks;
+mod direct;
 mod entries;
 mod failures;
 mod first;
@@ -30,11 +31,12 @@ mod traced;
 mod turns;
 
 pub use checks::{Checks, Inquire, Inquiry, Response};
+pub use direct::Denied;
 pub use hashes::{HashError, PasswordHash};
 pub use keys::{ApiKey, KeyDigest, Keys, Role, Unknown};
 pub use logins::{Logins, LoginsError, User, UserSecret};
 pub use tenants::{TenantTerms, Tenants};
-pub use turns::Turns;
+pub use turns::{Turn, Turns};
 
 use crate::clock::{self, Ids};
 use crate::compose::{self, Composition, Endpoint, HeaderControl, Receipt};
@@ -56,7 +58,6 @@ use entries::TurnedAway;
 use first::Shares;
 use std::sync::Arc;
 use traced::Traced;
-use turns::Turn;
 
 /// Messages from this size on are composed where they hold nobody up; every
 /// post counts, as each may have a document of its own.
@@ -136,9 +137,10 @@ impl Intake {
     /// with the same idempotency key, and what became of its posts as far as the
     /// client waits for that. Nothing is kept of a message that is refused.
     pub async fn admit(&self, envelope: Envelope, data: MailData) -> Result<Taken, Refusal> {
-        let mut traced = Traced::begin(&self.options.tracer, &envelope);
+        let (tracer, source) = (&self.options.tracer, self.options.source);
+        let mut traced = Traced::begin(tracer, source, &envelope.client, envelope.recipients.len());
         let answer = self.take(envelope, data, &mut traced).await;
-        traced.end(&answer);
+        traced.end(answer.as_ref());
         answer
     }
 
@@ -180,16 +182,16 @@ impl Intake {
         traced.mark(&mut admission);
         let shares = Shares::new(replies, recipients);
         let waits = self.listen(&admission, &shares, waits);
-        let message = admission.message;
+        let (message, posts) = (admission.message, admission.posts.len());
         let mut taken = match self.commit(&client, admission).await? {
             Committed::Kept if !waits.is_empty() => {
                 drop(turn);
                 self.answer(message, &shares, waits).await
             }
             Committed::Kept => Taken::queued(message),
-            Committed::Repeated(earlier) => Taken::queued(earlier),
+            Committed::Repeated(earlier) => Taken { is_repeated: true, ..Taken::queued(earlier) },
         };
-        taken.numbers = shares.numbers();
+        (taken.numbers, taken.posts) = (shares.numbers(), posts);
         turned_away.join(others, &mut taken);
         Ok(taken)
     }
@@ -270,7 +272,7 @@ impl Intake {
 
     /// Whether the client may name URLs at all.
     fn permit_any(&self, client: &Client) -> Result<(), Refusal> {
-        if client.login.is_some() || self.is_trusted(client) {
+        if self.options.source == Source::Api || client.login.is_some() || self.is_trusted(client) {
             return Ok(());
         }
         let text = "only clients that have logged in or are in a trusted network may name a URL; use a route";
@@ -282,7 +284,8 @@ impl Intake {
         self.permit_any(client)?;
         let allows = |list: &[UrlPattern]| list.is_empty() || list.iter().any(|it| it.matches(destination));
         let refused = |text: String| Err(Refusal::new(550, (7, 1), text));
-        let user = client.login.as_deref().map(|name| self.options.logins.user(name));
+        let login = client.login.as_deref().filter(|_| self.options.source == Source::Smtp);
+        let user = login.map(|name| self.options.logins.user(name));
         let user_may = match user {
             None => true,
             // It has been removed since it logged in.

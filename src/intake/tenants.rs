@@ -93,6 +93,14 @@ impl Tenants {
         self.with(tenant, |account, terms, now| account.take(terms, posts, now))
     }
 
+    /// How long until so many posts of `tenant` may pass; nothing when they may now, or
+    /// never.
+    pub(super) fn wait(&self, tenant: &Tenant, posts: usize) -> Duration {
+        let Some((terms, account)) = self.all.get(tenant) else { return Duration::ZERO };
+        let account = account.lock().unwrap_or_else(PoisonError::into_inner);
+        account.wait(terms, u64::try_from(posts).unwrap_or(u64::MAX), self.clock.now())
+    }
+
     /// Gives back what was taken for posts that were not kept.
     pub(super) fn give_back(&self, tenant: &Tenant, posts: usize) {
         let posts = u64::try_from(posts).unwrap_or(u64::MAX);
@@ -176,6 +184,19 @@ impl Account {
             }
         }
         Ok(())
+    }
+
+    /// How long until `posts` more are allowed.
+    fn wait(&self, terms: &TenantTerms, posts: u64, now: Timestamp) -> Duration {
+        match (self.check(terms, posts, now), terms.rate) {
+            (Err(Exhausted::Day), _) => Duration::from_millis(DAY - now.0 % DAY),
+            (Err(Exhausted::Rate), Some((count, time))) => {
+                let settled_at = self.settled_at + worth(posts.min(u64::from(count)), count, time);
+                let left = settled_at.saturating_sub(micros(now) + time.as_micros());
+                Duration::from_micros(u64::try_from(left).unwrap_or(u64::MAX))
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     fn take(&mut self, terms: &TenantTerms, posts: u64, now: Timestamp) -> Result<(), Exhausted> {
@@ -293,6 +314,30 @@ mod tests {
             assert_eq!(account.take(&terms, 10, MIDNIGHT), Ok(()));
             assert_eq!(account.take(&terms, 1, MIDNIGHT), Err(Exhausted::Day));
             account.give_back(&terms, 10);
+        }
+    }
+
+    #[test]
+    fn who_waits_as_long_as_it_is_told_may_pass() {
+        for (daily_limit, rate, posts, millis) in [
+            (Some(10), None, 10, 86_400_000 - 60_000),
+            (None, Some((10, 60)), 10, 0),
+            (None, Some((10, 120)), 10, 60_000),
+            (None, Some((10, 120)), 2, 0),
+            (None, Some((10, 120)), 7, 24_000),
+            (Some(5), None, 11, 0),
+        ] {
+            let terms = terms(daily_limit, rate);
+            let mut account = Account::default();
+            let taken = account.take(&terms, daily_limit.map_or(10, |limit| limit.min(5)), MIDNIGHT);
+            assert_eq!(taken, Ok(()));
+            let now = MIDNIGHT.after(Duration::from_secs(60));
+            let wait = account.wait(&terms, posts, now);
+            assert_eq!(wait, Duration::from_millis(millis), "{terms:?} {posts}");
+            let is_never = daily_limit.is_some_and(|limit| posts > limit);
+            let mut wait_once = |wait| account.take(&terms, posts, now.after(wait)).is_ok();
+            assert!(wait.is_zero() || !wait_once(wait - Duration::from_millis(1)), "{terms:?} {posts}");
+            assert_eq!(wait_once(wait), !is_never, "{terms:?} {posts}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a trace tells of a message that was taken.
 
-use crate::envelope::{Envelope, Refusal, Taken};
+use crate::envelope::{Client, Refusal, Source, Taken};
 use crate::post::{Admission, Trace};
 use crate::trace::{self, Kind, Span, Tracer};
 use serde_json::json;
@@ -12,14 +12,18 @@ pub(super) struct Traced<'a> {
 }
 
 impl<'a> Traced<'a> {
-    /// The span of a message begins; none when nobody traces.
-    pub(super) fn begin(tracer: &'a Tracer, envelope: &Envelope) -> Traced<'a> {
+    /// The span of a message for so many recipients begins; none when nobody traces.
+    pub(super) fn begin(
+        tracer: &'a Tracer,
+        source: Source,
+        client: &Client,
+        recipients: usize,
+    ) -> Traced<'a> {
         let mut span = tracer.begin("receive", Kind::Server, None);
         if let Some(span) = &mut span {
-            let recipients = envelope.recipients.len();
-            span.attributes.push(("messaging.system", json!("smtp")));
-            span.attributes.push(("postgate.session", json!(envelope.client.session)));
-            span.attributes.push(("postgate.tenant", json!(envelope.client.tenant.as_str())));
+            span.attributes.push(("messaging.system", json!(source)));
+            span.attributes.push(("postgate.session", json!(client.session)));
+            span.attributes.push(("postgate.tenant", json!(client.tenant.as_str())));
             span.attributes.push(("postgate.recipients", json!(recipients)));
         }
         Traced { tracer, span }
@@ -42,9 +46,9 @@ impl<'a> Traced<'a> {
     }
 
     /// The span ends with what the client hears.
-    pub(super) fn end(self, answer: &Result<Taken, Refusal>) {
+    pub(super) fn end(self, answer: Result<&Taken, &Refusal>) {
         if let Some(mut span) = self.span {
-            let refusal = answer.as_ref().map_or_else(Some, Taken::refusal);
+            let refusal = answer.map_or_else(Some, Taken::refusal);
             span.error = refusal.map(ToString::to_string);
             self.tracer.end(span);
         }

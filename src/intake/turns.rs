@@ -38,7 +38,7 @@ impl Turns {
 
 /// Octets that may be used; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Option<OwnedSemaphorePermit>);
+pub struct Turn(Option<OwnedSemaphorePermit>);
 
 impl Turn {
     /// A turn at nothing.

@@ -8,7 +8,7 @@ use postgate::spool::{Listed, Order, PostState, Query};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn open(disk: &SimDisk, options: Options) -> Embedded {
+pub fn open(disk: &SimDisk, options: Options) -> Embedded {
     Embedded::open_on(Arc::new(disk.clone()), options).unwrap()
 }
 

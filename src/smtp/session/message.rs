@@ -30,13 +30,12 @@ impl Session {
         match receiver.finish() {
             Ok(data) => {
                 self.state = State::Admitting;
+                let (client, recipients) = (self.client.clone(), transaction.recipients);
                 let envelope = Envelope {
-                    client: self.client.clone(),
-                    reverse_path: transaction.reverse_path,
-                    recipients: transaction.recipients,
                     returns: transaction.returns,
                     envelope_id: transaction.envelope_id,
                     replies,
+                    ..Envelope::new(client, transaction.reverse_path, recipients)
                 };
                 return (used, Demand::Admit(Box::new(envelope), data));
             }

@@ -118,11 +118,10 @@ impl Session {
             }
         };
         let recipient = Recipient {
-            forward_path: rcpt.path.to_owned(),
-            target: judged.target,
             posts: judged.posts,
             on_failure: rcpt.on_failure,
             original: rcpt.original.map(from_xtext),
+            ..Recipient::new(rcpt.path, judged.target)
         };
         let posts = self.transaction.posts.saturating_add(recipient.posts);
         if posts > MOST_POSTS.max(self.terms.limits.recipients) {
