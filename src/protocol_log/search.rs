@@ -139,7 +139,7 @@ mod tests {
         let one_file = lines(1).len() as u64;
         for (limits, smtp, http, is_cut) in [
             (all, 6, 3, false),
-            (Limits { read: 2 * one_file, ..all }, 2, 2, true),
+            (Limits { read: 2 * one_file, ..all }, 4, 2, true),
             (Limits { kept: 100, ..all }, 1, 0, true),
         ] {
             let found = of_post(directory.path(), id, limits).unwrap();
