@@ -44,7 +44,6 @@ use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{self, Address, Socket, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
-use crate::trace::Tracer;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fmt;
@@ -224,11 +223,8 @@ impl Gateway {
         let mut common = options::common(&config, (spool, journal), &sockets, api_address)?;
         let (stop, stopped) = watch::channel(false);
         let mut parts = JoinSet::new();
-        let collector = delivery::collector(&config).map(|endpoint| {
-            let (tracer, spans) = Tracer::new();
-            common.tracer = tracer;
-            (endpoint, spans)
-        });
+        let collector = delivery::collector(&config);
+        let collector = collector.map(|endpoint| (endpoint, common.trace()));
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
         webhooks::open(&config, &mut common, changing.clone());
