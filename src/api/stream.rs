@@ -14,7 +14,7 @@ use super::desk::Desk;
 use super::events::Choice;
 use super::problem::Problem;
 use crate::event::Want;
-use crate::fanout::Told;
+use crate::fanout;
 use crate::journal::{Journal, Position};
 use axum::body::Body;
 use axum::extract::State;
@@ -157,7 +157,7 @@ impl Teller {
             }
             self.after = position;
             if self.choice.takes(&event) {
-                let told = Told::of((*event).clone());
+                let told = fanout::Told::of((*event).clone());
                 text.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
                 text.extend_from_slice(told.json());
                 text.extend_from_slice(b"\n\n");
@@ -167,10 +167,13 @@ impl Teller {
     }
 }
 
+/// Who told, and what; nothing at the end.
+type Told = (Box<Teller>, Option<Bytes>);
+
 /// The body of a stream: made when it is asked for.
 enum Telling {
     Idle(Box<Teller>),
-    Busy(Pin<Box<dyn Future<Output = (Box<Teller>, Option<Bytes>)> + Send>>),
+    Busy(Pin<Box<dyn Future<Output = Told> + Send>>),
     Over,
 }
 

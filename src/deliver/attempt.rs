@@ -47,7 +47,8 @@ pub(super) async fn work(mut order: Order) {
         traced::end(&worker.shop.tracer, span, &outcome);
         order.seen = (worker.courier.took(), worker.courier.version());
         order.said = worker.said.take();
-        order.way = worker.courier.way();
+        let is_wanted = worker.shop.wanted.is_wanted();
+        order.way = worker.courier.way().filter(|_| is_wanted).map(Box::new);
         order.is_elsewhere = worker.courier.is_elsewhere();
         let fit = if worker.courier.keeps_link(&worker.terms) { Fit::Goes } else { Fit::Ends };
         if fit == Fit::Ends {

@@ -104,8 +104,8 @@ pub(super) struct Order {
     pub seen: (Option<Duration>, Option<Version>),
     /// What the receiver said against the post, in plain text.
     pub said: Option<String>,
-    /// What it was sent over.
-    pub way: Option<Way>,
+    /// What it was sent over, when anybody wants to know.
+    pub way: Option<Box<Way>>,
     /// Whether the outcome is that of another origin, to which a redirect led.
     pub is_elsewhere: bool,
     /// The lane's counters; it has them from the first worker that counts.
@@ -198,7 +198,7 @@ impl Order {
             outcome,
             judged: &judged,
             attempt: self.has_begun.then_some(&attempt),
-            way: self.way.take(),
+            way: self.way.take().map(|way| *way),
         };
         let event = told::event(&self.shop, &claim, &end);
         let age = now.since(claim.post.accepted_at);
