@@ -188,7 +188,7 @@ impl Gateway {
         let (setup, wishes) = Setup::new();
         let (api_current, current) = entrance::open(&config, &access, &common, &log)?;
         if let Some(listener) = api {
-            let api = options::api(&common, current, setup);
+            let api = options::api(&config, &common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }

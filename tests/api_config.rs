@@ -121,8 +121,8 @@ fn a_bad_file_is_refused_with_its_places_and_changes_nothing() {
         setting.send("POST", "/api/v1/config/check", None, &text).json(),
         json!({ "ok": true, "restart": [] })
     );
-    let form = setting.scene.ask("PUT", "/api/v1/config", Some("{}"));
-    assert_eq!(form.status, 415, "{form:?}");
+    let form = setting.scene.ask("PUT", "/api/v1/config", Some("{ }"));
+    assert_eq!(form.status, 422, "{form:?}");
 }
 
 #[test]

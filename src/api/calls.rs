@@ -5,7 +5,10 @@
 use super::caller::behind;
 use super::desk::Desk;
 use super::webhooks::trial;
-use super::{config, destinations, events, inject, mail, posts, routes, status, stream, tenants, webhooks};
+use super::{
+    commands, config, destinations, events, inject, mail, posts, routes, status, stream, tenants, transcript,
+    webhooks,
+};
 use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -24,6 +27,7 @@ fn about_posts() -> Vec<Call> {
         (Read, "/posts/{id}/attempts", get(posts::attempts)),
         (Read, "/posts/{id}/body", get(posts::body)),
         (Read, "/posts/{id}/message", get(posts::message)),
+        (Read, "/posts/{id}/transcript", get(transcript::show)),
         (Operator, "/posts/{id}/retry", post(posts::retry)),
         (Operator, "/posts/{id}/hold", post(posts::hold)),
         (Operator, "/posts/{id}/release", post(posts::release)),
@@ -38,6 +42,7 @@ fn about_destinations() -> Vec<Call> {
         (Operator, "/destinations/{origin}/pause", post(destinations::pause)),
         (Operator, "/destinations/{origin}/resume", post(destinations::resume)),
         (Operator, "/destinations/{origin}/flush", post(destinations::flush)),
+        (Operator, "/destinations/{origin}/purge", post(destinations::purge)),
     ]
 }
 
@@ -76,6 +81,7 @@ fn about_the_gateway() -> Vec<Call> {
         (Admin, "/config", large(put(config::write))),
         (Admin, "/config/check", large(post(config::check))),
         (Admin, "/reload", post(config::reload)),
+        (Operator, "/commands", post(commands::run)),
     ]
 }
 

@@ -15,6 +15,7 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod commands;
 mod conditions;
 mod config;
 mod desk;
@@ -39,6 +40,7 @@ mod status;
 mod stream;
 mod strict;
 mod tenants;
+mod transcript;
 mod upload;
 mod webhooks;
 
@@ -67,6 +69,7 @@ use patience::Patient;
 use problem::Problem;
 use readers::Readers;
 use setup::Setup;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,10 +109,12 @@ pub struct Options {
     pub wanted: Wanted,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
-    /// Where webhooks are, and what asks their receivers; without, there are none.
-    pub webhooks: Option<Webhooks>,
+    /// Where the protocol log is, if one is kept.
+    pub protocol_log: Option<PathBuf>,
     /// Who holds the configuration, if anybody does.
     pub setup: Option<Setup>,
+    /// Where webhooks are, and what asks their receivers; without, there are none.
+    pub webhooks: Option<Webhooks>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -130,8 +135,9 @@ impl Options {
             journal: None,
             wanted: Wanted::default(),
             links: None,
-            webhooks: None,
+            protocol_log: None,
             setup: None,
+            webhooks: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

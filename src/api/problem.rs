@@ -46,22 +46,17 @@ impl Remedy {
 pub(super) struct Wrong {
     pub field: String,
     pub detail: String,
-    /// Where it is in a text.
-    #[serde(flatten)]
-    pub place: Option<Place>,
-}
-
-/// A place in a text, from 1.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Place {
-    line: usize,
-    column: usize,
+    /// Where it is in a text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
 }
 
 impl Wrong {
-    /// What is wrong with a field that has no place in a text.
+    /// What is wrong with this field.
     pub(super) fn of(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
-        Wrong { field: field.into(), detail: detail.into(), place: None }
+        Wrong { field: field.into(), detail: detail.into(), line: None, column: None }
     }
 }
 
@@ -99,6 +94,21 @@ impl Problem {
         Problem::bad_fields(vec![Wrong::of(field, detail)])
     }
 
+    /// A configuration that is wrong, with all that is.
+    pub(super) fn bad_config(faults: Vec<Fault>) -> Problem {
+        let text = faults.iter().map(|Fault { place, field, detail }| match place {
+            Some((line, column)) => format!("line {line}, column {column}: {field}: {detail}"),
+            None => detail.clone(),
+        });
+        let text = text.collect::<Vec<_>>().join("\n");
+        let wrong = |Fault { place, field, detail }: Fault| {
+            let (line, column) = place.unzip();
+            Wrong { line, column, ..Wrong::of(field, detail) }
+        };
+        let errors = faults.into_iter().map(wrong).collect();
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
+    }
+
     /// The same for one or more fields.
     pub(super) fn bad_fields(mut errors: Vec<Wrong>) -> Problem {
         let first = errors.first().map(|wrong| format!("{}: {}", wrong.field, wrong.detail));
@@ -107,21 +117,6 @@ impl Problem {
             count => format!("{count} things are wrong; the first is {}", first.unwrap_or_default()),
         };
         errors.truncate(MOST_WRONGS);
-        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
-    }
-
-    /// A configuration that is wrong, with all that is.
-    pub(super) fn bad_config(faults: Vec<Fault>) -> Problem {
-        let text = faults.iter().map(|Fault { place, field, detail }| match place {
-            Some((line, column)) => format!("line {line}, column {column}: {field}: {detail}"),
-            None => detail.clone(),
-        });
-        let text = text.collect::<Vec<_>>().join("\n");
-        let wrong = |Fault { place, field, detail }| {
-            let place = place.map(|(line, column)| Place { line, column });
-            Wrong { place, ..Wrong::of(field, detail) }
-        };
-        let errors = faults.into_iter().map(wrong).collect();
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
     }
 

@@ -138,15 +138,18 @@ pub(super) fn common(
 
 /// For the API.
 pub(super) fn api(
+    config: &Config,
     common: &Common,
     current: watch::Receiver<Arc<api::Current>>,
     setup: Setup,
 ) -> api::Options {
     let options = api::Options::of(common.instance.clone());
+    let log = protocol_log(config);
     api::Options {
         links: common.link_key.clone(),
         journal: Some(common.journal.clone()),
         webhooks: common.webhooks.clone(),
+        protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
         setup: Some(setup),
         current,
         wanted: common.wanted.clone(),

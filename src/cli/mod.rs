@@ -9,6 +9,7 @@ mod address;
 mod api_client;
 mod check;
 mod columns;
+mod config_file;
 mod demo;
 mod destination;
 mod key;
@@ -25,7 +26,7 @@ mod smtp_client;
 mod status;
 mod table;
 mod template;
-mod transcript;
+mod trace;
 mod webhook;
 mod wire;
 
@@ -76,6 +77,9 @@ enum Command {
     Destination(destination::Arguments),
     Status(status::Arguments),
     Webhook(webhook::Arguments),
+    Trace(trace::Arguments),
+    Config(config_file::Arguments),
+    Reload(config_file::Reload),
     Template(template::Arguments),
 }
 
@@ -201,6 +205,9 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Destination(arguments)) => destination::run(arguments),
         Some(Command::Status(arguments)) => status::run(arguments),
         Some(Command::Webhook(arguments)) => webhook::run(arguments),
+        Some(Command::Trace(arguments)) => trace::run(arguments),
+        Some(Command::Config(arguments)) => config_file::run(arguments),
+        Some(Command::Reload(arguments)) => config_file::reload(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
     }
 }

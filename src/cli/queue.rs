@@ -113,7 +113,8 @@ struct Filter {
     q: Option<String>,
 }
 
-fn id(text: &str) -> Result<PostId, String> {
+/// An id as it is typed.
+pub(super) fn id(text: &str) -> Result<PostId, String> {
     text.parse().map_err(|_| "an id is 16 hexadecimal digits, or those and -1, -2 …".to_owned())
 }
 
