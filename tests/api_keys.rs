@@ -144,9 +144,10 @@ fn every_call_asks_who_calls_and_shows_nobody_what_is_anothers() {
         assert!(![401, 403].contains(&other.status), "{method} {path}: {other:?}");
         let text = String::from_utf8_lossy(&other.body);
         assert!(!text.contains("shop-tag") && !text.contains("app@app.example"), "{method} {path}: {text}");
+        // What an order says may be looked at before what it is about.
+        let statuses = if method == "GET" || method == "DELETE" { &[404][..] } else { &[400, 404, 422] };
         if path.contains(&id) || method == "GET" && path.contains(&scene.origin_piece()) {
-            let status = if path.ends_with("/reroute") { 400 } else { 404 };
-            assert_eq!(other.status, status, "{method} {path}: {text}");
+            assert!(statuses.contains(&other.status), "{method} {path}: {other:?}");
         }
     }
     assert_eq!(
@@ -166,12 +167,19 @@ fn every_call_asks_who_calls_and_shows_nobody_what_is_anothers() {
 /// What is asked for beside the table is for everybody.
 #[test]
 fn no_call_has_its_path_elsewhere() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api")];
     let mut open = Vec::new();
-    for file in fs::read_dir(folder).unwrap() {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
-        let routes = text.split(".route(\"").skip(1).chain(text.split(".nest(\"").skip(1));
-        open.extend(routes.map(|route| route.split('\n').next().unwrap().to_owned()));
+    while let Some(folder) = folders.pop() {
+        for file in fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
+            let routes = text.split(".route(\"").skip(1).chain(text.split(".nest(\"").skip(1));
+            open.extend(routes.map(|route| route.split('\n').next().unwrap().to_owned()));
+        }
     }
     open.retain(|route| !route.contains("behind(") && !route.contains("calls::router("));
     open.sort();
@@ -424,10 +432,16 @@ fn tls_keeps_keys_from_being_read_on_their_way() {
 
     // Another certificate is shown as soon as it is there; the way in stays as it is.
     authority_writes(&other, &files);
-    fs::write(directory.path().join("postgate.toml"), text.replace("\"implicit\"", "\"none\"")).unwrap();
+    fs::write(
+        directory.path().join("postgate.toml"),
+        text.replace("0.0.0.0", "127.0.0.1").replace("\"implicit\"", "\"none\""),
+    )
+    .unwrap();
     gateway.signal("-HUP");
     let stderr = || fs::read_to_string(directory.path().join("stderr")).unwrap();
-    eventually("the reload", DEADLINE, || stderr().contains("restart is as before: api.tls").then_some(()));
+    eventually("the reload", DEADLINE, || {
+        stderr().contains("restart is as before: api.address, api.tls").then_some(())
+    });
     assert_eq!((run(&trusted, &url).0, run(&other.own_file(), &url).0), (69, 0));
     assert!(!stderr().contains("kAnArY"));
 }
