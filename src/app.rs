@@ -23,6 +23,7 @@ mod options;
 mod reload;
 mod routes;
 mod sockets;
+mod webhooks;
 
 pub use listening::Listening;
 
@@ -39,8 +40,7 @@ use crate::config::{API_ADDRESS, ApiTls, Config, Listener};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
-use crate::deliver::inquiry::Inquirer;
-use crate::intake::{Checks, Intake, LoginsError};
+use crate::intake::{Intake, LoginsError};
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{self, Address, Socket, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
@@ -231,7 +231,7 @@ impl Gateway {
         });
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
-        common.checks = Checks::by(Arc::new(Inquirer::new(changing.clone())));
+        webhooks::open(&config, &mut common, changing.clone());
         warn_of_insecure(&config);
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
@@ -300,6 +300,7 @@ impl Gateway {
             front.terms = terms;
         }
         self.api_current.send_replace(Arc::new(current));
+        webhooks::renew(&self.common, &config);
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);

@@ -40,7 +40,7 @@ pub fn url(post: &Post) -> String {
 pub fn recipient(post: &Post) -> String {
     let shown = Masked(&post.recipient).to_string();
     let has_secret = Masked(&post.path).to_string() != post.path;
-    let is_coded = post.trust == Trust::Wire && !post.recipient.contains("://");
+    let is_coded = post.trust == Trust::Wire && !post.recipient.is_empty() && !post.recipient.contains("://");
     if has_secret && is_coded { format!("{}@{}", post.method.to_ascii_lowercase(), url(post)) } else { shown }
 }
 

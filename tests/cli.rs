@@ -336,6 +336,28 @@ fn the_line_that_serve_prints_works() {
 }
 
 #[test]
+fn the_lines_of_the_manual_hand_in_over_http() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let (receiver, url) = sink(&directory, &[]);
+    let (gateway, _) = serve(&directory);
+    let api = gateway.line("API at ");
+    let api = api.trim_end_matches('/').rsplit(' ').next().unwrap();
+    let manual = include_str!("../README.md");
+    let section = manual.split("### Handing in over HTTP").nth(1).unwrap();
+    let lines: Vec<_> = section.split("```sh\n").skip(1).take(2).collect();
+    for line in lines {
+        let line = line.split("```").next().unwrap();
+        let line = line.replace("http://127.0.0.1:8080/", &url).replace("http://127.0.0.1:8025", api);
+        let said = Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert!(String::from_utf8_lossy(&said.stdout).starts_with("{\"id\":"), "{line}: {said:?}");
+        receiver.line("POST /hello HTTP/1.1");
+    }
+}
+
+#[test]
 fn sink_answers_as_it_is_told_and_counts() {
     let directory = TempDir::new().unwrap();
     for (arguments, status) in [

@@ -272,6 +272,11 @@ fn secrets_are_masked() {
         relay = "smtps://user:canary@relay.example"
         [log]
         otlp = "https://user:canary@otlp.example"
+        [[webhook]]
+        url = "https://shop.example/events?key=canary"
+        events = "*"
+        secret = "canary-canary"
+        headers = { X-Api-Key = "canary", X-Source = "mail" }
     "#;
     let config = config::parse("x.toml", text).unwrap_or_else(|wrong| panic!("{wrong}"));
     let written = effective(&config);

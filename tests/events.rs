@@ -271,19 +271,31 @@ struct Stream(BufReader<TcpStream>);
 impl Stream {
     /// Asks, and waits until events are told.
     fn open(api: SocketAddr, query: &str, after: Option<u64>) -> Stream {
+        let resume = after.map_or(String::new(), |after| format!("Last-Event-ID: {after}\r\n"));
+        Stream::ask(api, query, &resume).unwrap()
+    }
+
+    /// The same with these fields; nothing when there is no place.
+    fn ask(api: SocketAddr, query: &str, fields: &str) -> Option<Stream> {
         let stream = TcpStream::connect(api).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let resume = after.map_or(String::new(), |after| format!("Last-Event-ID: {after}\r\n"));
-        let head = format!("GET /api/v1/events/stream{query} HTTP/1.1\r\nHost: {api}\r\n{resume}\r\n");
+        let head = format!("GET /api/v1/events/stream{query} HTTP/1.1\r\nHost: {api}\r\n{fields}\r\n");
         (&stream).write_all(head.as_bytes()).unwrap();
         let mut stream = Stream(BufReader::new(stream));
-        assert_eq!(stream.line().unwrap(), "HTTP/1.1 200 OK");
-        let mut is_stream = false;
-        while stream.line().unwrap() != ":" {
-            is_stream = true;
+        let status = stream.line().unwrap();
+        if status.contains(" 429 ") {
+            return None;
         }
-        assert!(is_stream);
-        stream
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        let mut head = Vec::new();
+        loop {
+            match stream.line().unwrap() {
+                line if line == ":" => break,
+                line => head.push(line.to_ascii_lowercase()),
+            }
+        }
+        assert!(head.contains(&"content-type: text/event-stream".to_owned()), "{head:?}");
+        Some(stream)
     }
 
     fn line(&mut self) -> Option<String> {
@@ -359,13 +371,8 @@ fn streams_are_few_and_of_one_tenant() {
         let body = format!(r#"{{"type":"{name}"}}"#);
         assert_eq!(as_tenant(&scene, tenant, "POST /api/v1/events", &body).status, 202);
     };
-    let stream = TcpStream::connect(scene.api).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let head =
-        format!("GET /api/v1/events/stream HTTP/1.1\r\nHost: {}\r\nX-Tenant-ID: shop\r\n\r\n", scene.api);
-    (&stream).write_all(head.as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(stream));
-    while stream.line().unwrap() != ":" {}
+    let open = || Stream::ask(scene.api, "", "X-Tenant-ID: shop\r\n");
+    let mut stream = eventually("a place", DEADLINE, open);
     post("other", "secret.x");
     post("shop", "own.x");
     assert_eq!(stream.next().unwrap().1["type"], "own.x");

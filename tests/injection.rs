@@ -407,6 +407,14 @@ fn tenants_have_their_limits_and_their_urls() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(refused.status == 429 && (1..=86_400).contains(&wait), "{refused:?}");
     assert_eq!(scene.receiver.received(5).len(), 5);
+    let metrics = String::from_utf8(scene.get("/metrics").body).unwrap();
+    for line in [
+        "postgate_injections_total{result=\"accepted\"} 3",
+        "postgate_injections_total{result=\"refused\"} 5",
+        "postgate_posts_accepted_total 5",
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line}: {metrics}");
+    }
 }
 
 #[test]
@@ -471,8 +479,11 @@ fn mail_comes_as_it_is_and_goes_the_ways_of_smtp() {
     ] {
         assert_eq!(posted["envelope"][field], value, "{posted}");
     }
-    let (_, lines, _) = scene.run(&["log", "--post", &ids_of_posts[1]]);
-    assert!(lines.contains("handed in over HTTP"), "{lines}");
+    let logged = || {
+        let (_, lines, _) = scene.run(&["log", "--post", &ids_of_posts[1]]);
+        lines.contains("handed in over HTTP").then_some(())
+    };
+    eventually("the log of the mail", DEADLINE, logged);
 
     // The mail's own controls, and the key of the request.
     let steered = format!("X-XsHttp-X-One: 1\r\nX-Postgate-Url: {}/steered\r\n{mail}", scene.origin());

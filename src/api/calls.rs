@@ -4,11 +4,12 @@
 
 use super::caller::behind;
 use super::desk::Desk;
-use super::{destinations, events, inject, mail, posts, routes, stream, tenants};
+use super::webhooks::trial;
+use super::{destinations, events, inject, mail, posts, routes, stream, tenants, webhooks};
 use crate::intake::Role::{self, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
 
@@ -40,6 +41,21 @@ fn about_destinations() -> Vec<Call> {
     ]
 }
 
+fn about_webhooks() -> Vec<Call> {
+    vec![
+        (Read, "/webhooks", get(webhooks::list)),
+        (Operator, "/webhooks", post(webhooks::create)),
+        (Operator, "/webhooks/check", post(trial::check)),
+        (Read, "/webhooks/{id}", get(webhooks::show)),
+        (Operator, "/webhooks/{id}", patch(webhooks::change)),
+        (Operator, "/webhooks/{id}", delete(webhooks::delete)),
+        (Operator, "/webhooks/{id}/rotate-secret", post(webhooks::rotate)),
+        (Operator, "/webhooks/{id}/test", post(trial::test)),
+        (Operator, "/webhooks/{id}/validate", post(trial::validate)),
+        (Operator, "/webhooks/{id}/verify", post(trial::verify)),
+    ]
+}
+
 fn about_events() -> Vec<Call> {
     vec![
         (Read, "/events", get(events::list)),
@@ -56,7 +72,7 @@ fn about_the_gateway() -> Vec<Call> {
 
 /// All calls, each behind its role.
 pub(super) fn router(desk: &Desk) -> Router<Desk> {
-    let all = [about_posts(), about_destinations(), about_events(), about_the_gateway()];
+    let all = [about_posts(), about_destinations(), about_events(), about_webhooks(), about_the_gateway()];
     all.into_iter()
         .flatten()
         .fold(Router::new(), |router, (role, path, call)| router.route(path, behind(desk, role, call)))

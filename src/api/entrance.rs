@@ -4,9 +4,11 @@
 use super::problem::Problem;
 use crate::envelope::{Client, Refusal};
 use crate::intake::Intake;
+use crate::metrics::{InjectionResult, Metrics};
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::session::Policy as _;
 use crate::spool::spill::SpillDirectory;
+use axum::response::Response;
 use http::StatusCode;
 use std::fmt;
 use std::sync::Arc;
@@ -53,9 +55,19 @@ impl Entrance {
 
 /// Carries on although its client may leave: what was handed in whole is kept or
 /// refused, whoever listens. What was not comes to an end with its connection.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<T, Problem> {
+pub(super) async fn to_its_end(
+    metrics: Arc<Metrics>,
+    work: impl Future<Output = Result<Response, Problem>> + Send + 'static,
+) -> Result<Response, Problem> {
+    let counted = async move {
+        let answer = work.await;
+        metrics.injection(match &answer {
+            Ok(response) if response.status() == StatusCode::OK => InjectionResult::Repeated,
+            Ok(_) => InjectionResult::Accepted,
+            Err(_) => InjectionResult::Refused,
+        });
+        answer
+    };
     let died = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it could not be taken");
-    tokio::spawn(work).await.map_err(|_| died())?
+    tokio::spawn(counted).await.map_err(|_| died())?
 }

@@ -22,7 +22,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// Most posts of a list.
@@ -45,14 +45,15 @@ pub(super) async fn posts(
 ) -> Result<Response, Problem> {
     let entrance = desk.entrance()?;
     let (parts, body) = request.into_parts();
-    must_be_json(&parts.headers)?;
-    let key = idempotency_key(&parts.headers)?;
-    let transcript = entrance.log.transcript('A');
-    let client = caller.client(transcript.name());
-    entrance.open(&client)?;
-    let most = entrance.limits.message.saturating_mul(WRITTEN);
-    to_its_end(async move {
-        let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
+    let headers = parts.headers;
+    to_its_end(desk.metrics, async move {
+        must_be_json(&headers)?;
+        let key = idempotency_key(&headers)?;
+        let transcript = entrance.log.transcript('A');
+        let client = caller.client(transcript.name());
+        entrance.open(&client)?;
+        let most = entrance.limits.message.saturating_mul(WRITTEN);
+        let data = upload::receive(&headers, body, most, &entrance.spills).await?;
         take(entrance, client, key, data, transcript).await
     })
     .await
@@ -128,16 +129,24 @@ fn note(transcript: &mut Transcript, client: &Client, taken: &Taken, urls: &[Str
     transcript.note(format_args!("{posts} posts of {tenant} to {first} {how} queued as {message}."));
 }
 
+/// What is answered.
+#[derive(Serialize)]
+struct AcceptedShape {
+    /// Of one post.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Of a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
+}
+
 fn answer(taken: &Taken, is_list: bool) -> Response {
     let status = if taken.is_repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut answer = match is_list {
-        true => json!({ "ids": taken.ids().map(|id| id.to_string()).collect::<Vec<_>>() }),
-        false => json!({ "id": taken.message.to_string() }),
-    };
-    if taken.is_repeated {
-        answer["repeated"] = true.into();
-    }
-    json(status, &answer)
+    let ids = is_list.then(|| taken.ids().map(|id| id.to_string()).collect());
+    let id = ids.is_none().then(|| taken.message.to_string());
+    json(status, &AcceptedShape { id, ids, repeated: taken.is_repeated })
 }
 
 /// The posts, and what makes a repeat of all of them a no-op: the key of the request, or

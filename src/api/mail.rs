@@ -20,7 +20,7 @@ use crate::spool::spill::MailData;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
 
@@ -60,14 +60,14 @@ pub(super) async fn messages(
 ) -> Result<Response, Problem> {
     let entrance = desk.entrance()?;
     let (parts, body) = request.into_parts();
-    let key = idempotency_key(&parts.headers)?;
-    let transcript = entrance.log.transcript('A');
-    let client = caller.client(transcript.name());
-    entrance.open(&client)?;
-    let said = spoken(&parts.uri, &parts.headers)?;
-    let most = entrance.limits.message;
-    let most = if said.is_some() { most } else { most.saturating_mul(WRITTEN) };
-    to_its_end(async move {
+    to_its_end(desk.metrics, async move {
+        let key = idempotency_key(&parts.headers)?;
+        let transcript = entrance.log.transcript('A');
+        let client = caller.client(transcript.name());
+        entrance.open(&client)?;
+        let said = spoken(&parts.uri, &parts.headers)?;
+        let most = entrance.limits.message;
+        let most = if said.is_some() { most } else { most.saturating_mul(WRITTEN) };
         let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
         let (said, data) = match said {
             Some(said) => (said, data),
@@ -333,18 +333,37 @@ fn bare(address: &str) -> &str {
     address.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(address)
 }
 
+/// What is answered.
+#[derive(Serialize)]
+struct AcceptedShape {
+    id: String,
+    posts: Vec<String>,
+    /// As Transmissions answer.
+    results: ResultsShape,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
+    /// Status of the receiver, where it was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct ResultsShape {
+    total_accepted_recipients: usize,
+    total_rejected_recipients: usize,
+}
+
 fn answer(taken: &Taken, recipients: usize) -> Response {
     let status = if taken.is_repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut answer = json!({
-        "id": taken.message.to_string(),
-        "posts": taken.ids().map(|id| id.to_string()).collect::<Vec<_>>(),
-        "results": { "total_accepted_recipients": recipients, "total_rejected_recipients": 0 },
-    });
-    if taken.is_repeated {
-        answer["repeated"] = true.into();
-    }
-    if let Some(Fate::Delivered(status)) = taken.fates.first() {
-        answer["delivered"] = json!({ "status": status });
-    }
+    let answer = AcceptedShape {
+        id: taken.message.to_string(),
+        posts: taken.ids().map(|id| id.to_string()).collect(),
+        results: ResultsShape { total_accepted_recipients: recipients, total_rejected_recipients: 0 },
+        repeated: taken.is_repeated,
+        delivered: match taken.fates.first() {
+            Some(Fate::Delivered(status)) => Some(*status),
+            _ => None,
+        },
+    };
     json(status, &answer)
 }

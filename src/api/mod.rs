@@ -15,6 +15,7 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod conditions;
 mod desk;
 mod destinations;
 mod entrance;
@@ -35,6 +36,7 @@ mod stream;
 mod strict;
 mod tenants;
 mod upload;
+mod webhooks;
 
 pub use entrance::{Entrance, Limits};
 
@@ -68,6 +70,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+pub use webhooks::Webhooks;
 
 /// What may change while the API is there.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +101,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
+    /// Where webhooks are, and what asks their receivers; without, there are none.
+    pub webhooks: Option<Webhooks>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -118,6 +123,7 @@ impl Options {
             journal: None,
             wanted: Wanted::default(),
             links: None,
+            webhooks: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

@@ -38,7 +38,7 @@ pub(super) fn key(directory: &Path) -> Result<Option<LinkKey>, StartError> {
 }
 
 /// Writes it whole or not at all, for nobody else to read.
-fn keep(path: &Path, octets: &[u8]) -> io::Result<()> {
+pub(super) fn keep(path: &Path, octets: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(octets)?;

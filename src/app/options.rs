@@ -62,6 +62,8 @@ pub(super) struct Common {
     pub turns: intake::Turns,
     /// Who asks about recipients, and what was answered.
     pub checks: intake::Checks,
+    /// Where webhooks are, and what asks their receivers; there after the start.
+    pub webhooks: Option<api::Webhooks>,
     /// Where delivery tells the doors of first attempts.
     pub first_attempts: FirstAttempts,
     /// Where spans go.
@@ -123,13 +125,21 @@ pub(super) fn common(
         metrics: Arc::default(),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
+        webhooks: None,
     })
 }
 
 /// For the API.
 pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
     let options = api::Options::of(common.instance.clone());
-    api::Options { links: common.link_key.clone(), current, wanted: common.wanted.clone(), ..options }
+    api::Options {
+        links: common.link_key.clone(),
+        journal: Some(common.journal.clone()),
+        webhooks: common.webhooks.clone(),
+        current,
+        wanted: common.wanted.clone(),
+        ..options
+    }
 }
 
 /// For the keys of the API.

@@ -37,18 +37,26 @@ impl<'a> Line<'a> {
         self.name.starts_with('S')
     }
 
+    /// Whether it is of a dialogue that may bring posts: by SMTP or over HTTP.
+    fn is_session(&self) -> bool {
+        self.is_smtp() || self.name.starts_with('A')
+    }
+
     /// The post whose attempt begins with this line, and what is said of it.
     fn attempt(&self) -> Option<(PostId, &'a str)> {
         let (id, rest) = self.text.split_once(" attempt ")?;
         let (_, what) = rest.split_once(": ")?;
-        let id = id.parse().ok().filter(|_| self.mark == '*' && !self.is_smtp())?;
+        let id = id.parse().ok().filter(|_| self.mark == '*' && !self.is_session())?;
         Some((id, what))
     }
 
     /// The message that is acknowledged with this line.
     fn acknowledged(&self) -> Option<PostId> {
         let (_, id) = self.text.rsplit_once(" queued as ")?;
-        let is_reply = self.mark == '>' && self.is_smtp() && self.text.starts_with("250 ");
+        let is_reply = match self.is_smtp() {
+            true => self.mark == '>' && self.text.starts_with("250 "),
+            false => self.mark == '*' && self.is_session(),
+        };
         id.trim_end_matches('.').parse().ok().filter(|_| is_reply)
     }
 }
@@ -158,7 +166,7 @@ impl Filter {
             Question::Everything => out(whole),
             Question::Session(name) if name == line.name => out(whole),
             Question::Session(_) => {}
-            Question::Post(_) if line.is_smtp() => self.take_session(whole, &line, out),
+            Question::Post(_) if line.is_session() => self.take_session(whole, &line, out),
             Question::Post(_) | Question::Destination { .. } => {
                 if let Some((id, what)) = line.attempt() {
                     if self.question.wants_attempt(id, what) {
@@ -174,10 +182,16 @@ impl Filter {
         }
     }
 
-    /// Takes a line of an SMTP session.
+    /// Takes a line of a session.
     fn take_session(&mut self, whole: &str, line: &Line<'_>, out: &mut dyn FnMut(&str)) {
         if !self.sessions.contains(line.name) {
             return;
+        }
+        // Over HTTP one line says all.
+        if !line.is_smtp() {
+            return if self.brought(line) {
+                out(whole)
+            };
         }
         if line.mark == '*' && line.text.starts_with("connected from ") {
             self.open.remove(line.name);
@@ -215,7 +229,9 @@ mod tests {
 2026-01-31T12:00:00.005Z H0002 > POST /3 HTTP/1.1
 2026-01-31T12:00:00.006Z H0003 * 52a0000000000003 attempt 2: no connection to https://b.example:8443
 2026-01-31T12:00:00.007Z - * 3 lines were lost here
-2026-01-31T12:00:01.000Z S0001 * connected from 127.0.0.1:4";
+2026-01-31T12:00:01.000Z S0001 * connected from 127.0.0.1:4
+2026-01-31T12:00:02.000Z A0001 * 1 posts of shop to http://b.example/ handed in over HTTP, queued as 52a0000000000003.
+2026-01-31T12:00:02.000Z A0001 * 2 posts of shop to http://b.example/ handed in over HTTP, queued as 52a0000000000004.";
 
     /// Numbers of the lines that answer a question.
     fn answer(question: Question) -> Vec<usize> {
@@ -240,12 +256,14 @@ mod tests {
     fn questions_are_answered_with_their_lines() {
         let post = |text: &str| Question::Post(text.parse().unwrap());
         for (question, lines) in [
-            (Question::Everything, (0..16).collect()),
+            (Question::Everything, (0..18).collect()),
             (Question::Session("S0002".to_owned()), vec![3]),
             (Question::Session("H0002".to_owned()), vec![11, 12]),
             (post("52a0000000000002"), vec![2, 4, 5, 8, 9, 10, 11, 12]),
             (post("52a0000000000002-2"), vec![2, 4, 5, 8, 11, 12]),
             (post("52a0000000000001"), vec![0, 1, 6, 7]),
+            (post("52a0000000000003"), vec![13, 16]),
+            (post("52a0000000000004-2"), vec![17]),
             (post("52a0000000000009"), vec![]),
             (destination("a.example", 443), vec![6, 7, 9, 10]),
             (destination("a.example", 8443), vec![11, 12]),

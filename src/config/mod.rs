@@ -29,7 +29,7 @@ pub use settings::{
     API_ADDRESS, Api, ApiAddress, ApiKey, ApiTls, Attachments, Auth, BareNewline, BodyMatch, Bounce, Check,
     Config, Delivery, Destination, Egress, Journal, Limits, Listener, Listeners, Log, LogFormat, LogLevel,
     Method, Mode, Proof, ProtocolLevel, Retention, Route, Server, SigningKey, Spool, Tenant, Terms, Tls,
-    User, UserSecret, loopback, merged,
+    User, UserSecret, Webhook, loopback, merged,
 };
 pub(crate) use value::duration;
 pub use value::{Rate, Size};

@@ -11,7 +11,7 @@ use super::credentials::{Credentials, Ways};
 use super::egress::Connector;
 use super::request;
 use crate::intake::{Inquire, Inquiry, Response};
-use crate::post::{Destination, Trust};
+use crate::post::{Destination, Field, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use http::header::{
@@ -20,6 +20,7 @@ use http::header::{
 };
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -129,10 +130,23 @@ impl Inquirer {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(HeaderName::from_static("cdn-loop"), request::cdn_loop(&options.instance));
-        let Some(name) = &sending.auth else { return Ok(()) };
-        let profile = options.profiles.get(name).ok_or_else(|| format!("there is no [[auth]] {name:?}"))?;
+        let terms = ways.book.terms(&sending.destination);
+        for Field { name, value } in terms.headers.iter() {
+            let (name, value) = (HeaderName::try_from(name), HeaderValue::from_bytes(value));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.insert(name, value);
+            }
+        }
+        let profile = match &sending.auth {
+            Some(name) => {
+                Some(options.profiles.get(name).ok_or_else(|| format!("no auth profile {name:?}"))?)
+            }
+            None => terms.auth.as_ref(),
+        };
+        let Some(profile) = profile else { return Ok(()) };
         if !profile.is_for(&sending.destination) {
-            return Err(format!("[[auth]] {name:?} is not for {}", sending.destination));
+            let name = &profile.name;
+            return Err(format!("auth profile {name:?} is not for {} (origins)", sending.destination));
         }
         let (name, value) =
             self.credentials.header(profile, ways).await.map_err(|trouble| trouble.to_string())?;
@@ -178,5 +192,11 @@ impl Inquire for Inquirer {
         inquiry: Inquiry,
     ) -> Pin<Box<dyn Future<Output = Result<Response, String>> + Send + '_>> {
         Box::pin(self.send(inquiry))
+    }
+}
+
+impl fmt::Debug for Inquirer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inquirer")
     }
 }

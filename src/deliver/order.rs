@@ -192,16 +192,8 @@ impl Order {
             return Onward::Leave;
         }
         let now = self.shop.now();
-        let Terms { schedule, verdicts, .. } = &*self.terms;
-        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
-        let has_lean_body = claim.post.lean_body.is_some();
-        let standing = Standing { ended: claim.ended, ends_at, now, has_lean_body };
-        let mut judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
+        let judged = self.judge(&claim, outcome, now);
         let attempt = record::of(&claim, self.began, outcome, &judged.verdict);
-        if self.is_elsewhere && matches!(judged.feedback, Feedback::Trouble { .. }) {
-            // Whoever redirects has answered.
-            judged.feedback = Feedback::Answered;
-        }
         let end = told::End {
             outcome,
             judged: &judged,
@@ -252,6 +244,20 @@ impl Order {
             let _ = self.reports.send(Report::Returned(Arc::clone(&self.lane), stock));
         }
         onward
+    }
+
+    /// What the outcome of an attempt means.
+    fn judge(&self, claim: &Claim, outcome: &Outcome, now: Timestamp) -> Judged {
+        let Terms { schedule, verdicts, .. } = &*self.terms;
+        let ends_at = schedule.ends_at(&claim.post, claim.ages_from);
+        let has_lean_body = claim.post.lean_body.is_some();
+        let standing = Standing { ended: claim.ended, ends_at, now, has_lean_body };
+        let mut judged = retry::decide(schedule, verdicts, standing, outcome, fastrand::f64());
+        if self.is_elsewhere && matches!(judged.feedback, Feedback::Trouble { .. }) {
+            // Whoever redirects has answered.
+            judged.feedback = Feedback::Answered;
+        }
+        judged
     }
 
     /// What comes next: what is in stock.

@@ -212,6 +212,8 @@ fn category(told: &Told) -> Option<&'static str> {
         (reason, _) if reason.starts_with("expired") => "message-expired",
         ("gone", _) => "inactive-mailbox",
         ("egress-denied", _) => "policy-related",
+        ("unreachable", _) => "no-answer-from-host",
+        ("unsendable" | "withheld", _) => "bad-configuration",
         (_, Some("hard")) => "bad-mailbox",
         (_, Some("soft")) => "quota-issues",
         _ if http_status(told).is_none() && told.text("error").is_some() => "bad-connection",
@@ -221,9 +223,7 @@ fn category(told: &Told) -> Option<&'static str> {
 
 /// One tag, or several with a blank between.
 fn tag(told: &Told) -> Option<Cow<'_, str>> {
-    let Some(Value::Array(tags)) = told.data().get("tag") else { return told.text("tag") };
-    let tags: Vec<_> = tags.iter().filter_map(Value::as_str).collect();
-    owned(tags.join(" "))
+    owned(told.tags().join(" "))
 }
 
 /// Which columns, in the order of the line of names.

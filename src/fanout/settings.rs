@@ -26,7 +26,7 @@ const PATTERNS: usize = 100;
 /// Octets that a description or a pattern may have.
 const LONGEST_TEXT: usize = 256;
 /// Fewest and most octets of a secret that its owner chose.
-const SECRETS: std::ops::RangeInclusive<usize> = 8..=256;
+const SECRETS: std::ops::RangeInclusive<usize> = 1..=256;
 /// What Standard Webhooks allows of a symmetric one.
 const STANDARD_SECRETS: std::ops::RangeInclusive<usize> = 24..=64;
 /// Where the hexadecimal signature stands when nothing else is said.
@@ -258,7 +258,7 @@ impl Settings {
     /// the hexadecimal HMAC-SHA256 of the body under the secret as it is written.
     pub(super) fn keys(&self, secrets: &[&str]) -> Result<Vec<SigningKey>, Wrong> {
         if secrets.iter().any(|secret| !SECRETS.contains(&secret.len())) {
-            return wrong("secret", "write 8 to 256 octets, or leave it out: then one is made");
+            return wrong("secret", "write 1 to 256 octets");
         }
         let standard: Vec<_> = secrets.iter().filter_map(|secret| standard(secret)).collect();
         let hex: Vec<_> = secrets.iter().filter(|secret| !secret.starts_with("whsk_")).collect();
@@ -335,12 +335,6 @@ impl Filter {
     /// Whether an event is about what is meant. What an event does not say matches no
     /// pattern of it.
     pub fn lets_through(&self, told: &Told) -> bool {
-        let tags = || match told.data().get("tag") {
-            Some(serde_json::Value::Array(tags)) => {
-                tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
-            }
-            _ => told.text("tag").map(|tag| tag.into_owned()).into_iter().collect::<Vec<_>>(),
-        };
         let origin = || told.text("destination")?.parse::<UrlPattern>().ok();
         let is_there = |pattern: &str| {
             let pattern = pattern.parse::<UrlPattern>();
@@ -349,7 +343,7 @@ impl Filter {
         let is_for = |pattern: &str| {
             told.text("recipient").is_some_and(|it| is_like(&it.to_lowercase(), &pattern.to_lowercase()))
         };
-        self.tag.let_through(|pattern| tags().iter().any(|tag| is_like(tag, pattern)))
+        self.tag.let_through(|pattern| told.tags().iter().any(|tag| is_like(tag, pattern)))
             && self.destination.let_through(is_there)
             && self.recipient.let_through(is_for)
     }

@@ -76,18 +76,15 @@ pub(super) fn write(told: &Told) -> Vec<u8> {
     if matches!(kind, "bounce" | "out_of_band") {
         set("bounce_class", bounce_class(told).to_owned());
     }
-    if let Some(tag) = told.data().get("tag").filter(|tag| !tag.is_null()) {
-        fields.insert("rcpt_tags".to_owned(), tags(tag));
+    let tags: Vec<_> = told.tags().into_iter().map(Value::from).collect();
+    if !tags.is_empty() {
+        fields.insert("rcpt_tags".to_owned(), Value::Array(tags));
     }
     if known.is_none() {
         fields.insert("data".to_owned(), Value::Object(told.data().clone()));
     }
     let class = Map::from_iter([(class, Value::Object(fields))]);
     Value::Object(Map::from_iter([("msys".to_owned(), Value::Object(class))])).to_string().into_bytes()
-}
-
-fn tags(tag: &Value) -> Value {
-    if tag.is_array() { tag.clone() } else { Value::Array(vec![tag.clone()]) }
 }
 
 /// SparkPost's classes of bounces: 10 invalid recipient, 20 soft, 25 admin failure, 1 unknown.

@@ -49,6 +49,16 @@ impl Told {
         self.text(key)?.parse().ok()
     }
 
+    /// The texts of `tags`, or that of `tag`.
+    pub fn tags(&self) -> Vec<&str> {
+        let tag = self.data().get("tags").or(self.data().get("tag"));
+        match tag {
+            Some(Value::Array(tags)) => tags.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(tag)) => vec![tag],
+            _ => Vec::new(),
+        }
+    }
+
     /// The host of its destination, without scheme and port.
     pub fn host(&self) -> Option<Cow<'_, str>> {
         let destination = self.text("destination")?;

@@ -4,6 +4,7 @@
 //! out.
 
 use super::List;
+use crate::clock;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
@@ -29,6 +30,13 @@ pub(super) fn register(list: &mut List) {
     let processor = Counter::<f64, AtomicU64>::default();
     processor.inc_by(used.tv_sec as f64 + used.tv_nsec as f64 / 1e9);
     list.add_with(Unit::Seconds, "process_cpu", "Processor time used", processor);
+}
+
+/// When the process began, as good as.
+pub(super) fn start_time() -> Gauge<f64, AtomicU64> {
+    let start = Gauge::default();
+    start.set(clock::wall().0 as f64 / 1000.0);
+    start
 }
 
 /// `VmRSS`, which proc(5) gives in kibibytes.

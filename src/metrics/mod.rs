@@ -10,18 +10,18 @@
 //! or an address of mail.
 
 mod checks;
+mod injections;
 mod machine;
 mod scene;
 
 pub use checks::CheckResult;
+pub use injections::InjectionResult;
 pub use scene::{JournalScene, LaneScene, Scene};
 
-use crate::clock;
 use crate::post::Destination;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use std::collections::HashMap;
@@ -89,6 +89,7 @@ pub struct Metrics {
     /// Senders, recipients and messages that were refused.
     pub smtp_refusals: Counter,
     checks: Family<checks::CheckLabels, Counter>,
+    injections: Family<injections::InjectionLabels, Counter>,
 }
 
 /// What became of a post after an attempt.
@@ -208,7 +209,12 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let mut list = List(Registry::with_prefix("postgate"));
         let buckets = Family::new_with_constructor(AttemptBuckets);
-        list.add_with(Unit::Seconds, "process_start_time", "Start, since the Unix epoch", start_time());
+        list.add_with(
+            Unit::Seconds,
+            "process_start_time",
+            "Start, since the Unix epoch",
+            machine::start_time(),
+        );
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         list.0.register("build", "What runs", prometheus_client::metrics::info::Info::new(version));
         Metrics {
@@ -247,16 +253,11 @@ impl Default for Metrics {
             smtp_connections: list.add("smtp_connections", "Connections of clients that were taken"),
             smtp_messages: list.add("smtp_messages", "Messages that were accepted"),
             checks: list.add("recipient_checks", "Checks of recipients, by what came of them"),
+            injections: list.add("injections", "Requests that handed something in, by what came of them"),
             smtp_refusals: list.add("smtp_refusals", "Senders, recipients and messages that were refused"),
             registry: list.0,
         }
     }
-}
-
-fn start_time() -> Gauge<f64, AtomicU64> {
-    let start = Gauge::default();
-    start.set(clock::wall().0 as f64 / 1000.0);
-    start
 }
 
 /// What is shown, in the order in which it was added.

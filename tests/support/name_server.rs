@@ -51,7 +51,7 @@ pub fn in_a_world_of_its_own(name: &str, test: impl FnOnce()) {
 }
 
 /// What is answered to a question for addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Answer {
     /// These addresses, each good for no time at all.
     Addresses(Vec<IpAddr>),
@@ -59,6 +59,8 @@ pub enum Answer {
     Alias(&'static str, Vec<IpAddr>),
     /// Only another name.
     AliasOnly(&'static str),
+    /// Texts, as they are when they are asked for.
+    Texts(Arc<dyn Fn() -> Vec<String> + Send + Sync>),
     /// A name that is not there.
     NoSuchName,
     /// `SERVFAIL`.
@@ -86,6 +88,7 @@ pub struct NameServer {
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
+const TXT: u16 = 16;
 const AAAA: u16 = 28;
 
 impl NameServer {
@@ -186,6 +189,10 @@ fn answer(octets: &[u8], zone: &Zone, asked: &Mutex<Vec<(String, u16)>>) -> Opti
         Answer::Failure => return Some(header_only(octets, 0x8182)),
         Answer::Refusal => return Some(header_only(octets, 0x8185)),
         Answer::Addresses(list) => push_addresses(&mut records, b"\xc0\x0c", kind, list),
+        Answer::Texts(texts) => records.extend(texts().iter().filter(|_| kind == TXT).map(|text| {
+            let data = [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+            record(b"\xc0\x0c", TXT, &data)
+        })),
         Answer::AliasOnly(other) => records.push(alias(other)),
         Answer::Alias(other, list) => {
             records.push(alias(other));

@@ -45,7 +45,7 @@ fn names(root: &mut Section<'_>) {
             }
         }
         let delivery = root.table("delivery");
-        let lists = ["destination", "route"].map(|list| root.tables(list).unwrap_or_default());
+        let lists = ["destination", "route", "webhook"].map(|list| root.tables(list).unwrap_or_default());
         for section in delivery.into_iter().chain(lists.into_iter().flatten()) {
             // An empty name undoes what holds elsewhere.
             if let Some(name) = section.text(key).filter(|name| !name.is_empty() && !known.contains(name)) {

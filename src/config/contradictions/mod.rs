@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod attachments;
 mod delivery;
+mod webhook;
 
 use super::settings::{Config, Route};
 use super::value::Size;
@@ -22,6 +23,7 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     limits(config, root);
     delivery::find(config, root);
     attachments::find(config, root);
+    webhook::find(config, root);
 }
 
 /// Whether every table of a list was understood: what was not was left out, and

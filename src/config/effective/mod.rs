@@ -5,6 +5,7 @@
 //! itself, what is written reads back as the same configuration.
 
 mod delivery;
+mod webhook;
 
 use super::secret::Var;
 use super::settings::{
@@ -35,6 +36,7 @@ pub fn effective(config: &Config) -> String {
     config.signing_keys.iter().for_each(|key| out.signing_key(key));
     config.auths.iter().for_each(|auth| out.auth(auth));
     out.bounce(&config.bounce);
+    config.webhooks.iter().for_each(|webhook| out.webhook(webhook));
     out.head("[egress]");
     out.list("allow", &config.egress.allow);
     out.list("deny", &config.egress.deny);
@@ -74,6 +76,7 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         || config.users.iter().any(in_user)
         || in_otlp
         || delivery::holds_secrets(config)
+        || webhook::holds_secrets(config)
 }
 
 /// Whether the value of one of the headers or words is nobody's business.

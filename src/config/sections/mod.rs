@@ -9,6 +9,7 @@ mod access;
 mod credentials;
 mod delivery;
 mod route;
+mod webhook;
 
 use super::secret::Var;
 use super::settings::{
@@ -22,7 +23,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 /// Tables of the full product that this version lacks.
-const LATER: &[&str] = &["webhook", "accounting"];
+const LATER: &[&str] = &["accounting"];
 
 /// Less than this holds no more than a few files of the journal.
 const LEAST_JOURNAL: Size = Size(64 << 20);
@@ -79,6 +80,8 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     }
     let keys = root.tables("api_key").unwrap_or_default();
     config.api_keys = keys.into_iter().filter_map(access::api_key).collect();
+    let webhooks = root.tables("webhook").unwrap_or_default();
+    config.webhooks = webhooks.into_iter().filter_map(webhook::webhook).collect();
     root.finish(LATER);
     config
 }

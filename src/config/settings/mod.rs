@@ -11,11 +11,13 @@ mod access;
 mod credentials;
 mod delivery;
 mod route;
+mod webhook;
 
 pub use access::{ApiKey, BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 pub use route::{Attachments, Check, Method, Mode, Route};
+pub use webhook::Webhook;
 
 use super::effective::effective;
 use super::value::{Rate, Size};
@@ -56,6 +58,8 @@ pub struct Config {
     pub bounce: Bounce,
     /// `[egress]`.
     pub egress: Egress,
+    /// `[[webhook]]`, besides those that the API makes.
+    pub webhooks: Vec<Webhook>,
     /// `[spool]`.
     pub spool: Spool,
     /// `[journal]`.
