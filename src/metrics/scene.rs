@@ -1,7 +1,8 @@
 //! How things stand when somebody looks: what the spool and the dispatcher know
 //! anyway and nobody counts.
 
-use super::{Labels, List, Metrics};
+use super::lane::Labels;
+use super::{List, Metrics};
 use crate::post::Destination;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
