@@ -440,3 +440,34 @@ fn webhooks_of_the_configuration_are_shown_tested_and_not_changed() {
     eventually("the new webhook", DEADLINE, is_new);
     assert_eq!(list().as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn the_command_line_makes_verifies_tests_and_deletes() {
+    let scene = Scene::start("");
+    let runtime = Runtime::new().unwrap();
+    let there = receiver(&runtime, |_| answer(200));
+    let url = format!("http://{}/in", there.address);
+    let ran = |arguments: &[&str]| {
+        let (code, said, wrong) = scene.run(&[&["webhook"], arguments].concat());
+        (code, said + &wrong)
+    };
+    let (code, said) = ran(&["create", &url, "--event", "post.*", "--format", "ndjson"]);
+    let webhook: Value = serde_json::from_str(&said).unwrap();
+    let id = webhook["id"].as_str().unwrap();
+    assert!(code == 0 && webhook["secret"].as_str().unwrap().starts_with("whsec_"), "{said}");
+    for (arguments, code, expected) in [
+        (&["list"][..], 0, "unverified  ndjson"),
+        (&["verify", id, "guess"], 65, "way"),
+        (&["verify", id, "post"], 0, "\"verified_by\": \"post\""),
+        (&["test", id, "--event", "post.failed"], 0, "\"delivered\": true"),
+        (&["check"], 0, "true       200"),
+        (&["show", id], 0, "\"status\": \"active\""),
+        (&["rotate-secret", id], 0, "\"old_secret_until\""),
+        (&["delete", id], 0, "deleted"),
+        (&["show", id], 66, "no such webhook"),
+    ] {
+        let (ended, said) = ran(arguments);
+        assert!(said.contains(expected), "{arguments:?} {ended}: {said}");
+        assert_eq!(ended == 0, code == 0, "{arguments:?} {said}");
+    }
+}

@@ -32,7 +32,7 @@ const MARKS: [(HeaderName, &str); 4] = [
 ];
 
 /// Types of bodies, none of which a form of another site can have.
-const TYPES: [&str; 2] = ["application/json", "message/rfc822"];
+const TYPES: [&str; 3] = ["application/json", "message/rfc822", "application/toml"];
 
 /// Refuses what must not reach a handler, and limits the time of the others.
 pub(super) async fn check(State(options): State<Arc<Options>>, request: Request, next: Next) -> Response {

@@ -119,7 +119,7 @@ async fn take(
         Err(Denied::Faults(faults)) => {
             let wrong = |Fault { at, field, reason }| {
                 let field = if is_list { format!("[{at}].{field}") } else { field };
-                Wrong { field, detail: reason }
+                Wrong::of(field, reason)
             };
             Err(Problem::bad_fields(faults.into_iter().map(wrong).collect()))
         }
@@ -172,7 +172,7 @@ fn keyed(batch: Batch, key: Option<String>) -> Result<(Vec<Direct>, Option<Strin
             let keyed = list.iter().enumerate().filter(|(_, direct)| direct.idempotency_key.is_some());
             let detail = "a list is kept whole or not at all, and so are repeats of it: set the header \
                           Idempotency-Key of the request";
-            let wrong = |at| Wrong { field: format!("[{at}].idempotency_key"), detail: detail.to_owned() };
+            let wrong = |at| Wrong::of(format!("[{at}].idempotency_key"), detail);
             let wrongs: Vec<_> = keyed.map(|(at, _)| wrong(at)).collect();
             if wrongs.is_empty() { Ok((list, key)) } else { Err(Problem::bad_fields(wrongs)) }
         }
