@@ -27,6 +27,8 @@ use serde_json::value::RawValue;
 
 /// Most posts of a list.
 const MOST: usize = 1000;
+/// Octets of a body that takes turns, and is read off the runtime's threads.
+pub(super) const LARGE: usize = 64 * 1024;
 /// Room for a body written in base64 or with escapes.
 const WRITTEN: usize = 2;
 
@@ -96,10 +98,10 @@ async fn take(
     // Kept until the commit: what was read, and what is made of it.
     let mut turn = None;
     let batch = match data {
-        MailData::Memory(body) => read(&body, limit)?,
-        file => {
-            turn = Some(entrance.intake.turn(file.octets().saturating_mul(3)).await);
-            read_file(file, limit).await?
+        MailData::Memory(body) if body.len() < LARGE => read(&body, limit)?,
+        data => {
+            turn = Some(entrance.intake.turn(data.octets().saturating_mul(3)).await);
+            read_large(data, limit).await?
         }
     };
     let is_list = matches!(batch, Batch::List(_));
@@ -178,9 +180,9 @@ fn keyed(batch: Batch, key: Option<String>) -> Result<(Vec<Direct>, Option<Strin
 }
 
 /// Reads a large body off the runtime's threads.
-async fn read_file(file: MailData, limit: usize) -> Result<Batch, Problem> {
+async fn read_large(data: MailData, limit: usize) -> Result<Batch, Problem> {
     let unread = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the body could not be read back");
-    let read = move || read(&file.read().map_err(|_| unread())?, limit);
+    let read = move || read(&data.read().map_err(|_| unread())?, limit);
     tokio::task::spawn_blocking(read).await.map_err(|_| unread())?
 }
 

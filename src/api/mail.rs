@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::entrance::{Entrance, to_its_end};
 use super::fields::{self, Elements, Fields, Reader};
-use super::inject::{idempotency_key, must_be_json};
+use super::inject::{LARGE, idempotency_key, must_be_json};
 use super::problem::{Problem, json};
 use super::upload;
 use crate::envelope::{Client, Envelope, Fate, Recipient, Refusal, Taken};
@@ -114,12 +114,12 @@ fn spoken(uri: &Uri, headers: &HeaderMap) -> Result<Option<Said>, Problem> {
 async fn written(entrance: &Entrance, data: MailData) -> Result<(Said, MailData), Problem> {
     let limit = entrance.limits.message;
     match data {
-        MailData::Memory(body) => read(&body, limit),
-        file => {
+        MailData::Memory(body) if body.len() < LARGE => read(&body, limit),
+        data => {
             // As long as it is read: what is made of it takes a turn of its own.
-            let _turn = entrance.intake.turn(file.octets().saturating_mul(2)).await;
+            let _turn = entrance.intake.turn(data.octets().saturating_mul(2)).await;
             let unread = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the body could not be read back");
-            let read = move || read(&file.read().map_err(|_| unread())?, limit);
+            let read = move || read(&data.read().map_err(|_| unread())?, limit);
             tokio::task::spawn_blocking(read).await.map_err(|_| unread())?
         }
     }

@@ -17,9 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 
-/// Most octets that stay in memory.
-const SMALL: usize = 64 * 1024;
-/// Octets that wait to be written behind what is in a temporary file.
+/// Octets that stay in memory, or wait to be written behind what is in a temporary file.
 const PIECE: usize = 256 * 1024;
 /// How long a body that is too large is read on.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -55,7 +53,7 @@ async fn take(mut body: Body, most: usize, spills: &Arc<SpillDirectory>) -> Resu
             return Err(too_large(most));
         }
         held.extend_from_slice(&data);
-        if held.len() > if spill.is_some() { PIECE } else { SMALL } {
+        if held.len() > PIECE {
             spill = Some(write(spills, spill, held.split().freeze()).await?);
         }
     }
