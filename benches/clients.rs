@@ -12,6 +12,9 @@
 //! - `clients latency ADDRESS plain MESSAGES OCTETS` sends one message after the
 //!   other and prints the median and the 99th percentile of the microseconds from
 //!   the final dot to `250`.
+//! - `clients post ADDRESS URL CONNECTIONS POSTS OCTETS EACH` hands in posts for the
+//!   URL over HTTP on kept connections, in lists of so many or, if that is 1, alone, and
+//!   prints the seconds from the first request to the last `202`.
 //!
 //! Idle and slow ones stay until standard input ends. Any certificate will do.
 #![allow(clippy::print_stdout)]
@@ -54,6 +57,10 @@ fn main() -> Outcome<()> {
             ["slow", address, tls, count] => slow(Way::new(address, tls)?, count.parse()?).await,
             ["latency", address, tls, messages, octets] => {
                 latency(Way::new(address, tls)?, messages.parse()?, octets.parse()?).await
+            }
+            ["post", address, url, connections, posts, octets, each] => {
+                let (count, each) = (posts.parse()?, each.parse()?);
+                post(address.parse()?, connections.parse()?, count, request(url, octets.parse()?, each)).await
             }
             _ => Err("see the beginning of benches/clients.rs".into()),
         }
@@ -286,4 +293,65 @@ async fn latency(way: Way, messages: usize, octets: usize) -> Outcome<()> {
     let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
     println!("{} {}", at(50), at(99));
     Ok(())
+}
+
+/// A request that hands in so many posts, and their number.
+fn request(url: &str, octets: usize, each: usize) -> (String, usize) {
+    let line = "A line of seventy-eight characters, which is what mail programs make of text. ";
+    let body: String = line.chars().cycle().take(octets).collect();
+    let one = format!("{{\"url\":\"{url}\",\"body\":\"{body}\"}}");
+    let body = if each == 1 { one } else { format!("[{}]", vec![one; each].join(",")) };
+    let head = "POST /api/v1/posts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n";
+    (format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()), each)
+}
+
+async fn post(
+    address: SocketAddr,
+    connections: usize,
+    posts: usize,
+    (request, each): (String, usize),
+) -> Outcome<()> {
+    let request: Arc<str> = request.into();
+    let mut begun = Vec::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        begun.push(stream);
+    }
+    let since = Instant::now();
+    let mut tasks = JoinSet::new();
+    for mut stream in begun {
+        let request = Arc::clone(&request);
+        tasks.spawn(async move {
+            for _ in 0..posts / connections / each {
+                stream.write_all(request.as_bytes()).await?;
+                accepted(&mut stream).await?;
+            }
+            Outcome::Ok(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    println!("{}", since.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Reads one response, which must be a `202`.
+async fn accepted(stream: &mut TcpStream) -> Outcome<()> {
+    let mut heard = Vec::new();
+    loop {
+        if stream.read_buf(&mut heard).await? == 0 {
+            return Err("the gateway closed the connection".into());
+        }
+        let text = std::str::from_utf8(&heard)?;
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        if !head.starts_with("HTTP/1.1 202 ") {
+            return Err(format!("expected 202: {text}").into());
+        }
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() >= length.ok_or("no length")?.parse()? {
+            return Ok(());
+        }
+    }
 }

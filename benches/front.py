@@ -13,6 +13,15 @@ tls = "implicit"
 [tls]
 self_signed = true
 """
+OVER_HTTP = """
+[api]
+address = "127.0.0.1:0"
+[egress]
+allow = ["127.0.0.0/8"]
+"""
+# Posts of a list.
+LIST = 100
+SINGLE_ROW, LIST_ROW = "accept over HTTP, single posts", f"accept over HTTP, lists of {LIST}"
 PLAIN_ROW, TLS_ROW = "accept, kept connections", "accept, kept connections over TLS"
 
 
@@ -31,6 +40,22 @@ def client(bench, *arguments):
         if not words:
             raise Broken(f"clients {arguments[0]} failed {servers.last_error(process.errors)}")
     return words
+
+
+def inject(bench, found, messages, octets, sessions, warm_up):
+    """As many posts handed in over HTTP as others mail, one by one and in lists."""
+    with servers.receiver_down() as url, bench.gateway(url, "full", extra=OVER_HTTP) as process:
+        address = process.stdout.readline().split("API at http://")[1].split("/")[0]
+        for row, each in [(SINGLE_ROW, 1), (LIST_ROW, LIST)]:
+            # Each connection makes at least one request.
+            connections = min(sessions, messages // each)
+            client(bench, "post", address, url, connections, max(warm_up, connections * each), octets, each)
+            settle(process.pid)
+            before = own_time(process.pid)
+            count = messages // connections // each * connections * each
+            seconds, = client(bench, "post", address, url, connections, messages, octets, each)
+            settle(process.pid)
+            found.note(row, count, float(seconds), own_time(process.pid) - before)
 
 
 @contextmanager

@@ -173,6 +173,7 @@ def rounds(bench, found, postfix, smtp_sink, sink):
             (f"accept, {one}", lambda: accept(bench, found, one)),
             (f"accept, {other}", lambda: accept(bench, found, other)),
             ("kept connections", lambda: front.encrypt(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
+            ("over HTTP", lambda: front.inject(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
             ("Postfix, held", lambda: postfix and postfix_holds(found, postfix)),
             ("Postfix, deferred", lambda: postfix and postfix_defers(found, postfix)),
             ("appends", lambda: reference(bench, found, "fdatasync'd appends", "append", bench.directory,
@@ -309,6 +310,10 @@ def targets(found, backlog, door):
     yield at_most("resident memory when they are in the spool", 60, "MB", backlog.get("after large"))
     yield at_least("accept on kept connections, TLS 1.3 with resumption / plain", 0.7,
                    found.ratios(found.rates, front.TLS_ROW, front.PLAIN_ROW))
+    yield at_least("accept over HTTP, single posts / mail on kept connections", 0.8,
+                   found.ratios(found.rates, front.SINGLE_ROW, front.PLAIN_ROW))
+    yield at_least(f"accept over HTTP, lists of {front.LIST} / mail on kept connections", 3,
+                   found.ratios(found.rates, front.LIST_ROW, front.PLAIN_ROW))
     yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
     yield at_most(f"memory of each of {IDLE:,} idle connections over TLS", 64, "KiB", door.get("tls"))
     yield at_most(f"a good client's p99 beside {SLOW:,} slow ones / alone", 2, "times", door.get("slow"))

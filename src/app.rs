@@ -15,10 +15,12 @@ mod access;
 mod delivery;
 mod door;
 mod entrance;
+mod front;
 mod instance;
 mod journal;
 mod links;
 mod listening;
+mod office;
 mod options;
 mod reload;
 mod routes;
@@ -29,22 +31,23 @@ pub use listening::Listening;
 
 use access::Access;
 use delivery::Keyring;
-use door::Door;
+use front::{Front, Terms};
+pub use office::{Office, say_in_force};
 use options::Common;
 use reload::Change;
 
 use crate::api;
+use crate::api::setup::{Requests, Setup};
 use crate::compose;
 use crate::compose::LinkKey;
-use crate::config::{API_ADDRESS, ApiTls, Config, Listener};
+use crate::config::{API_ADDRESS, ApiTls, Config};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
-use crate::intake::{Intake, LoginsError};
+use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
-use crate::smtp::{self, Address, Socket, TlsError};
+use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
-use crate::trace::Tracer;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fmt;
@@ -145,6 +148,7 @@ pub struct Gateway {
     api: Option<SocketAddr>,
     /// What of the API can be changed.
     api_current: watch::Sender<Arc<api::Current>>,
+    wishes: Option<Requests>,
     keyring: Keyring,
     delivery: watch::Sender<Arc<deliver::Options>>,
     /// Listeners and delivery; none ends before it is told to.
@@ -153,58 +157,6 @@ pub struct Gateway {
     watching: JoinSet<()>,
     stop: watch::Sender<bool>,
     log: ProtocolLog,
-}
-
-/// What of a running listener can be changed.
-struct Front {
-    options: watch::Sender<Arc<smtp::Options>>,
-    door: Arc<Door>,
-    terms: Terms,
-}
-
-impl Front {
-    /// The front of a listener, and the work of serving it.
-    fn open(
-        socket: Socket,
-        terms: Terms,
-        common: &Common,
-        (log, stopped): (&ProtocolLog, &watch::Receiver<bool>),
-    ) -> Result<(Front, impl Future<Output = ()> + use<>), StartError> {
-        let door = Arc::new(Door::new(terms.intake(common)?, Arc::clone(&common.metrics)));
-        let (options, changing) = watch::channel(terms.options(common));
-        let own: Arc<dyn smtp::Door> = door.clone();
-        let serving = smtp::serve_changing(socket, changing, own, log.clone(), stopped.clone());
-        Ok((Front { options, door, terms }, serving))
-    }
-}
-
-/// What a listener is made of.
-struct Terms {
-    config: Config,
-    listener: Listener,
-    access: Access,
-}
-
-impl Terms {
-    /// The same with other users and tenants, for a listener that the configuration
-    /// in force no longer has. The rest stays: nobody has looked whether what is
-    /// new would be safe there.
-    fn with(&self, access: &Access) -> Terms {
-        let certificates = access.certificates.clone().or_else(|| self.access.certificates.clone());
-        let access = Access { certificates, ..access.clone() };
-        Terms { config: self.config.clone(), listener: self.listener.clone(), access }
-    }
-
-    fn options(&self, common: &Common) -> Arc<smtp::Options> {
-        Arc::new(options::smtp(&self.config, &self.listener, &self.access, common))
-    }
-
-    fn intake(&self, common: &Common) -> Result<Intake, StartError> {
-        let links = links::links(&self.config, common.link_key.as_ref(), common.api);
-        let compose = options::compose(&self.config, &self.listener, links).map_err(StartError::Route)?;
-        let options = options::intake(&self.config, &self.listener, &self.access, common);
-        Ok(Intake::new(options, Arc::new(compose), common.shared_spool(), Arc::clone(&common.ids)))
-    }
 }
 
 impl Gateway {
@@ -222,11 +174,7 @@ impl Gateway {
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
         let mut common = options::common(&config, kept, &sockets, api_address)?;
         let ((stop, stopped), mut parts) = (watch::channel(false), JoinSet::new());
-        let collector = delivery::collector(&config).map(|endpoint| {
-            let (tracer, spans) = Tracer::new();
-            common.tracer = tracer;
-            (endpoint, spans)
-        });
+        let collector = delivery::collector(&config, &mut common.tracer);
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
         webhooks::open(&config, &mut common, changing.clone());
@@ -237,23 +185,17 @@ impl Gateway {
         parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
-        let current = entrance::current(&config, (&access, None), &common, &log)?;
-        let (api_current, current) = watch::channel(Arc::new(current));
+        let (setup, wishes) = Setup::new();
+        let (api_current, current) = entrance::open(&config, &access, &common, &log)?;
         if let Some(listener) = api {
-            let api = options::api(&common, current);
+            let api = options::api(&config, &common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }
-        let (mut listening, mut fronts) = (Vec::new(), Vec::new());
-        for (socket, listener) in sockets.into_iter().zip(&config.listeners.0) {
-            listening.push(Listening::of(&socket, listener));
-            let terms = Terms { config: config.clone(), listener: listener.clone(), access: access.clone() };
-            let (front, serving) = Front::open(socket, terms, &common, (&log, &stopped))?;
-            parts.spawn(serving);
-            fronts.push(front);
-        }
-        let watching = access.watch(&stopped);
+        let own = (&config, &access, &common);
+        let (listening, fronts) = Front::open_all(sockets, own, (&log, &stopped), &mut parts)?;
         Ok(Gateway {
+            watching: access.watch(&stopped),
             config,
             listening,
             fronts,
@@ -261,10 +203,10 @@ impl Gateway {
             access,
             api: api_address,
             api_current,
+            wishes: Some(wishes),
             keyring,
             delivery,
             parts,
-            watching,
             stop,
             log,
         })
@@ -297,6 +239,7 @@ impl Gateway {
             front.options.send_replace(options);
             front.terms = terms;
         }
+        self.common.allow(&config);
         self.api_current.send_replace(Arc::new(current));
         webhooks::renew(&self.common, &config);
         warn_of_insecure(&config);
@@ -318,6 +261,11 @@ impl Gateway {
     /// Where the API can be reached, if there is one.
     pub fn api_address(&self) -> Option<SocketAddr> {
         self.api
+    }
+
+    /// What is asked about the configuration, for an [`Office`]; once.
+    pub fn wishes(&mut self) -> Option<Requests> {
+        self.wishes.take()
     }
 
     /// Whether the API is encrypted.

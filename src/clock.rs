@@ -61,7 +61,7 @@ pub struct Ids {
 }
 
 /// Bits of an id below the milliseconds.
-const COUNTER_BITS: u32 = 20;
+const COUNTER_BITS: u32 = MessageId::COUNTER_BITS;
 
 impl Default for Ids {
     fn default() -> Ids {

@@ -23,6 +23,16 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MessageId(pub u64);
 
+impl MessageId {
+    /// Bits behind the milliseconds since the epoch at which it was made.
+    pub const COUNTER_BITS: u32 = 20;
+
+    /// The first id that can be made at this time.
+    pub fn at(time: Timestamp) -> MessageId {
+        MessageId(time.0.min(u64::MAX >> MessageId::COUNTER_BITS) << MessageId::COUNTER_BITS)
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -298,6 +308,15 @@ pub struct Admission {
     pub posts: Vec<Post>,
     /// What is told of it when it is kept, and only then.
     pub events: Vec<Event>,
+}
+
+impl Admission {
+    /// Octets of what came in: those of the message, or of what was composed where there
+    /// was none.
+    pub fn octets(&self) -> usize {
+        let message = self.blobs.first().map_or(0, Bytes::len);
+        if message > 0 { message } else { self.blobs.iter().map(Bytes::len).sum() }
+    }
 }
 
 /// The text is not 16 hexadecimal digits with an optional `-number`.

@@ -403,11 +403,11 @@ fn tls_keeps_keys_from_being_read_on_their_way() {
     );
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\n[api]\naddress = \"127.0.0.1:0\"\ntls = \"implicit\"\n{config}"
+        "[[listener]]\naddress = \"127.0.0.1:0\"\n[api]\naddress = \"0.0.0.0:0\"\ntls = \"implicit\"\n{config}"
     );
     let gateway = Gateway::start(directory.path(), &text);
-    let line = gateway.line("API at https://127.0.0.1:");
-    let url = line.split("API at ").nth(1).unwrap().trim_end_matches('/').to_owned();
+    let line = gateway.line("API at https://0.0.0.0:");
+    let url = line.split("API at ").nth(1).unwrap().trim_end_matches('/').replace("0.0.0.0", "127.0.0.1");
     let run = |trusted: &Path, api: &str| {
         let mut command = postgate(directory.path());
         command.args(["queue", "list", "--api", api]);

@@ -4,16 +4,24 @@
 
 mod support;
 
+use postgate::api;
+use postgate::deliver::control::Control;
+use postgate::journal::{self, Journal};
+use postgate::spool::Spool;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use support::DEADLINE;
 use support::api::{Response, Scene};
 use support::collector::{Answer, Arrival, Collector, Keep};
 use support::load::Load;
+use support::memory::MemorySpool;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
 
 /// Events are made whether or not somebody listens.
 const ALWAYS: &str = "[journal]\nalways = true\n";
@@ -376,6 +384,28 @@ fn streams_are_few_and_of_one_tenant() {
     post("other", "secret.x");
     post("shop", "own.x");
     assert_eq!(stream.next().unwrap().1["type"], "own.x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_kept_alive_and_outlives_the_time_for_requests() {
+    let directory = TempDir::new().unwrap();
+    let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
+    let options = api::Options { journal: Some(journal), ..api::Options::of("gateway.example".to_owned()) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let longest = options.request_timeout.max(options.unread_timeout).max(options.head_timeout);
+    let ((control, _requests), (_stop, stopped)) = (Control::new(), watch::channel(false));
+    let spool: Arc<dyn Spool> = MemorySpool::new();
+    tokio::spawn(api::serve(listener, options, control, spool, Arc::default(), stopped));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (input, mut output) = stream.into_split();
+    output.write_all(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut lines = tokio::io::BufReader::new(input).lines();
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < 3 * longest {
+        let line = lines.next_line().await.unwrap().expect("the stream goes on");
+        assert!(!line.contains(" 408 "), "{line}");
+    }
 }
 
 /// Takes most posts, refuses some for now, and hangs up on some.

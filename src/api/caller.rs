@@ -108,7 +108,8 @@ fn shown(headers: &HeaderMap) -> Option<&[u8]> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
     let (scheme, key) = only.as_bytes().split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
+    let key = Some(key.trim_ascii()).filter(|key| !key.is_empty());
+    key.filter(|_| scheme.eq_ignore_ascii_case(b"Bearer "))
 }
 
 /// The caller, as far as its role and `X-Tenant-ID` go.
@@ -137,5 +138,60 @@ fn wanted(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
             _ => Err(wrong()),
         },
         (Some(_), Some(_)) => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn request(address: Option<&str>, lines: &[(&str, &str)]) -> Request {
+        let mut request = lines
+            .iter()
+            .fold(Request::builder(), |request, (name, value)| request.header(*name, *value))
+            .body(Body::empty())
+            .unwrap();
+        if let Some(address) = address {
+            request.extensions_mut().insert(Peer(address.parse().unwrap()));
+        }
+        request
+    }
+
+    /// The socket may be there for others from before.
+    #[test]
+    fn without_keys_this_machine_may_do_everything_and_no_other_anything() {
+        for (address, is_local) in [
+            (Some("127.0.0.1"), true),
+            (Some("127.9.9.9"), true),
+            (Some("::1"), true),
+            (Some("::ffff:127.0.0.1"), true),
+            (Some("192.0.2.1"), false),
+            (Some("::ffff:192.0.2.1"), false),
+            (Some("2001:db8::1"), false),
+            (None, false),
+        ] {
+            let caller = identify(&request(address, &[("authorization", "Bearer x")]), &Keys::default());
+            let role = caller.map(|caller| caller.role).ok();
+            assert_eq!(role, is_local.then_some(Role::Admin), "{address:?}");
+        }
+    }
+
+    #[test]
+    fn one_key_is_shown_as_a_bearer_does() {
+        for (lines, key) in [
+            (&[("authorization", "Bearer a")][..], Some("a")),
+            (&[("authorization", "bEARER  a ")], Some("a")),
+            (&[("authorization", "Bearer a b")], Some("a b")),
+            (&[("authorization", "Bearer ")], None),
+            (&[("authorization", "Bearer")], None),
+            (&[("authorization", "Basic a")], None),
+            (&[("authorization", "a")], None),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer a")], None),
+            (&[("proxy-authorization", "Bearer a")], None),
+            (&[], None),
+        ] {
+            assert_eq!(shown(request(None, lines).headers()), key.map(str::as_bytes), "{lines:?}");
+        }
     }
 }

@@ -5,11 +5,14 @@
 use super::caller::behind;
 use super::desk::Desk;
 use super::webhooks::trial;
-use super::{destinations, events, inject, mail, posts, routes, stream, tenants, webhooks};
-use crate::intake::Role::{self, Inject, Operator, Read};
+use super::{
+    commands, config, destinations, events, inject, mail, posts, routes, status, stream, tenants, transcript,
+    webhooks,
+};
+use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 type Call = (Role, &'static str, MethodRouter<Desk>);
 
@@ -24,6 +27,7 @@ fn about_posts() -> Vec<Call> {
         (Read, "/posts/{id}/attempts", get(posts::attempts)),
         (Read, "/posts/{id}/body", get(posts::body)),
         (Read, "/posts/{id}/message", get(posts::message)),
+        (Read, "/posts/{id}/transcript", get(transcript::show)),
         (Operator, "/posts/{id}/retry", post(posts::retry)),
         (Operator, "/posts/{id}/hold", post(posts::hold)),
         (Operator, "/posts/{id}/release", post(posts::release)),
@@ -38,6 +42,7 @@ fn about_destinations() -> Vec<Call> {
         (Operator, "/destinations/{origin}/pause", post(destinations::pause)),
         (Operator, "/destinations/{origin}/resume", post(destinations::resume)),
         (Operator, "/destinations/{origin}/flush", post(destinations::flush)),
+        (Operator, "/destinations/{origin}/purge", post(destinations::purge)),
     ]
 }
 
@@ -67,7 +72,17 @@ fn about_events() -> Vec<Call> {
 }
 
 fn about_the_gateway() -> Vec<Call> {
-    vec![(Read, "/routes", get(routes::list)), (Read, "/tenants", get(tenants::list))]
+    let large = |call: MethodRouter<Desk>| call.layer(DefaultBodyLimit::max(config::LARGEST));
+    vec![
+        (Read, "/routes", get(routes::list)),
+        (Read, "/tenants", get(tenants::list)),
+        (Read, "/status", get(status::show)),
+        (Admin, "/config", get(config::read)),
+        (Admin, "/config", large(put(config::write))),
+        (Admin, "/config/check", large(post(config::check))),
+        (Admin, "/reload", post(config::reload)),
+        (Operator, "/commands", post(commands::run)),
+    ]
 }
 
 /// All calls, each behind its role.

@@ -1,6 +1,6 @@
 //! What the calls about posts have in common: finding posts and giving orders.
 
-use super::ask::{Action, MOST, id, state_name};
+use super::ask::{Action, id, state_name};
 use super::caller::Caller;
 use super::problem::{Problem, json};
 use super::readers::Readers;
@@ -93,15 +93,8 @@ impl Desk {
 
     /// How many posts an action would concern.
     pub(super) async fn count(&self, query: Query, action: Action) -> Result<u64, Problem> {
-        let (mut count, mut before) = (0, None);
-        loop {
-            let page = self.spool.page(query.clone(), before, MOST).await?;
-            count += page.iter().filter(|listed| concerns(action, listed.state)).map(|_| 1).sum::<u64>();
-            before = page.last().map(|last| last.post.id);
-            if page.len() < MOST {
-                return Ok(count);
-            }
-        }
+        let census = self.spool.census(query).await?;
+        Ok(census.into_iter().filter(|(state, _)| concerns(action, *state)).map(|(_, count)| count).sum())
     }
 }
 

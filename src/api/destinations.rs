@@ -1,4 +1,4 @@
-//! Calls about destinations: look, pause, resume, flush.
+//! Calls about destinations: look, pause, resume, flush, purge.
 //!
 //! The origin in a path is percent-encoded, and may be a pattern such as
 //! `https://*.shop.example` or `*`.
@@ -9,9 +9,11 @@ use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::shapes::{DestinationShape, OrderedShape};
 use crate::deliver::control::{Status, Which};
+use crate::spool::{Order, PostState, Query};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::json;
 
 type Answer = Result<Response, Problem>;
@@ -87,6 +89,45 @@ pub(super) async fn flush(
 ) -> Answer {
     let ordered = desk.control.flush(which(&origin, &caller)?).await?;
     Ok(json(StatusCode::OK, &OrderedShape::of(&ordered)))
+}
+
+/// What waits, and may be deleted at once.
+const WAITING: [PostState; 3] = [PostState::Queued, PostState::Deferred, PostState::Held];
+
+/// The body of `…/purge`, which may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Purge {
+    /// Whether `*` is meant.
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /destinations/{origin}/purge`: deletes what waits there, held posts too; not
+/// what is under way or has failed.
+pub(super) async fn purge(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(origin): Path<String>,
+    Given(Purge { all, dry_run }): Given<Purge>,
+) -> Answer {
+    let Which { origins, tenant } = which(&origin, &caller)?;
+    if origin == "*" && !all {
+        return Err(Problem::bad_field("all", "* means every post that waits; add \"all\": true for that"));
+    }
+    let query = Query { destination: Some(origins), tenant, ..Query::default() };
+    if dry_run {
+        let census = desk.spool.census(query).await?;
+        return counted(WAITING.iter().filter_map(|state| census.get(state)).sum());
+    }
+    let mut count = 0;
+    for state in WAITING {
+        let query = Query { state: Some(state), ..query.clone() };
+        count += desk.control.order(query, Order::Delete).await?.count;
+    }
+    counted(count)
 }
 
 fn counted(count: u64) -> Answer {

@@ -4,9 +4,10 @@
 //! no more: a page may be short, or empty, and still have a next one. Times are found by
 //! halving, as those of events grow with their positions but for moments.
 
-use super::ask::{Asked, Given, MOST, Nothing};
+use super::ask::{Asked, Given, Nothing};
 use super::caller::Caller;
 use super::desk::Desk;
+use super::filter::MOST;
 use super::problem::{Problem, json};
 use crate::clock;
 use crate::event::{Event, EventId, EventName, EventPattern, published};

@@ -124,7 +124,7 @@ impl Reader {
         if self.wrongs.len() < MOST_WRONGS {
             let dot = if self.place.is_empty() || field.is_empty() { "" } else { "." };
             let field = format!("{}{dot}{field}", self.place);
-            self.wrongs.push(Wrong { field, detail: detail.into() });
+            self.wrongs.push(Wrong::of(field, detail));
         }
     }
 

@@ -5,7 +5,8 @@ use super::desk::Desk;
 use super::problem::Problem;
 use super::shapes::status_name;
 use crate::deliver::control::{Status, Which};
-use crate::metrics::{self, LaneScene, Scene};
+use crate::journal::Journal;
+use crate::metrics::{self, JournalScene, LaneScene, Scene};
 use crate::post::Destination;
 use crate::spool::Health;
 use crate::tenant::Tenant;
@@ -67,7 +68,14 @@ async fn scene(desk: &Desk, own: Option<Tenant>) -> Result<Scene, Problem> {
     }
     let posts = vec![("waiting", waiting), ("sending", sending), ("held", held), ("failed", failed)];
     let damages = desk.spool.damages();
-    Ok(Scene { spool, damages, posts, lanes: statuses.iter().map(lane).collect() })
+    let lanes = statuses.iter().map(lane).collect();
+    // It is of all tenants.
+    let journal = desk.options.journal.as_ref().filter(|_| own.is_none()).map(journal);
+    Ok(Scene { spool, damages, posts, journal, lanes })
+}
+
+fn journal(journal: &Journal) -> JournalScene {
+    JournalScene { events: journal.last().0, damages: journal.damages(), failures: journal.failures() }
 }
 
 fn lane(status: &Status) -> LaneScene {

@@ -44,6 +44,7 @@ pub(super) async fn posts(
     request: Request,
 ) -> Result<Response, Problem> {
     let entrance = desk.entrance()?;
+    let longest = desk.options.request_timeout;
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     to_its_end(desk.metrics, async move {
@@ -51,9 +52,12 @@ pub(super) async fn posts(
         let key = idempotency_key(&headers)?;
         let transcript = entrance.log.transcript('A');
         let client = caller.client(transcript.name());
-        entrance.open(&client)?;
+        if let Err(problem) = entrance.open(&client) {
+            upload::refuse(&headers, body).await;
+            return Err(problem);
+        }
         let most = entrance.limits.message.saturating_mul(WRITTEN);
-        let data = upload::receive(&headers, body, most, &entrance.spills).await?;
+        let data = upload::receive((&headers, body), (most, longest), &entrance.spills).await?;
         take(entrance, client, key, data, transcript).await
     })
     .await
@@ -113,7 +117,7 @@ async fn take(
         Err(Denied::Faults(faults)) => {
             let wrong = |Fault { at, field, reason }| {
                 let field = if is_list { format!("[{at}].{field}") } else { field };
-                Wrong { field, detail: reason }
+                Wrong::of(field, reason)
             };
             Err(Problem::bad_fields(faults.into_iter().map(wrong).collect()))
         }
@@ -166,7 +170,7 @@ fn keyed(batch: Batch, key: Option<String>) -> Result<(Vec<Direct>, Option<Strin
             let keyed = list.iter().enumerate().filter(|(_, direct)| direct.idempotency_key.is_some());
             let detail = "a list is kept whole or not at all, and so are repeats of it: set the header \
                           Idempotency-Key of the request";
-            let wrong = |at| Wrong { field: format!("[{at}].idempotency_key"), detail: detail.to_owned() };
+            let wrong = |at| Wrong::of(format!("[{at}].idempotency_key"), detail);
             let wrongs: Vec<_> = keyed.map(|(at, _)| wrong(at)).collect();
             if wrongs.is_empty() { Ok((list, key)) } else { Err(Problem::bad_fields(wrongs)) }
         }

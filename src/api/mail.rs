@@ -59,16 +59,20 @@ pub(super) async fn messages(
     request: Request,
 ) -> Result<Response, Problem> {
     let entrance = desk.entrance()?;
+    let longest = desk.options.request_timeout;
     let (parts, body) = request.into_parts();
     to_its_end(desk.metrics, async move {
         let key = idempotency_key(&parts.headers)?;
         let transcript = entrance.log.transcript('A');
         let client = caller.client(transcript.name());
-        entrance.open(&client)?;
+        if let Err(problem) = entrance.open(&client) {
+            upload::refuse(&parts.headers, body).await;
+            return Err(problem);
+        }
         let said = spoken(&parts.uri, &parts.headers)?;
         let most = entrance.limits.message;
         let most = if said.is_some() { most } else { most.saturating_mul(WRITTEN) };
-        let data = upload::receive(&parts.headers, body, most, &entrance.spills).await?;
+        let data = upload::receive((&parts.headers, body), (most, longest), &entrance.spills).await?;
         let (said, data) = match said {
             Some(said) => (said, data),
             None => written(&entrance, data).await?,

@@ -15,12 +15,15 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod commands;
 mod conditions;
+mod config;
 mod desk;
 mod destinations;
 mod entrance;
 mod events;
 mod fields;
+mod filter;
 mod guard;
 mod health;
 mod inject;
@@ -31,10 +34,13 @@ mod problem;
 mod ranges;
 mod readers;
 mod routes;
+pub mod setup;
 mod shapes;
+mod status;
 mod stream;
 mod strict;
 mod tenants;
+mod transcript;
 mod upload;
 mod webhooks;
 
@@ -62,6 +68,8 @@ use hyper_util::service::TowerToHyperService;
 use patience::Patient;
 use problem::Problem;
 use readers::Readers;
+use setup::Setup;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +109,10 @@ pub struct Options {
     pub wanted: Wanted,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
+    /// Where the protocol log is, if one is kept.
+    pub protocol_log: Option<PathBuf>,
+    /// Who holds the configuration, if anybody does.
+    pub setup: Option<Setup>,
     /// Where webhooks are, and what asks their receivers; without, there are none.
     pub webhooks: Option<Webhooks>,
     /// Most connections at a time; further ones wait.
@@ -123,6 +135,8 @@ impl Options {
             journal: None,
             wanted: Wanted::default(),
             links: None,
+            protocol_log: None,
+            setup: None,
             webhooks: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
@@ -232,6 +246,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             .timer(TokioTimer::new())
             .header_read_timeout(options.head_timeout)
             .max_buf_size(BUFFER)
+            // Who has said all may close its half, and what it has handed in counts.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {

@@ -2,9 +2,10 @@
 //!
 //! Orders go through the dispatcher, which lets attempts under way end first.
 
-use super::ask::{Action, Actions, Asked, Given, Nothing, Page, Reroute};
+use super::ask::{Action, Actions, Asked, Given, Nothing, Reroute};
 use super::caller::Caller;
 use super::desk::{Desk, endpoint, order_to};
+use super::filter::{Page, cursor};
 use super::problem::{Problem, json};
 use super::shapes::{AttemptShape, OrderedShape, PostShape};
 use crate::deliver::control::Ordered;
@@ -19,14 +20,13 @@ use std::sync::Arc;
 
 type Answer = Result<Response, Problem>;
 
-/// `GET /posts`
+/// `GET /posts`: a page may be short, also empty, where what is asked for is rare; only
+/// one without `next` is the last.
 pub(super) async fn list(State(desk): State<Desk>, caller: Caller, Asked(page): Asked<Page>) -> Answer {
-    let (query, before, most) = (page.filter().query(caller.tenant)?, page.before()?, page.most()?);
-    let posts = desk.spool.page(query, before, most).await?;
-    // A page that is not full is the last one.
-    let next = posts.last().filter(|_| posts.len() == most).map(|last| last.post.id.to_string());
-    let posts: Vec<_> = posts.iter().map(PostShape::of).collect();
-    Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": next })))
+    let (filter, most, before) = page.taken_apart()?;
+    let found = desk.spool.search(filter.query(caller.tenant)?, before, most).await?;
+    let posts: Vec<_> = found.posts.iter().map(PostShape::of).collect();
+    Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": found.next.map(cursor) })))
 }
 
 /// `GET /posts/{id}`
@@ -169,7 +169,7 @@ pub(super) async fn act(State(desk): State<Desk>, caller: Caller, Given(asked): 
             return Err(Problem::bad_field("filter", detail));
         }
         (false, false) => {
-            let detail = "it names no post; say which by state, destination or tag, or \"all\": true for all";
+            let detail = "it names no post; say which by state, destination, tag, sender, recipient, route, since, until or q, or \"all\": true for all";
             return Err(Problem::bad_field("filter", detail));
         }
         _ => {}

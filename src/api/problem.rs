@@ -3,6 +3,7 @@
 //! The one place where errors of the spool and of those who ask become HTTP. The
 //! texts name what to do, and no secret.
 
+use super::setup::Fault;
 use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
@@ -45,6 +46,18 @@ impl Remedy {
 pub(super) struct Wrong {
     pub field: String,
     pub detail: String,
+    /// Where it is in a text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+}
+
+impl Wrong {
+    /// What is wrong with this field.
+    pub(super) fn of(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
+        Wrong { field: field.into(), detail: detail.into(), line: None, column: None }
+    }
 }
 
 /// Most fields of one request of which it is told what is wrong.
@@ -78,7 +91,22 @@ impl Problem {
 
     /// A request that is understood, but one of its fields cannot be so.
     pub(super) fn bad_field(field: impl Into<String>, detail: impl Into<String>) -> Problem {
-        Problem::bad_fields(vec![Wrong { field: field.into(), detail: detail.into() }])
+        Problem::bad_fields(vec![Wrong::of(field, detail)])
+    }
+
+    /// A configuration that is wrong, with all that is.
+    pub(super) fn bad_config(faults: Vec<Fault>) -> Problem {
+        let text = faults.iter().map(|Fault { place, field, detail }| match place {
+            Some((line, column)) => format!("line {line}, column {column}: {field}: {detail}"),
+            None => detail.clone(),
+        });
+        let text = text.collect::<Vec<_>>().join("\n");
+        let wrong = |Fault { place, field, detail }: Fault| {
+            let (line, column) = place.unzip();
+            Wrong { line, column, ..Wrong::of(field, detail) }
+        };
+        let errors = faults.into_iter().map(wrong).collect();
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text) }
     }
 
     /// The same for one or more fields.
@@ -109,7 +137,7 @@ impl Problem {
     pub(super) fn refused_recipients(refused: Vec<(String, Refusal)>) -> Problem {
         let worst = refused.iter().map(|(_, refusal)| refusal).max_by_key(|refusal| refusal.code);
         let base = worst.map(|refusal| Problem::refused(refusal, Duration::ZERO));
-        let wrong = |(field, refusal): (String, Refusal)| Wrong { field, detail: refusal.to_string() };
+        let wrong = |(field, refusal): (String, Refusal)| Wrong::of(field, refusal.to_string());
         let Problem { detail, errors, .. } = Problem::bad_fields(refused.into_iter().map(wrong).collect());
         let base = base.unwrap_or_else(|| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ""));
         Problem { detail, errors, ..base }

@@ -5,6 +5,7 @@
 //! not kept; it is read on for a moment, or a client that sends all of it before it reads
 //! would never see the answer.
 
+use super::guard::too_slow;
 use super::problem::Problem;
 use crate::spool::spill::{MailData, Spill, SpillDirectory};
 use axum::body::{Body, HttpBody as _};
@@ -23,20 +24,29 @@ const PIECE: usize = 256 * 1024;
 /// How long a body that is too large is read on.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Receives a body of at most so many octets.
+/// Receives a body of at most so many octets, within so long.
 pub(super) async fn receive(
-    headers: &HeaderMap,
-    mut body: Body,
-    most: usize,
+    (headers, body): (&HeaderMap, Body),
+    (most, longest): (usize, Duration),
     spills: &Arc<SpillDirectory>,
 ) -> Result<MailData, Problem> {
     if body.size_hint().lower() > most as u64 {
-        // Who waits to be told to go on has sent nothing.
-        if !headers.contains_key(header::EXPECT) {
-            drain(&mut body).await;
-        }
+        refuse(headers, body).await;
         return Err(too_large(most));
     }
+    let received = tokio::time::timeout(longest, take(body, most, spills)).await;
+    received.unwrap_or_else(|_| Err(too_slow()))
+}
+
+/// Reads a body on that is refused unread.
+pub(super) async fn refuse(headers: &HeaderMap, mut body: Body) {
+    // Who waits to be told to go on has sent nothing.
+    if !headers.contains_key(header::EXPECT) {
+        drain(&mut body).await;
+    }
+}
+
+async fn take(mut body: Body, most: usize, spills: &Arc<SpillDirectory>) -> Result<MailData, Problem> {
     let (mut held, mut spill, mut octets) = (BytesMut::new(), None, 0_usize);
     while let Some(data) = next(&mut body).await? {
         octets = octets.saturating_add(data.len());

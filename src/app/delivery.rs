@@ -15,6 +15,7 @@ use crate::deliver::ruling::{On, Ruling, Verdicts};
 use crate::deliver::sign::SigningKey;
 use crate::deliver::terms::{Book, Overrides, Terms};
 use crate::post::Field;
+use crate::trace::{Spans, Tracer};
 use crate::url_pattern::UrlPattern;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,10 +64,13 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
     }
 }
 
-/// Where traces are collected, if somewhere; a URL that the configuration's own
+/// Where traces are collected, if somewhere, and what `tracer` from now on traces; a URL that the configuration's own
 /// checks let through is one.
-pub(super) fn collector(config: &Config) -> Option<Endpoint> {
-    config.log.otlp.as_deref().and_then(|url| url.parse().ok())
+pub(super) fn collector(config: &Config, tracer: &mut Tracer) -> Option<(Endpoint, Spans)> {
+    let endpoint = config.log.otlp.as_deref()?.parse().ok()?;
+    let (begun, spans) = Tracer::new();
+    *tracer = begun;
+    Some((endpoint, spans))
 }
 
 /// Whether delivery goes on as it is when `new` takes the place of `old`.

@@ -4,7 +4,7 @@
 
 use super::access::Access;
 use super::{StartError, routes};
-use crate::api;
+use crate::api::{self, setup::Setup};
 use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
 use crate::config::{self, Config, Listener, ProtocolLevel, Size};
@@ -89,6 +89,11 @@ impl Common {
     pub(super) fn shared_spool(&self) -> Arc<dyn Spool> {
         Arc::clone(&self.spool) as Arc<dyn Spool>
     }
+
+    /// Notes the limits in force for those who look at what is counted.
+    pub(super) fn allow(&self, config: &Config) {
+        self.metrics.clients.allow(count(config.limits.connections));
+    }
 }
 
 /// What all connections share; large messages go to temporary files in the spool.
@@ -107,6 +112,8 @@ pub(super) fn common(
     let ids = Arc::new(Ids::above(spool.newest()));
     let wanted = Wanted::default();
     let instance = super::instance::name(&config.server.data_dir);
+    let metrics = Arc::<Metrics>::default();
+    metrics.clients.allow(count(config.limits.connections));
     Ok(Common {
         addresses,
         own,
@@ -122,7 +129,7 @@ pub(super) fn common(
         journal,
         _always: config.journal.always.then(|| wanted.want()),
         wanted,
-        metrics: Arc::default(),
+        metrics,
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
         webhooks: None,
@@ -130,12 +137,20 @@ pub(super) fn common(
 }
 
 /// For the API.
-pub(super) fn api(common: &Common, current: watch::Receiver<Arc<api::Current>>) -> api::Options {
+pub(super) fn api(
+    config: &Config,
+    common: &Common,
+    current: watch::Receiver<Arc<api::Current>>,
+    setup: Setup,
+) -> api::Options {
     let options = api::Options::of(common.instance.clone());
+    let log = protocol_log(config);
     api::Options {
         links: common.link_key.clone(),
         journal: Some(common.journal.clone()),
         webhooks: common.webhooks.clone(),
+        protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
+        setup: Some(setup),
         current,
         wanted: common.wanted.clone(),
         ..options

@@ -76,6 +76,13 @@ pub(super) fn piece(text: &str) -> String {
     utf8_percent_encode(text, PIECE).to_string()
 }
 
+/// What is sent with a request.
+enum Body<'a> {
+    None,
+    Json(&'a Value),
+    Toml(String),
+}
+
 /// A connection to the gateway.
 pub(super) struct Client {
     url: Url,
@@ -175,10 +182,47 @@ impl Client {
         self.ask(Method::DELETE, path, None).await
     }
 
+    /// A text that stands at a path below `/api/v1`.
+    pub(super) async fn text(&mut self, path: &str) -> Result<String, Failure> {
+        let request = self.request(Method::GET, path, Body::None)?;
+        let (status, octets) = self.exchange(request).await?;
+        if status.is_success() {
+            return Ok(String::from_utf8_lossy(&octets).into_owned());
+        }
+        self.read(status, &octets).map(|value| value.to_string())
+    }
+
+    /// Sends a configuration to a path below `/api/v1`.
+    pub(super) async fn send_toml(
+        &mut self,
+        method: Method,
+        path: &str,
+        text: String,
+    ) -> Result<Value, Failure> {
+        let request = self.request(method, path, Body::Toml(text))?;
+        let (status, octets) = self.exchange(request).await?;
+        self.read(status, &octets)
+    }
+
     async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let request = self.request(method, path, body.map_or(Body::None, Body::Json))?;
+        let (status, octets) = self.exchange(request).await?;
+        self.read(status, &octets)
+    }
+
+    /// What an answer says, or why it was refused.
+    fn read(&self, status: StatusCode, octets: &[u8]) -> Result<Value, Failure> {
+        let octets = if status == StatusCode::NO_CONTENT { b"null" } else { octets };
+        match serde_json::from_slice::<Value>(octets) {
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(problem) => Err(refused(status, &problem)),
+            Err(_) => Err(Failure::new(UNAVAILABLE, format_args!("{} is no Postgate: {status}", self.url))),
+        }
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
         let broken =
             |reason: String| Failure::new(UNAVAILABLE, format_args!("the gateway did not answer: {reason}"));
-        let request = self.request(method, path, body)?;
         let answered = async {
             self.sender.ready().await.map_err(|error| error.to_string())?;
             let response = self.sender.send_request(request).await.map_err(|error| error.to_string())?;
@@ -187,23 +231,10 @@ impl Client {
             Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
         };
         let answer = tokio::time::timeout(PATIENCE, answered).await;
-        let (status, text) =
-            answer.unwrap_or_else(|_| Err("it takes too long".to_owned())).map_err(broken)?;
-        let text = if status == StatusCode::NO_CONTENT { Bytes::from_static(b"null") } else { text };
-        let value = serde_json::from_slice::<Value>(&text);
-        match value {
-            Ok(value) if status.is_success() => Ok(value),
-            Ok(problem) => Err(refused(status, &problem)),
-            Err(_) => Err(Failure::new(UNAVAILABLE, format_args!("{} is no Postgate: {status}", self.url))),
-        }
+        answer.unwrap_or_else(|_| Err("it takes too long".to_owned())).map_err(broken)
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, method: Method, path: &str, body: Body<'_>) -> Result<Request<Full<Bytes>>, Failure> {
         let inside = |error: http::Error| Failure::new(SOFTWARE, error);
         let host = self.url.authority();
         let mut request =
@@ -214,13 +245,12 @@ impl Client {
         if let Some(tenant) = &self.tenant {
             request = request.header("x-tenant-id", tenant);
         }
-        match body {
-            None => request.body(Full::default()).map_err(inside),
-            Some(body) => {
-                let kind = HeaderValue::from_static("application/json");
-                request.header(header::CONTENT_TYPE, kind).body(Full::from(body.to_string())).map_err(inside)
-            }
-        }
+        let (kind, text) = match body {
+            Body::None => return request.body(Full::default()).map_err(inside),
+            Body::Json(value) => ("application/json", value.to_string()),
+            Body::Toml(text) => ("application/toml", text),
+        };
+        request.header(header::CONTENT_TYPE, kind).body(Full::from(text)).map_err(inside)
     }
 }
 
@@ -235,5 +265,6 @@ fn refused(status: StatusCode, problem: &Value) -> Failure {
         _ => DATA,
     };
     let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
-    Failure::new(code, super::table::plain(detail))
+    let lines = detail.lines().map(super::table::plain).collect::<Vec<_>>();
+    Failure::new(code, lines.join("\n"))
 }

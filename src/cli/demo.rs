@@ -6,10 +6,10 @@
 
 use super::receiver::{Arrival, Behaviour, Receiver};
 use super::smtp_client::{self, Mail, SendError};
-use super::transcript::Line;
 use super::{Failure, SOFTWARE, block_on, columns, say};
 use crate::app::Gateway;
 use crate::config::{self, ApiAddress, Config};
+use crate::protocol_log::dialogues::Line;
 use crate::smtp::Address;
 use http::StatusCode;
 use std::fs;

@@ -46,6 +46,18 @@ enum Verb {
         #[arg(required = true, value_name = "ORIGIN")]
         origins: Vec<String>,
     },
+    /// Delete the posts that wait, also those that are held
+    Purge {
+        /// Which; * only with --all
+        #[arg(required = true, value_name = "ORIGIN")]
+        origins: Vec<String>,
+        /// That * is meant
+        #[arg(long)]
+        all: bool,
+        /// Only say how many there are
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Try all posts at once, forgetting a backoff
     Flush {
         /// Which
@@ -62,6 +74,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             Verb::Pause { origins, reason } => {
                 let body = reason.map(|reason| json!({ "reason": reason }));
                 act(&place, "pause", &origins, body.as_ref()).await
+            }
+            Verb::Purge { origins, all, dry_run } => {
+                let body = json!({ "all": all, "dry_run": dry_run });
+                act(&place, "purge", &origins, Some(&body)).await
             }
             Verb::Resume { origins } => act(&place, "resume", &origins, None).await,
             Verb::Flush { origins } => act(&place, "flush", &origins, None).await,
@@ -119,6 +135,7 @@ async fn act(place: &Place, verb: &str, origins: &[String], body: Option<&Value>
                 "pause" => say(format_args!(
                     "{origin}: paused; {count} destinations with posts now, and those to come"
                 )),
+                "purge" => say(format_args!("{origin}: {count} posts")),
                 "resume" => say(format_args!("{origin}: {count} pauses ended")),
                 _ => say(format_args!("{origin}: {count} posts due now{}", waiting(&answer))),
             }?;

@@ -4,9 +4,9 @@
 //! Following means looking again a few times a second; when a new day's file
 //! appears, the old one is read to its end first.
 
-use super::transcript::{Filter, Line, Question};
 use super::{ConfigFile, Failure, NO_INPUT, USAGE, say};
 use crate::post::PostId;
+use crate::protocol_log::dialogues::{Filter, Line, Question};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};

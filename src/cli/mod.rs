@@ -9,6 +9,7 @@ mod address;
 mod api_client;
 mod check;
 mod columns;
+mod config_file;
 mod demo;
 mod destination;
 mod key;
@@ -22,9 +23,10 @@ mod sendmail;
 mod serve;
 mod sink;
 mod smtp_client;
+mod status;
 mod table;
 mod template;
-mod transcript;
+mod trace;
 mod webhook;
 mod wire;
 
@@ -73,7 +75,11 @@ enum Command {
     Password(password::Arguments),
     Queue(queue::Arguments),
     Destination(destination::Arguments),
+    Status(status::Arguments),
     Webhook(webhook::Arguments),
+    Trace(trace::Arguments),
+    Config(config_file::Arguments),
+    Reload(config_file::Reload),
     Template(template::Arguments),
 }
 
@@ -197,7 +203,11 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Password(arguments)) => password::run(arguments),
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
+        Some(Command::Status(arguments)) => status::run(arguments),
         Some(Command::Webhook(arguments)) => webhook::run(arguments),
+        Some(Command::Trace(arguments)) => trace::run(arguments),
+        Some(Command::Config(arguments)) => config_file::run(arguments),
+        Some(Command::Reload(arguments)) => config_file::reload(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
     }
 }

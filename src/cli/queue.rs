@@ -60,12 +60,12 @@ struct Ids {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// Ids of posts; or a filter, or --all
-    #[arg(value_name = "ID", value_parser = id, conflicts_with_all = ["state", "destination", "tag", "all", "dry_run"])]
+    #[arg(value_name = "ID", value_parser = id, conflicts_with_all = ["filter", "all", "dry_run"])]
     ids: Vec<PostId>,
     #[command(flatten)]
     filter: Filter,
     /// All posts
-    #[arg(long, conflicts_with_all = ["state", "destination", "tag"])]
+    #[arg(long, conflicts_with = "filter")]
     all: bool,
     /// Only say how many there are
     #[arg(long)]
@@ -82,6 +82,7 @@ struct Reroute {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(id = "filter", multiple = true)]
 struct Filter {
     /// queued, deferred, sending, held, failed or delivered
     #[arg(long)]
@@ -92,9 +93,28 @@ struct Filter {
     /// A tag that the sender gave
     #[arg(long)]
     tag: Option<String>,
+    /// A reverse-path; * stands for any text
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<String>,
+    /// A forward-path; * stands for any text
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// The recipient of a route, as in the configuration
+    #[arg(long, value_name = "RECIPIENT")]
+    route: Option<String>,
+    /// Accepted at this time or later, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Accepted before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// A text somewhere in what is shown of a post
+    #[arg(long, short, value_name = "TEXT")]
+    q: Option<String>,
 }
 
-fn id(text: &str) -> Result<PostId, String> {
+/// An id as it is typed.
+pub(super) fn id(text: &str) -> Result<PostId, String> {
     text.parse().map_err(|_| "an id is 16 hexadecimal digits, or those and -1, -2 …".to_owned())
 }
 
@@ -115,7 +135,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 impl Filter {
     fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let fields = [("state", &self.state), ("destination", &self.destination), ("tag", &self.tag)];
+        let fields = [
+            ("state", &self.state),
+            ("destination", &self.destination),
+            ("tag", &self.tag),
+            ("sender", &self.sender),
+            ("recipient", &self.recipient),
+            ("route", &self.route),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("q", &self.q),
+        ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 }
@@ -221,7 +251,7 @@ async fn act(place: &Place, action: &str, which: &Which, url: Option<&str>) -> R
     if filter.is_empty() && !which.all {
         return Err(Failure::new(
             USAGE,
-            "name posts by their ids, by --state, --destination or --tag, or say --all",
+            "name posts by their ids, by --state, --destination, --tag or another filter, or say --all",
         ));
     }
     let mut asked = json!({ "action": action, "filter": filter, "all": which.all, "dry_run": which.dry_run });

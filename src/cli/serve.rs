@@ -6,7 +6,8 @@
 //! happens goes to standard error.
 
 use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
-use crate::app::{Ending, Gateway, StartError};
+use crate::api::setup::{Request, Requests};
+use crate::app::{Ending, Gateway, Office, StartError, say_in_force};
 use crate::compose::Pattern;
 use crate::config::{ApiTls, Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
@@ -70,13 +71,18 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     if let Some(line) = try_line(&config, &gateway) {
         announce(line);
     }
+    let office = Office::of(file.path())?;
+    let mut wishes = gateway.wishes();
     loop {
         tokio::select! {
             () = signals.next() => break,
             () = gateway.broken() => return Err(Failure::new(SOFTWARE, "a part of the gateway died; it must be started again")),
             _ = hangup.recv() => reload(&file, &mut gateway).await,
+            Some(wish) = next(&mut wishes) => office.answer(&mut gateway, wish).await,
         }
     }
+    // Who asks from now on hears that there is nobody.
+    drop(wishes);
     tracing::info!("stopping; a second signal ends it at once");
     tokio::select! {
         ending = gateway.stop() => match ending? {
@@ -93,7 +99,7 @@ async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
     let file = file.clone();
     let wrong = match tokio::task::spawn_blocking(move || file.reload()).await {
         Ok(Ok(config)) => match gateway.reload(config).await {
-            Ok(later) => return reloaded(&later),
+            Ok(later) => return say_in_force(&later),
             Err(error) => error.to_string(),
         },
         Ok(Err(complaints)) => complaints.to_string(),
@@ -105,12 +111,11 @@ async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
     tracing::error!("the new configuration is bad; the old one stays in force");
 }
 
-fn reloaded(later: &[String]) {
-    if later.is_empty() {
-        tracing::info!("the new configuration is in force");
-    } else {
-        let later = later.join(", ");
-        tracing::warn!("the new configuration is in force, but what needs a restart is as before: {later}");
+/// What is asked of the configuration next; never anything where nobody asks.
+async fn next(wishes: &mut Option<Requests>) -> Option<Request> {
+    match wishes {
+        Some(wishes) => wishes.recv().await,
+        None => std::future::pending().await,
     }
 }
 

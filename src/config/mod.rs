@@ -18,6 +18,7 @@ mod server;
 mod settings;
 mod templates;
 mod value;
+mod veil;
 mod walk;
 mod words;
 
@@ -33,7 +34,8 @@ pub use settings::{
 };
 pub(crate) use value::duration;
 pub use value::{Rate, Size};
-pub use walk::Complaints;
+pub use veil::Veil;
+pub use walk::{Complaint, Complaints};
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,13 +53,19 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
         Some(path) => {
             let file = path.display().to_string();
             let unreadable = |error| Complaints::about_file(&file, format_args!("cannot be read: {error}"));
-            let config = parse(&file, &fs::read_to_string(&path).map_err(unreadable)?)?;
-            if effective::holds_secrets(&config) {
-                secret::refuse_open(&path).map_err(|text| Complaints::about_file(&file, text))?;
-            }
-            Ok(config)
+            examine(&path, &fs::read_to_string(&path).map_err(unreadable)?)
         }
     }
+}
+
+/// What a text means as the one of a file that is there.
+pub fn examine(path: &Path, text: &str) -> Result<Config, Complaints> {
+    let file = path.display().to_string();
+    let config = parse(&file, text)?;
+    if effective::holds_secrets(&config) {
+        secret::refuse_open(path).map_err(|text| Complaints::about_file(&file, text))?;
+    }
+    Ok(config)
 }
 
 /// The same for a gateway that runs: there a file without a single octet is one

@@ -12,9 +12,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One thing that is wrong.
+/// One thing that is wrong, by its octet.
 #[derive(Debug)]
-struct Complaint {
+struct Finding {
     at: usize,
     key: String,
     text: String,
@@ -23,29 +23,56 @@ struct Complaint {
 /// Where complaints are gathered during one walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    complaints: RefCell<Vec<Complaint>>,
+    complaints: RefCell<Vec<Finding>>,
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Line and column, from 1, columns in characters; of a place in the file.
+    pub place: Option<(usize, usize)>,
+    /// The key with its table; of a place in the file.
+    pub key: String,
+    /// Cause and remedy.
+    pub text: String,
 }
 
 /// Everything that is wrong with a configuration, in the order of the file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Complaints(Vec<String>);
+pub struct Complaints {
+    file: String,
+    all: Vec<Complaint>,
+}
 
 impl Complaints {
     /// A single one about a file as a whole.
     pub(super) fn about_file(file: &str, text: impl Display) -> Complaints {
-        Complaints(vec![format!("{file}: {text}")])
+        let only = Complaint { place: None, key: String::new(), text: text.to_string() };
+        Complaints { file: file.to_owned(), all: vec![only] }
     }
 
     /// How many there are, at least one.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.all.len()
+    }
+
+    /// Each of them.
+    pub fn all(&self) -> &[Complaint] {
+        &self.all
     }
 }
 
 impl Display for Complaints {
     /// One a line: `file:line:column: key: cause; remedy`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        for (index, Complaint { place, key, text }) in self.all.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "\n" })?;
+            match place {
+                Some((line, column)) => write!(f, "{}:{line}:{column}: {key}: {text}", self.file)?,
+                None => write!(f, "{}: {text}", self.file)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -54,7 +81,7 @@ impl std::error::Error for Complaints {}
 impl Walk {
     /// Notes that something at `span` is wrong.
     pub(super) fn complain(&self, span: Range<usize>, key: impl Into<String>, text: impl Into<String>) {
-        let complaint = Complaint { at: span.start, key: key.into(), text: text.into() };
+        let complaint = Finding { at: span.start, key: key.into(), text: text.into() };
         self.complaints.borrow_mut().push(complaint);
     }
 
@@ -66,18 +93,18 @@ impl Walk {
         }
         complaints.sort_by_key(|complaint| complaint.at);
         let mut written: Vec<_> =
-            complaints.iter().map(|complaint| located(file, source, complaint)).collect();
+            complaints.into_iter().map(|complaint| located(source, complaint)).collect();
         written.dedup();
-        Err(Complaints(written))
+        Err(Complaints { file: file.to_owned(), all: written })
     }
 }
 
 /// Line and column count from 1, columns in characters.
-fn located(file: &str, source: &str, complaint: &Complaint) -> String {
-    let before = source.get(..complaint.at).unwrap_or(source);
+fn located(source: &str, Finding { at, key, text }: Finding) -> Complaint {
+    let before = source.get(..at).unwrap_or(source);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|char| *char != '\n').count() + 1;
-    format!("{file}:{line}:{column}: {}: {}", complaint.key, complaint.text)
+    Complaint { place: Some((line, column)), key, text }
 }
 
 /// One table of the file on its way into a struct.

@@ -61,10 +61,11 @@ async fn report(shop: &Shop, bounce: &Bounce, claim: &Claim, last: &Attempt) {
         return;
     }
     let admission = admission((bounce, &shop.ids), claim, last, &message);
+    let octets = admission.octets();
     loop {
         match spool.commit(admission.clone()).await {
             Ok(Committed::Kept) => {
-                shop.metrics.posts_accepted.inc();
+                shop.metrics.accept(1, octets);
                 shop.metrics.reports_made.inc();
                 return tracing::info!(post = %id, "its sender gets a report of its failure");
             }

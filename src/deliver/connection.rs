@@ -8,6 +8,7 @@
 use super::http1::Http1;
 use super::http2::Trunk;
 use super::retry::Trouble;
+use crate::metrics::Here;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode, Version};
@@ -37,6 +38,8 @@ pub(super) struct Place {
     pub tls: Option<&'static str>,
     /// How long it took to get there, TLS aside: about a round trip.
     pub distance: Duration,
+    /// It is counted as long as this is kept.
+    pub _here: Arc<Here>,
 }
 
 /// How long a response is waited for, and how much of it is kept.

@@ -138,9 +138,10 @@ impl Connector {
         // What counts as written must be on its way: else a slow line would take an
         // upload's last megabytes out of the time for the response.
         SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT).map_err(connect)?;
+        let here = Arc::new(self.metrics.connections.enter());
         let is_prior = terms.http2 == Http2::PriorKnowledge;
         if destination.scheme != Scheme::Https {
-            let place = Place { peer, tls: None, distance };
+            let place = Place { peer, tls: None, distance, _here: here };
             return Ok(Connected { stream: Box::new(socket), place, is_http2: is_prior });
         }
         let offer = match terms.http2 {
@@ -152,7 +153,7 @@ impl Connector {
         let session = stream.get_ref().1;
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
         let is_http2 = is_prior || session.alpn_protocol() == Some(b"h2");
-        let place = Place { peer, tls: Some(version), distance };
+        let place = Place { peer, tls: Some(version), distance, _here: here };
         Ok(Connected { stream: Box::new(stream), place, is_http2 })
     }
 

@@ -295,7 +295,8 @@ mod tests {
     /// A connection on which one request was answered, and its other end.
     async fn kept() -> (Link, tokio::io::DuplexStream) {
         let (stream, mut other) = duplex(1024);
-        let place = Place { peer: "here".to_owned(), tls: None, distance: Duration::ZERO };
+        let here = std::sync::Arc::default();
+        let place = Place { peer: "here".to_owned(), tls: None, distance: Duration::ZERO, _here: here };
         let connected = Connected { stream: Box::new(stream), is_http2: false, place };
         let mut link = Link::One(Http1::open(connected));
         assert!(link.begin(0));

@@ -203,7 +203,8 @@ impl Order {
         let event = told::event(&self.shop, &claim, &end);
         let age = now.since(claim.post.accepted_at);
         let counters = self.tally.get_or_init(|| self.shop.metrics.lane(&self.lane));
-        tally::count(&self.shop.metrics, counters, (outcome, &judged.verdict), attempt.duration, age);
+        let post = (age, claim.post.body.length);
+        tally::count(&self.shop.metrics, counters, (outcome, &judged.verdict), attempt.duration, post);
         if let Some(log) = log.filter(|log| log.is_on()) {
             dialogue::note_verdict(log, claim.post.id, claim.post.accepted_at, now, &judged.verdict);
             if judged.verdict != Verdict::Delivered {

@@ -197,9 +197,6 @@ impl Dispatcher {
     }
 }
 
-/// Posts that are looked at in one call.
-const PAGE: usize = 1000;
-
 /// Does something to posts, and finds out which of them wait for the end of a pause.
 async fn carry_out(
     shop: &Shop,
@@ -224,19 +221,12 @@ async fn carry_out(
 
 /// How many posts an order is about to mean.
 async fn count(spool: &dyn Spool, which: Query, order: &Order) -> Result<u64, SpoolError> {
-    let (mut count, mut before) = (0, None);
-    loop {
-        let page = spool.page(which.clone(), before, PAGE).await?;
-        let is_meant = |state| match order {
-            Order::Release => state == PostState::Held,
-            _ => state != PostState::Delivered,
-        };
-        count += page.iter().filter(|listed| is_meant(listed.state)).count() as u64;
-        before = page.last().map(|last| last.post.id);
-        if page.len() < PAGE {
-            return Ok(count);
-        }
-    }
+    let is_meant = |state| match order {
+        Order::Release => state == PostState::Held,
+        _ => state != PostState::Delivered,
+    };
+    let census = spool.census(which).await?;
+    Ok(census.into_iter().filter(|(state, _)| is_meant(*state)).map(|(_, count)| count).sum())
 }
 
 /// How destinations do that are in memory, have posts, or are paused by name.

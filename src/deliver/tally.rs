@@ -4,20 +4,21 @@ use super::retry::{Outcome, Trouble, Verdict};
 use crate::metrics::{self, LaneMetrics, Metrics};
 use std::time::Duration;
 
-/// Counts an attempt that took so long, and its post, which is of such an age.
+/// Counts an attempt that took so long, and its post, which is of such an age and
+/// size.
 pub(super) fn count(
     metrics: &Metrics,
     lane: &LaneMetrics,
     (outcome, verdict): (&Outcome, &Verdict),
     duration: Duration,
-    age: Duration,
+    (age, octets): (Duration, u32),
 ) {
     let kind = kind(outcome);
     if kind == metrics::Outcome::Denied {
         metrics.egress_denials.inc();
     }
     lane.attempt(kind, duration);
-    metrics.settle(fate(verdict), age);
+    metrics.settle(fate(verdict), age, octets);
 }
 
 fn kind(outcome: &Outcome) -> metrics::Outcome {

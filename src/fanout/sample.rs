@@ -59,7 +59,7 @@ const SAMPLES: [(&str, &str, &str); 20] = [
 ];
 
 /// What all events of posts say.
-const POST: &str = r#""postId":"52a0000000000002","destination":"https://shop.example","url":"https://shop.example/orders","tag":"orders","sender":"app@shop.example","recipient":"orders@hooks.example","messageId":"<17@shop.example>","xsMessageId":"17","xsMailingId":"spring""#;
+const POST: &str = r#""postId":"52a0000000000002","destination":"https://shop.example","url":"https://shop.example/orders","tag":"orders","sender":"app@shop.example","recipient":"orders@hooks.example","messageId":"52a0000000000002","xsMessageId":"17","xsMailingId":"spring""#;
 
 /// What all events of mails say.
 const MAIL: &str = r#""emailId":"17","recipient":"jane@customer.example""#;

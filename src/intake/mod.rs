@@ -200,7 +200,7 @@ impl Intake {
     /// client that does not wait for the answer has paid: the posts may be kept.
     async fn commit(&self, client: &Client, mut admission: Admission) -> Result<Committed, Refusal> {
         told::received(&self.options, client, &mut admission);
-        let posts = admission.posts.len();
+        let (posts, octets) = (admission.posts.len(), admission.octets());
         let tenants = &self.options.tenants;
         tenants.take(&client.tenant, posts)?;
         // Nothing but events needs no place among posts.
@@ -209,7 +209,7 @@ impl Intake {
             _ => self.spool.commit(admission).await,
         };
         if matches!(committed, Ok(Committed::Kept)) {
-            self.options.metrics.posts_accepted.inc_by(posts as u64);
+            self.options.metrics.accept(posts, octets);
         } else {
             tenants.give_back(&client.tenant, posts);
         }

@@ -11,17 +11,22 @@
 
 mod checks;
 mod injections;
+mod lane;
 mod machine;
 mod scene;
+mod traffic;
 
 pub use checks::CheckResult;
 pub use injections::InjectionResult;
-pub use scene::{LaneScene, Scene};
+pub use lane::{LaneMetrics, Outcome};
+pub use scene::{JournalScene, LaneScene, Scene};
+pub use traffic::{Flow, Here, Meter, Turnstile, Volume};
 
 use crate::post::Destination;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use lane::{AttemptBuckets, Labels};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use std::collections::HashMap;
@@ -32,14 +37,8 @@ use std::time::Duration;
 /// Destinations that have names of their own among the labels.
 pub const MOST_DESTINATIONS: usize = 200;
 
-/// What all other destinations are called together.
-const OTHERS: &str = "other";
-
 /// The type of what [`Metrics::text`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Upper ends of the buckets for attempts, in seconds.
-const ATTEMPT_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
 /// Upper ends of the buckets from acceptance to delivery, in seconds.
 const DELIVERY_SECONDS: [f64; 14] =
@@ -50,7 +49,7 @@ const DELIVERY_SECONDS: [f64; 14] =
 pub struct Metrics {
     registry: Registry,
     lanes: Mutex<HashMap<Labels, Arc<LaneMetrics>>>,
-    attempts: Family<AttemptLabels, Counter>,
+    attempts: Family<lane::AttemptLabels, Counter>,
     attempt_seconds: Family<Labels, Histogram, AttemptBuckets>,
     /// From acceptance to delivery.
     delivery_seconds: Histogram,
@@ -58,8 +57,7 @@ pub struct Metrics {
     posts_deferred: Counter,
     posts_failed: Counter,
     posts_held: Counter,
-    /// Posts that were kept.
-    pub posts_accepted: Counter,
+    posts_accepted: Counter,
     /// Connections to destinations that were opened.
     pub connections_opened: Counter,
     /// Attempts that were made on a connection that was open already.
@@ -90,6 +88,14 @@ pub struct Metrics {
     pub smtp_refusals: Counter,
     checks: Family<checks::CheckLabels, Counter>,
     injections: Family<injections::InjectionLabels, Counter>,
+    /// What was taken.
+    pub incoming: Meter,
+    /// What was delivered.
+    pub outgoing: Meter,
+    /// Connections of clients that are open.
+    pub clients: Turnstile,
+    /// Connections to destinations that are open.
+    pub connections: Turnstile,
 }
 
 /// What became of a post after an attempt.
@@ -103,106 +109,6 @@ pub enum Verdict {
     Failed,
     /// It waits until it is released.
     Held,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// With a response of this status.
-    Status(u16),
-    /// The egress rules forbade it.
-    Denied,
-    /// The name could not be resolved.
-    Unresolved,
-    /// No connection.
-    Unconnected,
-    /// No trusted TLS session.
-    Tls,
-    /// Something took too long.
-    TimedOut,
-    /// The connection broke, or what came back was not HTTP.
-    Broken,
-    /// Nothing was sent, by a fault of the gateway or of the post.
-    Unsent,
-}
-
-impl Outcome {
-    fn word(self) -> &'static str {
-        match self {
-            Outcome::Status(..=299) => "2xx",
-            Outcome::Status(300..=399) => "3xx",
-            Outcome::Status(400..=499) => "4xx",
-            Outcome::Status(500..) => "5xx",
-            Outcome::Denied => "denied",
-            Outcome::Unresolved => "dns",
-            Outcome::Unconnected => "connect",
-            Outcome::Tls => "tls",
-            Outcome::TimedOut => "timeout",
-            Outcome::Broken => "broken",
-            Outcome::Unsent => "unsent",
-        }
-    }
-}
-
-/// Of which destination something is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    destination: String,
-    tenant: String,
-}
-
-impl Labels {
-    fn of(destination: &Destination) -> Labels {
-        Labels { destination: destination.to_string(), tenant: destination.tenant.to_string() }
-    }
-
-    fn others() -> Labels {
-        Labels { destination: OTHERS.to_owned(), tenant: OTHERS.to_owned() }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AttemptLabels {
-    destination: String,
-    tenant: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug)]
-struct AttemptBuckets;
-
-impl MetricConstructor<Histogram> for AttemptBuckets {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(ATTEMPT_SECONDS)
-    }
-}
-
-/// The counters of one destination, for its lane to keep.
-#[derive(Debug)]
-pub struct LaneMetrics {
-    labels: Labels,
-    attempts: Family<AttemptLabels, Counter>,
-    /// Made when they are needed: few outcomes ever happen at one destination.
-    outcomes: Mutex<Vec<(&'static str, Counter)>>,
-    seconds: Histogram,
-}
-
-impl LaneMetrics {
-    /// Notes how an attempt ended and how long it took.
-    pub fn attempt(&self, outcome: Outcome, duration: Duration) {
-        self.seconds.observe(duration.as_secs_f64());
-        let word = outcome.word();
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, counter)) = outcomes.iter().find(|(known, _)| *known == word) {
-            counter.inc();
-            return;
-        }
-        let Labels { destination, tenant } = self.labels.clone();
-        let counter =
-            self.attempts.get_or_create_owned(&AttemptLabels { destination, tenant, outcome: word });
-        counter.inc();
-        outcomes.push((word, counter));
-    }
 }
 
 impl Default for Metrics {
@@ -256,6 +162,10 @@ impl Default for Metrics {
             injections: list.add("injections", "Requests that handed something in, by what came of them"),
             smtp_refusals: list.add("smtp_refusals", "Senders, recipients and messages that were refused"),
             registry: list.0,
+            incoming: Meter::default(),
+            outgoing: Meter::default(),
+            clients: Turnstile::default(),
+            connections: Turnstile::default(),
         }
     }
 }
@@ -286,12 +196,7 @@ impl Metrics {
         let has_name = lanes.contains_key(&named) || lanes.len() < MOST_DESTINATIONS;
         let labels = if has_name { named } else { Labels::others() };
         let lane = lanes.entry(labels).or_insert_with_key(|labels| {
-            Arc::new(LaneMetrics {
-                labels: labels.clone(),
-                attempts: self.attempts.clone(),
-                outcomes: Mutex::default(),
-                seconds: self.attempt_seconds.get_or_create_owned(labels),
-            })
+            Arc::new(LaneMetrics::new(labels, &self.attempts, &self.attempt_seconds))
         });
         Arc::clone(lane)
     }
@@ -303,10 +208,19 @@ impl Metrics {
         if lanes.contains_key(&named) { named } else { Labels::others() }
     }
 
-    /// Notes what became of a post, so long after it was accepted.
-    pub fn settle(&self, verdict: Verdict, age: Duration) {
+    /// Notes that so many posts of a message were kept; octets are the message's.
+    pub fn accept(&self, posts: usize, octets: usize) {
+        let posts = posts as u64;
+        self.posts_accepted.inc_by(posts);
+        self.incoming.count(Volume { posts, messages: 1, octets: octets as u64 });
+    }
+
+    /// Notes what became of a post, so long after it was accepted; octets are those of
+    /// its body.
+    pub fn settle(&self, verdict: Verdict, age: Duration, octets: u32) {
         if verdict == Verdict::Delivered {
             self.delivery_seconds.observe(age.as_secs_f64());
+            self.outgoing.count(Volume { posts: 1, messages: 1, octets: u64::from(octets) });
         }
         let counter = match verdict {
             Verdict::Delivered => &self.posts_delivered,
@@ -367,7 +281,8 @@ mod tests {
                 }
             })
             .collect();
-        let text = metrics.text(&Scene { spool: "open", damages: 2, posts: vec![("held", 3)], lanes });
+        let posts = vec![("held", 3)];
+        let text = metrics.text(&Scene { spool: "open", damages: 2, posts, lanes, ..Scene::default() });
         let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(lines("postgate_attempts_total{"), most + 2);
         for line in [
@@ -390,7 +305,7 @@ mod tests {
         let began = std::time::Instant::now();
         for _ in 0..10_000 {
             lane.attempt(Outcome::Status(200), Duration::from_millis(3));
-            metrics.settle(Verdict::Delivered, Duration::from_millis(9));
+            metrics.settle(Verdict::Delivered, Duration::from_millis(9), 100);
         }
         // Without optimization, on a busy machine.
         assert!(began.elapsed() < 10_000 * Duration::from_micros(20), "{:?}", began.elapsed());

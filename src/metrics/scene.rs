@@ -1,7 +1,8 @@
 //! How things stand when somebody looks: what the spool and the dispatcher know
 //! anyway and nobody counts.
 
-use super::{Labels, List, Metrics};
+use super::lane::Labels;
+use super::{List, Metrics};
 use crate::post::Destination;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,8 +19,21 @@ pub struct Scene {
     pub damages: u64,
     /// Posts in each state, of a closed list.
     pub posts: Vec<(&'static str, u64)>,
+    /// Of the journal, where there is one.
+    pub journal: Option<JournalScene>,
     /// Destinations with posts, connections or a grudge.
     pub lanes: Vec<LaneScene>,
+}
+
+/// How the journal stands.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalScene {
+    /// Events that it was ever given.
+    pub events: u64,
+    /// Damaged places that it met since it was opened.
+    pub damages: u64,
+    /// Times since then that it could not be written.
+    pub failures: u64,
 }
 
 /// How one destination stands.
@@ -57,6 +71,12 @@ impl Scene {
             spool.get_or_create(&StateLabel { state }).set(i64::from(state == self.spool));
         }
         list.add::<Counter>("spool_damages", "Damaged places in the spool, set aside").inc_by(self.damages);
+        if let Some(JournalScene { events, damages, failures }) = self.journal {
+            list.add::<Counter>("journal_events", "Events that the journal was ever given").inc_by(events);
+            list.add::<Counter>("journal_damages", "Damaged places in the journal").inc_by(damages);
+            list.add::<Counter>("journal_failures", "Times that the journal could not be written")
+                .inc_by(failures);
+        }
         let posts: Family<StateLabel, Gauge> = list.add("queue_posts", "Posts in the spool");
         for (state, number) in &self.posts {
             posts.get_or_create(&StateLabel { state }).set(gauge(*number));

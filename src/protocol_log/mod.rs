@@ -13,7 +13,9 @@
 //! count is written when there is room again. Secrets are the caller's to leave
 //! out, as [`Masked`](crate::masked::Masked) shows them; control characters are escaped here, so no line can forge another.
 
+pub mod dialogues;
 mod files;
+pub mod search;
 
 use crate::clock;
 use crate::post::Timestamp;

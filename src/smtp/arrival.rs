@@ -34,13 +34,14 @@ pub(super) fn open(front: &Arc<Front>, raw: Raw, peer: Peer, alive: mpsc::Sender
     match options.crowd.enter(client, &options.limits, Instant::now()) {
         Ok(place) => {
             options.metrics.smtp_connections.inc();
+            let here = options.metrics.clients.enter();
             let front = Arc::clone(front);
             tokio::spawn(async move {
                 match proxy {
                     None => admit(front, raw, &peer, place).await,
                     Some(proxy) => admit_proxied(front, raw, &peer, proxy, place).await,
                 }
-                drop(alive);
+                drop((here, alive));
             });
         }
         Err(crowded) => {

@@ -15,6 +15,7 @@ use super::command::is_control;
 use data_encoding::{BASE64, BASE64_NOPAD};
 use std::fmt;
 use std::mem;
+use zeroize::Zeroizing;
 
 /// Which mechanisms a client may use now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,14 +102,14 @@ pub enum Offer {
     Now,
 }
 
-/// Something that no log may show.
+/// Something that no log may show, and no memory keep when it is gone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// The secret `text`.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        Secret(Zeroizing::new(text.into()))
     }
 
     /// What it is.

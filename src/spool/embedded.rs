@@ -26,8 +26,8 @@ use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
-    Query, Settlement, Spool, SpoolError,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
+    Query, Settlement, Spool, SpoolError, Usage, usage,
 };
 use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId};
@@ -321,8 +321,12 @@ impl Spool for Embedded {
         self.when_recovered(move |shared| looks::order(shared, &jobs, &which, &order))
     }
 
-    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>> {
-        self.when_recovered(move |shared| looks::page(shared, &which, before, most))
+    fn search(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Page> {
+        self.when_recovered(move |shared| looks::search(shared, &which, before, most))
+    }
+
+    fn census(&self, which: Query) -> Later<'_, Census> {
+        self.when_recovered(move |shared| looks::census(shared, &which))
     }
 
     fn attempts(&self, id: PostId) -> Later<'_, Vec<Attempt>> {
@@ -361,5 +365,9 @@ impl Spool for Embedded {
 
     fn damages(&self) -> u64 {
         self.shared.damages.load(Ordering::Relaxed)
+    }
+
+    fn usage(&self) -> Later<'_, Option<Usage>> {
+        self.off_the_runtime(|shared| usage::of(shared).map(Some))
     }
 }

@@ -2,44 +2,117 @@
 //!
 //! The index says which posts a query means; what it does not know of them, their
 //! text, tags and attempts, is read from the log for those that are listed. The
-//! index is held for one piece of a listing at a time. All of this blocks.
+//! index is held for one piece of a listing at a time. A search ends after a while with
+//! what it has, so that a rare filter keeps nobody waiting. All of this blocks.
 
 use super::catalog::GREATEST;
-use super::index::Seen;
+use super::index::{Newest, Seen};
 use super::job::Job;
 use super::shared::Shared;
 use super::state::Phase;
-use super::{Attempt, Content, Listed, Order, Query, SpoolError};
+use super::{Attempt, Census, Content, Listed, Order, Page, Query, Spool, SpoolError};
 use crate::post::{Post, PostId};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Posts that are looked at, and ordered, in one go.
 const PIECE: usize = 1000;
 
-/// Posts that a query means; see [`super::Spool::page`].
-pub(super) fn page(
+/// Posts that a search reads however long it takes, and between two looks at the index.
+const FEW: usize = 256;
+
+/// From then on a search ends with what it has.
+const LONGEST: Duration = Duration::from_millis(20);
+
+/// Posts that a query means; see [`super::Spool::search`].
+pub(super) fn search(
     shared: &Shared,
     query: &Query,
     before: Option<PostId>,
     most: usize,
-) -> Result<Vec<Listed>, SpoolError> {
-    let mut listed = Vec::new();
-    let mut before = before.unwrap_or(GREATEST);
-    while listed.len() < most {
-        let wanted = if query.tag.is_some() { PIECE } else { (most - listed.len()).min(PIECE) };
-        let piece = newest(shared, query, before, wanted)?;
-        let Some(last) = piece.last() else { break };
-        before = last.id;
-        for seen in piece {
-            let Some(post) = read(shared, &seen)? else { continue };
-            if listed.len() < most && has_tag(&post, query) {
-                listed.push(list(shared, seen, post));
+) -> Result<Page, SpoolError> {
+    let begun = Instant::now();
+    let mut posts = Vec::new();
+    let mut read_so_far = 0;
+    let mut next = before.into_iter().chain(query.before()).min();
+    loop {
+        let wanted = if query.reads_posts() { FEW } else { (most - posts.len()).min(PIECE) };
+        let Newest { found, reached } = newest(shared, query, next.unwrap_or(GREATEST), wanted)?;
+        for seen in found {
+            if query.is_behind(seen.id) {
+                return Ok(Page { posts, next: None });
+            }
+            next = Some(seen.id);
+            read_so_far += 1;
+            let post = read(shared, &seen)?.filter(|post| query.fits(post));
+            posts.extend(post.map(|post| list(shared, seen, post)));
+            let is_late = read_so_far >= FEW && begun.elapsed() > LONGEST;
+            if posts.len() >= most || is_late {
+                return Ok(Page { posts, next });
             }
         }
+        next = reached.filter(|reached| !query.is_behind(*reached));
+        if next.is_none() || begun.elapsed() > LONGEST {
+            return Ok(Page { posts, next });
+        }
     }
-    Ok(listed)
+}
+
+/// Searches on and on; see [`super::Spool::page`].
+pub(super) async fn all<S: Spool + ?Sized>(
+    spool: &S,
+    query: Query,
+    mut before: Option<PostId>,
+    most: usize,
+) -> Result<Vec<Listed>, SpoolError> {
+    let mut all = Vec::new();
+    loop {
+        let page = spool.search(query.clone(), before, most - all.len()).await?;
+        all.extend(page.posts);
+        before = page.next;
+        if before.is_none() || all.len() >= most {
+            return Ok(all);
+        }
+    }
+}
+
+/// Counts what a query means; of posts only those are read that must be.
+pub(super) fn census(shared: &Shared, query: &Query) -> Result<Census, SpoolError> {
+    let mut census = Census::new();
+    each_piece(shared, query, |seen| {
+        for seen in seen {
+            *census.entry(seen.state).or_default() += 1;
+        }
+        Ok(())
+    })?;
+    Ok(census)
+}
+
+/// Hands over all posts that a query means, piece by piece, the newest first.
+fn each_piece(
+    shared: &Shared,
+    query: &Query,
+    mut take: impl FnMut(Vec<Seen>) -> Result<(), SpoolError>,
+) -> Result<(), SpoolError> {
+    let mut before = query.before();
+    loop {
+        let Newest { found, reached } = newest(shared, query, before.unwrap_or(GREATEST), PIECE)?;
+        let mut meant = Vec::with_capacity(found.len());
+        for seen in found {
+            if query.is_behind(seen.id) {
+                return take(meant);
+            }
+            let is_meant = !query.reads_posts() || read(shared, &seen)?.is_some_and(|post| query.fits(&post));
+            meant.extend(is_meant.then_some(seen));
+        }
+        take(meant)?;
+        before = reached.filter(|reached| !query.is_behind(*reached));
+        if before.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Every attempt of a living post that is kept.
@@ -62,32 +135,24 @@ pub(super) fn order(
     query: &Query,
     order: &Order,
 ) -> Result<u64, SpoolError> {
-    let mut before = GREATEST;
     let mut meant = 0;
-    loop {
-        let piece = newest(shared, query, before, PIECE)?;
-        let Some(last) = piece.last() else { return Ok(meant) };
-        before = last.id;
-        let mut ids = Vec::with_capacity(piece.len());
-        for seen in piece {
-            let is_tagged =
-                query.tag.is_none() || read(shared, &seen)?.is_some_and(|post| has_tag(&post, query));
-            ids.extend(is_tagged.then_some(seen.id));
+    each_piece(shared, query, |seen| {
+        let ids: Vec<_> = seen.into_iter().map(|seen| seen.id).collect();
+        if !ids.is_empty() {
+            let (ack, done) = oneshot::channel();
+            jobs.send(Job::Order { ids, order: order.clone(), ack }).map_err(|_| SpoolError::Closed)?;
+            meant += done.blocking_recv().map_err(|_| SpoolError::Closed)??;
         }
-        if ids.is_empty() {
-            continue;
-        }
-        let (ack, done) = oneshot::channel();
-        jobs.send(Job::Order { ids, order: order.clone(), ack }).map_err(|_| SpoolError::Closed)?;
-        meant += done.blocking_recv().map_err(|_| SpoolError::Closed)??;
-    }
+        Ok(())
+    })?;
+    Ok(meant)
 }
 
-fn newest(shared: &Shared, query: &Query, before: PostId, most: usize) -> Result<Vec<Seen>, SpoolError> {
+fn newest(shared: &Shared, query: &Query, before: PostId, most: usize) -> Result<Newest, SpoolError> {
     let mut index = shared.index();
-    let found = index.newest(query, before, most);
+    let newest = index.newest(query, before, most);
     if index.is_whole() {
-        Ok(found)
+        Ok(newest)
     } else {
         Err(SpoolError::Failed("the catalog is being filled; try again".to_owned()))
     }
@@ -103,10 +168,6 @@ fn read(shared: &Shared, seen: &Seen) -> Result<Option<Arc<Post>>, SpoolError> {
             post => post.map(Some),
         },
     }
-}
-
-fn has_tag(post: &Post, query: &Query) -> bool {
-    query.tag.as_ref().is_none_or(|tag| post.tags.contains(tag))
 }
 
 fn list(shared: &Shared, seen: Seen, post: Arc<Post>) -> Listed {

@@ -47,6 +47,7 @@ mod looks;
 mod notes;
 mod options;
 mod outcomes;
+mod query;
 mod readers;
 mod recent;
 mod record;
@@ -56,22 +57,24 @@ mod shared;
 pub mod spill;
 mod state;
 mod tally;
+mod usage;
 mod v1;
 mod v2;
 
 use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp, Trust};
-use crate::tenant::Tenant;
-use crate::url_pattern::UrlPattern;
 use bytes::Bytes;
 pub use doorbell::Doorbell;
 pub use health::{Health, SpoolError};
+pub use query::{Glob, Query};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+pub use usage::Usage;
 
 /// What a spool answers later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, SpoolError>> + Send + 'a>>;
@@ -124,8 +127,17 @@ pub trait Spool: Send + Sync {
     /// [`Order::Delete`], which ends it at once.
     fn order(&self, which: Query, order: Order) -> Later<'_, u64>;
 
-    /// Living posts that are meant, newest first: up to `most`, older than `before`.
-    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>>;
+    /// Living posts that are meant, newest first: up to `most`, older than `before`. Ends
+    /// early rather than look for long; what it answers says where to go on.
+    fn search(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Page>;
+
+    /// The same, however long it takes.
+    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>> {
+        Box::pin(looks::all(self, which, before, most))
+    }
+
+    /// How many living posts in which state are meant.
+    fn census(&self, which: Query) -> Later<'_, Census>;
 
     /// Every attempt of a living post that was settled, the oldest first; of very
     /// many the oldest are left out.
@@ -157,6 +169,11 @@ pub trait Spool: Send + Sync {
     /// Damaged places met since opening, where a backend can have any.
     fn damages(&self) -> u64 {
         0
+    }
+
+    /// What it takes of its disk, where it has one of its own.
+    fn usage(&self) -> Later<'_, Option<Usage>> {
+        Box::pin(async { Ok(None) })
     }
 }
 
@@ -208,21 +225,6 @@ impl Attempt {
     pub fn because(reason: impl Into<String>) -> Attempt {
         Attempt { reason: reason.into(), ..Attempt::default() }
     }
-}
-
-/// Which living posts are meant: those that fit all that is said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    /// This one.
-    pub id: Option<PostId>,
-    /// Those of this tenant.
-    pub tenant: Option<Tenant>,
-    /// Those for these origins.
-    pub destination: Option<UrlPattern>,
-    /// Those in this state.
-    pub state: Option<PostState>,
-    /// Those with this tag.
-    pub tag: Option<String>,
 }
 
 /// Where a living post stands.
@@ -280,6 +282,18 @@ pub struct Listed {
     /// The last attempt that was settled.
     pub last: Option<Attempt>,
 }
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Those that were found, newest first.
+    pub posts: Vec<Listed>,
+    /// Go on with what is older than this; nothing when there can be no more.
+    pub next: Option<PostId>,
+}
+
+/// How many posts are in each state.
+pub type Census = BTreeMap<PostState, u64>;
 
 /// What a post is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -511,8 +511,8 @@ async fn a_spool_of_format_1_loses_nothing() {
     }
 }
 
-/// What the second format held: state, ended attempts, where to, reasons.
-fn second_format() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'static str>)> {
+/// What the second and the third format held: state, ended attempts, where to, reasons.
+fn before_events() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'static str>)> {
     use PostState::{Deferred, Failed, Held, Queued};
     let rows = [
         ("0000000000000001-2", Deferred, 1, "https://full/1", vec!["503"]),
@@ -531,15 +531,21 @@ fn second_format() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'stat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_of_format_2_loses_nothing() {
+async fn spools_of_formats_2_and_3_lose_nothing() {
+    for format in ["v2", "v3"] {
+        loses_nothing(format).await;
+    }
+}
+
+async fn loses_nothing(format: &str) {
     let directory = tempfile::tempdir().unwrap();
     let century = 100 * 365 * 24 * HOUR;
     let options = Options { retain_failed: century, retain_held: century, ..small(directory.path()) };
-    let mut disk = old_log("v2");
+    let mut disk = old_log(format);
     for start in 0..3 {
         let spool = open(&disk, options.clone());
         let page = spool.page(Query::default(), None, 100).await.unwrap();
-        let mut expected = second_format();
+        let mut expected = before_events();
         for Listed { post, state, ended, .. } in &page {
             let (attempts, content) = (spool.attempts(post.id).await.unwrap(), spool.content(post.id).await);
             let found = (*state, *ended, format!("{}{}", post.destination, post.path), reasons(&attempts));
@@ -553,7 +559,10 @@ async fn a_spool_of_format_2_loses_nothing() {
             assert_eq!(post.sign_with.as_deref() == Some("main") && post.trace.is_some(), is_full);
             assert_eq!(post.notice.original_recipient.as_deref() == Some("rfc822;x"), is_full);
         }
-        assert!(expected.is_empty() && spool.damages() == 0, "start {start}: {expected:?} are lost");
+        assert!(
+            expected.is_empty() && spool.damages() == 0,
+            "{format}, start {start}: {expected:?} are lost"
+        );
         assert_eq!(spool.note("n").await.unwrap().unwrap().value, "note");
         // The line is kept, and what was done before counts.
         let line = claim_all(&spool, "line").await;

@@ -14,7 +14,8 @@ fn event(id: u64, what: &str) -> Event {
         name: format!("post.{what}").parse().unwrap(),
         at: Timestamp(id),
         tenant: Tenant::default(),
-        data: Bytes::from(format!("{{\"id\":{id}}}")),
+        // Longer than a sector with its record, so that it can be torn from others.
+        data: Bytes::from(format!("{{\"id\":\"{id:0>400}\"}}")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use postgate::post::PostId;
-use postgate::spool::{Counts, Listed, Order, PostState, Query};
+use postgate::spool::{Counts, Glob, Listed, Order, PostState, Query};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -404,6 +404,12 @@ pub async fn pages_list_the_newest_first(spool: &dyn Spool) {
     for id in 1..=9 {
         let mut admission = message(id, &[if id % 3 == 0 { "b" } else { "a" }], b"x");
         admission.posts[0].tags = vec![format!("tag {}", id % 2)];
+        admission.posts[0].sender = format!("App{id}@app.example");
+        admission.posts[0].recipient = format!("orders+{}@hooks.example", id % 4);
+        if id % 4 == 0 {
+            admission.posts[0].trust = Trust::Operator;
+        }
+        admission.posts[0].accepted_at = Timestamp(1000 * id);
         if id == 9 {
             let destination = Destination { tenant: Tenant::new("t"), ..(*lane("b")).clone() };
             admission.posts[0].destination = Arc::new(destination);
@@ -428,6 +434,25 @@ pub async fn pages_list_the_newest_first(spool: &dyn Spool) {
     assert_eq!(listed(Query { tag: Some("tag 1".to_owned()), ..b() }, Some(9), 3).await, [3]);
     assert_eq!(listed(Query { state: Some(PostState::Failed), ..one(6) }, None, 3).await, [6]);
     assert_eq!(listed(Query { state: Some(PostState::Held), ..one(6) }, None, 3).await, [0_u64; 0]);
+    let glob = |text: &str| Some(Glob::new(text));
+    assert_eq!(listed(Query { sender: glob("app7@app.example"), ..all() }, None, 9).await, [7]);
+    assert_eq!(listed(Query { sender: glob("*@APP.example"), ..all() }, None, 2).await, [9, 8]);
+    assert_eq!(listed(Query { recipient: glob("*+1@*"), ..all() }, None, 9).await, [9, 5, 1]);
+    assert_eq!(listed(Query { route: glob("orders+*@hooks.example"), ..all() }, None, 9).await, [8, 4]);
+    assert_eq!(listed(Query { text: Some("APP3@".to_owned()), ..all() }, None, 9).await, [3]);
+    assert_eq!(listed(Query { text: Some("nobody".to_owned()), ..all() }, None, 9).await, [0_u64; 0]);
+    let times = || Query { since: Some(Timestamp(3000)), until: Some(Timestamp(6000)), ..all() };
+    assert_eq!(listed(times(), None, 9).await, [5, 4, 3]);
+    for (query, expected) in [
+        (all(), vec![(PostState::Queued, 7), (PostState::Failed, 2)]),
+        (times(), vec![(PostState::Queued, 2), (PostState::Failed, 1)]),
+        (Query { state: Some(PostState::Failed), ..all() }, vec![(PostState::Failed, 2)]),
+        (Query { tag: Some("tag 2".to_owned()), ..all() }, vec![]),
+        (one(6), vec![(PostState::Failed, 1)]),
+    ] {
+        let census: Vec<_> = spool.census(query.clone()).await.unwrap().into_iter().collect();
+        assert_eq!(census, expected, "{query:?}");
+    }
     let wrong = Query { tenant: Some(Tenant::new("other")), ..one(6) };
     assert_eq!(listed(wrong, None, 3).await, [0_u64; 0]);
 }

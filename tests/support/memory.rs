@@ -9,8 +9,8 @@ use postgate::clock;
 use postgate::event::{Event, Mark};
 use postgate::post::{Admission, Blob, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
-    Attempt, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted, Order,
-    PostState, Query, Settlement, Spool, SpoolError,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted,
+    Order, Page, PostState, Query, Settlement, Spool, SpoolError,
 };
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -359,7 +359,7 @@ impl Kept {
                 && which.tenant.as_ref().is_none_or(|tenant| *tenant == post.destination.tenant)
                 && which.destination.as_ref().is_none_or(|pattern| pattern.matches(&post.destination))
                 && which.state.is_none_or(|state| seen == Some(state))
-                && which.tag.as_ref().is_none_or(|tag| post.tags.contains(tag))
+                && which.fits(post)
         };
         self.entries.values().rev().filter(fits).map(|entry| entry.post.id).collect()
     }
@@ -599,12 +599,25 @@ impl Spool for MemorySpool {
         })
     }
 
-    fn page(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Vec<Listed>> {
+    fn search(&self, which: Query, before: Option<PostId>, most: usize) -> Later<'_, Page> {
         Box::pin(async move {
             let kept = self.usable()?;
             let older = |id: &PostId| before.is_none_or(|before| *id < before);
             let ids = kept.meant(&which).into_iter().filter(older).take(most);
-            Ok(ids.map(|id| self.list(&kept.entries[&id])).collect())
+            let posts: Vec<_> = ids.map(|id| self.list(&kept.entries[&id])).collect();
+            let next = posts.last().map(|last| last.post.id).filter(|_| posts.len() == most);
+            Ok(Page { posts, next })
+        })
+    }
+
+    fn census(&self, which: Query) -> Later<'_, Census> {
+        Box::pin(async move {
+            let kept = self.usable()?;
+            let mut census = Census::new();
+            for id in kept.meant(&which) {
+                *census.entry(self.list(&kept.entries[&id]).state).or_default() += 1;
+            }
+            Ok(census)
         })
     }
 

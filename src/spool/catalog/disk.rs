@@ -17,11 +17,12 @@
 //! k tenant 0 key                       an idempotency key   → Noted
 //! ```
 
-use super::{End, Entry, Filter, Line, Noted, Rank, Turn};
+use super::{End, Entry, Filter, Line, Listing, Noted, Rank, Turn};
 use crate::post::{MessageId, PostId, Timestamp};
 use crate::spool::PostState;
 use crate::tenant::Tenant;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -29,8 +30,12 @@ use std::path::Path;
 /// Octets sled may keep in memory.
 const CACHE: u64 = 4 << 20;
 
-/// Lanes that are listed one by one; more are found faster among all posts.
-const FEW: usize = 1000;
+/// Keys that are read at most to list lanes one by one; more are found faster among all
+/// posts.
+const FEW: usize = 10_000;
+
+/// Entries that a listing of all posts looks at in one go.
+const LOOKS: usize = 2000;
 
 /// An open database.
 pub(super) struct OnDisk {
@@ -106,22 +111,18 @@ impl OnDisk {
         Ok(keys.iter().filter_map(|key| id_at(key, 9)).collect())
     }
 
-    pub fn newest(
-        &self,
-        filter: &Filter,
-        before: PostId,
-        most: usize,
-    ) -> Result<Vec<(PostId, Entry)>, String> {
-        let Some(lanes) = filter.lanes.as_ref().filter(|lanes| lanes.len() <= FEW) else {
-            return caught(|| {
-                let older = self.tree.range(vec![b'p']..post_key(before)).rev();
+    pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> Result<Listing, String> {
+        let lists = |lanes: &HashMap<u32, Vec<PostState>>| lanes.values().map(Vec::len).sum::<usize>();
+        let few = |lanes: &&HashMap<u32, Vec<PostState>>| lists(lanes).saturating_mul(most) <= FEW;
+        let Some(lanes) = filter.lanes.as_ref().filter(few) else {
+            let older = self.tree.range(vec![b'p']..post_key(before)).rev();
+            let read = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
                 let read = |(key, value): (sled::IVec, sled::IVec)| {
                     Some((id_at(&key, 1)?, postcard::from_bytes(&value).ok()?))
                 };
-                let fits = |pair: &(PostId, Entry)| filter.fits(&pair.1);
-                let found = older.filter_map(|pair| pair.map(|pair| read(pair).filter(fits)).transpose());
-                found.take(most).collect()
-            });
+                pair.map(read).transpose()
+            };
+            return caught(|| Listing::of(older.filter_map(read), filter, (most, LOOKS)));
         };
         let mut ids = Vec::new();
         for (lane, states) in lanes {
@@ -133,8 +134,11 @@ impl OnDisk {
             }
         }
         ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
-        let entries = ids.into_iter().take(most).map(|id| Ok(self.entry(id)?.map(|entry| (id, entry))));
-        entries.filter_map(Result::transpose).collect()
+        ids.truncate(most);
+        let reached = ids.last().copied().filter(|_| ids.len() == most);
+        let entries = ids.into_iter().map(|id| Ok(self.entry(id)?.map(|entry| (id, entry))));
+        let found: Result<_, String> = entries.filter_map(Result::transpose).collect();
+        Ok(Listing { found: found?, reached })
     }
 
     pub fn line_up(&self, line: Line, id: PostId) -> Result<(), String> {

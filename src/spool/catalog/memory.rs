@@ -1,10 +1,14 @@
 //! The part of the catalog that is in memory.
 
-use super::{End, Entry, Filter, GREATEST, LEAST, Line, Noted, Place, Rank, Spot, Turn};
+use super::{End, Entry, Filter, GREATEST, LEAST, Line, Listing, Noted, Place, Rank, Spot, Turn};
 use crate::post::{MessageId, PostId, Timestamp};
 use crate::spool::state::{Phase, State};
 use crate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
+
+/// Entries that a listing looks at in one go: others wait for the index meanwhile.
+const LOOKS: usize = 20_000;
 
 /// Stands for no end.
 const NEVER: Timestamp = Timestamp(u64::MAX);
@@ -81,9 +85,11 @@ impl InMemory {
 
     /// Looks at every entry if need be: a few milliseconds for as many as there are
     /// in memory, for which a third order would take a quarter more room.
-    pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> Vec<(PostId, Entry)> {
-        let older = self.posts.range(..before).rev().map(|(id, packed)| (*id, packed.entry()));
-        older.filter(|(_, entry)| filter.fits(entry)).take(most).collect()
+    pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> Listing {
+        let older = self.posts.range(..before).rev();
+        let older = older.map(|(id, packed)| Ok::<_, Infallible>((*id, packed.entry())));
+        let Ok(listing) = Listing::of(older, filter, (most, LOOKS));
+        listing
     }
 
     pub fn line_up(&mut self, line: Line, id: PostId) {

@@ -12,17 +12,17 @@
 //! once: the caller then fills the catalog again from the log, all in memory.
 
 mod disk;
+mod listing;
 mod memory;
 
-use super::PostState;
 use super::record::ALIGN;
 use super::state::{Phase, State};
 use crate::post::{MessageId, PostId, Timestamp};
 use crate::tenant::Tenant;
 use disk::OnDisk;
+pub(super) use listing::{Filter, Listing};
 use memory::InMemory;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The catalog has lost entries because its engine failed.
@@ -138,19 +138,6 @@ impl Entry {
     }
 }
 
-/// Which entries a listing is about.
-pub(super) struct Filter {
-    /// These lanes, with the states of which they hold posts; nothing means all.
-    pub lanes: Option<HashMap<u32, Vec<PostState>>>,
-}
-
-impl Filter {
-    pub fn fits(&self, entry: &Entry) -> bool {
-        let Some(lanes) = &self.lanes else { return true };
-        lanes.get(&entry.lane).is_some_and(|states| states.contains(&entry.state.seen()))
-    }
-}
-
 /// What an idempotency key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Noted {
@@ -260,19 +247,23 @@ impl Catalog {
         Ok(stale)
     }
 
-    /// The newest `most` posts older than `before` that fit, the newest first.
-    pub fn newest(
-        &mut self,
-        filter: &Filter,
-        before: PostId,
-        most: usize,
-    ) -> Result<Vec<(PostId, Entry)>, Broken> {
-        let mut found = self.memory.newest(filter, before, most);
-        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.newest(filter, before, most));
-        found.extend(self.checked(more)?);
+    /// The newest `most` posts older than `before` that fit, the newest first; ends early
+    /// rather than look at very many.
+    pub fn newest(&mut self, filter: &Filter, before: PostId, most: usize) -> Result<Listing, Broken> {
+        let Listing { mut found, mut reached } = self.memory.newest(filter, before, most);
+        let more =
+            self.disk.as_ref().map_or(Ok(Listing::default()), |disk| disk.newest(filter, before, most));
+        let more = self.checked(more)?;
+        found.extend(more.found);
+        // Only as far as both have looked.
+        reached = reached.max(more.reached);
+        found.retain(|(id, _)| reached.is_none_or(|reached| *id >= reached));
         found.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
-        found.truncate(most);
-        Ok(found)
+        if found.len() > most {
+            found.truncate(most);
+            reached = found.last().map(|(id, _)| *id);
+        }
+        Ok(Listing { found, reached })
     }
 
     /// Puts a post into the line of those with its ordering key.

@@ -34,7 +34,8 @@ fn what_is_over_takes_no_memory_from_what_waits() {
         catalog.insert(id(number), &entry(Phase::Waiting)).unwrap();
     }
     assert_eq!((catalog.memory.len(), catalog.memory.letters()), (80, 10));
-    let found = catalog.newest(&Filter { lanes: None }, GREATEST, 999).unwrap();
+    let Listing { found, reached } = catalog.newest(&Filter { lanes: None }, GREATEST, 999).unwrap();
+    assert_eq!(reached, None);
     assert_eq!(found.len(), 300);
     for (id, entry) in found {
         catalog.remove(id, &entry).unwrap();

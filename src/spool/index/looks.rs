@@ -1,7 +1,7 @@
 //! What others want to know of the posts in the index: how many there are, and
 //! which ones a query means.
 
-use super::super::catalog::{Entry, Filter};
+use super::super::catalog::{Entry, Filter, Listing};
 use super::super::{Counts, PostState, Query};
 use super::{Index, Lane};
 use crate::post::{Destination, Post, PostId};
@@ -17,6 +17,13 @@ pub(in super::super) struct Seen {
     pub post: Option<Arc<Post>>,
 }
 
+/// What a look at the newest posts found.
+pub(in super::super) struct Newest {
+    pub found: Vec<Seen>,
+    /// All down to this one were looked at; nothing when there are no more.
+    pub reached: Option<PostId>,
+}
+
 impl Index {
     /// How many posts of which kind each lane holds.
     pub fn counts(&self) -> Vec<(Arc<Destination>, Counts)> {
@@ -24,26 +31,33 @@ impl Index {
         counts.filter(|(_, counts)| *counts != Counts::default()).collect()
     }
 
-    /// The newest `most` posts older than `before` that a query means, its tag
-    /// aside, the newest first.
-    pub fn newest(&mut self, query: &Query, before: PostId, most: usize) -> Vec<Seen> {
+    /// The newest `most` posts older than `before` that a query means, what stands in
+    /// them aside, the newest first; may end early.
+    pub fn newest(&mut self, query: &Query, before: PostId, most: usize) -> Newest {
         if let Some(id) = query.id {
             let one = Query { id: None, ..query.clone() };
             let fits = |seen: &Seen, index: &Index| index.filter(&one).fits_seen(seen);
             let seen = (id < before).then(|| self.see(id)).flatten();
-            return seen.filter(|seen| fits(seen, self)).into_iter().collect();
+            let found = seen.filter(|seen| fits(seen, self)).into_iter().collect();
+            return Newest { found, reached: None };
         }
         let filter = self.filter(query);
-        let found = self.catalog.newest(&filter.0, before, most);
+        let listing = self.catalog.newest(&filter.0, before, most);
+        let Listing { found, mut reached } = self.intact(listing).unwrap_or_default();
         let seen = |(id, entry): (PostId, Entry)| Seen { id, state: entry.state.seen(), entry, post: None };
-        let mut found: Vec<Seen> = self.intact(found).unwrap_or_default().into_iter().map(seen).collect();
-        let loose = self.fresh.keys().chain(self.in_flight.keys()).filter(|id| **id < before);
+        let mut found: Vec<Seen> = found.into_iter().map(seen).collect();
+        // What is older than what the catalog looked at comes with the next look.
+        let is_looked_at = |id: &PostId| *id < before && reached.is_none_or(|reached| *id >= reached);
+        let loose = self.fresh.keys().chain(self.in_flight.keys()).filter(|id| is_looked_at(id));
         let loose: Vec<PostId> = loose.copied().collect();
         let loose = loose.into_iter().filter_map(|id| self.see(id));
         found.extend(loose.filter(|seen| filter.fits_seen(seen)));
         found.sort_unstable_by_key(|seen| Reverse(seen.id));
-        found.truncate(most);
-        found
+        if found.len() > most {
+            found.truncate(most);
+            reached = found.last().map(|last| last.id);
+        }
+        Newest { found, reached }
     }
 
     /// A living post.

@@ -16,7 +16,7 @@ mod looks;
 mod shelf;
 
 pub(super) use ahead::Known;
-pub(super) use looks::Seen;
+pub(super) use looks::{Newest, Seen};
 
 use super::Order;
 use super::catalog::{Catalog, Entry, Line, Noted, Place, Rank, Spot};

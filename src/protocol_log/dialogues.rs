@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 /// One line, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub struct Line<'a> {
     /// RFC 3339, UTC, milliseconds.
     pub stamp: &'a str,
     /// Of the dialogue.
@@ -23,7 +23,7 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Takes a line apart; `None` when it is not one of the log's.
-    pub(super) fn parse(line: &'a str) -> Option<Line<'a>> {
+    pub fn parse(line: &'a str) -> Option<Line<'a>> {
         let (stamp, rest) = line.split_once(' ')?;
         let (name, rest) = rest.split_once(' ')?;
         let (mark, text) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -33,7 +33,7 @@ impl<'a> Line<'a> {
     }
 
     /// Whether it is of an SMTP session.
-    pub(super) fn is_smtp(&self) -> bool {
+    pub fn is_smtp(&self) -> bool {
         self.name.starts_with('S')
     }
 
@@ -63,7 +63,7 @@ impl<'a> Line<'a> {
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub enum Question {
     /// Every line.
     Everything,
     /// One dialogue, SMTP or HTTP, by its name.
@@ -109,7 +109,7 @@ fn origin(authority: &str) -> &str {
 
 /// Picks the lines of a [`Question`] out of the log.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub struct Filter {
     question: Question,
     /// Sessions that brought the post; known after a look through the log.
     sessions: HashSet<String>,
@@ -124,7 +124,7 @@ pub(super) struct Filter {
 
 impl Filter {
     /// A filter for `question`.
-    pub(super) fn new(question: Question) -> Filter {
+    pub fn new(question: Question) -> Filter {
         Filter {
             question,
             sessions: HashSet::new(),
@@ -136,12 +136,12 @@ impl Filter {
 
     /// Whether the log must be looked through once before: only the end of a
     /// session tells which message it brought.
-    pub(super) fn needs_look(&self) -> bool {
+    pub fn needs_look(&self) -> bool {
         matches!(self.question, Question::Post(_))
     }
 
     /// Takes a line of that look.
-    pub(super) fn look(&mut self, line: &Line<'_>) {
+    pub fn look(&mut self, line: &Line<'_>) {
         if self.brought(line) {
             self.sessions.insert(line.name.to_owned());
         }
@@ -156,7 +156,7 @@ impl Filter {
     }
 
     /// Takes a line, hands the wanted ones to `out`.
-    pub(super) fn take(&mut self, whole: &str, out: &mut dyn FnMut(&str)) {
+    pub fn take(&mut self, whole: &str, out: &mut dyn FnMut(&str)) {
         let Some(line) = Line::parse(whole) else {
             return if self.question == Question::Everything {
                 out(whole)

@@ -1,0 +1,113 @@
+//! Which posts are asked for, in a query or in a body, and which part of them.
+
+use super::ask::state;
+use super::problem::Problem;
+use crate::post::{PostId, Timestamp};
+use crate::spool::{Glob, Query};
+use crate::tenant::Tenant;
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+
+/// Most posts of a page.
+pub(super) const MOST: usize = 1000;
+
+/// Posts of a page, when nothing else is asked.
+const USUAL: usize = 50;
+
+/// Which posts, as it stands in a query or in `filter`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    pub state: Option<String>,
+    pub destination: Option<String>,
+    pub tag: Option<String>,
+    /// With `*` for any text, as in the next two.
+    pub sender: Option<String>,
+    pub recipient: Option<String>,
+    /// The recipient as the route in the configuration has it.
+    pub route: Option<String>,
+    /// RFC 3339, as the next one.
+    pub since: Option<String>,
+    pub until: Option<String>,
+    /// A text that stands somewhere in what is shown of a post.
+    pub q: Option<String>,
+}
+
+/// The query of `GET /posts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    state: Option<String>,
+    destination: Option<String>,
+    tag: Option<String>,
+    sender: Option<String>,
+    recipient: Option<String>,
+    route: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    q: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Filter {
+    /// Whether it leaves posts out.
+    pub(super) fn says_something(&self) -> bool {
+        let Filter { state, destination, tag, sender, recipient, route, since, until, q } = self;
+        let all = [state, destination, tag, sender, recipient, route, since, until, q];
+        all.into_iter().any(Option::is_some)
+    }
+
+    /// In the spool's words.
+    pub(super) fn query(&self, tenant: Option<Tenant>) -> Result<Query, Problem> {
+        let wrong = |reason: String| Problem::bad_field("destination", reason);
+        Ok(Query {
+            id: None,
+            tenant,
+            destination: self.destination.as_deref().map(str::parse).transpose().map_err(wrong)?,
+            state: self.state.as_deref().map(state).transpose()?,
+            tag: self.tag.clone(),
+            sender: self.sender.as_deref().map(Glob::new),
+            recipient: self.recipient.as_deref().map(Glob::new),
+            route: self.route.as_deref().map(Glob::new),
+            since: self.since.as_deref().map(|text| time("since", text)).transpose()?,
+            until: self.until.as_deref().map(|text| time("until", text)).transpose()?,
+            text: self.q.clone(),
+        })
+    }
+}
+
+impl Page {
+    /// Which posts; how many at most; and what the page before ended with.
+    pub(super) fn taken_apart(self) -> Result<(Filter, usize, Option<PostId>), Problem> {
+        let Page { state, destination, tag, sender, recipient, route, since, until, q, limit, cursor } = self;
+        let filter = Filter { state, destination, tag, sender, recipient, route, since, until, q };
+        let most = match limit {
+            Some(text) => text.parse().ok().filter(|limit| (1..=MOST).contains(limit)),
+            None => Some(USUAL),
+        };
+        let most =
+            most.ok_or_else(|| Problem::bad_field("limit", format!("write a number from 1 to {MOST}")))?;
+        Ok((filter, most, cursor.as_deref().map(place).transpose()?))
+    }
+}
+
+/// Where a next page begins, as nobody needs to understand it.
+pub(super) fn cursor(id: PostId) -> String {
+    BASE64URL_NOPAD.encode(id.to_string().as_bytes())
+}
+
+fn place(cursor: &str) -> Result<PostId, Problem> {
+    let text = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+    let id = text.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+    id.ok_or_else(|| Problem::bad_field("cursor", "take it from the field next of the page before"))
+}
+
+/// RFC 3339, to the millisecond.
+fn time(field: &'static str, text: &str) -> Result<Timestamp, Problem> {
+    // A plus of an offset that nobody encoded is a blank in a query.
+    let time: Option<jiff::Timestamp> = text.replace(' ', "+").parse().ok();
+    let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    let wrong = || Problem::bad_field(field, "write a time such as 2026-01-31T12:00:00Z (RFC 3339)");
+    millis.map(Timestamp).ok_or_else(wrong)
+}

@@ -1,0 +1,99 @@
+//! `postgate status`: how a running gateway does, at one look.
+
+use super::api_client::Place;
+use super::table::{table, text};
+use super::{Failure, block_on, say};
+use serde_json::Value;
+
+/// Show how a running gateway does: traffic, connections, queue, disk
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  postgate status
+  postgate status --json")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    block_on(async move {
+        let status = arguments.place.connect().await?.get("/status").await?;
+        if arguments.place.json {
+            return Ok(say(status)?);
+        }
+        Ok(say(told(&status))?)
+    })
+}
+
+/// Spans of time, as the answer and as people call them.
+const SPANS: [(&str, &str); 5] = [
+    ("total", "total"),
+    ("last_hour", "last hour"),
+    ("last_minute", "last minute"),
+    ("peak_hour", "peak per hour"),
+    ("peak_minute", "peak per minute"),
+];
+
+/// Blocks of a table each, with a blank line between.
+fn told(status: &Value) -> String {
+    let at = |path: &str| status.pointer(path).cloned().unwrap_or_default();
+    let mut blocks = vec![format!(
+        "{} {} is {}, up {}",
+        text(status, "product"),
+        text(status, "version"),
+        text(status, "status"),
+        lasting(at("/uptime").as_u64().unwrap_or_default())
+    )];
+    if status.get("traffic").is_some() {
+        let rows = SPANS.map(|(span, name)| {
+            let cells = ["in", "out"].map(|way| {
+                let volume = at(&format!("/traffic/{span}/{way}"));
+                ["posts", "messages", "kb"].map(|unit| text(&volume, unit))
+            });
+            let [[posts_in, messages_in, kb_in], [posts_out, messages_out, kb_out]] = cells;
+            [name.to_owned(), posts_in, messages_in, kb_in, posts_out, messages_out, kb_out]
+        });
+        let heads = ["TRAFFIC", "POSTS IN", "MAILS IN", "KB IN", "POSTS OUT", "REQUESTS OUT", "KB OUT"];
+        blocks.push(table(heads, &rows));
+        let rows = ["in", "out"].map(|way| {
+            let heads = at(&format!("/connections/{way}"));
+            let [cur, max, top] = ["cur", "max", "top"].map(|field| text(&heads, field));
+            [way.to_owned(), cur, if max == "0" { "-".to_owned() } else { max }, top]
+        });
+        blocks.push(table(["CONNECTIONS", "NOW", "LIMIT", "PEAK"], &rows));
+    }
+    let queue = at("/queue");
+    let names = ["waiting", "sending", "held", "failed", "destinations"];
+    let heads = names.map(|name| name.to_uppercase());
+    blocks.push(table(heads.each_ref().map(String::as_str), &[names.map(|name| text(&queue, name))]));
+    if let Some(spool) = status.get("spool").filter(|spool| spool.is_object()) {
+        let sizes = ["size", "living", "disk_free", "disk_size"].map(|field| size(spool, field));
+        blocks.push(table(["SPOOL", "IN USE", "DISK FREE", "DISK"], &[sizes]));
+    }
+    blocks.join("\n\n")
+}
+
+fn size(spool: &Value, field: &str) -> String {
+    let octets = spool.get(field).and_then(Value::as_u64).unwrap_or_default();
+    format!("{} MiB", octets >> 20)
+}
+
+/// Days, hours, minutes and seconds, the first two that there are.
+fn lasting(seconds: u64) -> String {
+    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m")];
+    let parts = parts.into_iter().chain([(seconds % 60, "s")]).skip_while(|(number, _)| *number == 0);
+    let told: Vec<_> = parts.take(2).map(|(number, unit)| format!("{number}{unit}")).collect();
+    if told.is_empty() { "0s".to_owned() } else { told.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_two_units() {
+        for (seconds, told) in [(0, "0s"), (59, "59s"), (3600, "1h 0m"), (90_061, "1d 1h"), (61, "1m 1s")] {
+            assert_eq!(lasting(seconds), told);
+        }
+    }
+}

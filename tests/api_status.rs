@@ -1,0 +1,88 @@
+//! `GET /status` and `postgate status` of the running program: what passed is counted,
+//! in our words and in PowerMTA's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::DEADLINE;
+use support::api::Scene;
+use support::program::{Client, eventually};
+
+/// About half a kilobyte.
+fn message() -> Vec<u8> {
+    [b"Subject: x\r\n\r\n".as_slice(), &[b'x'; 500], b"\r\n"].concat()
+}
+
+fn volume(posts: u64, messages: u64) -> Value {
+    json!([posts, messages])
+}
+
+#[test]
+fn what_came_and_went_is_counted() {
+    let scene = Scene::start("[limits]\nconnections = 77\n");
+    let mut client = Client::connect(scene.gateway.smtp).unwrap();
+    let to = |paths: &[&str]| paths.iter().map(|path| scene.receiver.recipient(path)).collect::<Vec<_>>();
+    client.send(&to(&["/ok", "/ok/2", "/busy"]), &message());
+    let failed = client.send(&to(&["/gone"]), &message()).id().to_owned();
+    scene.stands(&failed, "failed");
+    let status = eventually("all attempts to end", DEADLINE, || {
+        let status = scene.get("/api/v1/status").json();
+        let queue = &status["queue"];
+        let is_over = status["traffic"]["total"]["out"]["posts"] == 2 && queue["sending"] == 0;
+        (is_over && queue["failed"] == 1).then_some(status)
+    });
+    for span in ["total", "last_hour", "last_minute", "peak_hour", "peak_minute"] {
+        let way = |way: &str| {
+            let volume = &status["traffic"][span][way];
+            assert!(volume["kb"].as_f64().unwrap() > 0.0, "{span} {way}: {status}");
+            json!([volume["posts"], volume["messages"]])
+        };
+        assert_eq!((way("in"), way("out")), (volume(4, 2), volume(2, 2)), "{span}");
+    }
+    assert_eq!(status["connections"]["in"], json!({ "cur": 1, "max": 77, "top": 1 }));
+    assert!(status["connections"]["out"]["top"].as_u64().unwrap() >= 1, "{status}");
+    let queue = json!({ "waiting": 1, "sending": 0, "held": 0, "failed": 1, "destinations": 1 });
+    assert_eq!((&status["queue"], &status["status"]), (&queue, &json!("running")));
+    for figure in ["size", "living", "disk_free", "disk_size"] {
+        assert!(status["spool"][figure].as_u64().unwrap() > 0, "{figure}");
+    }
+    drop(client);
+    eventually("the client to be gone", DEADLINE, || {
+        (scene.get("/api/v1/status").json()["connections"]["in"]["cur"] == 0).then_some(())
+    });
+
+    let told = scene.get("/api/v1/status?format=json").json();
+    assert_eq!(told["status"], "success");
+    let theirs = &told["data"]["status"];
+    for (path, expected) in [
+        ("/status", json!("running")),
+        ("/shuttingDown", json!(false)),
+        ("/traffic/total/in/rcp", json!(4)),
+        ("/traffic/topPerHr/in/msg", json!(2)),
+        ("/traffic/lastMin/out/rcp", json!(2)),
+        ("/conn/smtpIn", json!({ "cur": 0, "max": 77, "top": 1 })),
+        ("/queue/httpDelivery/rcp", json!(1)),
+        ("/queue/httpDelivery/dom", json!(1)),
+        ("/spool/totalRcp", json!(2)),
+        ("/spool/initPct", json!(100)),
+    ] {
+        assert_eq!(theirs.pointer(path), Some(&expected), "{path}: {told}");
+    }
+    assert_eq!(told["data"]["mta"]["product"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(scene.get("/api/v1/status?format=xml").status, 422);
+}
+
+#[test]
+fn the_command_shows_a_table_or_json() {
+    let scene = Scene::start("");
+    scene.post("/gone", "", "failed");
+    let (code, table, _) = scene.run(&["status"]);
+    assert_eq!(code, 0);
+    for line in ["TRAFFIC", "peak per minute", "CONNECTIONS", "WAITING", "DISK FREE"] {
+        assert!(table.contains(line), "{line}: {table}");
+    }
+    let (_, told, _) = scene.run(&["status", "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["queue"]["failed"], 1);
+}
