@@ -70,7 +70,7 @@ impl Notes {
             Some(None) => {
                 tracing::error!(
                     set_aside_as = DAMAGED,
-                    "the spool's notes are damaged: pauses and used rates are lost"
+                    "the spool's notes are damaged: pauses, used rates and webhooks are lost"
                 );
                 disk.rename(NAME, DAMAGED)?;
                 Book::default()
