@@ -22,7 +22,7 @@ use crate::spool::disk::Reserve;
 use crate::spool::embedded::{self, Embedded, OpenError};
 use crate::spool::spill::SpillDirectory;
 use crate::tenant::Tenant;
-use crate::trace::{Spans, Tracer};
+use crate::trace::Tracer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -85,13 +85,6 @@ fn receiving_memory(config: &Config) -> usize {
 }
 
 impl Common {
-    /// Traces from now on; where the spans come out.
-    pub(super) fn trace(&mut self) -> Spans {
-        let (tracer, spans) = Tracer::new();
-        self.tracer = tracer;
-        spans
-    }
-
     /// The spool as all parts see it.
     pub(super) fn shared_spool(&self) -> Arc<dyn Spool> {
         Arc::clone(&self.spool) as Arc<dyn Spool>
