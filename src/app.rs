@@ -186,7 +186,8 @@ impl Gateway {
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let (setup, wishes) = Setup::new();
-        let (api_current, current) = entrance::open(&config, &access, &common, &log)?;
+        let current = entrance::current(&config, (&access, None), &common, &log)?;
+        let (api_current, current) = watch::channel(Arc::new(current));
         if let Some(listener) = api {
             let api = options::api(&config, &common, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));

@@ -10,17 +10,6 @@ use crate::envelope::Source;
 use crate::intake::{self, Intake};
 use crate::protocol_log::ProtocolLog;
 use std::sync::Arc;
-use tokio::sync::watch;
-
-/// What the API goes by at first, and where that changes.
-pub(super) fn open(
-    config: &Config,
-    access: &Access,
-    common: &Common,
-    log: &ProtocolLog,
-) -> Result<(watch::Sender<Arc<Current>>, watch::Receiver<Arc<Current>>), StartError> {
-    Ok(watch::channel(Arc::new(current(config, (access, None), common, log)?)))
-}
 
 /// What the API goes by from now on, after what it went by before.
 pub(super) fn current(
