@@ -2,7 +2,6 @@
 //! what a key looks like on its way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[allow(dead_code)]
 #[path = "support/authority.rs"]
 mod authority;
 mod support;

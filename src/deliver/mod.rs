@@ -238,7 +238,7 @@ impl Ears {
             }
             () = sleep_until(timer) => Wake::Timer,
             request = next(&mut self.requests) => match request {
-                Some(request) => Wake::Asked(request),
+                Some(request) => Wake::Asked(Box::new(request)),
                 None => {
                     self.requests = None;
                     Wake::Timer
@@ -287,7 +287,7 @@ enum Wake {
     News(News),
     Rung(Vec<(Arc<Destination>, Duration)>),
     Timer,
-    Asked(Request),
+    Asked(Box<Request>),
     Changed { old: Arc<Options>, new: Arc<Options> },
     Stop,
 }
@@ -304,7 +304,7 @@ impl Dispatcher {
             }
             Wake::Rung(rung) => self.take_rings(rung, now, &mut touched),
             Wake::Timer => {}
-            Wake::Asked(request) => self.take_request(request, now, &mut touched),
+            Wake::Asked(request) => self.take_request(*request, now, &mut touched),
             Wake::Changed { old, new } => self.change(&new, &old, now, &mut touched),
             Wake::Stop => self.stop(now),
         }

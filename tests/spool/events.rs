@@ -190,7 +190,7 @@ async fn events_wait_for_verdicts_that_cannot_be_written() {
 async fn work(spool: &Embedded, dice: &mut fastrand::Rng) {
     for id in 1..=40 {
         let mut commits: Vec<_> = (0..dice.u64(1..4)).map(|at| id * 10 + at).collect();
-        commits = commits.into_iter().filter(|_| dice.u8(..4) > 0).collect();
+        commits.retain(|_| dice.u8(..4) > 0);
         let commits: Vec<_> = commits.iter().map(|id| spool.commit(told(*id, &["a"]))).collect();
         for commit in commits {
             let _ = commit.await;
