@@ -30,6 +30,7 @@ mod inject;
 mod mail;
 mod patience;
 mod posts;
+mod presence;
 mod problem;
 mod ranges;
 mod readers;
@@ -66,6 +67,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use patience::Patient;
+use presence::Presence;
 use problem::Problem;
 use readers::Readers;
 use setup::Setup;
@@ -212,10 +214,11 @@ async fn converse(
 ) {
     // Without it small responses wait for acknowledgements; slower, not wrong.
     let _ = stream.set_nodelay(true);
+    let presence = Presence::of(&stream);
     let stream = Patient::new(stream, options.unread_timeout);
     let certificates = options.current.borrow().certificates.clone();
     let Some(certificates) = certificates else {
-        return answer(stream, peer, router, &options, stop).await;
+        return answer(stream, (peer, presence), router, &options, stop).await;
     };
     let handshake = TlsAcceptor::from(certificates.http()).accept(stream);
     let shaken = tokio::select! {
@@ -224,14 +227,14 @@ async fn converse(
     };
     // One that fails concerns only its client, who is told by TLS itself.
     if let Ok(Ok(stream)) = shaken {
-        answer(stream, peer, router, &options, stop).await;
+        answer(stream, (peer, presence), router, &options, stop).await;
     }
 }
 
 /// Answers the requests of one connection.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    peer: Peer,
+    (peer, presence): (Peer, Presence),
     router: Router,
     options: &Options,
     mut stop: watch::Receiver<bool>,
@@ -239,6 +242,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(presence.clone());
         router.call(request)
     });
     let mut connection = pin!(

@@ -12,10 +12,12 @@ use super::ask::Asked;
 use super::caller::Caller;
 use super::desk::Desk;
 use super::events::Choice;
+use super::presence::Presence;
 use super::problem::Problem;
 use crate::event::Want;
 use crate::fanout;
 use crate::journal::{Journal, Position};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -55,6 +57,7 @@ pub(super) async fn stream(
     State(desk): State<Desk>,
     caller: Caller,
     headers: HeaderMap,
+    Extension(presence): Extension<Presence>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Problem> {
     let choice = Choice::of(&caller, filter.r#type.as_deref())?;
@@ -76,6 +79,7 @@ pub(super) async fn stream(
         silent_until: Instant::now(),
         current: desk.options.current.clone(),
         stop: desk.stop.clone(),
+        presence,
         _place: place,
         _want: desk.options.wanted.want(),
     };
@@ -105,6 +109,7 @@ struct Teller {
     news: watch::Receiver<Position>,
     current: watch::Receiver<Arc<Current>>,
     stop: watch::Receiver<bool>,
+    presence: Presence,
     _place: OwnedSemaphorePermit,
     _want: Want,
 }
@@ -134,6 +139,7 @@ impl Teller {
                 // Whoever could change keys may be gone: then they stay.
                 Ok(()) = self.current.changed() => return None,
                 _ = self.stop.wait_for(|stop| *stop) => return None,
+                () = self.presence.ended() => return None,
             }
         }
     }

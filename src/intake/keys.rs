@@ -236,7 +236,8 @@ mod tests {
         let short = &text[..70];
         for wrong in ["", "foo", "sha256:", "sha256:zz", short, &text.replace("256", "512"), &text[7..]] {
             let error = wrong.parse::<KeyDigest>().unwrap_err();
-            assert!(error.contains("postgate key") && (wrong.is_empty() || !error.contains(wrong)));
+            let secret = wrong.trim_start_matches("sha256:");
+            assert!(error.contains("postgate key") && (secret.is_empty() || !error.contains(secret)));
         }
     }
 
