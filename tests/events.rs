@@ -390,7 +390,14 @@ fn streams_are_few_and_of_one_tenant() {
 async fn a_stream_is_kept_alive_and_outlives_the_time_for_requests() {
     let directory = TempDir::new().unwrap();
     let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
-    let options = api::Options { journal: Some(journal), ..api::Options::of("gateway.example".to_owned()) };
+    // What it goes by was changed before, and is not while it streams.
+    let (current, changing) = watch::channel(Arc::new(api::Current::default()));
+    current.send_replace(Arc::default());
+    let options = api::Options {
+        journal: Some(journal),
+        current: changing,
+        ..api::Options::of("gateway.example".to_owned())
+    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let longest = options.request_timeout.max(options.unread_timeout).max(options.head_timeout);

@@ -70,6 +70,9 @@ pub(super) async fn stream(
     };
     let crowded = |_| Problem::too_many(format!("there are {MOST} streams already"), KEEP_ALIVE);
     let place = Arc::clone(&desk.streams).try_acquire_owned().map_err(crowded)?;
+    let mut current = desk.options.current.clone();
+    // A change is one from now on: what the desk holds has never been looked at.
+    current.mark_unchanged();
     let teller = Teller {
         news: journal.watch(),
         journal,
@@ -77,7 +80,7 @@ pub(super) async fn stream(
         after,
         has_begun: false,
         silent_until: Instant::now(),
-        current: desk.options.current.clone(),
+        current,
         stop: desk.stop.clone(),
         presence,
         _place: place,
