@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep};
 
 /// Shortest time between two appends.
 const GATHER: Duration = Duration::from_millis(20);
+/// Octets of events that are worth an append of their own.
+const MANY: usize = 64 * 1024;
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often files whose time is over are looked for.
@@ -51,7 +53,10 @@ impl Journal {
                 Some(Ok((behind, events))) => {
                     self.keep(behind, &events).await;
                     mark = behind;
-                    sleep(GATHER).await;
+                    // Behind so many there are more.
+                    if events.iter().map(|event| event.data.len()).sum::<usize>() < MANY {
+                        sleep(GATHER).await;
+                    }
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "events cannot be read back now; it is tried again");

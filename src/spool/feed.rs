@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 const KEPT: usize = 4 << 20;
 /// Octets that are handed out at a time, if there is more than one record of them.
 const PORTION: usize = 256 << 10;
+/// Records that are read back together, if they are no more than that.
+const TOGETHER: usize = 512;
 
 /// Where a record with events stands: its segment and its offset.
 type At = (u64, u64);
@@ -45,7 +47,7 @@ struct Queue {
 enum Next {
     Events(Mark, Vec<Event>),
     /// They must be read first.
-    Unread(At),
+    Unread(Vec<At>),
     Nothing,
 }
 
@@ -112,7 +114,10 @@ impl Feed {
                     taken.extend_from_slice(events);
                     last = Some(*at);
                 }
-                None if last.is_none() => return Some(Next::Unread(*at)),
+                None if last.is_none() => {
+                    let unread = queue.waiting.iter().take_while(|(_, events)| events.is_none());
+                    return Some(Next::Unread(unread.take(TOGETHER).map(|(at, _)| *at).collect()));
+                }
                 None => break,
             }
         }
@@ -143,11 +148,11 @@ pub(super) async fn events(shared: Arc<Shared>, after: Mark) -> Result<(Mark, Ve
         match shared.feed.next(shared.salt).ok_or(SpoolError::Closed)? {
             Next::Events(mark, events) => return Ok((mark, events)),
             Next::Nothing => shared.feed.news.notified().await,
-            Next::Unread(at) => {
-                let own = Arc::clone(&shared);
-                let read = tokio::task::spawn_blocking(move || own.read_events(at)).await;
+            Next::Unread(places) => {
+                let (own, Some(at)) = (Arc::clone(&shared), places.first().copied()) else { continue };
+                let read = tokio::task::spawn_blocking(move || own.read_portion(&places)).await;
                 match read.map_err(|_| SpoolError::Closed)? {
-                    Ok(events) => return Ok((Mark { log: shared.salt, place: at }, events)),
+                    Ok((place, events)) => return Ok((Mark { log: shared.salt, place }, events)),
                     Err(error @ SpoolError::Damaged(_)) => {
                         shared.damages.fetch_add(1, Ordering::Relaxed);
                         tracing::error!(%error, "events cannot be read back; they are lost");
@@ -161,6 +166,28 @@ pub(super) async fn events(shared: Arc<Shared>, after: Mark) -> Result<(Mark, Ve
 }
 
 impl Shared {
+    /// The events of the first of these records, and of those behind it that can be read
+    /// and are no more than a portion together; with the place of the last.
+    fn read_portion(&self, places: &[At]) -> Result<(At, Vec<Event>), SpoolError> {
+        let mut portion: Option<(At, Vec<Event>)> = None;
+        for place in places {
+            match (self.read_events(*place), &mut portion) {
+                (Ok(events), None) => portion = Some((*place, events)),
+                (Ok(events), Some((last, all))) => {
+                    *last = *place;
+                    all.extend(events);
+                }
+                (Err(error), None) => return Err(error),
+                // It is the first the next time.
+                (Err(_), Some(_)) => break,
+            }
+            if portion.as_ref().is_some_and(|(_, events)| octets(events) >= PORTION) {
+                break;
+            }
+        }
+        portion.ok_or(SpoolError::Closed)
+    }
+
     /// The events of the record there.
     fn read_events(&self, (segment, offset): At) -> Result<Vec<Event>, SpoolError> {
         let place = Place { segment, offset, share: 0 };
