@@ -65,10 +65,17 @@ fn the_same_filters_find_count_and_steer() {
     let act = json!({ "action": "delete", "filter": { "route": "*" } }).to_string();
     assert_eq!(scene.post_to("/api/v1/posts/actions", &act).json(), json!({ "count": 1 }));
     assert_eq!(ids(&scene.get("/api/v1/posts").json()), all[1..]);
-    for (query, field) in
-        [("since=yesterday", "since"), ("until=1", "until"), ("cursor=52a0000000000002", "cursor")]
-    {
+    for (query, field) in [
+        ("since=yesterday", "since"),
+        ("until=1", "until"),
+        ("cursor=52a0000000000002", "cursor"),
+        ("q=", "q"),
+        ("sender=", "sender"),
+    ] {
         let problem = scene.get(&format!("/api/v1/posts?{query}"));
         assert_eq!((problem.status, &problem.json()["errors"][0]["field"]), (422, &json!(field)));
     }
+    let act = json!({ "action": "delete", "filter": { "q": "" } }).to_string();
+    assert_eq!(scene.post_to("/api/v1/posts/actions", &act).status, 422, "it would mean all");
+    assert_eq!(ids(&scene.get("/api/v1/posts").json()), all[1..]);
 }

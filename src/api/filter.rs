@@ -60,6 +60,17 @@ impl Filter {
 
     /// In the spool's words.
     pub(super) fn query(&self, tenant: Option<Tenant>) -> Result<Query, Problem> {
+        let texts = [
+            ("tag", &self.tag),
+            ("sender", &self.sender),
+            ("recipient", &self.recipient),
+            ("route", &self.route),
+            ("q", &self.q),
+        ];
+        // It stands in every post: a variable that was not set must not mean all.
+        if let Some((field, _)) = texts.iter().find(|(_, text)| text.as_deref() == Some("")) {
+            return Err(Problem::bad_field(*field, "it is empty; leave it out"));
+        }
         let wrong = |reason: String| Problem::bad_field("destination", reason);
         Ok(Query {
             id: None,
