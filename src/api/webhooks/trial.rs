@@ -177,7 +177,7 @@ pub(in crate::api) async fn validate(
     }
     let response = json!({
         "status": response.status().as_u16(),
-        "headers": shown(response.headers()),
+        "headers": shown(response.headers(), |name| !is_secret(name)),
         "body": excerpt(response.body()),
     });
     let msg = "Test POST to endpoint succeeded";
@@ -297,13 +297,16 @@ impl Told {
         let request = json!({
             "method": self.asked.method,
             "url": self.url,
-            "headers": shown(&self.sent.headers),
+            "headers": shown(&self.sent.headers, is_ours),
             "body": excerpt(&self.asked.body),
         });
         let response = self.sent.response.as_ref().ok();
         if let Value::Object(fields) = &mut shape {
             fields.insert("request".to_owned(), request);
-            fields.insert("headers".to_owned(), response.map(|it| shown(it.headers())).unwrap_or_default());
+            fields.insert(
+                "headers".to_owned(),
+                response.map(|it| shown(it.headers(), |name| !is_secret(name))).unwrap_or_default(),
+            );
             fields
                 .insert("body".to_owned(), response.map(|it| excerpt(it.body()).into()).unwrap_or_default());
         }
@@ -311,17 +314,27 @@ impl Told {
     }
 }
 
-/// Header fields; a value that might be a secret is masked, a signature is none.
-fn shown(headers: &HeaderMap) -> Value {
+/// Header fields with the values of those that are shown.
+fn shown(headers: &HeaderMap, is_shown: impl Fn(&str) -> bool) -> Value {
     let mut fields = Map::new();
     for (name, value) in headers {
-        let name = name.as_str();
-        let is_shown = !is_secret(name) || name.ends_with("signature") || name.ends_with("-signature-2");
         let text = String::from_utf8_lossy(value.as_bytes());
-        let value = if is_shown { Value::from(&*text) } else { Value::from("***") };
-        fields.insert(name.to_owned(), value);
+        let value = if is_shown(name.as_str()) { Value::from(&*text) } else { Value::from("***") };
+        fields.insert(name.as_str().to_owned(), value);
     }
     Value::Object(fields)
+}
+
+/// Whether a header of a request is made here. All others are those of the webhook, its
+/// destination or its auth profile, any of which may be a secret, whatever its name.
+fn is_ours(name: &str) -> bool {
+    let is_made = ["webhook-", "content-", "ce-", "postgate-", "x-messagesystems-", "accept"]
+        .iter()
+        .any(|beginning| name.starts_with(beginning));
+    let is_signature = name.ends_with("-signature") || name.ends_with("-signature-2");
+    is_made
+        || is_signature
+        || ["host", "user-agent", "connection", "idempotency-key", "cdn-loop"].contains(&name)
 }
 
 fn excerpt(body: &[u8]) -> String {
