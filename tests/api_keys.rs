@@ -240,6 +240,32 @@ fn a_key_is_shown_in_one_way_and_opens_its_tenant() {
 }
 
 #[test]
+fn posts_are_sent_elsewhere_only_where_their_tenant_may_post() {
+    let scene = start();
+    let id = post_of(&scene, "shop");
+    let recipient = scene.receiver.recipient("");
+    let origin = recipient.strip_prefix("post@").unwrap().trim_end_matches('/');
+    let path = scene.directory.path().join("postgate.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    let bound = format!("name = \"shop\"\nmay_post_to = [\"{origin}\"]\n");
+    fs::write(&path, config.replacen("name = \"shop\"\n", &bound, 1)).unwrap();
+    assert_eq!(ask(&scene, "POST", "/api/v1/reload", &bearer("admin")).status, 200);
+    let one = (format!("/api/v1/posts/{id}/reroute"), json!({ "url": "http://other.example/" }));
+    let bulk =
+        json!({ "action": "reroute", "filter": { "tag": "shop-tag" }, "url": "http://other.example/" });
+    let many = ("/api/v1/posts/actions".to_owned(), bulk);
+    for (name, status) in [("shop-operator", 422), ("admin", 200)] {
+        for (path, body) in [&one, &many] {
+            let body = body.to_string();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{}", bearer(name));
+            let kind = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+            let response = scene.raw(&format!("{head}{kind}Connection: close\r\n\r\n{body}"));
+            assert_eq!(response.status, status, "{name} {path}: {response:?}");
+        }
+    }
+}
+
+#[test]
 fn tenants_are_shown_as_configured() {
     let scene = start();
     let shown = |name: &str| ask(&scene, "GET", "/api/v1/tenants", &bearer(name)).json()["tenants"].clone();

@@ -8,11 +8,13 @@ use super::shapes::OrderedShape;
 use super::{Current, Entrance, Options};
 use crate::compose::{BadUrl, Endpoint};
 use crate::deliver::control::{Control, Ordered};
+use crate::intake::Role;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::post::Trust;
+use crate::post::{Destination, Trust};
 use crate::spool::{Listed, Order, PostState, Query, Spool};
 use crate::tenant::Tenant;
+use crate::url_pattern::UrlPattern;
 use axum::response::Response;
 use http::StatusCode;
 use std::collections::BTreeSet;
@@ -74,6 +76,28 @@ impl Desk {
             }
             ordered => Ok(json(StatusCode::OK, &OrderedShape::of(&ordered).without(left))),
         }
+    }
+
+    /// Whether a tenant may post there.
+    pub(super) fn permit(&self, tenant: &Tenant, destination: &Destination) -> Result<(), Problem> {
+        let current = self.current();
+        let terms = current.tenants.configured().into_iter().find(|terms| terms.tenant == *tenant);
+        if terms.is_none_or(|terms| UrlPattern::any_matches(&terms.may_post_to, destination)) {
+            return Ok(());
+        }
+        let detail = format!("tenant {tenant} may not post to {destination} (may_post_to)");
+        Err(Problem::bad_field("url", detail))
+    }
+
+    /// The same for posts that this caller sends elsewhere. Who is there for all tenants
+    /// may save what is stuck.
+    pub(super) fn permit_reroute(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        url: &Endpoint,
+    ) -> Result<(), Problem> {
+        if caller.role == Role::Admin { Ok(()) } else { self.permit(tenant, &url.destination(tenant)) }
     }
 
     /// Sends the posts of each tenant elsewhere, as that tenant's.

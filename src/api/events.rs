@@ -14,6 +14,7 @@ use crate::event::{Event, EventId, EventName, EventPattern, published};
 use crate::fanout::{self, Format, Sharing, Style, Told, sample};
 use crate::journal::{Journal, Position};
 use crate::post::{BadTime, Timestamp};
+use crate::spool::Health;
 use crate::tenant::Tenant;
 use axum::body::Body;
 use axum::extract::State;
@@ -289,6 +290,10 @@ pub(super) async fn publish(
     caller: Caller,
     Given(body): Given<Box<RawValue>>,
 ) -> Answer {
+    // What is left of a full disk is for settling what is under way.
+    if *desk.spool.health().borrow() == Health::Full {
+        return Err(Problem::no_room());
+    }
     let text = body.get();
     let is_array = text.starts_with('[');
     let handed: Result<Vec<Handed>, _> = match is_array {

@@ -152,7 +152,9 @@ pub(super) async fn reroute(
 ) -> Answer {
     let endpoint = endpoint(&url)?;
     let listed = desk.find(&text, &caller).await?;
-    let order = order_to(&endpoint, &listed.post.destination.tenant);
+    let tenant = &listed.post.destination.tenant;
+    desk.permit_reroute(&caller, tenant, &endpoint)?;
+    let order = order_to(&endpoint, tenant);
     let left = match &order {
         Order::Reroute { destination, .. } => listed.post.left_behind(destination),
         _ => Vec::new(),
@@ -177,6 +179,9 @@ pub(super) async fn act(State(desk): State<Desk>, caller: Caller, Given(asked): 
     let url = url.as_deref().map(endpoint).transpose()?;
     if url.is_some() != (action == Action::Reroute) {
         return Err(Problem::bad_field("url", "a reroute has one, and nothing else"));
+    }
+    if let (Some(url), Some(tenant)) = (&url, &caller.tenant) {
+        desk.permit_reroute(&caller, tenant, url)?;
     }
     let query = filter.query(caller.tenant)?;
     let counted = |count| Ordered { count, ..Ordered::default() };

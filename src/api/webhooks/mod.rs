@@ -18,9 +18,6 @@ use crate::event::{Event, EventId};
 use crate::fanout::shelf::{Placed, Shelf, ShelfError, new_id};
 use crate::fanout::webhook::{OVERLAP, Settings, Webhook, Wrong};
 use crate::masked::Masked;
-use crate::post::Destination;
-use crate::tenant::Tenant;
-use crate::url_pattern::UrlPattern;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -269,20 +266,7 @@ fn merge(target: &mut Value, patch: &Value) {
 /// Whether its tenant may post there.
 fn permit(desk: &Desk, webhook: &Webhook) -> Result<(), Problem> {
     let (destination, _) = webhook.destination()?;
-    match may_post_to(desk, &webhook.tenant, &destination) {
-        true => Ok(()),
-        false => {
-            let tenant = &webhook.tenant;
-            let detail = format!("tenant {tenant} may not post to {destination} (may_post_to)");
-            Err(Problem::bad_field("url", detail))
-        }
-    }
-}
-
-fn may_post_to(desk: &Desk, tenant: &Tenant, destination: &Destination) -> bool {
-    let current = desk.current();
-    let terms = current.tenants.configured().into_iter().find(|terms| terms.tenant == *tenant);
-    terms.is_none_or(|terms| UrlPattern::any_matches(&terms.may_post_to, destination))
+    desk.permit(&webhook.tenant, &destination)
 }
 
 /// A new secret of Standard Webhooks.
