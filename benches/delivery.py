@@ -11,6 +11,8 @@ from servers import Broken, await_posts, free_port, load, own_time, post_octets,
 DRAIN_ROW, CLIENT_ROW, TLS_ROW = "drain of a backlog", "bare hyper client, as many connections", "drain over TLS"
 PLANNING = "postgate_dispatcher_seconds_total"
 CONNECTIONS = 20
+# total_connections, as it is by default.
+PLACES = 2000
 # An answer comes so many milliseconds after its request.
 FAR = 50
 # Probes find a receiver that is back within a second; certificates of sinks are nobody's.
@@ -112,10 +114,12 @@ def steer(api, verb):
 
 def crowd(bench, lanes, each, octets, few=10):
     """Backlogs of many lanes that are let go at once: what many lanes add to the memory that as many
-    posts to few lanes take, lanes that starved, and what planning a post costs beside the same."""
+    posts to few lanes take, lanes that starved, and what planning a post costs beside the same. Few
+    lanes have all the places too: how many lanes there are is the only difference."""
     planned, peaks, api, count = {}, {}, free_port(), lanes * each
-    settings = extra().replace('address = ""', f'address = "127.0.0.1:{api}"')
     for number in (few, lanes):
+        settings = extra(connections=max(CONNECTIONS, PLACES // number))
+        settings = settings.replace('address = ""', f'address = "127.0.0.1:{api}"')
         with servers.receiver_down() as url, bench.gateway(url, "full", extra=settings) as gateway:
             courier(bench, gateway, 1000, few, 0, 10, octets)
             settle(gateway.pid)

@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import median
 
 import delivery
+import fanout
 import formats
 import front
+import looks
 import servers
 from servers import Bench, Broken, await_posts, load, own_time, resident, settle
 
@@ -38,6 +40,7 @@ DEFERRED = number("DEFERRED", 100000, 10000)
 OCTETS = number("OCTETS", 2048, 2048)
 SESSIONS = number("SESSIONS", 100, 100)
 LARGE = number("LARGE", 40, 12)
+WHOLE = number("WHOLE", 12, 4)
 BUDGET = number("BUDGET", 150, 20)
 PAYLOAD = os.environ.get("PAYLOAD", "json")
 IDLE = number("IDLE", 10000, 1000)
@@ -46,6 +49,9 @@ LANES = number("LANES", 10000, 1000)
 LANE_POSTS = number("LANE_POSTS", 20, 5)
 DEAD = number("DEAD", 100000, 10000)
 SLOW = number("SLOW", 1000, 200)
+QUEUED = number("QUEUED", 1000000, 20000)
+WEBHOOKS = number("WEBHOOKS", 1000, 200)
+WEBHOOK_BATCHES = number("WEBHOOK_BATCHES", 8, 4)
 CONNECTIONS = 32
 # A large message, a little below the limit, and the connections that send them.
 LARGE_OCTETS, LARGE_SESSIONS = (25 << 20) - 65536, 4
@@ -181,6 +187,7 @@ def rounds(bench, found, postfix, smtp_sink, sink):
             (SINKS[1], lambda: accept_only(found, SINKS[1], smtp_sink)),
             (f"end to end, {one}", lambda: deliver(bench, found, sink, one)),
             (f"end to end, {other}", lambda: deliver(bench, found, sink, other)),
+            ("events", lambda: looks.events(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
             ("drains", lambda: delivery.drains(bench, found, BACKLOG, OCTETS, SESSIONS)),
             ("Postfix with curl", lambda: postfix and postfix_posts(found, postfix, sink)),
             ("hyper client", lambda: reference(bench, found, "bare hyper client", "post", sink.url,
@@ -314,12 +321,19 @@ def targets(found, backlog, door):
                    found.ratios(found.rates, front.SINGLE_ROW, front.PLAIN_ROW))
     yield at_least(f"accept over HTTP, lists of {front.LIST} / mail on kept connections", 3,
                    found.ratios(found.rates, front.LIST_ROW, front.PLAIN_ROW))
+    for row, percent in zip(list(looks.ROWS)[1:], (1, 15)):
+        yield at_most(f"{row}: cost in throughput", percent, "%", looks.cost(found, row))
+    yield at_most(f"`GET /posts` over {QUEUED:,} queued posts, p99 of the slowest filter", 50, "ms", door.get("search"))
+    yield at_most("status and metrics beside them, p99", 20, "ms", door.get("status"))
     yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
     yield at_most(f"memory of each of {IDLE:,} idle connections over TLS", 64, "KiB", door.get("tls"))
     yield at_most(f"a good client's p99 beside {SLOW:,} slow ones / alone", 2, "times", door.get("slow"))
+    told = door.get("fan_out")
+    yield at_least(f"events that {WEBHOOKS:,} webhooks are told in a second, in batches of {fanout.BATCH}", 20_000,
+                   told and told[:1])
     yield at_most("composing json of 10 KiB with an attachment / mail-parser alone", 1.5, "times",
                   door.get("compose small"))
-    yield formats.slowest(door)
+    yield from formats.slowest(door)
     yield formats.largest(door)
     yield at_most("protocol log, throughput of accept", 10, "%", log_cost(found.rates, "accept", -1))
     yield at_most("protocol log, throughput end to end", 10, "%", log_cost(found.rates, "end to end", -1))
@@ -394,13 +408,18 @@ def main():
         rounds_done = found.round
         found.try_row("large messages", lambda: waiting.update(large(bench, found)))
         found.round = rounds_done
+        print(f"{QUEUED:,} posts are looked at", flush=True)
+        found.try_row("looks", lambda: door.update(looks.search(bench, QUEUED)))
         found.try_row("idle connections", lambda: door.update(front.idle(bench, IDLE)))
         print("composing", flush=True)
         found.try_row("formats", lambda: door.update(formats.compose(bench)))
+        found.try_row("formats end to end", lambda: door.update(formats.whole(bench, WHOLE)))
         print("delivery", flush=True)
         found.try_row("far away", lambda: door.update(delivery.far(bench, OCTETS, SESSIONS)))
         found.try_row("many lanes", lambda: door.update(delivery.crowd(bench, LANES, LANE_POSTS, OCTETS)))
         found.try_row("dead destination", lambda: door.update(delivery.dead(bench, DEAD, OCTETS, SESSIONS)))
+        print("webhooks", flush=True)
+        found.try_row("fan-out", lambda: door.update(fan_out=fanout.fan_out(bench, WEBHOOKS, WEBHOOK_BATCHES)))
         found.try_row("slow clients", lambda: door.update(slow=front.slow(bench, SLOW, 2000, OCTETS)[1]))
     text = report(found, waiting, door, skipped)
     print(f"\n{text}")

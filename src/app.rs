@@ -12,6 +12,7 @@
 //! connection ends by it.
 
 mod access;
+mod accounting;
 mod delivery;
 mod door;
 mod entrance;
@@ -24,6 +25,7 @@ mod office;
 mod options;
 mod reload;
 mod routes;
+mod seal;
 mod sockets;
 mod webhooks;
 
@@ -44,6 +46,8 @@ use crate::config::{API_ADDRESS, ApiTls, Config};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
+use crate::event::Wanted;
+use crate::fanout::{engine, replay};
 use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{Address, TlsError};
@@ -165,11 +169,14 @@ impl Gateway {
         let access = read(config.clone(), |config| Access::read(&config)).await?;
         let sockets = sockets::bind(&config)?;
         let api = sockets::bind_api(&config).await?;
-        // Mail is nobody else's to read, also in files that the catalog's engine
-        // makes. Sockets in the file system have the mode that they were to have.
+        // Mail is nobody else's to read, whoever makes a file. Sockets in the file system
+        // have the mode that they were to have.
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
-        let kept = (open_spool(&config).await?, journal::open(&config).await?);
+        let wanted = Wanted::default();
+        let spool = open_spool(&config, &wanted).await?;
+        let seal_key = seal::key(&config.server.data_dir, &*spool).await;
+        let kept = ((spool, seal_key), journal::open(&config).await?, wanted);
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
         let mut common = options::common(&config, kept, &sockets, api_address)?;
@@ -177,12 +184,18 @@ impl Gateway {
         let collector = delivery::collector(&config, &mut common.tracer);
         let keyring = Keyring::default().renewed(&config);
         let (delivery, changing) = watch::channel(Arc::new(delivery::options(&config, &keyring, &common)));
-        webhooks::open(&config, &mut common, changing.clone());
+        let (told, asked, (replays, fanout)) = webhooks::open(&config, &mut common, changing.clone()).await;
         warn_of_insecure(&config);
         if let Some((endpoint, spans)) = collector {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
         }
+        // Before anything happens.
+        common.accounts.renew(accounting::terms(&config)).await;
+        common.accounts.forget_others().await;
+        parts.spawn(accounting::carry(common.accounts.clone(), stopped.clone()));
         parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
+        parts.spawn(engine::run(told, asked, stopped.clone()));
+        parts.spawn(replay::run(replays, fanout, stopped.clone()));
         let (control, requests) = Control::new();
         parts.spawn(deliver::run(common.shared_spool(), changing, requests, log.clone(), stopped.clone()));
         let (setup, wishes) = Setup::new();
@@ -243,10 +256,17 @@ impl Gateway {
         self.common.allow(&config);
         self.api_current.send_replace(Arc::new(current));
         webhooks::renew(&self.common, &config);
+        self.common.accounts.renew(accounting::terms(&config)).await;
         warn_of_insecure(&config);
         self.watching = access.watch(&self.stop.subscribe());
         (self.config, self.access) = (config, access);
         Ok(later)
+    }
+
+    /// Forgets what the configuration in force no longer asks for. That cannot be undone: so
+    /// only when it is the one that the next process finds.
+    pub async fn forget_others(&self) {
+        self.common.accounts.forget_others().await;
     }
 
     /// Where and how it listens, in the order of the configuration.
@@ -294,7 +314,7 @@ impl Gateway {
                 Ending::CutOff
             }
         };
-        let (spool, log) = (self.common.spool, self.log);
+        let (spool, log) = (self.common.embedded, self.log);
         let close = move || {
             let closed = spool.close().map_err(OpenError::Spool);
             log.close();
@@ -332,8 +352,8 @@ fn open_log(config: &Config) -> Result<ProtocolLog, StartError> {
 }
 
 /// Opens the spool, which reads what an earlier process left, off the runtime.
-async fn open_spool(config: &Config) -> Result<Arc<Embedded>, StartError> {
-    let options = options::spool(config);
+async fn open_spool(config: &Config, wanted: &Wanted) -> Result<Arc<Embedded>, StartError> {
+    let options = options::spool(config, wanted.clone());
     let directory = options.directory.clone();
     let opened = tokio::task::spawn_blocking(move || Embedded::open(options)).await;
     let opened = opened.unwrap_or_else(|died| Err(OpenError::Io(directory, io::Error::other(died))));

@@ -13,12 +13,13 @@ use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One event.
+/// One event; cheap to clone, for the spool, the journal and those who are told share it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The same whenever it is told.
@@ -35,7 +36,7 @@ pub struct Event {
 
 /// The id of an event: `evt_` and a ULID, which sorts by time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct EventId(String);
+pub struct EventId(Arc<str>);
 
 /// Digits of a ULID: Crockford's base 32.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -43,20 +44,21 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 impl EventId {
     /// The id of an event of this time; 80 bits of `dice` tell it from others.
     pub fn new(at: Timestamp, dice: u128) -> EventId {
-        let number = u128::from(at.0) << 80 | dice & ((1 << 80) - 1);
-        let digit = |place: u32| {
-            let digit = (number >> (5 * place) & 31) as usize;
-            DIGITS.get(digit).map_or('0', |digit| char::from(*digit))
-        };
-        EventId("evt_".chars().chain((0..26).rev().map(digit)).collect())
+        let mut number = u128::from(at.0) << 80 | dice & ((1 << 80) - 1);
+        let mut text = *b"evt_00000000000000000000000000";
+        for octet in text.iter_mut().skip("evt_".len()).rev() {
+            *octet = DIGITS.get((number & 31) as usize).copied().unwrap_or(b'0');
+            number >>= 5;
+        }
+        EventId(str::from_utf8(&text).unwrap_or_default().into())
     }
 
     /// The id of an event that the message of this post reports, alone or as one of
     /// several, counted from 1: the same wherever it is told.
     pub fn of_report(post: PostId, number: Option<usize>) -> EventId {
         EventId(match number {
-            None => format!("evt_{post}"),
-            Some(number) => format!("evt_{post}_{number}"),
+            None => format!("evt_{post}").into(),
+            Some(number) => format!("evt_{post}_{number}").into(),
         })
     }
 
@@ -75,7 +77,7 @@ impl fmt::Display for EventId {
 /// What kind of event it is: `post.delivered`, or any dotted name that an application
 /// has chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct EventName(String);
+pub struct EventName(Cow<'static, str>);
 
 /// Most octets of a name.
 const LONGEST_NAME: usize = 64;
@@ -105,7 +107,7 @@ impl FromStr for EventName {
             !part.is_empty() && part.bytes().all(is_letter)
         };
         let is_name = text.len() <= LONGEST_NAME && text.contains('.') && text.split('.').all(is_part);
-        if is_name { Ok(EventName(text.to_owned())) } else { Err(BadName) }
+        if is_name { Ok(EventName(text.to_owned().into())) } else { Err(BadName) }
     }
 }
 
@@ -124,7 +126,7 @@ impl fmt::Display for EventName {
 
 /// Which events somebody wants: a name, all that begin with some parts (`post.*`), or
 /// all (`*`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EventPattern(String);
 
 impl EventPattern {

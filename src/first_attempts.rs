@@ -267,6 +267,7 @@ mod tests {
             scheme: Scheme::Https,
             host: host.to_owned(),
             port: 443,
+            webhook: None,
         })
     }
 

@@ -3,7 +3,7 @@
 //! Events have positions that count from 1 and are never used again. What `append`
 //! has kept survives a power cut, together with the mark of the last event: so it is
 //! known for certain which ones are here. A torn tail is cut; damage elsewhere loses the
-//! events that were hit, is counted and announced. A failed sync is final for its file.
+//! events that were hit, is counted and announced; so does a file that can be read no more. A failed sync is final for its file.
 //!
 //! Readers ask for what is behind a position; the last events are answered from memory.
 //! Files end by age and size, from the oldest on, but never one that somebody holds.
@@ -19,6 +19,7 @@ mod tests;
 
 use crate::event::{Event, Mark};
 use recent::Recent;
+use retention::Need;
 use segment::{Segment, first_in};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,7 +81,8 @@ struct Shared {
     tail: Mutex<Tail>,
     recent: Mutex<Recent>,
     last: watch::Sender<Position>,
-    held: Mutex<Option<Position>>,
+    /// What each follower still needs: all behind its position.
+    held: Mutex<BTreeMap<String, Need>>,
     damages: AtomicU64,
     failures: AtomicU64,
 }
@@ -114,7 +116,8 @@ impl Journal {
             tail.mark = index.mark;
             let segment = Arc::new(segment);
             // A later file was begun because this one failed, and is gone.
-            tail.active = (index.next == tail.next).then(|| Arc::clone(&segment));
+            let is_whole = index.next == tail.next && frame::is_current(&segment.file)?;
+            tail.active = is_whole.then(|| Arc::clone(&segment));
             let mut segments: BTreeMap<_, _> =
                 segments.into_iter().map(|(first, segment)| (first, Arc::new(segment))).collect();
             segments.insert(first, segment);
@@ -168,11 +171,6 @@ impl Journal {
         self.0.failures.load(Ordering::Relaxed)
     }
 
-    /// What is behind this position is kept, however old it is, until another one is held.
-    pub fn hold(&self, position: Position) {
-        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
-    }
-
     /// Keeps these events, and the mark behind them; resolves when they are durable.
     /// After an error none of them is here.
     pub async fn append(&self, mark: Mark, events: Vec<Event>) -> io::Result<()> {
@@ -199,8 +197,8 @@ impl Journal {
 impl Shared {
     fn append(&self, mark: Mark, events: Vec<Event>) -> io::Result<()> {
         let mut tail = self.tail();
-        let mut octets = Vec::new();
-        frame::encode(tail.next, mark, &events, &mut octets)?;
+        let mut octets = Vec::with_capacity(frame::room(&events));
+        let frames = frame::encode(tail.next, mark, &events, &mut octets)?;
         let segment = match tail.active.take() {
             Some(active) if active.ends().0 + octets.len() as u64 <= self.options.segment => active,
             _ => self.begin(&tail)?,
@@ -214,7 +212,7 @@ impl Shared {
         // A second sync may succeed without having written what the first one lost:
         // another file is begun, and what this one has behind its end is void.
         segment.file.sync_data().inspect_err(|_| drop(segment.file.set_len(end)))?;
-        segment.note(end + octets.len() as u64, (tail.next, next, mark));
+        segment.note((end, tail.next), &frames, mark);
         tail.active = Some(segment);
         self.recent().push(tail.next, events);
         (tail.next, tail.mark) = (next, mark);
@@ -230,12 +228,12 @@ impl Shared {
         // One of this name has no event.
         Segment::remove(directory, tail.next)?;
         let mut octets = Vec::new();
-        frame::encode(tail.next, tail.mark, &[], &mut octets)?;
+        let frames = frame::encode(tail.next, tail.mark, &[], &mut octets)?;
         let segment = Segment::create(directory, tail.next)?;
         let written = segment.file.write_all_at(&octets, 0).and_then(|()| segment.file.sync_data());
         let named = written.and_then(|()| File::open(directory)?.sync_all());
         named.inspect_err(|_| drop(fs::remove_file(&segment.path)))?;
-        segment.note(octets.len() as u64, (tail.next, tail.next, tail.mark));
+        segment.note((0, tail.next), &frames, tail.mark);
         let segment = Arc::new(segment);
         self.segments.write().unwrap_or_else(PoisonError::into_inner).insert(tail.next, Arc::clone(&segment));
         Ok(segment)
@@ -248,7 +246,10 @@ impl Shared {
         while let Some((_, segment)) = behind.next() {
             // What stands behind the beginning of the next one is void.
             let until = behind.peek().map_or(u64::MAX, |(first, _)| **first);
-            let found = segment.read((from, until), most, &self.damages)?;
+            let found = match segment.read((from, until), most, &self.damages) {
+                Err(error) if segment.is_given_up(from, &error, &self.damages) => continue,
+                found => found?,
+            };
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -262,6 +263,10 @@ impl Shared {
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Need>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {

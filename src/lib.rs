@@ -31,7 +31,7 @@
 //!
 //! | floor | modules | must not |
 //! | --- | --- | --- |
-//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
+//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`seal`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
@@ -93,8 +93,10 @@ pub mod metrics;
 pub mod network;
 pub mod post;
 pub mod protocol_log;
+pub mod seal;
 pub mod smtp;
 pub mod spool;
+pub mod subscribers;
 pub mod tenant;
 pub mod trace;
 pub mod units;

@@ -10,7 +10,7 @@
 
 use crate::post::{Post, Trust, is_secret};
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// A line or a request target with `***` for its secrets.
 #[derive(Clone, Copy, Debug)]
@@ -25,27 +25,53 @@ impl fmt::Display for Masked<'_> {
         if !self.0.bytes().any(|octet| matches!(octet, b'/' | b'?')) && !self.0.contains("bot") {
             return f.write_str(self.0);
         }
-        // A line may hold several URLs.
-        self.0.split_inclusive([' ', '\t']).try_for_each(|word| show(word, f))
+        show_words(self.0, f)
     }
 }
 
 /// The URL of a post, masked.
 pub fn url(post: &Post) -> String {
-    Masked(&format!("{}{}", post.destination, post.path)).to_string()
+    let url = post.destination.origin() + &post.path;
+    let mut shown = String::with_capacity(url.len());
+    // Writing into a text does not fail. No URL looks like what else a line may be.
+    let _ = show_words(&url, &mut shown);
+    shown
+}
+
+/// Whether not all of a text may be seen.
+pub fn hides(text: &str) -> bool {
+    let mut rest = Rest(text);
+    write!(rest, "{}", Masked(text)).is_err() || !rest.0.is_empty()
+}
+
+/// What of a text has not been written yet; whatever else is written is an error.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
+    }
 }
 
 /// The forward-path of a post, masked. One that holds a URL in a coded form hides its
 /// secrets from [`Masked`], so the URL itself is shown instead.
 pub fn recipient(post: &Post) -> String {
-    let shown = Masked(&post.recipient).to_string();
-    let has_secret = Masked(&post.path).to_string() != post.path;
+    let has_secret = || hides(&post.path);
     let is_coded = post.trust == Trust::Wire && !post.recipient.is_empty() && !post.recipient.contains("://");
-    if has_secret && is_coded { format!("{}@{}", post.method.to_ascii_lowercase(), url(post)) } else { shown }
+    match is_coded && has_secret() {
+        true => format!("{}@{}", post.method.to_ascii_lowercase(), url(post)),
+        false => Masked(&post.recipient).to_string(),
+    }
+}
+
+/// Shows a line, which may hold several URLs.
+fn show_words(line: &str, f: &mut impl Write) -> fmt::Result {
+    line.split_inclusive([' ', '\t']).try_for_each(|word| show(word, f))
 }
 
 /// Shows one word, with the blank behind it.
-fn show(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show(word: &str, f: &mut impl Write) -> fmt::Result {
     let text = without_userinfo(word);
     let Some((path, query)) = text.split_once('?') else { return f.write_str(&without_tokens(&text)) };
     f.write_str(&without_tokens(path))?;
@@ -77,7 +103,7 @@ fn field(line: &str) -> Option<String> {
 
 /// The text without what stands before the `@` of an authority (RFC 3986 section 3.2.1).
 fn without_userinfo(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") {
+    if !text.contains('@') || !text.contains("://") {
         return Cow::Borrowed(text);
     }
     let mut pieces = text.split("://");
@@ -206,6 +232,7 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(Masked(line).to_string(), shown);
+            assert_eq!((hides(line), hides(shown)), (line != shown, false), "{line}");
         }
     }
 }

@@ -7,14 +7,23 @@
 //! the raw message, so that a body which is a piece of the mail, or is shared by
 //! several recipients, is stored once.
 
+mod admission;
+mod batch;
+mod fingerprint;
+mod own;
+mod sealed;
 mod timestamp;
 
+pub use admission::Admission;
+pub use batch::{Batch, WebhookId};
+pub use fingerprint::Fingerprint;
+pub use sealed::{HIDDEN, Sealed};
 pub use timestamp::{BadTime, Timestamp};
 
-use crate::event::Event;
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -89,7 +98,7 @@ impl Scheme {
     }
 }
 
-/// An origin as one tenant uses it; queue, window, throttle and connections
+/// An origin as one tenant, or one webhook of it, uses it; queue, window, throttle and connections
 /// belong to it, so one tenant's trouble never touches another's. Whose URL it is, is
 /// a matter of each post: a connection opened for one [`Trust`] carries no other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +112,9 @@ pub struct Destination {
     pub host: String,
     /// Port, the default one included.
     pub port: u16,
+    /// The webhook whose batches these are: each is served by itself.
+    #[serde(default)]
+    pub webhook: Option<WebhookId>,
 }
 
 impl Destination {
@@ -115,14 +127,23 @@ impl Destination {
             format!("{}:{}", self.host, self.port)
         }
     }
+
+    /// The origin as it is shown; pieced together, as each event of a post has it twice.
+    pub fn origin(&self) -> String {
+        [self.scheme.as_str(), "://", &self.authority()].concat()
+    }
 }
 
 impl fmt::Display for Destination {
     /// The origin as in RFC 6454: `https://host` or `https://host:8443`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+        f.write_str(&self.origin())
     }
 }
+
+/// A table on the way of every post, with a hash that costs less than the one of the
+/// standard library and is seeded anew at every start, for strangers choose hosts.
+pub type Table<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Who named a URL: decides whether the egress rules apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,7 +166,7 @@ pub struct Blob {
 }
 
 /// One header field of a request; the name in the spelling to be sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
     /// An RFC 9110 token.
     pub name: String,
@@ -231,6 +252,11 @@ pub struct Post {
     /// The same body with addresses in place of attachments, for a receiver that finds
     /// the first too large.
     pub lean_body: Option<Blob>,
+    /// What it tells a webhook of, if it does.
+    pub batch: Option<Batch>,
+    /// What of it is sealed; in a record it stands behind the posts.
+    #[serde(skip)]
+    pub sealed: Sealed,
 }
 
 impl Post {
@@ -243,11 +269,16 @@ impl Post {
         names.filter(|name| !is_same && is_credential(&name.to_ascii_lowercase())).cloned().collect()
     }
 
-    /// Sends it elsewhere.
-    pub fn reroute(&mut self, destination: Arc<Destination>, trust: Trust, path: String) {
+    /// Sends it elsewhere; the path is sealed when what is said of it is not all of it.
+    pub fn reroute(
+        &mut self,
+        (destination, trust): (Arc<Destination>, Trust),
+        (path, sealed): (String, Option<Bytes>),
+    ) {
         let left = self.left_behind(&destination);
         self.headers.retain(|field| !left.contains(&field.name));
         (self.destination, self.trust, self.path) = (destination, trust, path);
+        self.sealed.path = sealed;
     }
 }
 
@@ -293,32 +324,6 @@ pub enum Returns {
     Full,
 }
 
-/// All posts of one message, with everything they need: kept whole or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admission {
-    /// Id of the message.
-    pub message: MessageId,
-    /// Whose message.
-    pub tenant: Tenant,
-    /// Makes a repeat within 24 hours by the same tenant a no-op.
-    pub idempotency_key: Option<String>,
-    /// The raw message, then what was composed from it.
-    pub blobs: Vec<Bytes>,
-    /// One a recipient.
-    pub posts: Vec<Post>,
-    /// What is told of it when it is kept, and only then.
-    pub events: Vec<Event>,
-}
-
-impl Admission {
-    /// Octets of what came in: those of the message, or of what was composed where there
-    /// was none.
-    pub fn octets(&self) -> usize {
-        let message = self.blobs.first().map_or(0, Bytes::len);
-        if message > 0 { message } else { self.blobs.iter().map(Bytes::len).sum() }
-    }
-}
-
 /// The text is not 16 hexadecimal digits with an optional `-number`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadId;
@@ -328,7 +333,11 @@ impl FromStr for PostId {
 
     fn from_str(text: &str) -> Result<PostId, BadId> {
         let (message, number) = match text.split_once('-') {
-            Some((message, number)) => (message, number.parse().map_err(|_| BadId)?),
+            // One id for one post: no sign, no zeros before it.
+            Some((message, number)) if number.starts_with(|first| ('1'..='9').contains(&first)) => {
+                (message, number.parse().map_err(|_| BadId)?)
+            }
+            Some(_) => return Err(BadId),
             None => (text, 0),
         };
         if message.len() != 16 || !message.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -348,7 +357,17 @@ mod tests {
         for text in ["52a0000000000002", "52a0000000000002-17"] {
             assert_eq!(text.parse::<PostId>().map(|id| id.to_string()), Ok(text.to_owned()));
         }
-        for text in ["", "52a0", "52a000000000000g", "52a0000000000002-", "+2a0000000000002"] {
+        for text in [
+            "",
+            "52a0",
+            "52a000000000000g",
+            "52a0000000000002-",
+            "+2a0000000000002",
+            "52a0000000000002-+1",
+            "52a0000000000002-01",
+            "52a0000000000002-0",
+            "52a0000000000002-65536",
+        ] {
             assert_eq!(text.parse::<PostId>(), Err(BadId), "{text}");
         }
     }
@@ -370,6 +389,7 @@ mod tests {
             scheme: Scheme::Https,
             host: "[2001:db8::1]".to_owned(),
             port: 443,
+            webhook: None,
         };
         assert_eq!(origin.to_string(), "https://[2001:db8::1]");
         origin.port = 8443;

@@ -8,6 +8,7 @@
 //! the beginning of a host stands for one label or more: the domain itself is not
 //! among them, and has a pattern of its own.
 
+use crate::masked::Masked;
 use crate::post::{Destination, Scheme};
 use crate::tenant::Tenant;
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,7 @@ impl UrlPattern {
     pub fn only(&self, tenant: &Tenant) -> Option<Destination> {
         let Kind::Origin { scheme, hosts: Hosts::One(host), port } = &self.0 else { return None };
         let (scheme, host, port, tenant) = (*scheme, host.clone(), *port, tenant.clone());
-        Some(Destination { tenant, scheme, host, port })
+        Some(Destination { tenant, scheme, host, port, webhook: None })
     }
 
     /// What both mean: patterns lie one within the other, or apart.
@@ -119,7 +120,8 @@ impl FromStr for UrlPattern {
         if text == "*" {
             return Ok(UrlPattern(Kind::All));
         }
-        origin(text).map(UrlPattern).map_err(|reason| format!("{text:?} {reason}"))
+        // It may be a URL with a password in it.
+        origin(text).map(UrlPattern).map_err(|reason| format!("{:?} {reason}", Masked(text).to_string()))
     }
 }
 
@@ -202,6 +204,7 @@ mod tests {
             scheme: if url.scheme() == "http" { Scheme::Http } else { Scheme::Https },
             host: url.host_str().unwrap().to_owned(),
             port: url.port_or_known_default().unwrap(),
+            webhook: None,
         })
     }
 
@@ -310,6 +313,7 @@ mod tests {
             ("https://shop.example/hooks/*", "end it behind the host"),
             ("https://shop.example?a", "end it behind the host"),
             ("https://user@shop.example", "names a user"),
+            ("https://user:pass@shop.example", "\"https://***@shop.example\" names a user"),
             ("https://shop.example:", "a number from 1 to 65535"),
             ("https://shop.example:0", "a number from 1 to 65535"),
             ("https://shop.example:+80", "a number from 1 to 65535"),

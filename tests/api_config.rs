@@ -81,10 +81,37 @@ fn the_file_comes_without_secrets_and_keeps_them_when_it_comes_back() {
     assert!(left.is_empty(), "{left:?}");
     let (_, new_tag) = setting.get();
     assert_eq!(answer.header("etag"), Some(new_tag.as_str()));
-    assert_eq!(setting.put(Some(&tag), &changed).status, 412, "somebody else was faster");
+    for tag in [tag.as_str(), &format!("W/{new_tag}"), "\"\"", new_tag.trim_matches('"')] {
+        assert_eq!(setting.put(Some(tag), &changed).status, 412, "somebody else was faster: {tag}");
+    }
     assert_eq!(setting.on_disk(), expected);
+    assert_eq!(setting.put(Some(&format!("{tag}, {new_tag}")), &changed).status, 200, "one of them");
     let restart = format!("{changed}[log]\nlevel = \"debug\"\n");
     assert_eq!(setting.put(None, &restart).json(), json!({ "ok": true, "restart": ["log"] }));
+}
+
+#[test]
+fn the_file_is_the_one_that_its_name_leads_to_now() {
+    let setting = Setting::start();
+    let (old, new) = (setting.file.with_file_name("old.toml"), setting.file.with_file_name("new.toml"));
+    fs::rename(&setting.file, &old).unwrap();
+    let text = fs::read_to_string(&old).unwrap();
+    fs::write(&new, text.replace("recipients = 700", "recipients = 800")).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("new.toml", &setting.file).unwrap();
+    let (shown, tag) = setting.get();
+    assert!(shown.contains("recipients = 800"), "{shown}");
+    assert_eq!(setting.scene.post_to("/api/v1/reload", "").status, 200);
+    assert!(setting.effective("recipients = 800"));
+    let answer = setting.put(Some(&tag), &shown.replace("recipients = 800", "recipients = 900"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(fs::symlink_metadata(&setting.file).unwrap().is_symlink(), "the link stays");
+    assert_eq!(fs::read_to_string(&old).unwrap(), text);
+    assert_eq!(fs::read_to_string(&new).unwrap(), text.replace("recipients = 700", "recipients = 900"));
+    fs::remove_file(&setting.file).unwrap();
+    let answer = setting.put(None, &shown);
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("cannot be"), "{answer:?}");
 }
 
 #[test]

@@ -70,6 +70,12 @@ fn what_came_and_went_is_counted() {
         assert_eq!(theirs.pointer(path), Some(&expected), "{path}: {told}");
     }
     assert_eq!(told["data"]["mta"]["product"]["version"], env!("CARGO_PKG_VERSION"));
+    // The machine is nobody's who sees one tenant alone.
+    let path = "GET /api/v1/status?format=json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    for (tenant, count) in [("", 4), ("X-Tenant-ID: default\r\n", 1)] {
+        let told = scene.raw(&format!("{path}{tenant}\r\n")).json();
+        assert_eq!(told["data"]["mta"].as_object().unwrap().len(), count, "{tenant} {told}");
+    }
     assert_eq!(scene.get("/api/v1/status?format=xml").status, 422);
 }
 

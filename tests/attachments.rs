@@ -10,10 +10,13 @@ use postgate::post::{PostId, Timestamp};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::Duration;
+use support::DEADLINE;
 use support::api::{Response, Scene};
 use support::collector::{Answer, Arrival, Collector};
-use support::program::{Client, Gateway};
+use support::program::{Client, Gateway, eventually};
 use tempfile::TempDir;
 
 /// Takes nothing below `/busy`, nor what is larger than this below `/small`.
@@ -244,6 +247,30 @@ fn hostile_attachments_are_files_without_a_path() {
         assert_eq!((file.header("x-content-type-options"), file.header("x-y")), (Some("nosniff"), None));
         assert!(file.header("content-security-policy").unwrap().starts_with("sandbox;"));
     }
+}
+
+/// Who fetches and reads nothing leaves half of the connections to everybody else.
+#[test]
+fn slow_readers_leave_connections_to_others() {
+    let scene = start("");
+    let path = linked(&scene, PLAIN, &octets(1000));
+    for number in 0..60 {
+        assert_eq!(fetch(&scene, &path, "").status, 200, "a place is free again, {number}");
+    }
+    // More than the system takes for who reads nothing.
+    let path = linked(&scene, PLAIN, &octets(8 << 20));
+    let fetching = |_| {
+        let mut stream = TcpStream::connect(scene.api).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream
+    };
+    let slow: Vec<_> = (0..100).map(fetching).collect();
+    let refused = eventually("a fetch is refused", DEADLINE, || {
+        Some(fetch(&scene, &path, "Range: bytes=0-0\r\n")).filter(|response| response.status == 429)
+    });
+    assert_eq!((refused.header("retry-after"), refused.header("connection")), (Some("10"), Some("close")));
+    assert_eq!(fetch(&scene, "/healthz", "").status, 200);
+    drop(slow);
 }
 
 /// A post that is delivered is gone as soon as its time is over, and not before.

@@ -1,4 +1,4 @@
-//! `security.md` sections 2.1 to 2.9, and of 2.10 and 2.11 what the API has to do with:
+//! `security.md` sections 2.1 to 2.9, of 2.10 what the API has to do with, and 2.11:
 //! which test proves which row, and those tests that have no better place.
 //!
 //! A test stands at its row as `file::function`, a dialogue of `dialogs.rs` as the
@@ -39,6 +39,8 @@ mod receivers;
 mod requests;
 #[path = "attacks/resources.rs"]
 mod resources;
+#[path = "attacks/secrets.rs"]
+mod secrets;
 mod support;
 
 use std::collections::BTreeMap;
@@ -60,7 +62,8 @@ const LAST: &[(&str, usize)] = &[
 ];
 
 /// Rows of letters that have others besides.
-const SINGLE: &[&str] = &["P3", "P4", "P6", "P7", "P8", "P10", "K1"];
+const SINGLE: &[&str] =
+    &["P3", "P4", "P6", "P7", "P8", "P9", "P10", "K1", "K2", "K3", "K4", "K5", "K6", "K8", "K9"];
 
 /// Each row, and what proves it.
 const PROOFS: &str = "
@@ -254,7 +257,24 @@ P8 api::p8_of_a_body_without_end_little_is_read
 P8 api::slow_clients_and_slow_answers_are_cut_off_and_too_many_wait
 P10 api_keys::every_call_asks_who_calls_and_shows_nobody_what_is_anothers
 P10 api::a_post_tells_everything_but_its_secrets
-K1 api_keys::a_key_is_written_nowhere
+P9 listener::the_protocol_log_shows_the_dialogue
+P9 secrets::p9_what_strangers_write_moves_no_cursor_and_forges_no_line
+K1 api_keys::a_key_is_written_nowhere secrets::k1_k3_secrets_are_named_by_what_waits_and_written_nowhere
+K1 secrets::k1_k3_what_a_post_is_steered_with_is_sealed_until_it_is_sent
+K1 listener::the_protocol_log_shows_no_secrets webhooks::a_webhook_is_made_shown_changed_and_deleted
+K1 api_config::the_file_comes_without_secrets_and_keeps_them_when_it_comes_back
+K2 gateway::one_data_directory_is_for_one_process_and_for_nobody_else_to_read
+K2 config::a_file_with_secrets_must_not_be_open_to_others
+K2 secrets::k2_a_symbolic_link_in_the_place_of_a_file_is_not_followed
+K3 secrets::k1_k3_secrets_are_named_by_what_waits_and_written_nowhere
+K3 secrets::k1_k3_what_a_post_is_steered_with_is_sealed_until_it_is_sent
+K3 spool/sealing::no_file_and_nobody_who_looks_sees_a_secret
+K4 ../src/deliver/sign/tests::the_vectors_of_standard_webhooks
+K5 secrets::k5_a_signed_id_has_no_dot_whatever_the_sender_wrote
+K6 signing::every_attempt_is_signed_anew_under_the_same_id
+K6 webhooks::all_are_checked_sparkpost_validates_and_secrets_are_rotated
+K8 secrets::k8_what_holds_a_secret_shows_none_and_leaves_none config::secrets_are_masked
+K9 secrets::k9_it_starts_no_program_and_its_unit_gives_it_no_rights
 ";
 
 /// Whether a test or a dialogue is there and is run.

@@ -151,9 +151,11 @@ fn check_looks_where_serve_looks_and_says_everything() {
     assert_eq!(run(path, &["check"]).1, "postgate.toml: good\n");
     let (code, effective, _) = run(path, &["check", "--effective"]);
     assert!(code == 0 && effective.contains("level = \"warn\"") && effective.contains("retry = ["));
-    fs::write(path.join("bad.toml"), "[log]\nlevl = 1\n\n[accounting]\n").unwrap();
+    fs::write(path.join("bad.toml"), "[log]\nlevl = 1\n\n[accounting]\nfields = [\n  \"rcptt\",\n]\n")
+        .unwrap();
     let complaints = "bad.toml:2:1: log.levl: unknown key; did you mean level?\n\
-                      bad.toml:4:2: accounting: unknown key; not supported by this version\n";
+                      bad.toml:4:1: accounting.path: missing; add path = \"log/acct-%Y-%m-%d.ndjson\"\n\
+                      bad.toml:6:3: accounting.fields: \"rcptt\" is no column; did you mean rcpt?\n";
     assert_eq!(run(path, &["check", "--config", "bad.toml"]), (78, String::new(), complaints.to_owned()));
     assert_eq!(run(path, &["serve", "--config", "bad.toml"]).0, 78);
     assert_eq!(run(path, &["--config", "nowhere.toml"]).0, 78);

@@ -5,22 +5,27 @@
 mod support;
 
 use postgate::api;
-use postgate::deliver::control::Control;
-use postgate::journal::{self, Journal};
+use postgate::deliver::control::{Control, Requests};
+use postgate::event::{Event, EventId, Mark, Wanted};
+use postgate::journal::{self, Journal, Position};
+use postgate::post::Timestamp;
 use postgate::spool::Spool;
+use postgate::tenant::Tenant;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 use support::DEADLINE;
 use support::api::{Response, Scene};
 use support::collector::{Answer, Arrival, Collector, Keep};
 use support::load::Load;
 use support::memory::MemorySpool;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually};
+use support::small_disk::SmallDisk;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, Lines};
 use tokio::sync::watch;
 
 /// Events are made whether or not somebody listens.
@@ -99,6 +104,15 @@ fn what_happens_to_a_post_is_told() {
 }
 
 #[test]
+fn a_post_that_was_handed_in_as_such_has_the_size_of_its_body() {
+    let scene = Scene::start(ALWAYS);
+    let post = json!({ "url": format!("{}/200", scene.origin()), "body": "seventeen octets." });
+    let taken = scene.post_to("/api/v1/posts", &post.to_string()).json();
+    let received = of_post(&scene, "post.received", taken["id"].as_str().unwrap());
+    assert_eq!((&received["data"]["size"], &received["data"]["source"]), (&json!(17), &json!("api")));
+}
+
+#[test]
 fn what_operators_do_is_told() {
     let scene = Scene::start(ALWAYS);
     let origin = scene.origin_piece();
@@ -148,7 +162,7 @@ fn applications_publish_events() {
         (r#"{"data":{}}"#, 400, "type"),
         ("[]", 422, "1 to 1000"),
         ("", 400, "type"),
-        (&many(1001), 422, "1001"),
+        (&many(1001), 422, "1 to 1000"),
     ] {
         let response = scene.post_to("/api/v1/events", body);
         assert_eq!(response.status, status, "{body:.60} {response:?}");
@@ -157,6 +171,26 @@ fn applications_publish_events() {
     assert_eq!(scene.post_to("/api/v1/events", &many(1000)).status, 202);
     told(&scene, "type=c.d&limit=1000", 1000);
     assert!(listed(&scene, "type=x.*").is_empty(), "all or none");
+}
+
+/// Beside the mark on its request.
+#[test]
+fn what_had_to_be_done_to_a_mail_is_told() {
+    let scene = Scene::start(ALWAYS);
+    for (headers, remarks) in [
+        ("", Value::Null),
+        (
+            "Content-Type: multipart/mixed; boundary=b\r\n",
+            json!(["not taken apart, posted whole: a multipart without boundary or parts"]),
+        ),
+        (
+            "Subject: y\r\n",
+            json!(["others may read it otherwise, for what stands twice or has no end: Subject"]),
+        ),
+    ] {
+        let received = of_post(&scene, "post.received", &scene.send("/200", headers));
+        assert_eq!(received["data"]["remarks"], remarks, "{received}");
+    }
 }
 
 #[test]
@@ -184,6 +218,11 @@ fn mail_publishes_events() {
         let Reply::Said(line) = send(&[recipient], body) else { panic!("no reply: {recipient}") };
         assert!(line.starts_with(says), "{recipient} {body:?}: {line}");
     }
+    // Each of many counts, though all are the same.
+    let many = vec!["event+x.y@postgate.local"; 100];
+    let large = format!("\r\n{{\"a\":\"{}\"}}\r\n", "x".repeat(200 << 10));
+    let Reply::Said(line) = send(&many, &large) else { panic!("no reply to many") };
+    assert!(line.starts_with("552 5.3.4 100 events of"), "{line}");
     // Nothing is kept of a message that is refused.
     assert!(!send(&["event+x.y@postgate.local", &post], "\r\nnot json\r\n").is_accepted());
     assert!(listed(&scene, "type=x.y").is_empty() && scene.receiver.count() == 1);
@@ -386,33 +425,129 @@ fn streams_are_few_and_of_one_tenant() {
     assert_eq!(stream.next().unwrap().1["type"], "own.x");
 }
 
+/// An event of about 1 KiB.
+fn event(number: u64) -> Event {
+    Event {
+        id: EventId::new(Timestamp(number), 0),
+        name: "order.paid".parse().unwrap(),
+        at: Timestamp(number),
+        tenant: Tenant::default(),
+        data: format!("{{\"text\":\"{}\"}}", "x".repeat(1000)).into(),
+    }
+}
+
+/// The API alone, with a journal, and what it goes by.
+struct Alone {
+    address: SocketAddr,
+    journal: Journal,
+    wanted: Wanted,
+    current: watch::Sender<Arc<api::Current>>,
+    longest: Duration,
+    _directory: TempDir,
+    _requests: Requests,
+    _stop: watch::Sender<bool>,
+}
+
+impl Alone {
+    async fn start() -> Alone {
+        let directory = TempDir::new().unwrap();
+        let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
+        // What it goes by was changed before.
+        let (current, changing) = watch::channel(Arc::new(api::Current::default()));
+        current.send_replace(Arc::default());
+        let options = api::Options {
+            journal: Some(journal.clone()),
+            current: changing,
+            ..api::Options::of("gateway.example".to_owned())
+        };
+        let wanted = options.wanted.clone();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let longest = options.request_timeout.max(options.unread_timeout).max(options.head_timeout);
+        let ((control, requests), (stop, stopped)) = (Control::new(), watch::channel(false));
+        let spool: Arc<dyn Spool> = MemorySpool::new();
+        tokio::spawn(api::serve(listener, options, control, spool, Arc::default(), stopped));
+        let (_directory, _requests, _stop) = (directory, requests, stop);
+        Alone { address, journal, wanted, current, longest, _directory, _requests, _stop }
+    }
+
+    /// A stream's head and events, line by line; dropping both ends it.
+    async fn stream(&self, fields: &str) -> (Lines<impl AsyncBufRead + Unpin>, impl Sized) {
+        let (input, mut output) = tokio::net::TcpStream::connect(self.address).await.unwrap().into_split();
+        let head = format!("GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+        output.write_all(head.as_bytes()).await.unwrap();
+        (tokio::io::BufReader::new(input).lines(), output)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_kept_alive_and_outlives_the_time_for_requests() {
-    let directory = TempDir::new().unwrap();
-    let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
-    // What it goes by was changed before, and is not while it streams.
-    let (current, changing) = watch::channel(Arc::new(api::Current::default()));
-    current.send_replace(Arc::default());
-    let options = api::Options {
-        journal: Some(journal),
-        current: changing,
-        ..api::Options::of("gateway.example".to_owned())
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let longest = options.request_timeout.max(options.unread_timeout).max(options.head_timeout);
-    let ((control, _requests), (_stop, stopped)) = (Control::new(), watch::channel(false));
-    let spool: Arc<dyn Spool> = MemorySpool::new();
-    tokio::spawn(api::serve(listener, options, control, spool, Arc::default(), stopped));
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (input, mut output) = stream.into_split();
-    output.write_all(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut lines = tokio::io::BufReader::new(input).lines();
+    let alone = Alone::start().await;
+    let (mut lines, _output) = alone.stream("").await;
+    let longest = alone.longest;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < 3 * longest {
         let line = lines.next_line().await.unwrap().expect("the stream goes on");
         assert!(!line.contains(" 408 "), "{line}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_wanted_until_a_client_had_time_to_come_back() {
+    let alone = Alone::start().await;
+    let (mut lines, output) = alone.stream("").await;
+    while lines.next_line().await.unwrap().unwrap() != ":" {}
+    assert!(alone.wanted.is_wanted());
+    drop((lines, output));
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    assert!(alone.wanted.is_wanted(), "what happens until it comes back is for it");
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    assert!(!alone.wanted.is_wanted(), "for ever");
+}
+
+#[tokio::test]
+async fn a_stream_with_much_to_tell_ends_as_well_when_keys_change() {
+    const MANY: u64 = 20_000;
+    let alone = Alone::start().await;
+    for few in 0..MANY / 1000 {
+        let events = (few * 1000..(few + 1) * 1000).map(event).collect();
+        alone.journal.append(Mark::default(), events).await.unwrap();
+    }
+    let (mut lines, _output) = alone.stream("Last-Event-ID: 0\r\n").await;
+    let mut told = 0;
+    while let Some(line) = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap() {
+        told += u64::from(line.starts_with("data: "));
+        if told == 1 {
+            alone.current.send_replace(Arc::default());
+        }
+    }
+    assert!((1..MANY).contains(&told), "{told}");
+}
+
+/// As many events as a disk has no room for, one file of the journal after another.
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_new_events_take_the_place_of_old_ones() {
+    let directory = TempDir::new().unwrap();
+    let Some(_disk) = SmallDisk::mount(directory.path(), 256 << 10, 0) else { return };
+    let options =
+        journal::Options { segment: 16 << 10, ..journal::Options::at(directory.path().join("journal")) };
+    let journal = Journal::open(options.clone()).unwrap();
+    let next = |after: Mark| async move {
+        let number = after.place.1 + 1;
+        if number > 1000 {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, String>((Mark { log: 1, place: (1, number) }, vec![event(number)]))
+    };
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(journal.clone().carry(next, stopped));
+    let mut last = journal.watch();
+    let all = last.wait_for(|last| last.0 == 1000);
+    tokio::time::timeout(Duration::from_secs(3600), all).await.expect("room is made").unwrap();
+    assert!(journal.failures() > 0, "the disk was never full");
+    // This one has the last events in memory.
+    let oldest = Journal::open(options).unwrap().read(Position(0), 1).await.unwrap()[0].0;
+    assert!((500..999).contains(&oldest.0), "{oldest}");
 }
 
 /// Takes most posts, refuses some for now, and hangs up on some.

@@ -36,7 +36,13 @@ fn ids(response: &Response) -> Vec<String> {
 }
 
 fn kept(scene: &Scene) -> usize {
-    scene.get("/api/v1/posts?limit=1000").json()["posts"].as_array().unwrap().len()
+    let (mut count, mut query) = (0, "limit=1000".to_owned());
+    loop {
+        let page = scene.get(&format!("{POSTS}?{query}")).json();
+        count += page["posts"].as_array().unwrap().len();
+        let Some(next) = page["next"].as_str() else { return count };
+        query = format!("limit=1000&cursor={next}");
+    }
 }
 
 /// A request with these header lines.
@@ -59,6 +65,8 @@ fn with(more: &str) -> Scene {
     scene
 }
 
+/// Events are made whether or not somebody listens.
+const ALWAYS: &str = "[journal]\nalways = true\n";
 const JSON: &str = "Content-Type: application/json\r\n";
 const MAIL: &str = "Content-Type: message/rfc822\r\n";
 
@@ -300,6 +308,72 @@ fn p8_a_body_of_a_gigabyte_is_refused_in_little_memory_and_its_client_hears_it()
     assert!(peak < 200 * 1024, "{peak} kB");
 }
 
+/// Octets that a process has had at most.
+fn peak(scene: &Scene) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", scene.gateway.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// `security.md` P8: a list or an object of millions is refused before it is one.
+#[test]
+fn p8_what_is_made_of_a_body_is_no_more_than_a_few_times_its_size() {
+    const SIZE: usize = 3 << 20;
+    let scene = Scene::start("");
+    let url = format!("\"url\":\"{}/ok\",\"body\":\"x\"", scene.origin());
+    let texts = format!("[{}\"a\"]", "\"a\",".repeat(SIZE / 4));
+    let names: Vec<_> = (0..SIZE / 12).map(|number| format!("\"{number:07}\":0")).collect();
+    let names = format!("{{{}}}", names.join(","));
+    let headers = (0..128).map(|number| format!("\"X-{number}\":[{}\"a\"]", "\"a\",".repeat(50)));
+    let headers = headers.collect::<Vec<_>>().join(",");
+    let long = "x".repeat(SIZE);
+    let posts = |post: &str| format!("[{}]", vec![post; 1000].join(","));
+    for (body, status, says) in [
+        (format!("{{{url},\"tags\":{texts}}}"), 422, "tags: a list of more than 100"),
+        (format!("{{{url},\"headers\":{{\"a\":{texts}}}}}"), 422, "headers.a: a list of more than 100"),
+        (format!("{{{url},\"headers\":{{{headers}}}}}"), 422, "headers: more than 200 of them"),
+        (format!("{{{url},\"json\":{names}}}"), 400, "an object of more than 10000 names"),
+        (format!("{{{url},\"{long}\":1}}"), 422, "there is no such field"),
+        (format!("{{{url},\"{long}\":1,\"{long}\":1}}"), 400, "stands there twice"),
+        (format!("{{{url},\"method\":\"{long}\"}}"), 422, "method: expected one of"),
+        (posts(&format!("{{{url},\"tags\":[{}\"a\"]}}", "\"a\",".repeat(98))), 422, "things are wrong"),
+        (posts(&format!("{{{}}}", ["\"x\":1"; 1].join(","))), 422, "things are wrong"),
+    ] {
+        let response = raw(&scene, POSTS, JSON, &body);
+        assert_eq!(response.status, status, "{body:.80}");
+        let told = response.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.contains(says) && told.len() < 3000, "{says}: {told:.200}");
+        assert!(response.body.len() < 100_000, "{says}: {} octets", response.body.len());
+    }
+    assert!(peak(&scene) < 120 << 20, "{} kB", peak(&scene) / 1024);
+}
+
+#[test]
+fn bodies_that_nobody_takes_are_few() {
+    let scene = Scene::start("");
+    let post =
+        json!({ "url": format!("{}/ok", scene.origin()), "body": "x".repeat(20 << 20), "not_before": "1h" });
+    let id = inject(&scene, &post).json()["id"].as_str().unwrap().to_owned();
+    let ask = || {
+        let stream = TcpStream::connect(scene.api).unwrap();
+        let (host, call) = (scene.api, format!("GET {POSTS}/{id}/body HTTP/1.1"));
+        write!(&stream, "{call}\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let is_answered = |mut stream: &TcpStream, longest| {
+        stream.set_read_timeout(Some(longest)).unwrap();
+        stream.read_exact(&mut [0; 12]).is_ok()
+    };
+    let streams: Vec<_> = (0..8).map(|_| ask()).collect();
+    // All could be by then.
+    let soon = std::time::Duration::from_millis(300);
+    let (answered, others): (Vec<_>, Vec<_>) =
+        streams.into_iter().partition(|stream| is_answered(stream, soon));
+    assert!((1..=3).contains(&answered.len()), "{}", answered.len());
+    drop(answered);
+    assert!(is_answered(&others[0], DEADLINE), "room that is left is given to the next");
+}
+
 #[test]
 fn who_waits_to_be_told_to_go_on_is_told_so_or_refused_at_once() {
     let scene = Scene::start("[limits]\nmessage_size = \"1MiB\"\n");
@@ -362,6 +436,74 @@ fn lists_are_kept_whole_survive_a_kill_and_are_not_kept_twice() {
     assert_eq!(hidden.status, 404);
 }
 
+/// What a request with a key is answered: its status and ids.
+fn kept_under(scene: &Scene, path: &str, lines: &str, body: &str) -> (u16, Value) {
+    let response = raw(scene, path, lines, body);
+    let answer = response.json();
+    if response.status == 422 {
+        assert!(response.head.contains("application/problem+json"), "{response:?}");
+        assert!(answer["detail"].as_str().unwrap().contains("idempotency key"), "{answer}");
+    }
+    let ids = ["id", "ids", "posts"].map(|field| answer[field].clone());
+    (response.status, Value::from(ids.to_vec()))
+}
+
+#[test]
+fn a_key_that_comes_with_something_else_is_refused() {
+    let mut scene = Scene::start(ALWAYS);
+    let url = format!("{}/ok", scene.origin());
+    let post = |body: &str| json!({ "url": url, "body": body, "not_before": "1h" });
+    let list = |count| Value::from(vec![post("x"); count]).to_string();
+    let direct = scene.receiver.recipient("/mail");
+    let mail = |to: &[&str]| {
+        let mut query = url::form_urlencoded::Serializer::new(format!("{MESSAGES}?from="));
+        query.extend_pairs(to.iter().map(|to| ("to", to)));
+        query.finish()
+    };
+    let (one, both) = (mail(&[&direct]), mail(&[&direct, &direct]));
+    let event = mail(&["event+order.paid@postgate.local"]);
+    let (one, both, event) = (one.as_str(), both.as_str(), event.as_str());
+    let late = |text: &str| format!("X-Postgate-Not-Before: 1h\r\nSubject: {text}\r\n\r\n{{}}\r\n");
+    let keyed = |kind: &str, key: &str| format!("{kind}Idempotency-Key: {key}\r\n");
+    // A path, a kind, a key and a body, and others under that key.
+    let cases = [
+        (POSTS, JSON, "1", post("x").to_string(), vec![(POSTS, post("y").to_string()), (POSTS, list(2))]),
+        (POSTS, JSON, "2", list(3), vec![(POSTS, list(2)), (POSTS, list(4))]),
+        (one, MAIL, "3", late("x"), vec![(one, late("y")), (both, late("x")), (POSTS, list(1))]),
+        (event, MAIL, "4", late("x"), vec![(event, late("y")), (one, late("x"))]),
+    ];
+    let mut firsts: Vec<_> = Vec::new();
+    for (path, kind, key, body, _) in &cases {
+        let (status, ids) = kept_under(&scene, path, &keyed(kind, key), body);
+        assert_eq!(status, 202, "{key}");
+        firsts.push(ids);
+    }
+    for signal in [None, Some("-KILL")] {
+        if let Some(signal) = signal {
+            scene.gateway.end(signal);
+            scene.again();
+        }
+        for ((path, kind, key, body, others), ids) in cases.iter().zip(&firsts) {
+            let again = kept_under(&scene, path, &keyed(kind, key), body);
+            assert_eq!(again, (200, ids.clone()), "{key}");
+            for (path, body) in others {
+                let kind = if *path == POSTS { JSON } else { MAIL };
+                assert_eq!(kept_under(&scene, path, &keyed(kind, key), body).0, 422, "{key} {body:.80}");
+            }
+        }
+        assert_eq!(kept(&scene), 1 + 3 + 1);
+    }
+    let is_told = |event: &Value| event["type"] == "order.paid";
+    let told = || scene.get("/api/v1/events?limit=1000").json()["events"].as_array().unwrap().clone();
+    let told = eventually("the event", DEADLINE, || Some(told()).filter(|told| told.iter().any(is_told)));
+    assert_eq!(told.iter().filter(|event| is_told(event)).count(), 1);
+    // A message's own key is for mail that is written anew: nobody compares it.
+    let own = |text: &str| format!("X-Postgate-Idempotency-Key: own\r\n{}", late(text));
+    let first = kept_under(&scene, both, MAIL, &own("x"));
+    assert_eq!((first.0, first.1[2].as_array().unwrap().len()), (202, 2));
+    assert_eq!(kept_under(&scene, one, MAIL, &own("y")), (200, first.1));
+}
+
 #[test]
 fn who_leaves_behind_the_last_octet_has_handed_it_in() {
     let scene = Scene::start("");
@@ -383,7 +525,8 @@ fn who_leaves_behind_the_last_octet_has_handed_it_in() {
 fn tenants_have_their_limits_and_their_urls() {
     let scene = with(
         "[[tenant]]\nname = \"shop\"\nmay_post_to = [\"RECEIVER\"]\nrate = \"3/h\"\n\
-         [[tenant]]\nname = \"day\"\ndaily_limit = 2\n",
+         [[tenant]]\nname = \"day\"\ndaily_limit = 2\n\
+         [[tenant]]\nname = \"events\"\ndaily_limit = 5\n",
     );
     let url = format!("{}/ok", scene.origin());
     let one = json!({ "url": url, "body": "x" });
@@ -398,19 +541,46 @@ fn tenants_have_their_limits_and_their_urls() {
     assert_eq!(refused.status, 429, "{refused:?}");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1100..=1200).contains(&wait), "{wait}");
-    assert_eq!(as_tenant("shop", &one).status, 202);
+    let keyed = |key: &str, path: &str, kind: &str, body: &str| {
+        let lines = format!("{kind}X-Tenant-ID: shop\r\nIdempotency-Key: {key}\r\n");
+        raw(&scene, path, &lines, body).status
+    };
+    assert_eq!(keyed("a", POSTS, JSON, &one.to_string()), 202);
     // Before its body is read.
     assert_eq!(as_tenant("shop", &json!("nonsense")).status, 429);
+    // What was taken is nothing new; under its key nothing else is taken, either.
+    let mail = format!("{MESSAGES}?from=&to=event%2Ba.b@postgate.local");
+    for (key, path, kind, body, status) in [
+        ("a", POSTS, JSON, one.to_string(), 200),
+        ("a", POSTS, JSON, json!([one, one]).to_string(), 422),
+        ("a", &mail, MAIL, "\n{}".to_owned(), 422),
+        ("b", POSTS, JSON, one.to_string(), 429),
+    ] {
+        assert_eq!(keyed(key, path, kind, &body), status, "{key} {path} {body}");
+    }
     assert_eq!(as_tenant("day", &json!([one, one, one])).status, 422);
     assert_eq!(as_tenant("day", &json!([one, one])).status, 202);
     let refused = as_tenant("day", &one);
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(refused.status == 429 && (1..=86_400).contains(&wait), "{refused:?}");
+    // Events are units as posts are, by mail and over HTTP.
+    let event = |tenant: &str, path: &str, kind: &str, body: &str| {
+        let response = raw(&scene, path, &format!("{kind}X-Tenant-ID: {tenant}\r\n"), body);
+        (response.status, response.header("retry-after").is_some())
+    };
+    let two = r#"[{"type":"a.b"},{"type":"a.b"}]"#;
+    let mail = format!("{MESSAGES}?from=&to=event%2Ba.b@postgate.local&to=event%2Bc.d@postgate.local");
+    assert_eq!(event("events", "/api/v1/events", JSON, two), (202, false));
+    assert_eq!(event("events", &mail, MAIL, "\n{}"), (202, false));
+    assert_eq!(event("events", &mail, MAIL, "\n{}"), (429, true));
+    assert_eq!(event("events", "/api/v1/events", JSON, two), (429, true));
+    assert_eq!(event("events", "/api/v1/events", JSON, r#"{"type":"a.b"}"#), (202, false));
+    assert_eq!(event("events", "/api/v1/events", JSON, "nonsense"), (429, true));
     assert_eq!(scene.receiver.received(5).len(), 5);
     let metrics = String::from_utf8(scene.get("/metrics").body).unwrap();
     for line in [
-        "postgate_injections_total{result=\"accepted\"} 3",
-        "postgate_injections_total{result=\"refused\"} 5",
+        "postgate_injections_total{result=\"accepted\"} 4",
+        "postgate_injections_total{result=\"refused\"} 9",
         "postgate_posts_accepted_total 5",
     ] {
         assert!(metrics.lines().any(|other| other == line), "{line}: {metrics}");
@@ -599,7 +769,7 @@ fn mail_comes_in_the_shape_of_transmissions() {
     let mut unknown = transmission.clone();
     unknown["metadata"] = json!({});
     assert_eq!(wrongs(&ask(&unknown))[0].0, "metadata");
-    assert_eq!(scene.post_to(&format!("{MESSAGES}?from="), &transmission.to_string()).status, 400);
+    assert_eq!(scene.post_to(&format!("{MESSAGES}?from="), &transmission.to_string()).status, 422);
     assert_eq!(scene.receiver.arrivals().len(), 2);
 }
 

@@ -9,8 +9,8 @@ use postgate::event::{Event, Mark};
 use postgate::intake::{Intake, Options, Turns};
 use postgate::post::{Admission, Destination, MessageId, PostId};
 use postgate::spool::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
-    Query, Settlement, Spool,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Earlier, Health, Later, Noted,
+    Order, Page, Query, Settlement, Spool,
 };
 use postgate::tenant::Tenant;
 use std::future::pending;
@@ -26,6 +26,10 @@ struct Stuck(AtomicUsize);
 impl Spool for Stuck {
     fn commit(&self, _: Admission) -> Later<'_, Committed> {
         self.0.fetch_add(1, atomic::Ordering::Relaxed);
+        Box::pin(pending())
+    }
+
+    fn earlier<'a>(&'a self, _: &'a Tenant, _: &'a str) -> Later<'a, Option<Earlier>> {
         Box::pin(pending())
     }
 

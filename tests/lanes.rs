@@ -22,11 +22,12 @@ use postgate::post::{Blob, Destination, Post, Scheme, Trust};
 use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
+use postgate::url_pattern::UrlPattern;
 use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
 use support::receiver::{Act, Receiver, Request, answer, answer_with};
-use support::{admission, destination, in_seconds, post, within_deadline};
+use support::{admission, destination, in_seconds, nobody, post, within_deadline};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -491,6 +492,90 @@ async fn an_order_means_what_is_being_claimed() {
     assert_eq!(receiver.connections(), 0);
     engine.control.order(Query::default(), Order::Release).await.unwrap();
     engine.spool.delivered(1).await;
+}
+
+/// A post is not sent between the arrival of an order that holds it and the time when
+/// the spool has done so.
+#[tokio::test]
+async fn nothing_is_claimed_while_an_order_for_one_post_is_carried_out() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let (_nobody, address) = nobody();
+    let (to, other) = (destination(receiver.address), destination(address));
+    let engine = Engine::start(MemorySpool::new(), options(patient()));
+    let gate = Arc::new(Semaphore::new(0));
+    engine.spool.delay_orders(&gate);
+    engine.send(0..1, &to).await;
+    engine.spool.delivered(1).await;
+    let which = Query {
+        id: Some(post(1, &to).id),
+        tenant: Some(to.tenant.clone()),
+        destination: Some(UrlPattern::of(&to)),
+        ..Query::default()
+    };
+    let control = engine.control.clone();
+    let ordered = tokio::spawn(async move { control.order(which, Order::Hold).await });
+    within_deadline("the order", engine.spool.ordered(1)).await;
+    engine.send(1..2, &to).await;
+    engine.send(2..3, &other).await;
+    let is_tried = |status: &Status| status.counts.waiting == 1 && status.last.is_some();
+    engine.until("tried elsewhere", &other, is_tried).await;
+    assert_eq!(engine.status(&to).await.counts.waiting, 1);
+    gate.add_permits(1);
+    assert_eq!(ordered.await.unwrap().unwrap().count, 1);
+    engine.until("held", &to, |status| status.counts.held == 1).await;
+    assert_eq!(receiver.requests().len(), 1);
+    engine.send(3..4, &to).await;
+    engine.spool.delivered(2).await;
+}
+
+/// Others keep what they have in stock. A lane has one only while it is answered fast: on
+/// a busy machine that may take a few tries.
+#[tokio::test]
+async fn an_order_for_one_post_concerns_its_lane_alone() {
+    within_deadline("a stock", async { while !keeps_the_stock_of_others().await {} }).await;
+}
+
+/// Whether there was one.
+async fn keeps_the_stock_of_others() -> bool {
+    let (gate, held) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let script = |gate: &Arc<Semaphore>| {
+        let gate = Arc::clone(gate);
+        move |request: &Request| {
+            let wait = (request.index == 8).then(|| Act::Wait(Arc::clone(&gate)));
+            wait.into_iter().chain(answer(200)).collect()
+        }
+    };
+    let (one, two) = (Receiver::start(script(&gate)).await, Receiver::start(script(&held)).await);
+    let (to, other) = (destination(one.address), destination(two.address));
+    let engine = Engine::start(MemorySpool::new(), options(with(connections(1))));
+    engine.send(0..40, &to).await;
+    engine.send(40..80, &other).await;
+    one.received(9).await;
+    two.received(9).await;
+    let which = Query {
+        id: Some(post(39, &to).id),
+        tenant: Some(to.tenant.clone()),
+        destination: Some(UrlPattern::of(&to)),
+        ..Query::default()
+    };
+    // Who looks can tell those in stock from the two that are sent, once none is on its way.
+    let all = engine.spool.page(Query::default(), None, 99).await.unwrap();
+    let all: Vec<_> =
+        all.iter().map(|listed| (Arc::clone(&listed.post.destination), listed.post.id)).collect();
+    within_deadline("all claims in stock", async {
+        let claimed = || engine.spool.claimed(&to) + engine.spool.claimed(&other);
+        while engine.control.stocked(all.clone()).await.unwrap().len() + 2 != claimed() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let stocked = engine.spool.claimed(&other);
+    assert_eq!(engine.control.order(which, Order::Hold).await.unwrap().count, 1);
+    assert_eq!((engine.spool.claimed(&to), engine.spool.claimed(&other)), (1, stocked));
+    gate.add_permits(1);
+    held.add_permits(1);
+    engine.spool.delivered(79).await;
+    stocked > 1
 }
 
 #[tokio::test]

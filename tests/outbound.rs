@@ -73,7 +73,7 @@ pub fn loopback() -> Egress {
 /// An origin on this machine, by any name of its own.
 pub fn origin(scheme: Scheme, host: &str, address: SocketAddr) -> Arc<Destination> {
     let (host, port) = (host.to_owned(), address.port());
-    Arc::new(Destination { tenant: Tenant::default(), scheme, host, port })
+    Arc::new(Destination { tenant: Tenant::default(), scheme, host, port, webhook: None })
 }
 
 impl Engine {

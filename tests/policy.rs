@@ -285,7 +285,7 @@ async fn a_daily_limit_is_counted_in_posts() {
     let limited = TenantTerms { daily_limit: Some(3), ..terms("shop") };
     let door = door(vec![limited], HeaderControl::On, &spool);
     let (erp, free) = (client(AWAY, ERP), client(AWAY, Some(("free", "default"))));
-    let limit = "451 4.7.1 tenant shop has reached its daily limit of 3 posts; try again tomorrow (UTC)";
+    let limit = "452 4.5.3 tenant shop has reached its daily limit of 3 posts; try again tomorrow (UTC)";
     let two = ["a@h.example", "b@h.example"];
     assert_eq!(said(hand_in(&door, &erp, &two, MAIL).await), "OK");
     // A message is kept whole or not at all.
@@ -332,7 +332,7 @@ async fn what_was_not_kept_is_not_charged() {
         assert_eq!(hand_in(&door, &erp, &paths, &keyed).await, Ok(again.clone()));
     }
     assert_eq!(said(hand_in(&door, &erp, &paths, MAIL).await), "OK");
-    assert!(said(door.sender(&erp, "")).starts_with("451 4.7.1"));
+    assert!(said(door.sender(&erp, "")).starts_with("452 4.5.3"));
     // What is wrong with the spool is said first.
     spool.set_health(Health::Full);
     assert!(said(door.sender(&erp, "")).starts_with("452 4.3.1"));

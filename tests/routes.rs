@@ -274,7 +274,8 @@ async fn recipients_are_asked_about() {
     assert_eq!(question.header("Authorization"), Some("Basic dTpw"));
     assert_eq!(question.header("Content-Type"), Some("application/json"));
     let expected = "{\"to\":\"anna@hooks.example\",\"from\":\"a@example.com\",\"size\":1000,\
-                    \"remote_ip\":\"127.0.0.1\",\"helo_domain\":\"app.example\"}";
+                    \"remote_ip\":\"127.0.0.1\",\"helo_domain\":\"app.example\",\
+                    \"spf\":{\"result\":\"none\",\"domain\":\"example.com\"}}";
     assert_eq!(String::from_utf8_lossy(&question.body), expected);
     // What is known is not asked again, by whomever.
     let before = receiver.requests().len();

@@ -74,7 +74,7 @@ fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
     KeySettings {
         name: "main".to_owned(),
         scheme,
-        secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
+        secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>().into(),
         header: None,
         prefix: None,
         key_id: None,
@@ -487,7 +487,7 @@ async fn what_the_response_says_can_hold_fail_or_end_a_post() {
         let engine = Engine::start(terms, Options::default());
         let settled = engine.send(post(1, &destination(receiver.address)), b"").await;
         let found = match &settled[0] {
-            Settlement::Delivered => ("delivered", ""),
+            Settlement::Delivered | Settlement::Listed { .. } => ("delivered", ""),
             Settlement::Held { last } => ("held", last.reason.as_str()),
             Settlement::Failed { last } => ("failed", last.reason.as_str()),
             Settlement::Again { last, .. } => ("deferred", last.reason.as_str()),

@@ -10,17 +10,20 @@ mod durable;
 mod events;
 #[path = "spool/model.rs"]
 mod model;
+#[path = "spool/sealing.rs"]
+mod sealed;
 #[path = "spool/steering.rs"]
 mod steering;
 
 use bytes::Bytes;
 use events::*;
+use postgate::event::Mark;
 use postgate::post::{
-    Admission, Blob, Destination, Field, MessageId, Post, PostId, Scheme, Timestamp, Trust,
+    Admission, Blob, Destination, Field, Fingerprint, MessageId, Post, PostId, Scheme, Timestamp, Trust,
 };
 use postgate::spool::disk::Reserve;
 use postgate::spool::embedded::{Embedded, OpenError, Options};
-use postgate::spool::{Attempt, Claim, Committed, Health, Settlement, Spool, SpoolError};
+use postgate::spool::{Attempt, Claim, Committed, Earlier, Health, Settlement, Spool, SpoolError};
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -33,8 +36,13 @@ use support::DEADLINE;
 use support::sim_disk::{Fault, SimDisk, Sync};
 
 fn lane(host: &str) -> Arc<Destination> {
-    let destination =
-        Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: host.to_owned(), port: 80 };
+    let destination = Destination {
+        tenant: Tenant::default(),
+        scheme: Scheme::Http,
+        host: host.to_owned(),
+        port: 80,
+        webhook: None,
+    };
     Arc::new(destination)
 }
 
@@ -66,15 +74,29 @@ fn message(id: u64, hosts: &[&str], body: &[u8]) -> Admission {
         trust: Trust::Wire,
         has_links: false,
         lean_body: None,
+        batch: None,
+        sealed: postgate::post::Sealed::default(),
     };
     Admission {
         message: MessageId(id),
         tenant: Tenant::default(),
         idempotency_key: None,
+        fingerprint: None,
         posts: hosts.iter().enumerate().map(post).collect(),
         blobs: vec![raw],
         events: Vec::new(),
+        has_secrets: false,
     }
+}
+
+/// What a message asked for that says so with this number.
+fn asked(number: u8) -> Option<Fingerprint> {
+    Some(Fingerprint([number; Fingerprint::LENGTH]))
+}
+
+/// The answer when the key of this message, of so many posts, comes again.
+fn repeated(message: u64, posts: u16, fingerprint: Option<Fingerprint>) -> Committed {
+    Committed::Repeated(Earlier { message: MessageId(message), posts, fingerprint })
 }
 
 fn again(after: Duration) -> Settlement {
@@ -91,7 +113,7 @@ async fn settle_all(spool: &dyn Spool, claims: Vec<Claim>, settlement: &Settleme
 }
 
 /// Runs the rules of the contract on every backend; `cataloged` is the embedded
-/// one with a backlog of more than its memory takes.
+/// one with a backlog of more than its memory takes, `sealing` what keeps secrets from it.
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod memory_backend {
@@ -110,6 +132,16 @@ macro_rules! conformance {
                 tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
             })*
             use super::*;
+        }
+        mod sealing {
+            $(#[tokio::test]
+            async fn $name() {
+                let directory = tempfile::tempdir().unwrap();
+                let opened = super::sealed::sealing(directory.path(), Some(1));
+                opened.1.recovered().await;
+                super::$name(&opened.0).await;
+                super::sealed::closed(opened).await;
+            })*
         }
         mod cataloged {
             $(#[tokio::test]
@@ -293,17 +325,24 @@ async fn an_idempotency_key_makes_one_message(spool: &dyn Spool) {
     let keyed = |id, key: &str, tenant: &str| Admission {
         idempotency_key: Some(key.to_owned()),
         tenant: Tenant::new(tenant),
+        fingerprint: asked(id as u8),
         ..message(id, &["a"], b"x")
     };
     let (one, two) = tokio::join!(spool.commit(keyed(1, "k", "t")), spool.commit(keyed(2, "k", "t")));
     let kept = if one == Ok(Committed::Kept) { 1 } else { 2 };
     let mut answers = [one.unwrap(), two.unwrap()];
     answers.sort_by_key(|answer| *answer != Committed::Kept);
-    assert_eq!(answers, [Committed::Kept, Committed::Repeated(MessageId(kept))]);
-    let repeated = spool.commit(keyed(3, "k", "t")).await;
-    assert_eq!(repeated, Ok(Committed::Repeated(MessageId(kept))));
+    let earlier = repeated(kept, 1, asked(kept as u8));
+    assert_eq!(answers, [Committed::Kept, earlier]);
+    assert_eq!(spool.commit(keyed(3, "k", "t")).await, Ok(earlier));
     assert_eq!(spool.commit(keyed(4, "k", "other")).await, Ok(Committed::Kept));
     assert_eq!(spool.commit(keyed(5, "other", "t")).await, Ok(Committed::Kept));
+    // One without posts has a key as well.
+    let empty = |id| Admission { posts: Vec::new(), blobs: Vec::new(), ..keyed(id, "none", "t") };
+    assert_eq!(spool.commit(empty(6)).await, Ok(Committed::Kept));
+    for repeat in [empty(7), keyed(8, "none", "t")] {
+        assert_eq!(spool.commit(repeat).await, Ok(repeated(6, 0, asked(6))));
+    }
     assert_eq!(claim_all(spool, "a").await.len(), 3);
 }
 
@@ -374,14 +413,22 @@ async fn posts_survive_an_orderly_and_a_disorderly_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotency_keys_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let keyed = |id| Admission { idempotency_key: Some("k".to_owned()), ..message(id, &["a"], b"x") };
+    let keyed = |id, key: &str, hosts: &[&str]| Admission {
+        idempotency_key: Some(key.to_owned()),
+        fingerprint: asked(id as u8),
+        ..message(id, hosts, b"x")
+    };
     let spool = Embedded::open(options(directory.path())).unwrap();
-    spool.commit(keyed(1)).await.unwrap();
+    spool.commit(keyed(1, "k", &["a", "a"])).await.unwrap();
+    let told = vec![event(2, "told")];
+    spool.commit(Admission { events: told, ..keyed(2, "none", &[]) }).await.unwrap();
     let claims = claim_all(&spool, "a").await;
     settle_all(&spool, claims, &Settlement::Delivered).await;
     close(spool);
     let spool = Embedded::open(options(directory.path())).unwrap();
-    assert_eq!(spool.commit(keyed(2)).await, Ok(Committed::Repeated(MessageId(1))));
+    assert_eq!(spool.commit(keyed(3, "k", &["a"])).await, Ok(repeated(1, 2, asked(1))));
+    assert_eq!(spool.commit(keyed(4, "none", &["a"])).await, Ok(repeated(2, 0, asked(2))));
+    assert_eq!(next(&spool, &mut Mark::default(), 1).await, ["2 told"]);
     close(spool);
 }
 
@@ -395,8 +442,7 @@ fn a_second_process_is_refused_and_nobody_else_can_look() {
     let mut looked_at = 0;
     for entry in walk(&path) {
         let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-        let is_catalog = entry.starts_with(path.join("catalog"));
-        assert!(mode & 0o077 == 0 || is_catalog, "{} has mode {mode:o}", entry.display());
+        assert!(mode & 0o077 == 0, "{} has mode {mode:o}", entry.display());
         looked_at += 1;
     }
     assert!(looked_at > 3);
@@ -450,7 +496,7 @@ async fn segments_are_used_again_and_stragglers_move_on() {
     let disk = SimDisk::new(Sync::Honest);
     let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
     let mut straggler = message(1, &["late"], b"straggler");
-    straggler.idempotency_key = Some("k".to_owned());
+    (straggler.idempotency_key, straggler.fingerprint) = (Some("k".to_owned()), asked(1));
     spool.commit(straggler).await.unwrap();
     let claims = claim_all(&spool, "late").await;
     settle_all(&spool, claims, &again(Duration::ZERO)).await;
@@ -474,7 +520,7 @@ async fn segments_are_used_again_and_stragglers_move_on() {
     assert_eq!((claims.len(), claims[0].attempt), (1, 2));
     assert_eq!(spool.body(&claims[0]).await.unwrap(), "straggler");
     let repeat = Admission { idempotency_key: Some("k".to_owned()), ..message(id + 1, &["a"], b"x") };
-    assert_eq!(spool.commit(repeat).await, Ok(Committed::Repeated(MessageId(1))));
+    assert_eq!(spool.commit(repeat).await, Ok(repeated(1, 1, asked(1))));
     assert!(claim_all(&spool, "a").await.is_empty(), "a delivered post came back");
     close(spool);
 }

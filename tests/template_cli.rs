@@ -92,6 +92,11 @@ fn what_is_wrong_is_said_and_has_its_exit_code() {
     let own = ["try", "own", "mail.eml", "--config", "etc/postgate.toml"];
     for (arguments, code, reason) in [
         (&own[..], 65, "template own failed, posted as json: own.json.j2:1: undefined value: vars.room"),
+        (
+            &own[..],
+            65,
+            "\ngive words with --var NAME=VALUE, or name the recipient of a route that has them with --to",
+        ),
         (&["try", "slakc", "mail.eml"], 64, "no template is called slakc; there are alertmanager, "),
         (&["try", "slack", "nowhere.eml"], 66, "nowhere.eml: No such file"),
         (&["try", "slack", "mail.eml", "--var", "room"], 64, "expected NAME=VALUE"),

@@ -274,6 +274,41 @@ fn an_own_template_makes_what_its_name_says() {
             "a.csv 3 MSwy",
         ),
         (
+            "json",
+            "{% set a = attachments[0] %}[\"{{ a.content }}\",{{ a.content|tojson }},{{ a|tojson }}]",
+            "application/json",
+            "[\"MSwy\",\"MSwy\",{\"content\":\"MSwy\",\"content_id\":null,\"content_type\":\"text/csv\",\
+             \"disposition\":null,\"filename\":\"a.csv\",\"sha256\":\
+             \"17f8af97ad4a7f7639a4c9171d5185cbafb85462877a4746c21bdb0a4f940ca0\",\"size\":3,\"url\":null}]",
+        ),
+        (
+            "txt",
+            "{% set a = attachments[0].content %}{{ a|length }} {{ a|truncate(3) }} {{ a ~ '!' }} {{ a|lower }} \
+             {{ 'y' if a else 'n' }} {{ attachments|map(attribute='content')|list|tojson }}",
+            "text/plain; charset=utf-8",
+            "4 MS… MSwy! mswy y [\"MSwy\"]",
+        ),
+        (
+            "txt",
+            "{% if text %}{{ text }}{% endif %}{% if not html %}!{% endif %}",
+            "text/plain; charset=utf-8",
+            "hello!",
+        ),
+        ("json", "[\"{{ text }}\",{{ text|tojson }}]", "application/json", "[\"hello\",\"hello\"]"),
+        (
+            "txt",
+            "{{ attachments[0].content[:2] }}{{ 'S' in attachments[0].content }}{{ attachments[0].content == 'MSwy' }}",
+            "text/plain; charset=utf-8",
+            "MSTrueTrue",
+        ),
+        ("html", "<i>{{ attachments[0].content }}</i>", "text/html; charset=utf-8", "<i>MSwy</i>"),
+        (
+            "form",
+            "a={{ attachments[0].content ~ '=' }}&b={{ attachments[0].content }}",
+            "application/x-www-form-urlencoded",
+            "a=MSwy%3D&b=MSwy",
+        ),
+        (
             "txt",
             "{{ id }} {{ received_at }} {{ envelope.helo }} {{ envelope.recipients|length }} {{ raw_url }}",
             "text/plain; charset=utf-8",

@@ -16,7 +16,7 @@ const FUNCTION_LINES: usize = 60;
 /// or from its own island (its folder). A module is named by its path under
 /// `src`. The stores share the clock, and know no rules.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["envelope", "post", "event", "tenant", "network", "url_pattern", "units", "masked"]),
+    (0, &["envelope", "post", "event", "tenant", "network", "url_pattern", "units", "masked", "seal"]),
     (10, &["smtp/session", "smtp/command", "smtp/reply", "smtp/receive", "smtp/auth", "smtp/words"]),
     (10, &["compose"]),
     (
@@ -46,6 +46,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (20, &["trace"]),
     (20, &["protocol_log"]),
     (30, &["intake"]),
+    (30, &["subscribers"]),
     (40, &["smtp"]),
     (40, &["deliver"]),
     (40, &["fanout"]),

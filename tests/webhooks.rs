@@ -109,6 +109,26 @@ fn a_webhook_is_made_shown_changed_and_deleted() {
 }
 
 #[test]
+fn webhooks_take_no_more_room_than_their_file_should() {
+    let scene = Scene::start("");
+    let filter = |patterns: usize| json!({ "recipient": vec!["x".repeat(250); patterns] });
+    let large = |patterns: usize| json!({ "url": "https://r.example/in", "events": ["*"], "filter": filter(patterns) });
+    let refused = call(&scene, ("POST", ""), "", &large(70));
+    assert_eq!(refused.status, 413, "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("16384 octets"), "{refused:?}");
+    let webhook = made(&scene, &large(1));
+    let patch = json!({ "filter": filter(70) });
+    assert_eq!(call(&scene, ("PATCH", &path(&webhook, "")), "", &patch).status, 413);
+    let full = (0..600).find_map(|_| {
+        let response = call(&scene, ("POST", ""), "", &large(60));
+        (response.status != 201).then_some(response)
+    });
+    let full = full.expect("there is no end");
+    assert_eq!(full.status, 507, "{full:?}");
+    assert_eq!(call(&scene, ("DELETE", &path(&webhook, "")), "", &Value::Null).status, 204);
+}
+
+#[test]
 fn what_is_no_webhook_is_refused_by_its_field() {
     let scene = Scene::start("[[tenant]]\nname = \"shop\"\nmay_post_to = [\"https://*.shop.example\"]");
     let url = "https://r.example/in";
@@ -152,6 +172,11 @@ fn a_tenants_webhooks_are_its_own() {
         ("POST", "/verify", json!({ "way": "skip" })),
         ("POST", "/validate", json!({ "message": {} })),
         ("POST", "/rotate-secret", json!({})),
+        ("GET", "/batches", Value::Null),
+        ("GET", "/batches/52a0000000000002", Value::Null),
+        ("GET", "/batch-status", Value::Null),
+        ("POST", "/replay", json!({ "all": true })),
+        ("GET", "/replays", Value::Null),
     ] {
         let own = path(&webhook, more);
         assert_eq!(call(&scene, (method, &own), b, &body).status, 404, "{method} {more}");
@@ -375,6 +400,17 @@ fn all_are_checked_sparkpost_validates_and_secrets_are_rotated() {
     }
     let denied = outcomes.iter().find(|outcome| outcome["id"] == webhooks[2]["id"]).unwrap();
     assert!(denied["error"].as_str().unwrap().contains("egress-denied"), "{denied}");
+    // What tests say is kept together: a webhook changes by none but the one that verifies it.
+    call(&scene, ("POST", "/check"), "", &Value::Null);
+    for (webhook, etag, told) in [
+        (&webhooks[0], "\"2\"", "last_success_at"),
+        (&webhooks[1], "\"1\"", "last_failure_at"),
+        (&webhooks[2], "\"1\"", "last_failure_at"),
+    ] {
+        let shown = call(&scene, ("GET", &path(webhook, "")), "", &Value::Null);
+        assert_eq!(shown.header("etag"), Some(etag), "{shown:?}");
+        assert!(shown.json()[told].is_string(), "{shown:?}");
+    }
 
     let message = json!({ "message": { "msys": {} } });
     let valid = call(&scene, ("POST", &path(&webhooks[0], "/validate")), "", &message).json();
@@ -454,23 +490,37 @@ fn the_command_line_makes_verifies_tests_and_deletes() {
         let (code, said, wrong) = scene.run(&[&["webhook"], arguments].concat());
         (code, said + &wrong)
     };
-    let (code, said) = ran(&["create", &url, "--event", "post.*", "--format", "ndjson"]);
+    let secret = scene.directory.path().join("secret");
+    std::fs::write(&secret, "a-secret-of-its-owner\nand no more\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let (code, said) = ran(&["create", &url, "--event", "post.*", "--format", "ndjson", "--json"]);
     let webhook: Value = serde_json::from_str(&said).unwrap();
     let id = webhook["id"].as_str().unwrap();
     assert!(code == 0 && webhook["secret"].as_str().unwrap().starts_with("whsec_"), "{said}");
     for (arguments, code, expected) in [
         (&["list"][..], 0, "unverified  ndjson"),
         (&["verify", id, "guess"], 65, "way"),
-        (&["verify", id, "post"], 0, "\"verified_by\": \"post\""),
-        (&["test", id, "--event", "post.failed"], 0, "\"delivered\": true"),
+        (&["verify", id, "post"], 0, "verified_by      post"),
+        (&["test", id, "--event", "post.failed"], 0, "delivered        true"),
+        (&["test", id, "--json"], 0, "\"delivered\":true"),
         (&["check"], 0, "true       200"),
-        (&["show", id], 0, "\"status\": \"active\""),
-        (&["rotate-secret", id], 0, "\"old_secret_until\""),
+        (&["show", id], 0, "status           active"),
+        (&["change", id, "--max-events", "7", "--header", "X-A: canary"], 0, "batch.max_events 7"),
+        (&["change", id, "--tag", "bill", "--rate", "5/s"], 0, "filter.tag       bill"),
+        (&["change", id, "--unset", "filter", "--json"], 0, "\"filter\":{}"),
+        (&["change", id, "--secret-file", secret], 0, "rate             5/s"),
+        (&["change", id, "--header", "X-A"], 64, "Name: value"),
+        (&["change", id, "--rate", "often"], 65, "rate"),
+        (&["change", id], 64, "name what changes"),
+        (&["disable", id], 0, "disabled"),
+        (&["show", id], 0, "status           disabled"),
+        (&["enable", id, "wh_1"], 65, "done: 1 of 2"),
+        (&["rotate-secret", id], 0, "old_secret_until"),
         (&["delete", id], 0, "deleted"),
-        (&["show", id], 66, "no such webhook"),
+        (&["show", id], 65, "no such webhook"),
     ] {
         let (ended, said) = ran(arguments);
-        assert!(said.contains(expected), "{arguments:?} {ended}: {said}");
-        assert_eq!(ended == 0, code == 0, "{arguments:?} {said}");
+        assert!(ended == code && said.contains(expected), "{arguments:?} {ended}: {said}");
+        assert!(!said.contains("canary") && !said.contains("a-secret-of-its-owner"), "{said}");
     }
 }

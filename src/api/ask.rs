@@ -3,6 +3,7 @@
 //! What is unknown, twice there or of the wrong type is an error: a filter that
 //! was misspelled must not mean all posts.
 
+use super::fields;
 use super::filter::Filter;
 use super::problem::Problem;
 use super::strict;
@@ -12,11 +13,12 @@ use axum::extract::{FromRequest, FromRequestParts, Request, rejection::BytesReje
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// The body of `POST /posts/actions`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Actions {
     pub action: Action,
@@ -30,7 +32,7 @@ pub(super) struct Actions {
 }
 
 /// What is done to many posts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Action {
     Retry,
@@ -41,16 +43,18 @@ pub(super) enum Action {
 }
 
 /// The body of `…/reroute`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reroute {
     pub url: String,
 }
 
 /// The body of `…/pause`, which may be missing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pause {
+    /// One line.
+    #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub reason: Option<String>,
 }
 
@@ -86,7 +90,7 @@ pub(super) fn id(text: &str) -> Result<PostId, Problem> {
 pub(super) struct Asked<T>(pub T);
 
 /// No parameters.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
@@ -120,9 +124,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Given<T> {
             let detail = "the body must be JSON, with Content-Type: application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
+        // A list of the fields' values would be understood as well.
+        if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err(Problem::bad_request("the body cannot be understood: it is no object"));
+        }
         let read = strict::read(if body.is_empty() { b"{}" } else { &body });
-        read.map(Given)
-            .map_err(|error| Problem::bad_request(format!("the body cannot be understood: {error}")))
+        read.map(Given).map_err(|error| fields::not_understood(&error))
     }
 }
 

@@ -5,6 +5,8 @@
 //! to keep them as a file, to guess nothing and to run nothing, whatever type they
 //! claim (RFC 6266, RFC 8187). Each is read from its message anew (`readers`).
 //!
+//! However slowly they read, they leave half of the connections to everybody else.
+//!
 //! An address ends with its post. The end that it names is when that is to be at the
 //! latest; a post that was sent anew since, or waits for somebody, is there beyond it.
 
@@ -19,10 +21,13 @@ use crate::spool::{PostState, Query, Spool, SpoolError};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use url::form_urlencoded;
 
 /// No script, no style, no frame, no form; no origin of its own either.
@@ -43,6 +48,14 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
+/// When to come again if there is no place.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Most fetches at a time, of so many connections.
+pub(super) fn most(connections: usize) -> usize {
+    connections.div_ceil(2)
+}
+
 /// `GET /attachments/{id}/{number}`
 pub(super) async fn fetch(
     State(desk): State<Desk>,
@@ -52,12 +65,33 @@ pub(super) async fn fetch(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let link = permitted(&desk, (&id, &number), query.as_deref().unwrap_or_default()).await?;
+    let Ok(place) = Arc::clone(&desk.fetchers).try_acquire_owned() else { return Ok(crowded()) };
     let reading = desk.readers.read(read(Arc::clone(&desk.spool), link)).await;
     let reading = reading.ok_or_else(unread)?;
     match &reading.result {
         // Others may read when there is room for what this one has read.
-        Ok((file, whole)) => give(&desk.readers, (file, *whole), &method, &headers).await,
+        Ok((file, whole)) => give((&desk.readers, place), (file, *whole), &method, &headers).await,
         Err(problem) => Err(problem.clone()),
+    }
+}
+
+/// All places are taken; whoever waited on this connection would take one of the others.
+fn crowded() -> Response {
+    let problem = Problem::too_many("too many fetch attachments just now", AGAIN);
+    let mut response = problem.into_response();
+    set(&mut response, header::CONNECTION, "close");
+    response
+}
+
+/// Octets that are being sent, and the place of whoever fetches them.
+struct Placed {
+    octets: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
     }
 }
 
@@ -119,14 +153,17 @@ fn gone(detail: &str) -> Problem {
 /// The octets that are asked for, of a file that was read from `whole` octets, or why
 /// there are none.
 async fn give(
-    readers: &Readers,
+    (readers, place): (&Readers, OwnedSemaphorePermit),
     (file, whole): (&File, usize),
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let tag = format!("\"{}\"", file.sha256);
     let length = file.octets.len();
-    let hold = async |piece| readers.hold(piece, whole).await.map(Body::from).map_err(|_| unread());
+    let hold = async |piece| {
+        let octets = readers.hold(piece, whole).await.map_err(|_| unread())?;
+        Ok::<_, Problem>(Body::from(Bytes::from_owner(Placed { octets, _place: place })))
+    };
     let mut response = match ranges::answer(method, headers, &tag, length) {
         Answer::NotModified => StatusCode::NOT_MODIFIED.into_response(),
         Answer::Unsatisfiable => return Ok(unsatisfiable(length)),

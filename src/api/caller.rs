@@ -8,6 +8,7 @@
 //! The key of a tenant opens nothing of another: what is not its own is not there (404).
 //! [`Role::Admin`] is of all tenants, and `X-Tenant-ID` chooses one.
 
+use super::Current;
 use super::desk::Desk;
 use super::problem::Problem;
 use crate::envelope::Client;
@@ -58,6 +59,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Under what a caller was let in.
+#[derive(Clone, Debug)]
+pub(super) struct Admission(pub Arc<Current>);
+
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub IpAddr);
@@ -76,6 +81,7 @@ async fn admit(State((desk, role)): State<(Desk, Role)>, mut request: Request, n
                 tracing::info!(key, "asked for {} {}", request.method(), request.uri().path());
             }
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(Admission(current));
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
@@ -134,7 +140,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
     match (names.next(), names.next()) {
         (None, _) => Ok(None),
         (Some(name), None) => match std::str::from_utf8(name.as_bytes()) {
-            Ok(name) if !name.is_empty() => Ok(Some(Tenant::new(name))),
+            Ok(name) if !name.is_empty() && !name.contains(char::is_control) => Ok(Some(Tenant::new(name))),
             _ => Err(wrong()),
         },
         (Some(_), Some(_)) => Err(wrong()),

@@ -11,31 +11,42 @@ use super::destinations::{self, Purge};
 use super::filter::Page;
 use super::problem::{Problem, json};
 use super::status;
+use super::webhooks::commands::about_webhooks;
 use super::{config, posts, transcript};
 use crate::intake::Role;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// The body of `POST /commands`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line {
+    #[schemars(extend("examples" = ["status", "pause destination https://shop.example"]))]
     command: String,
 }
 
+/// Most ids or origins of a command.
+const MOST: usize = 100;
+
+/// Octets of answers, beyond the first, that are put together.
+const ROOM: usize = 1 << 20;
+
 /// What there is: how it is written, and what it means.
-const COMMANDS: [(&str, Verb); 33] = [
+const COMMANDS: [(&str, Verb); 48] = [
     ("status", Verb::Status),
     ("show status", Verb::Status),
     ("show version", Verb::Status),
     ("destination list", Verb::Destinations),
     ("show queues", Verb::Destinations),
     ("show domains", Verb::Destinations),
+    ("show topqueues", Verb::Destinations),
+    ("show topdomains", Verb::Destinations),
     ("destination pause", Verb::Pause),
     ("pause destination", Verb::Pause),
     ("pause queue", Verb::Pause),
@@ -63,6 +74,19 @@ const COMMANDS: [(&str, Verb); 33] = [
     ("show settings", Verb::Config),
     ("config show", Verb::Config),
     ("version", Verb::Status),
+    ("webhook list", Verb::Webhook("list")),
+    ("webhook show", Verb::Webhook("show")),
+    ("webhook enable", Verb::Webhook("enable")),
+    ("webhook disable", Verb::Webhook("disable")),
+    ("webhook delete", Verb::Webhook("delete")),
+    ("webhook verify", Verb::Webhook("verify")),
+    ("webhook test", Verb::Webhook("test")),
+    ("webhook check", Verb::Webhook("check")),
+    ("webhook rotate-secret", Verb::Webhook("rotate-secret")),
+    ("webhook batches", Verb::Webhook("batches")),
+    ("webhook batch", Verb::Webhook("batch")),
+    ("webhook replay", Verb::Webhook("replay")),
+    ("webhook replays", Verb::Webhook("replays")),
 ];
 
 /// What is done.
@@ -81,6 +105,7 @@ enum Verb {
     Reload,
     Check,
     Config,
+    Webhook(&'static str),
 }
 
 /// A command, read.
@@ -100,24 +125,44 @@ pub(super) async fn run(
     Given(Line { command }): Given<Line>,
 ) -> Result<Response, Problem> {
     let command = read(&command)?;
-    let answers = carry_out(&desk, &caller, command).await?;
-    let mut data = Vec::new();
-    for answer in answers {
-        data.push(value(answer).await?);
+    if command.names.len() > MOST {
+        return Err(wrong(format!("it names more than {MOST}; name fewer, or say which by a filter")));
     }
+    let mut answers = Answers::default();
+    carry_out(&desk, &caller, command, &mut answers).await?;
+    let Answers { mut data, .. } = answers;
     let data = if data.len() == 1 { data.pop().unwrap_or_default() } else { Value::Array(data) };
     Ok(json(StatusCode::OK, &status::envelope(data)))
 }
 
-/// What a handler answered: JSON, or text.
-async fn value(answer: Response) -> Result<Value, Problem> {
-    let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost");
-    let octets = answer.into_body().collect().await.map_err(broken)?.to_bytes();
-    let text = || Value::String(String::from_utf8_lossy(&octets).into_owned());
-    Ok(serde_json::from_slice(&octets).unwrap_or_else(|_| text()))
+/// What handlers answered, as far as there is room for it.
+#[derive(Default)]
+pub(super) struct Answers {
+    data: Vec<Value>,
+    octets: usize,
 }
 
-async fn carry_out(desk: &Desk, caller: &Caller, command: Command) -> Result<Vec<Response>, Problem> {
+impl Answers {
+    /// Takes one: JSON, or text. The first may be of any size.
+    pub async fn push(&mut self, answer: Response) -> Result<(), Problem> {
+        let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost");
+        let octets = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        self.octets += octets.len();
+        if self.octets > ROOM && !self.data.is_empty() {
+            return Err(wrong("its answers are too long for one; name fewer at a time".to_owned()));
+        }
+        let text = || Value::String(String::from_utf8_lossy(&octets).into_owned());
+        self.data.push(serde_json::from_slice(&octets).unwrap_or_else(|_| text()));
+        Ok(())
+    }
+}
+
+async fn carry_out(
+    desk: &Desk,
+    caller: &Caller,
+    command: Command,
+    answers: &mut Answers,
+) -> Result<(), Problem> {
     let Command { verb, names, options } = command;
     let (state, who) = (|| State(desk.clone()), || caller.clone());
     let admin = || match caller.role {
@@ -127,18 +172,19 @@ async fn carry_out(desk: &Desk, caller: &Caller, command: Command) -> Result<Vec
     let nothing = || Asked(Nothing {});
     let one = match verb {
         Verb::Pause | Verb::Resume | Verb::Flush | Verb::Purge => {
-            return each_origin(desk, caller, verb, names, options).await;
+            return each_origin((desk, caller), verb, names, options, answers).await;
         }
-        Verb::Act(action) => return act(desk, caller, action, names, options).await,
+        Verb::Act(action) => return act((desk, caller), action, names, options, answers).await,
+        Verb::Webhook(what) => return about_webhooks((desk, caller), what, (names, options), answers).await,
         Verb::Show | Verb::Trace => {
-            let mut answers = Vec::new();
             for name in some(names, "ID")? {
-                answers.push(match verb {
+                let answer = match verb {
                     Verb::Show => posts::show(state(), who(), Path(name), nothing()).await?,
                     _ => transcript::show(state(), who(), Path(name), nothing()).await?,
-                });
+                };
+                answers.push(answer).await?;
             }
-            return Ok(answers);
+            return Ok(());
         }
         Verb::Status => status::show(state(), who(), Asked(given(options)?)).await?,
         Verb::Destinations => destinations::list(state(), who(), nothing()).await?,
@@ -157,39 +203,39 @@ async fn carry_out(desk: &Desk, caller: &Caller, command: Command) -> Result<Vec
         }
     };
     match names.first() {
-        None => Ok(vec![one]),
+        None => answers.push(one).await,
         Some(name) => Err(wrong(format!("{name:?} means nothing here"))),
     }
 }
 
 async fn each_origin(
-    desk: &Desk,
-    caller: &Caller,
+    (desk, caller): (&Desk, &Caller),
     verb: Verb,
     names: Vec<String>,
     options: Map<String, Value>,
-) -> Result<Vec<Response>, Problem> {
-    let mut answers = Vec::new();
+    answers: &mut Answers,
+) -> Result<(), Problem> {
     for name in some(names, "ORIGIN")? {
         let (state, who, path, options) = (State(desk.clone()), caller.clone(), Path(name), options.clone());
-        answers.push(match verb {
+        let answer = match verb {
             Verb::Pause => destinations::pause(state, who, path, Given(given::<Pause>(options)?)).await?,
             Verb::Resume => destinations::resume(state, who, path, Given(given::<Nothing>(options)?)).await?,
             Verb::Flush => destinations::flush(state, who, path, Given(given::<Nothing>(options)?)).await?,
             _ => destinations::purge(state, who, path, Given(given::<Purge>(options)?)).await?,
-        });
+        };
+        answers.push(answer).await?;
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// Does something to posts by their ids, or to all that a filter means.
 async fn act(
-    desk: &Desk,
-    caller: &Caller,
+    (desk, caller): (&Desk, &Caller),
     action: &'static str,
     names: Vec<String>,
     mut options: Map<String, Value>,
-) -> Result<Vec<Response>, Problem> {
+    answers: &mut Answers,
+) -> Result<(), Problem> {
     if names.is_empty() {
         let mut asked = Map::new();
         for name in ["all", "dry_run", "url"] {
@@ -198,36 +244,34 @@ async fn act(
         asked.insert("action".to_owned(), action.into());
         asked.insert("filter".to_owned(), options.into());
         let actions = Given(given::<Actions>(asked)?);
-        return Ok(vec![posts::act(State(desk.clone()), caller.clone(), actions).await?]);
+        return answers.push(posts::act(State(desk.clone()), caller.clone(), actions).await?).await;
     }
-    let mut answers = Vec::new();
     for name in names {
         let (state, who, path) = (State(desk.clone()), caller.clone(), Path(name));
-        if action == "reroute" {
-            answers.push(posts::reroute(state, who, path, Given(given::<Reroute>(options.clone())?)).await?);
-            continue;
-        }
-        let plain = Given(given::<Nothing>(options.clone())?);
-        answers.push(match action {
-            "retry" => posts::retry(state, who, path, plain).await?,
-            "hold" => posts::hold(state, who, path, plain).await?,
-            "release" => posts::release(state, who, path, plain).await?,
-            _ => posts::delete(state, who, path, plain).await?,
-        });
+        let options = options.clone();
+        let plain = || given::<Nothing>(options.clone()).map(Given);
+        let answer = match action {
+            "reroute" => posts::reroute(state, who, path, Given(given::<Reroute>(options)?)).await?,
+            "retry" => posts::retry(state, who, path, plain()?).await?,
+            "hold" => posts::hold(state, who, path, plain()?).await?,
+            "release" => posts::release(state, who, path, plain()?).await?,
+            _ => posts::delete(state, who, path, plain()?).await?,
+        };
+        answers.push(answer).await?;
     }
-    Ok(answers)
+    Ok(())
 }
 
-fn some(names: Vec<String>, what: &str) -> Result<Vec<String>, Problem> {
+pub(super) fn some(names: Vec<String>, what: &str) -> Result<Vec<String>, Problem> {
     if names.is_empty() { Err(wrong(format!("write {what} behind it"))) } else { Ok(names) }
 }
 
-fn wrong(detail: String) -> Problem {
+pub(super) fn wrong(detail: String) -> Problem {
     Problem::bad_field("command", detail)
 }
 
 /// Options as the call has them in its query or body.
-fn given<T: DeserializeOwned>(options: Map<String, Value>) -> Result<T, Problem> {
+pub(super) fn given<T: DeserializeOwned>(options: Map<String, Value>) -> Result<T, Problem> {
     serde_json::from_value(options.into()).map_err(|error| wrong(error.to_string()))
 }
 

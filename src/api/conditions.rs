@@ -21,12 +21,17 @@ pub(super) fn tagged(mut response: Response, version: Option<u64>) -> Response {
     response
 }
 
+/// The tags that `If-Match` names, one of which has to be that of what is there; nothing
+/// when any may be.
+pub(super) fn matching(headers: &HeaderMap) -> Option<Vec<&str>> {
+    listed(headers, header::IF_MATCH).filter(|tags| !tags.contains(&"*"))
+}
+
 /// The version that has to be there for a change: that of now when `If-Match` names it,
 /// any when there is none.
 pub(super) fn expected(headers: &HeaderMap, now: Option<u64>) -> Result<Option<u64>, Problem> {
-    match listed(headers, header::IF_MATCH) {
+    match matching(headers) {
         None => Ok(None),
-        Some(tags) if tags.contains(&"*") => Ok(None),
         Some(tags) if now.is_some_and(|now| tags.contains(&tag(now).as_str())) => Ok(now),
         Some(_) => Err(changed()),
     }

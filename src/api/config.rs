@@ -4,6 +4,7 @@
 //! hidden. It is TOML (`application/toml`), not JSON: its comments are for people.
 
 use super::ask::{Asked, Nothing};
+use super::conditions::matching;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::setup::{Outcome, Refused, Wish};
@@ -31,11 +32,8 @@ pub(super) async fn write(
     Asked(Nothing {}): Asked<Nothing>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let expect = match headers.get(header::IF_MATCH) {
-        None => None,
-        Some(tag) if tag == "*" => None,
-        Some(tag) => Some(tag.to_str().unwrap_or_default().trim_matches('"').to_owned()),
-    };
+    let bare = |tag: &str| tag.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
+    let expect = matching(&headers).map(|tags| tags.into_iter().filter_map(bare).collect());
     let text = text(&read_whole(body)?)?;
     if text.trim().is_empty() {
         return Err(Problem::bad_field("config", "the file is empty; send it whole"));

@@ -2,8 +2,10 @@
 
 use super::ask::{Action, id, state_name};
 use super::caller::Caller;
+use super::grace::Grace;
 use super::problem::{Problem, json};
 use super::readers::Readers;
+use super::seats::Seats;
 use super::shapes::OrderedShape;
 use super::{Current, Entrance, Options};
 use crate::compose::{BadUrl, Endpoint};
@@ -30,8 +32,12 @@ pub(super) struct Desk {
     pub metrics: Arc<Metrics>,
     /// Those who read attachments.
     pub readers: Arc<Readers>,
+    /// Places for those who fetch them.
+    pub fetchers: Arc<Semaphore>,
     /// Places for those who have events streamed.
-    pub streams: Arc<Semaphore>,
+    pub streams: Seats,
+    /// What is wanted between two streams.
+    pub grace: Arc<Grace>,
     /// Turns true when the gateway stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -57,8 +63,26 @@ impl Desk {
     /// The living post of this id, if there is one for this caller.
     pub(super) async fn find(&self, text: &str, caller: &Caller) -> Result<Listed, Problem> {
         let query = Query { id: Some(id(text)?), tenant: caller.tenant.clone(), ..Query::default() };
-        let found = self.spool.page(query, None, 1).await?.pop();
-        found.ok_or_else(|| Problem::not_found("no such post; it was delivered or deleted, or never was"))
+        let mut found = self.spool.page(query, None, 1).await?;
+        self.correct(&mut found).await;
+        found
+            .pop()
+            .ok_or_else(|| Problem::not_found("no such post; it was delivered or deleted, or never was"))
+    }
+
+    /// Shows posts as waiting that are claimed, but not begun.
+    pub(super) async fn correct(&self, listed: &mut [Listed]) {
+        let sending = listed.iter().filter(|listed| listed.state == PostState::Sending);
+        let sending: Vec<_> =
+            sending.map(|listed| (Arc::clone(&listed.post.destination), listed.post.id)).collect();
+        if sending.is_empty() {
+            return;
+        }
+        // Without a dispatcher nothing is begun any more.
+        let stocked = self.control.stocked(sending).await.unwrap_or_default();
+        for listed in listed.iter_mut().filter(|listed| stocked.contains(&listed.post.id)) {
+            listed.state = if listed.ended == 0 { PostState::Queued } else { PostState::Deferred };
+        }
     }
 
     /// Does something to a post that was found; `left` are the fields that it loses.
@@ -68,7 +92,13 @@ impl Desk {
         order: Order,
         left: Vec<String>,
     ) -> Result<Response, Problem> {
-        let query = Query { id: Some(listed.post.id), ..Query::default() };
+        let destination = &listed.post.destination;
+        let query = Query {
+            id: Some(listed.post.id),
+            tenant: Some(destination.tenant.clone()),
+            destination: Some(UrlPattern::of(destination)),
+            ..Query::default()
+        };
         match self.control.order(query, order).await? {
             Ordered { count: 0, .. } => {
                 let detail = format!("the post is {}: there is nothing to be done", state_name(listed.state));
@@ -136,7 +166,7 @@ fn concerns(action: Action, state: PostState) -> bool {
 /// The order that sends posts of a tenant to a URL. It came over the wire.
 pub(super) fn order_to(url: &Endpoint, tenant: &Tenant) -> Order {
     let destination = Arc::new(url.destination(tenant));
-    Order::Reroute { destination, trust: Trust::Wire, path: url.path.clone() }
+    Order::Reroute { destination, trust: Trust::Wire, path: url.path.clone(), sealed: None }
 }
 
 /// A URL that posts may be sent to.

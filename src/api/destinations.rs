@@ -13,6 +13,7 @@ use crate::spool::{Order, PostState, Query};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -95,7 +96,7 @@ pub(super) async fn flush(
 const WAITING: [PostState; 3] = [PostState::Queued, PostState::Deferred, PostState::Held];
 
 /// The body of `…/purge`, which may be missing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Purge {
     /// Whether `*` is meant.

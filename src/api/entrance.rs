@@ -6,7 +6,6 @@ use crate::envelope::{Client, Refusal};
 use crate::intake::Intake;
 use crate::metrics::{InjectionResult, Metrics};
 use crate::protocol_log::ProtocolLog;
-use crate::smtp::session::Policy as _;
 use crate::spool::spill::SpillDirectory;
 use axum::response::Response;
 use http::StatusCode;
@@ -42,9 +41,11 @@ impl fmt::Debug for Entrance {
 }
 
 impl Entrance {
-    /// Whether anything of this client is taken now; to be asked before its body is read.
-    pub(super) fn open(&self, client: &Client) -> Result<(), Problem> {
-        self.intake.sender(client, "").map_err(|refusal| self.refused(client, 1, &refusal))
+    /// Whether anything of this client is taken now under its idempotency key, if it names
+    /// one; to be asked before its body is read.
+    pub(super) async fn open(&self, client: &Client, key: Option<&str>) -> Result<(), Problem> {
+        let opened = self.intake.open(client, key).await;
+        opened.map_err(|refusal| self.refused(client, 1, &refusal))
     }
 
     /// A refusal of so many posts.

@@ -1,20 +1,19 @@
-//! Calls about events: what has happened, which kinds there are, and publishing others.
+//! Calls about events: what has happened, and which kinds there are.
 //!
 //! A list goes backwards from the newest event, over as many as one look may concern and
 //! no more: a page may be short, or empty, and still have a next one. Times are found by
 //! halving, as those of events grow with their positions but for moments.
 
-use super::ask::{Asked, Given, Nothing};
+use super::ask::{Asked, Nothing};
 use super::caller::Caller;
 use super::desk::Desk;
 use super::filter::MOST;
 use super::problem::{Problem, json};
 use crate::clock;
-use crate::event::{Event, EventId, EventName, EventPattern, published};
+use crate::event::{Event, EventName, EventPattern};
 use crate::fanout::{self, Format, Sharing, Style, Told, sample};
 use crate::journal::{Journal, Position};
 use crate::post::{BadTime, Timestamp};
-use crate::spool::Health;
 use crate::tenant::Tenant;
 use axum::body::Body;
 use axum::extract::State;
@@ -22,9 +21,10 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,11 @@ type Answer = Result<Response, Problem>;
 /// Events of a page, when nothing else is asked.
 const USUAL: usize = 50;
 
-/// Events that are read at a time.
-const BLOCK: u64 = 500;
+/// Events that are read at a time at first, and when they are small.
+const BLOCKS: (u64, u64) = (64, 512);
+
+/// Octets of events that are read for one page, but for the last block.
+const READ: usize = 64 << 20;
 
 /// Events that are looked at for one page.
 const LOOK: u64 = 10_000;
@@ -43,23 +46,32 @@ const LOOK: u64 = 10_000;
 /// Octets of a page, if it has more than one event.
 const PAGE: usize = 1 << 20;
 
+/// Most names in a query: each is compared with every event that is looked at.
+const NAMES: usize = 100;
+
 /// How much older an event may be than one that stands before it.
 const SKEW: Duration = Duration::from_mins(1);
 
-/// Most octets of the body of `POST /events`.
-pub(super) const BODY: usize = 4 << 20;
-
-/// Most events of one.
-const MOST_PUBLISHED: usize = 1000;
+/// Patterns of names with commas between, as a regular expression.
+pub(super) const PATTERNS: &str =
+    r"^ *(\*|([A-Za-z0-9_-]+\.)+([A-Za-z0-9_-]+|\*))( *, *(\*|([A-Za-z0-9_-]+\.)+([A-Za-z0-9_-]+|\*)))* *$";
 
 /// The query of `GET /events`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
+    /// The earliest.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
+    /// What happened before.
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
+    /// Names such as `post.delivered`, `post.*` or `*`, with commas between.
+    #[schemars(extend("pattern" = PATTERNS))]
     r#type: Option<String>,
+    #[schemars(with = "Option<u16>", range(min = 1, max = 1000))]
     limit: Option<String>,
+    /// The field `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -78,6 +90,9 @@ impl Choice {
             let expected = |bad| format!("write names such as post.delivered, post.* or *; {bad}");
             text.trim().parse().map_err(|bad| Problem::bad_field("type", expected(bad)))
         };
+        if text.is_some_and(|text| text.matches(',').count() >= NAMES) {
+            return Err(Problem::bad_field("type", format!("write no more than {NAMES} names")));
+        }
         let patterns = text.map(|text| text.split(',').map(pattern).collect()).transpose()?;
         Ok(Choice { tenant: caller.tenant.clone(), patterns: patterns.unwrap_or_default() })
     }
@@ -170,22 +185,26 @@ async fn look(
         until => place(journal, (first, last), until.after(SKEW)).await?,
     };
     let mut end = before.map_or(end, |before| before.0.min(end));
-    let (mut octets, stop) = (0, end.saturating_sub(LOOK));
-    while end > begin.max(stop) {
-        let start = end.saturating_sub(BLOCK).max(begin).max(stop);
-        for (position, event) in block(journal, start, end).await?.into_iter().rev() {
+    let (mut octets, mut read, stop) = (0, 0, end.saturating_sub(LOOK));
+    let mut size = BLOCKS.0;
+    while end > begin.max(stop) && read <= READ {
+        let wanted = end.saturating_sub(size).max(begin).max(stop);
+        let block = Block::read(journal, wanted, end).await?;
+        read += block.read;
+        size = if block.start > wanted { end - block.start } else { BLOCKS.1.min(2 * size) };
+        end = block.start;
+        for (position, event) in block.events.into_iter().rev() {
             if found.told.len() == limit || octets > PAGE {
                 found.next = Some(Position(position.0 + 1));
                 return Ok(found);
             }
             let is_meant = (span.since..span.until).contains(&event.at) && choice.takes(&event);
             if is_meant {
-                let told = Told::of(Event::clone(&event));
+                let told = Told::of(event);
                 octets += told.json().len();
                 found.told.push(told);
             }
         }
-        end = start;
     }
     found.next = (end > begin).then_some(Position(end));
     Ok(found)
@@ -195,17 +214,46 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The events from one position up to another.
-async fn block(journal: &Journal, start: u64, end: u64) -> io::Result<Vec<(Position, Arc<Event>)>> {
-    let (mut events, mut after) = (Vec::new(), Position(start.saturating_sub(1)));
-    while after.0 + 1 < end {
-        let most = usize::try_from(end - after.0 - 1).unwrap_or(usize::MAX);
-        let read = journal.read(after, most).await?;
-        let Some((last, _)) = read.last() else { break };
-        after = *last;
-        events.extend(read.into_iter().filter(|(position, _)| position.0 < end));
+/// The last events before a position.
+struct Block {
+    events: VecDeque<(Position, Arc<Event>)>,
+    /// All from here on.
+    start: u64,
+    /// Octets that were read for it.
+    read: usize,
+}
+
+impl Block {
+    /// Those from one position up to another, or the last of them that are no more than a
+    /// page: events can be large.
+    async fn read(journal: &Journal, start: u64, end: u64) -> io::Result<Block> {
+        let mut block = Block { events: VecDeque::new(), start, read: 0 };
+        let mut after = Position(start.saturating_sub(1));
+        while after.0 + 1 < end {
+            let most = usize::try_from(end - after.0 - 1).unwrap_or(usize::MAX);
+            let read = journal.read(after, most).await?;
+            let Some((last, _)) = read.last() else { break };
+            after = *last;
+            let read = read.into_iter().filter(|(position, _)| position.0 < end);
+            for (position, event) in read {
+                block.read += event.data.len();
+                block.events.push_back((position, event));
+            }
+            block.drop_oldest();
+        }
+        Ok(block)
     }
-    Ok(events)
+
+    fn drop_oldest(&mut self) {
+        let mut octets: usize = self.events.iter().map(|(_, event)| event.data.len()).sum();
+        while octets > PAGE
+            && self.events.len() > 1
+            && let Some((position, event)) = self.events.pop_front()
+        {
+            octets -= event.data.len();
+            self.start = position.0 + 1;
+        }
+    }
 }
 
 /// The position of the first event that is not older than this, or that behind the last.
@@ -239,6 +287,10 @@ fn raw(json: &[u8]) -> Result<serde_json::Value, Problem> {
 /// Examples of kinds.
 fn samples<'a>(caller: &Caller, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Told>, Problem> {
     let tenant = caller.tenant.clone().unwrap_or_default();
+    let names: Vec<_> = names.into_iter().take(NAMES + 1).collect();
+    if names.len() > NAMES {
+        return Err(Problem::bad_field("events", format!("write no more than {NAMES} names")));
+    }
     let sample = |name: &str| {
         let name: EventName = sample::full_name(name.trim())
             .parse()
@@ -249,10 +301,12 @@ fn samples<'a>(caller: &Caller, names: impl IntoIterator<Item = &'a str>) -> Res
 }
 
 /// The query of `GET /events/samples`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Samples {
+    /// Names with commas between; all kinds without.
     events: Option<String>,
+    #[schemars(extend("enum" = ["json", "sparkpost"]))]
     format: Option<String>,
 }
 
@@ -263,10 +317,19 @@ pub(super) async fn show_samples(caller: Caller, Asked(asked): Asked<Samples>) -
         Some("sparkpost") => Format::SparkPost,
         Some(_) => return Err(Problem::bad_field("format", "write json or sparkpost")),
     };
-    let told = match &asked.events {
-        Some(names) => samples(&caller, names.split(','))?,
-        None => samples(&caller, sample::kinds().map(|(name, _)| name))?,
-    };
+    match &asked.events {
+        Some(names) => sample_batch(&caller, names.split(','), format),
+        None => sample_batch(&caller, sample::kinds().map(|(name, _)| name), format),
+    }
+}
+
+/// A batch of examples of these kinds, within `results`.
+pub(super) fn sample_batch<'a>(
+    caller: &Caller,
+    names: impl IntoIterator<Item = &'a str>,
+    format: Format,
+) -> Answer {
+    let told = samples(caller, names)?;
     let told: Vec<_> = told.iter().collect();
     let style = Style { hostname: "", sharing: Sharing::Batched };
     let batch = fanout::bodies(format, &told, style).pop().map_or(Bytes::from_static(b"[]"), |it| it.octets);
@@ -276,63 +339,50 @@ pub(super) async fn show_samples(caller: Caller, Asked(asked): Asked<Samples>) -
     Ok(whole(text.into()))
 }
 
-/// An event as it is handed in.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Handed {
-    r#type: String,
-    data: Option<Box<RawValue>>,
-}
-
-/// `POST /events`: one, or an array of which all are published or none.
-pub(super) async fn publish(
-    State(desk): State<Desk>,
-    caller: Caller,
-    Given(body): Given<Box<RawValue>>,
-) -> Answer {
-    // What is left of a full disk is for settling what is under way.
-    if *desk.spool.health().borrow() == Health::Full {
-        return Err(Problem::no_room());
-    }
-    let text = body.get();
-    let is_array = text.starts_with('[');
-    let handed: Result<Vec<Handed>, _> = match is_array {
-        true => serde_json::from_str(text),
-        false => serde_json::from_str(text).map(|only| vec![only]),
-    };
-    let handed =
-        handed.map_err(|error| Problem::bad_request(format!("the body cannot be understood: {error}")))?;
-    if handed.is_empty() || handed.len() > MOST_PUBLISHED {
-        let detail = format!("an array holds 1 to {MOST_PUBLISHED} events; this one has {}", handed.len());
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-    }
-    let tenant = caller.tenant.unwrap_or_default();
-    let events = handed.iter().enumerate().map(|(nth, handed)| {
-        let place = || if is_array { format!("event {nth} (from 0): ") } else { String::new() };
-        event(handed, &tenant)
-            .map_err(|(field, reason)| Problem::bad_field(field, format!("{}{reason}", place())))
-    });
-    let events = events.collect::<Result<Vec<_>, _>>()?;
-    let ids: Vec<_> = events.iter().map(|event| event.id.to_string()).collect();
-    desk.spool.publish(events).await?;
-    let answer = match (is_array, ids.as_slice()) {
-        (false, [id]) => json!({ "id": id }),
-        (_, ids) => json!({ "ids": ids }),
-    };
-    Ok(json(StatusCode::ACCEPTED, &answer))
-}
-
-fn event(handed: &Handed, tenant: &Tenant) -> Result<Event, (&'static str, String)> {
-    let name = published::name(&handed.r#type).map_err(|unfit| ("type", unfit.to_string()))?;
-    let data = handed.data.as_deref().map_or("{}", RawValue::get);
-    let data = published::data(data.as_bytes()).map_err(|unfit| ("data", unfit.to_string()))?;
-    let at = clock::wall();
-    Ok(Event { id: EventId::new(at, fastrand::u128(..)), name, at, tenant: tenant.clone(), data })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{EventId, Mark};
+    use crate::journal;
+
+    #[tokio::test]
+    async fn large_events_are_listed_without_all_of_them_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
+        for number in 1..=40_u64 {
+            let octets = if number % 4 == 0 { 10 } else { 250 << 10 };
+            let event = Event {
+                id: EventId::new(Timestamp(number), 0),
+                name: "order.paid".parse().unwrap(),
+                at: Timestamp(number),
+                tenant: Tenant::default(),
+                data: format!("{{\"{}\":1}}", "x".repeat(octets)).into(),
+            };
+            journal.append(Mark::default(), vec![event]).await.unwrap();
+        }
+        let block = Block::read(&journal, 1, 41).await.unwrap();
+        let octets: usize = block.events.iter().map(|(_, event)| event.data.len()).sum();
+        assert!(octets <= PAGE && block.read > 7 << 20, "{octets} of {}", block.read);
+        assert_eq!(block.start + block.events.len() as u64, 41);
+        let span = Span { since: Timestamp(0), until: Timestamp(u64::MAX) };
+        for choice in [None, Some("order.paid"), Some("none.x")] {
+            let patterns = choice.iter().map(|name| name.parse().unwrap()).collect();
+            let choice_of = Choice { tenant: None, patterns };
+            let (mut seen, mut before) = (Vec::new(), None);
+            loop {
+                let page = look(&journal, &choice_of, &span, before, 1000).await.unwrap();
+                let octets: usize = page.told.iter().map(|told| told.json().len()).sum();
+                assert!(octets < 2 * PAGE, "{octets}");
+                seen.extend(page.told.iter().map(|told| told.event().at.0));
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            let expected: Vec<_> = (1..=40).rev().filter(|_| choice != Some("none.x")).collect();
+            assert_eq!(seen, expected, "{choice:?}");
+        }
+    }
 
     #[test]
     fn cursors_are_what_was_handed_out() {

@@ -6,7 +6,7 @@
 //! too long are refused before.
 
 use super::problem::{Problem, Wrong};
-use super::strict;
+use super::strict::{self, Name};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -88,28 +88,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A name that is copied only when it is written with escapes.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name<'a>, D::Error> {
-        struct NameVisitor;
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
 /// Reads fields, and notes what is wrong with them.
 #[derive(Default)]
 pub(super) struct Reader {
@@ -147,12 +125,25 @@ impl Reader {
         self.read(field, value, "a text")
     }
 
+    /// The texts of a list of at most so many, if there is one.
+    pub(super) fn texts<const MOST: usize>(&mut self, field: &str, value: &RawValue) -> Vec<String> {
+        let list = serde_json::from_str::<Option<Elements<'_, MOST>>>(value.get());
+        let texts = list.map(|list| {
+            let texts = list.into_iter().flat_map(|list| list.0);
+            texts.map(|text| serde_json::from_str(text.get())).collect::<Result<_, _>>()
+        });
+        texts.and_then(|texts| texts).unwrap_or_else(|error| {
+            self.wrong(field, reason(&error, "a list of texts"));
+            Vec::new()
+        })
+    }
+
     /// The fields of an object, if there is one.
     pub(super) fn object<'a>(&mut self, field: &str, value: &'a RawValue) -> Fields<'a> {
         match serde_json::from_str::<Option<Fields<'a>>>(value.get()) {
             Ok(fields) => fields.unwrap_or(Fields(Vec::new())),
             Err(error) => {
-                self.wrong(field, reason(&error));
+                self.wrong(field, reason(&error, "an object"));
                 Fields(Vec::new())
             }
         }
@@ -169,10 +160,13 @@ impl Reader {
     }
 }
 
-/// An error without the place in a text that nobody sees.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+/// An error without the place in a text that nobody sees, and without what stood there
+/// instead of what was expected.
+fn reason(error: &serde_json::Error, expected: &str) -> String {
+    match error.to_string() {
+        text if text.starts_with("invalid type") => format!("expected {expected}"),
+        text => text.split(" at line ").next().unwrap_or_default().to_owned(),
+    }
 }
 
 #[cfg(test)]

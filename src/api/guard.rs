@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ pub(super) async fn check(State(options): State<Arc<Options>>, request: Request,
 /// Whether a request hands something in: once that is there, it is not said to have
 /// failed before that is known (`upload` limits the time until then).
 fn takes_its_time(request: &Request<Body>) -> bool {
-    let paths = ["/api/v1/posts", "/api/v1/messages"];
+    let paths = ["/api/v1/posts", "/api/v1/messages", "/api/v1/events"];
     request.method() == Method::POST && paths.contains(&request.uri().path())
 }
 
@@ -64,6 +65,9 @@ pub(super) fn too_slow() -> Problem {
 
 fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
     let headers = request.headers();
+    if percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+        return Err(Problem::bad_request("the path is not UTF-8, written with %XX"));
+    }
     let host = host(headers, request.uri())?;
     // An address of an attachment is a permission by itself, whatever name a proxy or a
     // receiver has for this gateway.

@@ -5,8 +5,9 @@ use super::desk::Desk;
 use super::problem::Problem;
 use super::shapes::status_name;
 use crate::deliver::control::{Status, Which};
+use crate::fanout::accounting::accounts::{Accounts, Standing};
 use crate::journal::Journal;
-use crate::metrics::{self, JournalScene, LaneScene, Scene};
+use crate::metrics::{self, AccountingScene, JournalScene, LaneScene, Scene};
 use crate::post::Destination;
 use crate::spool::Health;
 use crate::tenant::Tenant;
@@ -71,11 +72,20 @@ async fn scene(desk: &Desk, own: Option<Tenant>) -> Result<Scene, Problem> {
     let lanes = statuses.iter().map(lane).collect();
     // It is of all tenants.
     let journal = desk.options.journal.as_ref().filter(|_| own.is_none()).map(journal);
-    Ok(Scene { spool, damages, posts, journal, lanes })
+    let accounts = desk.options.accounts.as_ref().filter(|_| own.is_none());
+    let accounting = accounts.map(Accounts::standings).unwrap_or_default().into_iter().map(records).collect();
+    let webhooks = desk.options.webhooks.as_ref().filter(|_| own.is_none());
+    let lost_events = webhooks.map(|webhooks| webhooks.shelf.lost());
+    Ok(Scene { spool, damages, posts, journal, lost_events, accounting, lanes })
 }
 
 fn journal(journal: &Journal) -> JournalScene {
     JournalScene { events: journal.last().0, damages: journal.damages(), failures: journal.failures() }
+}
+
+fn records(standing: Standing) -> AccountingScene {
+    let Standing { path, records, behind, failures, lost, .. } = standing;
+    AccountingScene { path: path.display().to_string(), records, behind, failures, lost }
 }
 
 fn lane(status: &Status) -> LaneScene {

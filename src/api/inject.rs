@@ -10,11 +10,11 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::entrance::{Entrance, to_its_end};
 use super::fields::{self, Elements, Fields, Reader};
-use super::problem::{Problem, Wrong, json};
+use super::problem::{Problem, Wrong, json, shortened};
 use super::upload;
 use crate::compose::{Direct, DirectBody, Fault};
 use crate::envelope::{Client, Taken};
-use crate::intake::Denied;
+use crate::intake::{Denied, Turn};
 use crate::protocol_log::Transcript;
 use crate::spool::spill::MailData;
 use axum::extract::{Request, State};
@@ -22,11 +22,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// Most posts of a list.
 const MOST: usize = 1000;
+/// Most texts of a list within a post; fewer are good for anything.
+const MOST_TEXTS: usize = 100;
+/// Most headers of a post that are read; fewer are good for anything.
+const MOST_HEADERS: usize = 200;
 /// Octets of a body that takes turns, and is read off the runtime's threads.
 pub(super) const LARGE: usize = 64 * 1024;
 /// Room for a body written in base64 or with escapes.
@@ -54,7 +59,7 @@ pub(super) async fn posts(
         let key = idempotency_key(&headers)?;
         let transcript = entrance.log.transcript('A');
         let client = caller.client(transcript.name());
-        if let Err(problem) = entrance.open(&client) {
+        if let Err(problem) = entrance.open(&client, key.as_deref()).await {
             upload::refuse(&headers, body).await;
             return Err(problem);
         }
@@ -82,7 +87,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     let bad = |detail| Err(Problem::bad_field(NAME, detail));
     match key.to_str() {
         _ if all.next().is_some() => bad("it is there twice"),
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=255).contains(&key.len()) && !key.contains('\t') => Ok(Some(key.to_owned())),
         _ => bad("expected 1 to 255 octets of printable ASCII"),
     }
 }
@@ -96,11 +101,11 @@ async fn take(
 ) -> Result<Response, Problem> {
     let limit = entrance.limits.message;
     // Kept until the commit: what was read, and what is made of it.
-    let mut turn = None;
+    let mut turn = Turn::none();
     let batch = match data {
         MailData::Memory(body) if body.len() < LARGE => read(&body, limit)?,
         data => {
-            turn = Some(entrance.intake.turn(data.octets().saturating_mul(3)).await);
+            turn = entrance.intake.turn(data.octets().saturating_mul(3)).await;
             read_large(data, limit).await?
         }
     };
@@ -108,9 +113,7 @@ async fn take(
     let (asked, key) = keyed(batch, key)?;
     let urls: Vec<_> = asked.iter().take(1).map(|asked| asked.url.clone()).collect();
     let count = asked.len();
-    let taken = entrance.intake.post(&client, asked, key).await;
-    drop(turn);
-    match taken {
+    match entrance.intake.post(&client, asked, key, turn).await {
         Ok(taken) => {
             note(&mut transcript, &client, &taken, &urls);
             Ok(answer(&taken, is_list))
@@ -136,8 +139,9 @@ fn note(transcript: &mut Transcript, client: &Client, taken: &Taken, urls: &[Str
 }
 
 /// What is answered.
-#[derive(Serialize)]
-struct AcceptedShape {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedPosts")]
+pub(super) struct AcceptedShape {
     /// Of one post.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -226,7 +230,7 @@ fn direct(fields: Fields<'_>, limit: usize, reader: &mut Reader) -> Direct {
             "priority" => direct.priority = reader.read("priority", value, "0 (first) to 9 (last)"),
             "ordering_key" => direct.ordering_key = reader.text("ordering_key", value),
             "idempotency_key" => direct.idempotency_key = reader.text("idempotency_key", value),
-            "tags" => direct.tags = reader.read("tags", value, "a list of texts").unwrap_or_default(),
+            "tags" => direct.tags = reader.texts::<MOST_TEXTS>("tags", value),
             "sign_with" => direct.sign_with = reader.text("sign_with", value),
             "auth" => direct.auth = reader.text("auth", value),
             unknown => reader.unknown(unknown),
@@ -243,12 +247,15 @@ fn direct(fields: Fields<'_>, limit: usize, reader: &mut Reader) -> Direct {
 fn headers(value: &RawValue, reader: &mut Reader) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for (name, value) in reader.object("headers", value).0 {
-        if let Ok(text) = serde_json::from_str::<String>(value.get()) {
-            headers.push((name.into_owned(), text));
-        } else if let Ok(texts) = serde_json::from_str::<Vec<String>>(value.get()) {
-            headers.extend(texts.into_iter().map(|text| (name.to_string(), text)));
-        } else {
-            reader.wrong(&format!("headers.{name}"), "expected a text, or a list of texts");
+        let field = format!("headers.{}", shortened(name.to_string()));
+        let texts = match value.get().starts_with('[') {
+            true => reader.texts::<MOST_TEXTS>(&field, value),
+            false => reader.read(&field, value, "a text, or a list of texts").into_iter().collect(),
+        };
+        headers.extend(texts.into_iter().map(|text| (name.to_string(), text)));
+        if headers.len() > MOST_HEADERS {
+            reader.wrong("headers", format!("more than {MOST_HEADERS} of them"));
+            return Vec::new();
         }
     }
     headers

@@ -20,8 +20,10 @@ use crate::spool::spill::MailData;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use url::form_urlencoded;
 
 /// Recipients in a request that are read at all.
@@ -65,7 +67,7 @@ pub(super) async fn messages(
         let key = idempotency_key(&parts.headers)?;
         let transcript = entrance.log.transcript('A');
         let client = caller.client(transcript.name());
-        if let Err(problem) = entrance.open(&client) {
+        if let Err(problem) = entrance.open(&client, key.as_deref()).await {
             upload::refuse(&parts.headers, body).await;
             return Err(problem);
         }
@@ -87,9 +89,9 @@ fn spoken(uri: &Uri, headers: &HeaderMap) -> Result<Option<Said>, Problem> {
     let query = uri.query().unwrap_or_default();
     if !has_type(headers, "message/rfc822") {
         must_be_json(headers)?;
-        return match query {
-            "" => Ok(None),
-            _ => Err(Problem::bad_request("a document says all; there are no parameters")),
+        return match form_urlencoded::parse(query.as_bytes()).next() {
+            None => Ok(None),
+            Some((name, _)) => Err(Problem::bad_field(name, "a document says all; there are no parameters")),
         };
     }
     let (mut from, mut recipients) = (None, Vec::new());
@@ -114,18 +116,26 @@ fn spoken(uri: &Uri, headers: &HeaderMap) -> Result<Option<Said>, Problem> {
 async fn written(entrance: &Entrance, data: MailData) -> Result<(Said, MailData), Problem> {
     let limit = entrance.limits.message;
     match data {
-        MailData::Memory(body) if body.len() < LARGE => read(&body, limit),
+        MailData::Memory(body) if body.len() < LARGE => {
+            let (said, mail) = read(&body, limit)?;
+            Ok((said, MailData::Memory(mail.into())))
+        }
         data => {
-            // As long as it is read: what is made of it takes a turn of its own.
+            // As long as it is read: what is made of it takes a turn of its own, and until
+            // then it is where large mail is.
             let _turn = entrance.intake.turn(data.octets().saturating_mul(2)).await;
             let unread = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the body could not be read back");
-            let read = move || read(&data.read().map_err(|_| unread())?, limit);
+            let spills = Arc::clone(&entrance.spills);
+            let read = move || {
+                let (said, mail) = read(&data.read().map_err(|_| unread())?, limit)?;
+                Ok((said, upload::set_aside(mail.into(), &spills)?))
+            };
             tokio::task::spawn_blocking(read).await.map_err(|_| unread())?
         }
     }
 }
 
-fn read(body: &[u8], limit: usize) -> Result<(Said, MailData), Problem> {
+fn read(body: &[u8], limit: usize) -> Result<(Said, String), Problem> {
     let text = fields::text(body)?;
     let document: Fields<'_> = serde_json::from_str(text).map_err(|error| fields::not_understood(&error))?;
     let mut reader = Reader::default();
@@ -158,7 +168,7 @@ fn read(body: &[u8], limit: usize) -> Result<(Said, MailData), Problem> {
         reader.wrong("campaign_id", "more than 255 octets");
     }
     reader.finish()?;
-    Ok((said, MailData::Memory(mail.unwrap_or_default().into())))
+    Ok((said, mail.unwrap_or_default()))
 }
 
 /// Recipients, each with a return path of its own, if it has one.
@@ -338,8 +348,9 @@ fn bare(address: &str) -> &str {
 }
 
 /// What is answered.
-#[derive(Serialize)]
-struct AcceptedShape {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedMail")]
+pub(super) struct AcceptedShape {
     id: String,
     posts: Vec<String>,
     /// As Transmissions answer.
@@ -351,7 +362,8 @@ struct AcceptedShape {
     delivered: Option<u16>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Results")]
 struct ResultsShape {
     total_accepted_recipients: usize,
     total_rejected_recipients: usize,

@@ -24,17 +24,22 @@ mod entrance;
 mod events;
 mod fields;
 mod filter;
+mod grace;
 mod guard;
 mod health;
 mod inject;
 mod mail;
+mod openapi;
 mod patience;
+mod places;
 mod posts;
 mod presence;
 mod problem;
+mod publish;
 mod ranges;
 mod readers;
 mod routes;
+mod seats;
 pub mod setup;
 mod shapes;
 mod status;
@@ -50,7 +55,8 @@ pub use entrance::{Entrance, Limits};
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
 use crate::event::Wanted;
-use crate::intake::{Keys, Role, Tenants};
+use crate::fanout::accounting::accounts::Accounts;
+use crate::intake::{Keys, Tenants};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::smtp::Certificates;
@@ -58,7 +64,6 @@ use crate::spool::Spool;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
 use caller::Peer;
 use desk::Desk;
 use hyper::body::Incoming;
@@ -67,9 +72,11 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use patience::Patient;
+use places::{Place, Places};
 use presence::Presence;
 use problem::Problem;
 use readers::Readers;
+use seats::Seats;
 use setup::Setup;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -109,6 +116,8 @@ pub struct Options {
     pub journal: Option<Journal>,
     /// Whether anybody wants them.
     pub wanted: Wanted,
+    /// Who writes records of them; without, nobody does.
+    pub accounts: Option<Accounts>,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
     /// Where the protocol log is, if one is kept.
@@ -136,6 +145,7 @@ impl Options {
             instance,
             journal: None,
             wanted: Wanted::default(),
+            accounts: None,
             links: None,
             protocol_log: None,
             setup: None,
@@ -167,11 +177,13 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let options = Arc::new(options);
-    let places = Arc::new(Semaphore::new(options.connections));
+    let places = Places::new(options.connections);
     let readers = Arc::new(Readers::new());
-    let streams = Arc::new(Semaphore::new(stream::MOST));
-    let own = Arc::clone(&options);
-    let router = router(Desk { options: own, control, spool, metrics, readers, streams, stop: stop.clone() });
+    let fetchers = Arc::new(Semaphore::new(attachments::most(options.connections)));
+    let streams = Seats::default();
+    let (own, end, grace) = (Arc::clone(&options), stop.clone(), Arc::default());
+    let router =
+        router(Desk { options: own, control, spool, metrics, readers, fetchers, streams, grace, stop: end });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -181,7 +193,9 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer, place)) => {
+            // It has too many.
+            Ok((_, _, None)) => {}
+            Ok((stream, peer, Some(place))) => {
                 let talk = converse((stream, peer), router.clone(), Arc::clone(&options), stop.clone());
                 connections.spawn(async move {
                     talk.await;
@@ -198,11 +212,11 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    places: &Places,
+) -> std::io::Result<(TcpStream, Peer, Option<Place>)> {
+    let permit = places.next().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, Peer(peer.ip()), place))
+    Ok((stream, Peer(peer.ip()), places.give(permit, peer.ip())))
 }
 
 /// Serves one connection; on a stop it ends with the request under way.
@@ -264,11 +278,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 
 fn router(desk: Desk) -> Router {
     Router::new()
-        .nest("/api/v1", calls::router(&desk))
-        .route("/attachments/{id}/{number}", get(attachments::fetch))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", caller::behind(&desk, Role::Read, get(health::metrics)))
+        .merge(calls::router(&desk))
         .fallback(async || Problem::not_found("there is nothing here; the API is below /api/v1"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY))

@@ -8,25 +8,64 @@ use super::desk::{Desk, endpoint, order_to};
 use super::filter::{Page, cursor};
 use super::problem::{Problem, json};
 use super::shapes::{AttemptShape, OrderedShape, PostShape};
+use crate::compose;
 use crate::deliver::control::Ordered;
-use crate::post::Post;
-use crate::spool::{Content, Order};
+use crate::post::PostId;
+use crate::spool::{Content, Listed, Order};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
+use serde::Serialize;
 use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Posts that are looked for at a time: each may have headers of 32 KiB.
+const FEW: usize = 50;
+
+/// Octets of a page, from which on it ends.
+const PAGE: usize = 1 << 20;
+
+/// From then on a page ends with what it has: posts that are not in memory are read from
+/// the disk.
+const LONGEST: Duration = Duration::from_millis(20);
 
 type Answer = Result<Response, Problem>;
 
 /// `GET /posts`: a page may be short, also empty, where what is asked for is rare; only
 /// one without `next` is the last.
 pub(super) async fn list(State(desk): State<Desk>, caller: Caller, Asked(page): Asked<Page>) -> Answer {
-    let (filter, most, before) = page.taken_apart()?;
-    let found = desk.spool.search(filter.query(caller.tenant)?, before, most).await?;
-    let posts: Vec<_> = found.posts.iter().map(PostShape::of).collect();
-    Ok(json(StatusCode::OK, &json!({ "posts": posts, "next": found.next.map(cursor) })))
+    let (filter, most, mut before) = page.taken_apart()?;
+    let query = filter.query(caller.tenant)?;
+    let unwritten = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a post could not be written");
+    let (mut posts, mut octets, begun) = (Vec::new(), 0, Instant::now());
+    loop {
+        let wanted = FEW.min(most - posts.len());
+        let mut found = desk.spool.search(query.clone(), before, wanted).await?;
+        desk.correct(&mut found.posts).await;
+        let is_meant = |listed: &&Listed| query.state.is_none_or(|state| state == listed.state);
+        for listed in found.posts.iter().filter(is_meant) {
+            let post = to_raw_value(&PostShape::of(listed)).map_err(unwritten)?;
+            octets += post.get().len();
+            posts.push(post);
+        }
+        before = found.next;
+        let is_full = posts.len() == most || octets > PAGE || begun.elapsed() > LONGEST;
+        // Who finds fewer has looked for long.
+        if before.is_none() || is_full || found.posts.len() < wanted {
+            break;
+        }
+    }
+    Ok(json(StatusCode::OK, &ListShape { posts, next: before.map(cursor) }))
+}
+
+/// A page of posts.
+#[derive(Serialize)]
+struct ListShape {
+    posts: Vec<Box<RawValue>>,
+    next: Option<String>,
 }
 
 /// `GET /posts/{id}`
@@ -59,8 +98,13 @@ pub(super) async fn body(
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let (post, content) = content(&desk, &text, &caller).await?;
-    Ok(download(content.body, &format!("{}.bin", post.id)))
+    let post = desk.find(&text, &caller).await?.post;
+    // What is posted as it came says what its message says.
+    let shown = |content: &Content| match content.body == content.message {
+        true => compose::without_secrets(&content.body),
+        false => content.body.clone(),
+    };
+    download(&desk, post.id, "bin", shown).await
 }
 
 /// `GET /posts/{id}/message`
@@ -70,26 +114,28 @@ pub(super) async fn message(
     Path(text): Path<String>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Answer {
-    let (post, content) = content(&desk, &text, &caller).await?;
+    let post = desk.find(&text, &caller).await?.post;
     // No mail is without a recipient.
     if post.recipient.is_empty() {
         let detail = "the post was handed in over HTTP; there is no mail that it was made of";
         return Err(Problem::not_found(detail));
     }
-    Ok(download(content.message, &format!("{}.eml", post.id)))
+    download(&desk, post.id, "eml", |content| compose::without_secrets(&content.message)).await
 }
 
-async fn content(desk: &Desk, text: &str, caller: &Caller) -> Result<(Arc<Post>, Content), Problem> {
-    let post = desk.find(text, caller).await?.post;
-    let content = desk.spool.content(post.id).await?;
-    Ok((post, content))
-}
-
-/// Octets of strangers, which no browser is to show.
-fn download(octets: Bytes, name: &str) -> Response {
-    let disposition = format!("attachment; filename=\"{name}\"");
+/// Octets of strangers, which no browser is to show. Both are read to have one, and take
+/// room as long as it is sent.
+async fn download(desk: &Desk, id: PostId, suffix: &str, which: fn(&Content) -> Bytes) -> Answer {
+    let spool = Arc::clone(&desk.spool);
+    let unread = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the post could not be read");
+    let reading = desk.readers.read(async move { spool.content(id).await }).await.ok_or_else(unread)?;
+    let content = reading.result.as_ref().map_err(|error| Problem::from(error.clone()))?;
+    let whole = content.body.len() + content.message.len();
+    let octets = desk.readers.hold(which(content), whole).await.map_err(|_| unread())?;
+    let disposition = format!("attachment; filename=\"{id}.{suffix}\"");
     let kind = "application/octet-stream".to_owned();
-    ([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, disposition)], octets).into_response()
+    let fields = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, disposition)];
+    Ok((fields, octets).into_response())
 }
 
 /// `POST /posts/{id}/retry`

@@ -8,16 +8,18 @@ use crate::envelope::Refusal;
 use crate::spool::SpoolError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
 
 /// An error as it is answered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Problem {
     /// Nothing beyond what the status says (RFC 9457 section 4.2.1).
     r#type: &'static str,
     title: &'static str,
     #[serde(serialize_with = "number")]
+    #[schemars(with = "u16", range(min = 400, max = 599))]
     status: StatusCode,
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -42,7 +44,7 @@ impl Remedy {
 }
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Wrong {
     pub field: String,
     pub detail: String,
@@ -56,8 +58,23 @@ pub(super) struct Wrong {
 impl Wrong {
     /// What is wrong with this field.
     pub(super) fn of(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
-        Wrong { field: field.into(), detail: detail.into(), line: None, column: None }
+        let (field, detail) = (shortened(field.into()), shortened(detail.into()));
+        Wrong { field, detail, line: None, column: None }
     }
+}
+
+/// Most octets that are told of what somebody sent.
+const LONGEST: usize = 1000;
+
+/// A text that may hold what somebody sent, however long that is.
+pub(super) fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('\u{2026}');
+        // What was cut off would be kept otherwise.
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// Most fields of one request of which it is told what is wrong.
@@ -86,7 +103,7 @@ impl Problem {
 
     /// A request that cannot be understood.
     pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, detail)
+        Problem::new(StatusCode::BAD_REQUEST, shortened(detail.into()))
     }
 
     /// A request that is understood, but one of its fields cannot be so.
@@ -124,7 +141,7 @@ impl Problem {
     pub(super) fn refused(refusal: &Refusal, wait: Duration) -> Problem {
         let (status, usual) = match (refusal.code, refusal.subject) {
             (452, 3) => (StatusCode::INSUFFICIENT_STORAGE, Some(AGAIN)),
-            (400..=499, 7) => (StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(1))),
+            (452, 5) | (400..=499, 7) => (StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(1))),
             (400..=499, _) => (StatusCode::SERVICE_UNAVAILABLE, Some(AGAIN)),
             (552, _) => (StatusCode::PAYLOAD_TOO_LARGE, None),
             _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
@@ -185,7 +202,9 @@ impl From<SpoolError> for Problem {
             SpoolError::Changed => StatusCode::CONFLICT,
             SpoolError::Full => StatusCode::INSUFFICIENT_STORAGE,
             SpoolError::Closed => StatusCode::SERVICE_UNAVAILABLE,
-            SpoolError::Failed(_) | SpoolError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            SpoolError::Failed(_) | SpoolError::Damaged(_) | SpoolError::Sealed => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Problem::new(status, error.to_string())
     }

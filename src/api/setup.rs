@@ -32,8 +32,8 @@ pub enum Wish {
     Write {
         /// The whole file; hidden secrets are those that stand there now.
         text: String,
-        /// Only if the file is still the one with this tag.
-        expect: Option<String>,
+        /// Only if the file is still the one with one of these tags.
+        expect: Option<Vec<String>>,
     },
     /// The file as it stands now in force.
     Reload,

@@ -11,6 +11,7 @@ use crate::deliver::pace::Rate;
 use crate::masked;
 use crate::post::{Field, Timestamp};
 use crate::spool::{Attempt, Listed, PostState};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -28,9 +29,11 @@ const SHOWN: [&str; 9] = [
 ];
 
 /// A post in a list, or alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Post")]
 pub(super) struct PostShape {
     id: String,
+    #[schemars(extend("enum" = ["queued", "deferred", "sending", "held", "failed", "delivered"]))]
     state: &'static str,
     tenant: String,
     method: String,
@@ -109,7 +112,8 @@ impl PostShape {
 }
 
 /// A header field; without its value when that might be a secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Header")]
 struct HeaderShape {
     name: String,
     value: Option<String>,
@@ -125,7 +129,8 @@ impl HeaderShape {
 }
 
 /// An attempt that ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
 pub(super) struct AttemptShape {
     number: u32,
     started_at: Option<String>,
@@ -156,7 +161,8 @@ fn seconds(duration: Duration) -> f64 {
 }
 
 /// What an order to posts came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Ordered")]
 pub(super) struct OrderedShape {
     count: u64,
     /// Those of them that are due but wait for the end of a pause.
@@ -167,7 +173,8 @@ pub(super) struct OrderedShape {
     dropped_headers: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Paused")]
 struct PausedShape {
     origin: String,
     count: u64,
@@ -187,10 +194,15 @@ impl OrderedShape {
 }
 
 /// A destination: an origin as one tenant uses it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Destination")]
 pub(super) struct DestinationShape {
     origin: String,
     tenant: String,
+    /// Whose batches these are, where they are those of a webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+    #[schemars(extend("enum" = ["active", "recovering", "backoff", "deferring", "throttled", "paused"]))]
     state: &'static str,
     /// Why it is in backoff, deferring or paused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,7 +234,8 @@ pub(super) struct DestinationShape {
     insecure: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Rate")]
 struct RateShape {
     rate: String,
     used: u32,
@@ -246,7 +259,8 @@ pub(super) fn shown(rate: Rate) -> String {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Occurrence")]
 struct EventShape {
     at: String,
     text: String,
@@ -270,6 +284,7 @@ impl DestinationShape {
         DestinationShape {
             origin: status.destination.to_string(),
             tenant: status.destination.tenant.to_string(),
+            webhook: status.destination.webhook.as_ref().map(ToString::to_string),
             state: status_name(&status.state),
             reason,
             since,

@@ -9,21 +9,24 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use crate::clock;
+use crate::fanout::accounting::accounts::{Accounts, Standing};
 use crate::metrics::{Flow, Turnstile, Volume};
 use crate::spool::{Health, Usage};
 use crate::tenant::Tenant;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// The query of `GET /status`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Format {
+    #[schemars(extend("enum" = ["json"]))]
     format: Option<String>,
 }
 
@@ -72,6 +75,7 @@ struct Common {
     clients: Heads,
     connections: Heads,
     spool: Option<Usage>,
+    accounting: Vec<Standing>,
 }
 
 /// Connections: now, allowed (0: no limit), at most so far.
@@ -117,6 +121,7 @@ pub(super) async fn figures(desk: &Desk, tenant: Option<&Tenant>) -> Result<Figu
             clients: Heads::at(&metrics.clients),
             connections: Heads::at(&metrics.connections),
             spool: desk.spool.usage().await?,
+            accounting: desk.options.accounts.as_ref().map(Accounts::standings).unwrap_or_default(),
         }),
     };
     let state = match *desk.spool.health().borrow() {
@@ -153,6 +158,7 @@ impl Figures {
             let connections = json!({ "in": common.clients.told(), "out": common.connections.told() });
             told.insert("connections".to_owned(), connections);
             told.insert("spool".to_owned(), common.spool.as_ref().map_or(Value::Null, disk));
+            told.insert("accounting".to_owned(), common.accounting.iter().map(records).collect());
         }
         told
     }
@@ -190,20 +196,26 @@ impl Figures {
             });
             status.insert("spool".to_owned(), spool);
         }
-        let product = json!({ "name": "Postgate", "version": env!("CARGO_PKG_VERSION") });
-        let system = rustix::system::uname();
-        let [os, release, host, machine] =
-            [system.sysname(), system.release(), system.nodename(), system.machine()]
-                .map(|text| text.to_string_lossy().into_owned());
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let mta = json!({
-            "product": product,
-            "os": { "name": os, "version": release },
-            "cpu": { "type": machine, "count": count },
-            "fullHostName": host,
-        });
+        let mut mta = json!({ "product": { "name": "Postgate", "version": env!("CARGO_PKG_VERSION") } });
+        if let (Some(_), Some(mta)) = (&self.common, mta.as_object_mut()) {
+            mta.extend(machine());
+        }
         json!({ "mta": mta, "status": status })
     }
+}
+
+/// What the gateway runs on, in the words of PowerMTA.
+fn machine() -> Map<String, Value> {
+    let system = rustix::system::uname();
+    let [os, release, host, machine] =
+        [system.sysname(), system.release(), system.nodename(), system.machine()]
+            .map(|text| text.to_string_lossy().into_owned());
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    Map::from_iter([
+        ("os".to_owned(), json!({ "name": os, "version": release })),
+        ("cpu".to_owned(), json!({ "type": machine, "count": count })),
+        ("fullHostName".to_owned(), Value::from(host)),
+    ])
 }
 
 impl Common {
@@ -238,6 +250,20 @@ fn disk(usage: &Usage) -> Value {
         "disk_free": usage.free,
         "disk_size": usage.total,
         "is_read": usage.is_read,
+    })
+}
+
+fn records(standing: &Standing) -> Value {
+    json!({
+        "path": standing.path,
+        "file": standing.file,
+        "state": if standing.trouble.is_some() { "failing" } else { "writing" },
+        "error": standing.trouble,
+        "position": standing.position,
+        "behind": standing.behind,
+        "records": standing.records,
+        "failures": standing.failures,
+        "lost": standing.lost,
     })
 }
 

@@ -5,18 +5,22 @@
 //! `Last-Event-ID` misses nothing that is still kept. Nothing waits for a client: what
 //! it does not take now is read again from the journal when it does. A stream ends when
 //! the gateway stops, and when keys change: its client comes back and is asked for its
-//! own again.
+//! own again. What happens before it does is kept for it.
 
 use super::Current;
 use super::ask::Asked;
-use super::caller::Caller;
+use super::caller::{Admission, Caller};
 use super::desk::Desk;
-use super::events::Choice;
+use super::events::{Choice, PATTERNS};
+use super::grace::Grace;
 use super::presence::Presence;
 use super::problem::Problem;
+use super::seats::Seat;
 use crate::event::Want;
 use crate::fanout;
+use crate::intake::Role;
 use crate::journal::{Journal, Position};
+use crate::tenant::Tenant;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -24,17 +28,15 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::Frame;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-
-/// Most streams at a time, of all callers.
-pub(super) const MOST: usize = 32;
 
 /// Events that are read at a time.
 const PORTION: usize = 100;
@@ -45,10 +47,15 @@ const OCTETS: usize = 64 * 1024;
 /// Longest silence: who is behind a proxy would be cut off.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Time until events are looked for again that are there, but cannot be read.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The query of `GET /events/stream`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
+    /// Names such as `post.delivered`, `post.*` or `*`, with commas between.
+    #[schemars(extend("pattern" = PATTERNS))]
     r#type: Option<String>,
 }
 
@@ -58,6 +65,7 @@ pub(super) async fn stream(
     caller: Caller,
     headers: HeaderMap,
     Extension(presence): Extension<Presence>,
+    Extension(Admission(admitted)): Extension<Admission>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Problem> {
     let choice = Choice::of(&caller, filter.r#type.as_deref())?;
@@ -68,11 +76,14 @@ pub(super) async fn stream(
         // What was never here was of another journal.
         Some(text) => position(text)?.min(last),
     };
-    let crowded = |_| Problem::too_many(format!("there are {MOST} streams already"), KEEP_ALIVE);
-    let place = Arc::clone(&desk.streams).try_acquire_owned().map_err(crowded)?;
+    let crowded = || Problem::too_many("there are as many streams already as may be", KEEP_ALIVE);
+    let seat = desk.streams.take(whose(&caller).as_ref()).ok_or_else(crowded)?;
     let mut current = desk.options.current.clone();
-    // A change is one from now on: what the desk holds has never been looked at.
-    current.mark_unchanged();
+    // What the desk holds has never been looked at: a change is one since the caller was
+    // let in.
+    if !Arc::ptr_eq(&current.borrow_and_update(), &admitted) {
+        current.mark_changed();
+    }
     let teller = Teller {
         news: journal.watch(),
         journal,
@@ -83,8 +94,9 @@ pub(super) async fn stream(
         current,
         stop: desk.stop.clone(),
         presence,
-        _place: place,
-        _want: desk.options.wanted.want(),
+        _seat: seat,
+        want: Some(desk.options.wanted.want()),
+        grace: Arc::clone(&desk.grace),
     };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -92,6 +104,11 @@ pub(super) async fn stream(
         (http::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     Ok((StatusCode::OK, headers, Body::new(Telling::Idle(Box::new(teller)))).into_response())
+}
+
+/// On whose account a stream is; nothing: on that of those who are there for all.
+fn whose(caller: &Caller) -> Option<Tenant> {
+    (caller.role != Role::Admin).then(|| caller.tenant.clone().unwrap_or_default())
 }
 
 fn position(text: &HeaderValue) -> Result<Position, Problem> {
@@ -113,8 +130,17 @@ struct Teller {
     current: watch::Receiver<Arc<Current>>,
     stop: watch::Receiver<bool>,
     presence: Presence,
-    _place: OwnedSemaphorePermit,
-    _want: Want,
+    _seat: Seat,
+    want: Option<Want>,
+    grace: Arc<Grace>,
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        if let Some(want) = self.want.take() {
+            self.grace.begin(want);
+        }
+    }
 }
 
 impl Teller {
@@ -124,7 +150,12 @@ impl Teller {
             return Some(self.sign_of_life());
         }
         loop {
+            // Also of one that always has something to tell.
+            if self.current.has_changed().unwrap_or(false) || *self.stop.borrow() {
+                return None;
+            }
             self.news.borrow_and_update();
+            let before = self.after;
             let told = self.tell().await?;
             if !told.is_empty() {
                 self.silent_until = Instant::now() + KEEP_ALIVE;
@@ -133,12 +164,15 @@ impl Teller {
             if Instant::now() >= self.silent_until {
                 return Some(self.sign_of_life());
             }
-            if self.journal.last() > self.after {
+            let is_behind = self.journal.last() > self.after;
+            if is_behind && self.after > before {
                 continue;
             }
+            // What cannot be read now may be later.
+            let again = if is_behind { Instant::now() + AGAIN } else { self.silent_until };
             tokio::select! {
                 changed = self.news.changed() => changed.ok()?,
-                () = sleep_until(self.silent_until) => {}
+                () = sleep_until(again.min(self.silent_until)) => {}
                 // Whoever could change keys may be gone: then they stay.
                 Ok(()) = self.current.changed() => return None,
                 _ = self.stop.wait_for(|stop| *stop) => return None,
@@ -166,7 +200,7 @@ impl Teller {
             }
             self.after = position;
             if self.choice.takes(&event) {
-                let told = fanout::Told::of((*event).clone());
+                let told = fanout::Told::of(Arc::clone(&event));
                 text.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
                 text.extend_from_slice(told.json());
                 text.extend_from_slice(b"\n\n");
@@ -211,6 +245,60 @@ impl hyper::body::Body for Telling {
                     return Poll::Ready(Some(Ok(Frame::data(next))));
                 }
             };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, EventId, Mark, Wanted};
+    use crate::journal::Options;
+    use crate::post::Timestamp;
+    use std::fs::{self, OpenOptions};
+    use std::os::unix::fs::FileExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_of_the_journal_that_cannot_be_read_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("journal");
+        let options = || Options::at(place.clone());
+        let (id, at) = (EventId::new(Timestamp(1), 1), Timestamp(1));
+        let (name, data) = ("a.b".parse().unwrap(), Bytes::from_static(b"{}"));
+        let event = Event { id, name, at, tenant: Tenant::default(), data };
+        let mark = Mark { log: 1, place: (1, 1) };
+        Journal::open(options()).unwrap().append(mark, vec![event]).await.unwrap();
+        let journal = Journal::open(options()).unwrap();
+        for file in fs::read_dir(&place).unwrap() {
+            let file = OpenOptions::new().write(true).open(file.unwrap().path()).unwrap();
+            file.write_all_at(&[0; 8], file.metadata().unwrap().len() - 8).unwrap();
+        }
+        assert!(journal.last().0 == 1 && journal.read(Position(0), 1).await.unwrap().is_empty());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let caller = Caller { role: Role::Admin, tenant: None, key: None, address: [127, 0, 0, 1].into() };
+        let (_changing, current) = watch::channel(Arc::default());
+        let (_stopping, stop) = watch::channel(false);
+        let mut teller = Teller {
+            news: journal.watch(),
+            journal,
+            choice: Choice::of(&caller, None).unwrap(),
+            after: Position(0),
+            has_begun: false,
+            silent_until: Instant::now(),
+            current,
+            stop,
+            presence: Presence::of(&client),
+            _seat: crate::api::seats::Seats::default().take(None).unwrap(),
+            want: Some(Wanted::default().want()),
+            grace: Arc::default(),
+        };
+        // Who looks again and again without a pause lets no time pass.
+        let begun = Instant::now();
+        for passed in 0..3 {
+            assert_eq!(teller.next().await.unwrap(), ":\nid: 0\n\n");
+            assert_eq!(begun.elapsed().as_secs(), passed * KEEP_ALIVE.as_secs());
         }
     }
 }

@@ -2,14 +2,24 @@
 //!
 //! Of two members with one name some readers believe the first and some the last, and
 //! whoever looks at a request before us may be of the other kind; so a name stands in
-//! an object once, at any depth. What is nested deeper than [`DEPTH`] is no request.
+//! an object once, at any depth. What is nested deeper than [`DEPTH`] is no request, nor
+//! is an object of more than [`NAMES`]: each takes memory until its object ends.
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
 /// Most arrays and objects within each other.
 pub(super) const DEPTH: usize = 32;
+
+/// Most names of an object.
+pub(super) const NAMES: usize = 10_000;
+
+/// Characters of a name that are told.
+const SHOWN: usize = 100;
 
 /// Reads a text as it is meant, if it means one thing.
 pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
@@ -83,13 +93,39 @@ impl<'de> Visitor<'de> for Within {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         let inside = self.one_deeper()?;
         let mut names = HashSet::new();
-        while let Some(name) = object.next_key::<String>()? {
+        while let Some(Name(name)) = object.next_key()? {
             object.next_value_seed(inside)?;
             if let Some(twice) = names.replace(name) {
+                let twice: String = twice.chars().take(SHOWN).collect();
                 return Err(A::Error::custom(format_args!("{twice:?} stands there twice")));
+            }
+            if names.len() > NAMES {
+                return Err(A::Error::custom(format_args!("an object of more than {NAMES} names")));
             }
         }
         Ok(())
+    }
+}
+
+/// A name that is copied only when it is written with escapes.
+pub(super) struct Name<'a>(pub Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name<'a>, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
     }
 }
 
@@ -129,6 +165,16 @@ mod tests {
             assert!(error.contains(reason), "{}: {error}", &text[..text.len().min(80)]);
         }
         assert!(read::<Value>(b"{\"a\":\"\xff\"}").is_err());
+        let many = |count: usize| {
+            let fields: Vec<_> = (0..count).map(|number| format!("\"{number}\":0")).collect();
+            format!("[{{{}}}]", fields.join(","))
+        };
+        assert!(check(many(NAMES).as_bytes()).is_ok());
+        let error = check(many(NAMES + 1).as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("an object of more than 10000 names"), "{error}");
+        let long = "x".repeat(1 << 20);
+        let error = check(format!("{{\"{long}\":1,\"{long}\":2}}").as_bytes()).unwrap_err().to_string();
+        assert!(error.len() < 1000 && error.contains("twice"), "{} octets", error.len());
         assert!(read::<Value>(deep(16).as_bytes()).is_ok());
     }
 }

@@ -12,12 +12,14 @@ use crate::tenant::Tenant;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 /// A tenant.
-#[derive(Debug, Serialize)]
-struct TenantShape<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tenant")]
+pub(super) struct TenantShape<'a> {
     name: &'a str,
     /// Posts of a day.
     daily_limit: Option<u64>,

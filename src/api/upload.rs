@@ -84,17 +84,48 @@ async fn drain(body: &mut Body) {
 
 async fn write(spills: &Arc<SpillDirectory>, spill: Option<Spill>, octets: Bytes) -> Result<Spill, Problem> {
     let spills = Arc::clone(spills);
-    let write = move || {
-        let mut spill = spill.map_or_else(|| spills.begin(), Ok)?;
-        spill.append(&octets).map(|()| spill)
-    };
+    let write = move || append(&spills, spill, &octets);
     let written = spawn_blocking(write).await.unwrap_or_else(|died| Err(io::Error::other(died)));
-    written.map_err(|error| {
-        tracing::warn!(%error, "no temporary file for a large request; it is refused for now");
-        Problem::no_room()
-    })
+    written.map_err(|error| unwritten(&error))
+}
+
+/// What was read of a body, where that would be if it had come so. Blocks.
+pub(super) fn set_aside(octets: Bytes, spills: &Arc<SpillDirectory>) -> Result<MailData, Problem> {
+    match octets.len() {
+        ..=PIECE => Ok(MailData::Memory(octets)),
+        _ => append(spills, None, &octets).map(MailData::File).map_err(|error| unwritten(&error)),
+    }
+}
+
+fn append(spills: &Arc<SpillDirectory>, spill: Option<Spill>, octets: &[u8]) -> io::Result<Spill> {
+    let mut spill = spill.map_or_else(|| spills.begin(), Ok)?;
+    spill.append(octets).map(|()| spill)
+}
+
+fn unwritten(error: &io::Error) -> Problem {
+    tracing::warn!(%error, "no temporary file for a large request; it is refused for now");
+    Problem::no_room()
 }
 
 fn too_large(most: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {most} octets"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::disk::Reserve;
+
+    #[test]
+    fn what_is_set_aside_is_where_it_would_have_come() {
+        let place = tempfile::tempdir().unwrap();
+        let reserve = Reserve { octets: 0, percent: 0 };
+        let spills = Arc::new(SpillDirectory::at(&place.path().join("tmp"), reserve).unwrap());
+        for (octets, is_in_memory) in [(0, true), (PIECE, true), (PIECE + 1, false)] {
+            let body = Bytes::from(vec![b'x'; octets]);
+            let data = set_aside(body.clone(), &spills).ok().unwrap();
+            assert_eq!(matches!(data, MailData::Memory(_)), is_in_memory, "{octets}");
+            assert_eq!(data.read().unwrap(), body);
+        }
+    }
 }

@@ -60,6 +60,7 @@ pub(super) fn options(config: &Config, keyring: &Keyring, common: &Common) -> de
         total_connections: count(config.delivery.total_connections),
         tracer: common.tracer.clone(),
         wanted: common.wanted.clone(),
+        subscribers: common.subscribers.clone(),
         metrics: Arc::clone(&common.metrics),
     }
 }
@@ -257,6 +258,7 @@ mod tests {
             scheme: Scheme::Https,
             host: host.to_owned(),
             port: 443,
+            webhook: None,
         };
         Terms::clone(&book(config, &Keyring::default().renewed(config)).terms(&destination))
     }

@@ -23,8 +23,6 @@ pub struct Office {
 struct Desk {
     /// As it was named; what it names stands relative to that.
     named: PathBuf,
-    /// Without symbolic links: the file itself is replaced.
-    file: PathBuf,
     veil: Veil,
 }
 
@@ -39,9 +37,7 @@ impl Office {
     pub fn of(file: Option<&Path>) -> io::Result<Office> {
         let Some(file) = file else { return Ok(Office { desk: None }) };
         let veil = Veil::new().map_err(io::Error::other)?;
-        Ok(Office {
-            desk: Some(Arc::new(Desk { named: file.to_owned(), file: fs::canonicalize(file)?, veil })),
-        })
+        Ok(Office { desk: Some(Arc::new(Desk { named: file.to_owned(), veil })) })
     }
 
     /// Does what is asked, and says what came of it.
@@ -70,6 +66,7 @@ async fn fulfil(desk: Arc<Desk>, gateway: &mut Gateway, wish: Wish) -> Result<Ou
         Wish::Reload => {
             let config = off_the_runtime(move || desk.examined(None)).await?;
             let restart = put_in_force(gateway, config).await?;
+            gateway.forget_others().await;
             Ok(Outcome::Good { restart, tag: None })
         }
         Wish::Write { text, expect } => write(desk, gateway, text, expect).await,
@@ -80,7 +77,7 @@ async fn write(
     desk: Arc<Desk>,
     gateway: &mut Gateway,
     text: String,
-    expect: Option<String>,
+    expect: Option<Vec<String>>,
 ) -> Result<Outcome, Refused> {
     let staging = Arc::clone(&desk);
     let (staged, config, tag) = off_the_runtime(move || staging.stage(&text, expect.as_deref())).await?;
@@ -93,11 +90,24 @@ async fn write(
             return Err(refused);
         }
     };
-    let replaced = off_the_runtime(move || staged.replace().map_err(|error| desk.unwritable(&error))).await;
-    if let Err(refused) = replaced {
-        put_in_force(gateway, before).await?;
-        return Err(refused);
-    }
+    let replacing = Arc::clone(&desk);
+    let replaced = off_the_runtime(move || {
+        staged.replace().map_err(|error| {
+            let _ = staged.remove();
+            replacing.unwritable(&error)
+        })
+    });
+    let directory = match replaced.await {
+        Ok(directory) => directory,
+        Err(refused) => {
+            put_in_force(gateway, before).await?;
+            gateway.forget_others().await;
+            return Err(refused);
+        }
+    };
+    // The new file is there from now on, whatever follows.
+    gateway.forget_others().await;
+    off_the_runtime(move || directory.sync_all().map_err(|error| desk.unsynced(&error))).await?;
     Ok(Outcome::Good { restart, tag: Some(tag) })
 }
 
@@ -143,9 +153,14 @@ impl Desk {
         self.named.display().to_string()
     }
 
+    /// Without symbolic links, as they are now: the file itself is replaced.
+    fn file(&self) -> io::Result<PathBuf> {
+        fs::canonicalize(&self.named)
+    }
+
     fn current(&self) -> Result<String, Refused> {
         let wrong = |error| Refused::File(format!("{} cannot be read: {error}", self.name()));
-        fs::read_to_string(&self.file).map_err(wrong)
+        fs::read_to_string(&self.named).map_err(wrong)
     }
 
     fn tag(&self, text: &str) -> String {
@@ -173,31 +188,38 @@ impl Desk {
     }
 
     /// A new file with this text, what it means, and its tag.
-    fn stage(&self, text: &str, expect: Option<&str>) -> Result<(Staged, Config, String), Refused> {
+    fn stage(&self, text: &str, expect: Option<&[String]>) -> Result<(Staged, Config, String), Refused> {
+        let file = self.file().map_err(|error| self.unwritable(&error))?;
         let current = self.current()?;
-        if expect.is_some_and(|expect| expect != self.tag(&current)) {
+        if expect.is_some_and(|tags| !tags.contains(&self.tag(&current))) {
             return Err(Refused::Changed);
         }
         let text = self.revealed(text, &current)?;
         let config = config::examine(&self.named, &text).map_err(|complaints| bad(&complaints))?;
-        let staged = Staged::write(&self.file, &text).map_err(|error| self.unwritable(&error))?;
+        let staged = Staged::write(file, &text).map_err(|error| self.unwritable(&error))?;
         Ok((staged, config, self.tag(&text)))
     }
 
     fn unwritable(&self, error: &io::Error) -> Refused {
-        let directory = self.file.parent().unwrap_or(Path::new("/")).display();
+        let file = self.file().unwrap_or_else(|_| self.named.clone());
+        let directory = file.parent().unwrap_or(Path::new("/")).display();
         let remedy = "the gateway's user must be able to make files there and to give them its owner";
         Refused::File(format!("{} cannot be replaced in {directory}: {error}; {remedy}", self.name()))
+    }
+
+    fn unsynced(&self, error: &io::Error) -> Refused {
+        let text = "was replaced and is in force, but a power cut may bring the old one back";
+        Refused::File(format!("{} {text}: {error}", self.name()))
     }
 }
 
 impl Staged {
     /// A file with the mode and the owner of the one that it is to replace.
-    fn write(file: &Path, text: &str) -> io::Result<Staged> {
-        let old = fs::metadata(file)?;
+    fn write(file: PathBuf, text: &str) -> io::Result<Staged> {
+        let old = fs::metadata(&file)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let beside = file.with_file_name(format!(".{name}.new"));
-        let staged = Staged { beside, file: file.to_owned() };
+        let staged = Staged { beside, file };
         match fs::remove_file(&staged.beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -226,9 +248,11 @@ impl Staged {
         fs::remove_file(&self.beside)
     }
 
-    /// Takes the place of the old file, durably.
-    fn replace(&self) -> io::Result<()> {
+    /// Takes the place of the old file; durably when the directory is synced, which it
+    /// answers. After an error nothing has changed.
+    fn replace(&self) -> io::Result<File> {
+        let directory = File::open(self.file.parent().unwrap_or(Path::new("/")))?;
         fs::rename(&self.beside, &self.file)?;
-        File::open(self.file.parent().unwrap_or(Path::new("/")))?.sync_all()
+        Ok(directory)
     }
 }

@@ -11,16 +11,20 @@ use crate::config::{self, Config, Listener, ProtocolLevel, Size};
 use crate::deliver::target::Egress;
 use crate::envelope::Source;
 use crate::event::{Want, Wanted};
+use crate::fanout::accounting::accounts::Accounts;
 use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::protocol_log;
+use crate::seal::SealKey;
 use crate::smtp;
 use crate::spool::Spool;
 use crate::spool::disk::Reserve;
 use crate::spool::embedded::{self, Embedded, OpenError};
+use crate::spool::sealing::Sealing;
 use crate::spool::spill::SpillDirectory;
+use crate::subscribers::Subscribers;
 use crate::tenant::Tenant;
 use crate::trace::Tracer;
 use std::net::SocketAddr;
@@ -50,8 +54,12 @@ pub(super) struct Common {
     pub link_key: Option<LinkKey>,
     /// What the gateway calls itself where loops are looked for.
     pub instance: String,
-    /// Where posts are kept.
-    pub spool: Arc<Embedded>,
+    /// Where posts are kept, and nothing that is secret.
+    pub spool: Arc<dyn Spool>,
+    /// The same from behind, to be closed.
+    pub embedded: Arc<Embedded>,
+    /// What seals secrets, if it is there.
+    pub seal_key: Option<Arc<SealKey>>,
     /// Where ids come from.
     pub ids: Arc<Ids>,
     /// Counts them.
@@ -62,6 +70,8 @@ pub(super) struct Common {
     pub turns: intake::Turns,
     /// Who asks about recipients, and what was answered.
     pub checks: intake::Checks,
+    /// What delivery must know of webhooks.
+    pub subscribers: Subscribers,
     /// Where webhooks are, and what asks their receivers; there after the start.
     pub webhooks: Option<api::Webhooks>,
     /// Where delivery tells the doors of first attempts.
@@ -74,6 +84,8 @@ pub(super) struct Common {
     pub _always: Option<Want>,
     /// Where they are kept.
     pub journal: Journal,
+    /// Who writes records of them.
+    pub accounts: Accounts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -87,7 +99,7 @@ fn receiving_memory(config: &Config) -> usize {
 impl Common {
     /// The spool as all parts see it.
     pub(super) fn shared_spool(&self) -> Arc<dyn Spool> {
-        Arc::clone(&self.spool) as Arc<dyn Spool>
+        Arc::clone(&self.spool)
     }
 
     /// Notes the limits in force for those who look at what is counted.
@@ -96,21 +108,24 @@ impl Common {
     }
 }
 
+/// An open spool, and the key to what is sealed in it.
+type Opened = (Arc<Embedded>, Option<Arc<SealKey>>);
+
 /// What all connections share; large messages go to temporary files in the spool.
 pub(super) fn common(
     config: &Config,
-    (spool, journal): (Arc<Embedded>, Journal),
+    ((embedded, seal_key), journal, wanted): (Opened, Journal, Wanted),
     sockets: &[smtp::Socket],
     api: Option<SocketAddr>,
 ) -> Result<Common, StartError> {
-    let embedded::Options { directory, reserve, .. } = self::spool(config);
+    let embedded::Options { directory, reserve, .. } = self::spool(config, wanted.clone());
     let refused = |error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error));
     let spills = Arc::new(SpillDirectory::at(&directory.join("tmp"), reserve).map_err(refused)?);
     let turns = intake::Turns::of(octets(config.limits.data_memory) - receiving_memory(config));
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
-    let ids = Arc::new(Ids::above(spool.newest()));
-    let wanted = Wanted::default();
+    let ids = Arc::new(Ids::above(embedded.newest()));
+    let sealing = Sealing::new(Arc::clone(&embedded) as Arc<dyn Spool>, seal_key.clone());
     let instance = super::instance::name(&config.server.data_dir);
     let metrics = Arc::<Metrics>::default();
     metrics.clients.allow(count(config.limits.connections));
@@ -120,12 +135,15 @@ pub(super) fn common(
         api,
         link_key: super::links::key(&config.server.data_dir)?,
         instance,
-        spool,
+        spool: Arc::new(sealing),
+        embedded,
+        seal_key,
         ids,
         crowd: smtp::Crowd::default(),
         spills,
         turns,
         tracer: Tracer::off(),
+        accounts: Accounts::new(journal.clone(), wanted.clone(), config.server.data_dir.join("accounting")),
         journal,
         _always: config.journal.always.then(|| wanted.want()),
         wanted,
@@ -133,6 +151,7 @@ pub(super) fn common(
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
         webhooks: None,
+        subscribers: Subscribers::default(),
     })
 }
 
@@ -149,6 +168,7 @@ pub(super) fn api(
         links: common.link_key.clone(),
         journal: Some(common.journal.clone()),
         webhooks: common.webhooks.clone(),
+        accounts: Some(common.accounts.clone()),
         protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
         setup: Some(setup),
         current,
@@ -334,7 +354,7 @@ pub(super) fn egress(config: &Config, own: &[SocketAddr]) -> Egress {
 }
 
 /// For the spool.
-pub(super) fn spool(config: &Config) -> embedded::Options {
+pub(super) fn spool(config: &Config, wanted: Wanted) -> embedded::Options {
     // Room for one and a half messages keeps a full disk from being met in the
     // middle of one.
     let least_room = config.limits.message_size.0.saturating_mul(3) / 2;
@@ -347,6 +367,7 @@ pub(super) fn spool(config: &Config) -> embedded::Options {
         retain_held: config.retention.held,
         retain_delivered: config.retention.delivered,
         keep_bodies: config.retention.keep_bodies,
+        wanted,
         ..defaults
     }
 }

@@ -177,6 +177,11 @@ impl Client {
         self.ask(Method::POST, path, body).await
     }
 
+    /// Changes what stands at a path below `/api/v1`.
+    pub(super) async fn patch(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
     /// Deletes what stands at a path below `/api/v1`.
     pub(super) async fn delete(&mut self, path: &str) -> Result<Value, Failure> {
         self.ask(Method::DELETE, path, None).await

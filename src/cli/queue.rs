@@ -1,7 +1,7 @@
 //! `postgate queue`: looks at the posts of a running gateway and steers them.
 
 use super::api_client::{Client, Place, piece};
-use super::table::{plain, table, text, waiting};
+use super::table::{fields, item, plain, table, text, waiting};
 use super::{Failure, USAGE, block_on, say};
 use crate::post::PostId;
 use clap::Subcommand;
@@ -200,7 +200,10 @@ async fn show(place: &Place, ids: &[PostId]) -> Result<(), Failure> {
             say(post)?;
             continue;
         }
-        tell(&post)?;
+        if let Some(post) = post.as_object_mut() {
+            post.remove("last_attempt");
+        }
+        say(fields(&post))?;
         let rows: Vec<_> = attempts.as_array().into_iter().flatten().map(attempt_row).collect();
         if !rows.is_empty() {
             say(format_args!(
@@ -215,30 +218,6 @@ async fn show(place: &Place, ids: &[PostId]) -> Result<(), Failure> {
 
 fn attempt_row(attempt: &Value) -> [String; 6] {
     ["number", "started_at", "duration", "status", "reason", "response"].map(|field| text(attempt, field))
-}
-
-/// Prints the fields of a post that say something.
-fn tell(post: &Value) -> io::Result<()> {
-    let fields = post.as_object().into_iter().flatten();
-    for (name, value) in fields.filter(|(name, _)| *name != "last_attempt") {
-        let shown = match value {
-            Value::Null => continue,
-            Value::Array(items) if items.is_empty() => continue,
-            Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
-            _ => text(post, name),
-        };
-        writeln!(io::stdout(), "{name:16} {}", plain(&shown))?;
-    }
-    Ok(())
-}
-
-/// A tag, or a header field.
-fn item(item: &Value) -> String {
-    match item {
-        Value::String(text) => text.clone(),
-        field if field.get("value").is_some_and(Value::is_null) => format!("{}: ***", text(field, "name")),
-        field => format!("{}: {}", text(field, "name"), text(field, "value")),
-    }
 }
 
 async fn act(place: &Place, action: &str, which: &Which, url: Option<&str>) -> Result<(), Failure> {

@@ -99,7 +99,10 @@ async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
     let file = file.clone();
     let wrong = match tokio::task::spawn_blocking(move || file.reload()).await {
         Ok(Ok(config)) => match gateway.reload(config).await {
-            Ok(later) => return say_in_force(&later),
+            Ok(later) => {
+                gateway.forget_others().await;
+                return say_in_force(&later);
+            }
             Err(error) => error.to_string(),
         },
         Ok(Err(complaints)) => complaints.to_string(),

@@ -70,7 +70,22 @@ fn told(status: &Value) -> String {
         let sizes = ["size", "living", "disk_free", "disk_size"].map(|field| size(spool, field));
         blocks.push(table(["SPOOL", "IN USE", "DISK FREE", "DISK"], &[sizes]));
     }
+    let files = status.get("accounting").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !files.is_empty() {
+        let rows: Vec<_> = files.iter().map(records).collect();
+        blocks.push(table(["ACCOUNTING", "STATE", "RECORDS", "EVENTS BEHIND"], &rows));
+    }
     blocks.join("\n\n")
+}
+
+/// A file, how it goes, and why it does not.
+fn records(file: &Value) -> [String; 4] {
+    let name = ["file", "path"].map(|field| text(file, field)).into_iter().find(|name| !name.is_empty());
+    let lost = file.get("lost").and_then(Value::as_u64).filter(|lost| *lost > 0);
+    let lost = lost.map(|lost| format!("{lost} events lost")).unwrap_or_default();
+    let state = [text(file, "state"), text(file, "error"), lost];
+    let state = state.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    [name.unwrap_or_default(), state, text(file, "records"), text(file, "behind")]
 }
 
 fn size(spool: &Value, field: &str) -> String {

@@ -103,7 +103,11 @@ fn try_out(arguments: Try) -> Result<(), Failure> {
     let post = composition.admission.posts.first();
     let post = post.ok_or_else(|| Failure::new(SOFTWARE, "nothing was made"))?;
     if field(post, "Postgate-Template").is_some() || field(post, "Postgate-Parse").is_some() {
-        return Err(Failure::new(DATA, composition.remarks.join("\n")));
+        let mut said = composition.remarks.join("\n");
+        if said.contains("undefined value: vars.") {
+            said.push_str(MISSING);
+        }
+        return Err(Failure::new(DATA, said));
     }
     let content_type = field(post, "Content-Type").unwrap_or_default();
     writeln!(io::stderr(), "Content-Type: {content_type}")?;
@@ -113,6 +117,10 @@ fn try_out(arguments: Try) -> Result<(), Failure> {
     io::stdout().write_all(body)?;
     Ok(io::stdout().write_all(b"\n")?)
 }
+
+/// What to do where a template misses a word.
+const MISSING: &str =
+    "\ngive words with --var NAME=VALUE, or name the recipient of a route that has them with --to";
 
 fn field(post: &Post, name: &str) -> Option<String> {
     let field = post.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;

@@ -126,6 +126,11 @@ pub fn routes<'o>(options: &'o Options, name: &str) -> Vec<&'o Route> {
     named().filter(|route| Some(route.priority) == highest).collect()
 }
 
+/// The domain of an address; empty when it has none.
+pub(super) fn domain(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+}
+
 fn is_gateway(options: &Options, domain: &str) -> bool {
     options.gateway_domains.iter().any(|gateway| gateway.eq_ignore_ascii_case(domain))
 }

@@ -10,7 +10,6 @@ use super::mime;
 use super::vendor::filename;
 use super::{Limits, Payload};
 use bytes::Bytes;
-use std::borrow::Cow;
 
 /// How the attachments of a message come in the body of a post.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,9 +82,6 @@ pub fn attachment(message: &Bytes, number: usize) -> Option<File> {
         name: filename::safe(attachment.filename.as_deref(), number),
         content_type: filename::media_type(&attachment.content_type).to_owned(),
         sha256: attachment.sha256().to_owned(),
-        octets: match attachment.content {
-            Cow::Borrowed(piece) => message.slice_ref(piece),
-            Cow::Owned(octets) => octets.into(),
-        },
+        octets: attachment.content.shared(message),
     })
 }

@@ -6,9 +6,10 @@
 //! is all pages. What is made of text, not read from it, is bounded: large mail would
 //! take a multiple of its size for words that nobody reads.
 
-use super::decode::{self, Outcome};
-use super::json::{self, Attachment, Reply, Text};
+use super::decode::{self, Decoded, Outcome};
+use super::json::{self, Attachment};
 use super::mime::Part;
+use super::pieces::{Reply, Text};
 use super::{reply, text, value};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -44,32 +45,32 @@ struct Piece<'a> {
 pub fn read<'a>(parts: &[Part<'a>]) -> Contents<'a> {
     let (mut pieces, mut attachments, mut is_repaired) = (Vec::new(), Vec::new(), false);
     for part in parts.iter().filter(|part| !part.is_multipart) {
-        let decoded = decode::content(part);
-        is_repaired |= decoded.outcome == Outcome::Repaired;
-        let attachment = json::attachment(part, decoded.octets);
-        if is_read(part, &attachment) {
+        let Decoded { octets, outcome } = decode::content(part);
+        is_repaired |= outcome == Outcome::Repaired;
+        if is_read(part) {
             let is_page = part.essence() == "text/html";
             let of = part.version.map(|version| version.of);
-            pieces.push(Piece { text: as_text(part, attachment.content), is_page, of });
+            pieces.push(Piece { text: as_text(part, octets), is_page, of });
         } else {
-            attachments.push(attachment);
+            attachments.push(json::attachment(part, octets));
         }
     }
     let (text, text_reply, html) = said(pieces);
-    Contents { text, text_reply, html: html.map(Text::of), attachments, is_repaired }
+    Contents { text, text_reply, html: html.map(Text::from), attachments, is_repaired }
 }
 
 /// The `number`th attachment alone, from 1.
 pub fn attachment<'a>(parts: &[Part<'a>], number: usize) -> Option<Attachment<'a>> {
     let leaves = parts.iter().filter(|part| !part.is_multipart);
-    let mut kept = leaves.filter(|part| !is_read(part, &json::attachment(part, Cow::Borrowed(&[]))));
+    let mut kept = leaves.filter(|part| !is_read(part));
     let part = kept.nth(number.checked_sub(1)?)?;
     Some(json::attachment(part, decode::content(part).octets))
 }
 
 /// Whether a part is a text that is to be read where it stands. Some programs give a name to all
 /// that they send; a version of the message is no file.
-fn is_read(part: &Part<'_>, attachment: &Attachment<'_>) -> bool {
+fn is_read(part: &Part<'_>) -> bool {
+    let attachment = json::attachment(part, Cow::Borrowed(&[]));
     let is_text = matches!(part.essence(), "text/plain" | "text/html");
     let is_version = part.version.is_some_and(|version| version.is_whole);
     is_text
@@ -177,7 +178,7 @@ impl<'a> Words<'a> {
     }
 
     fn end(self) -> (Option<Rc<Text<'a>>>, Option<Reply<'a>>) {
-        let text = self.text.map(|text| Rc::new(Text::of(text)));
+        let text = self.text.map(|text| Rc::new(Text::from(text)));
         let reply = match self.new {
             Some(new) => Some(Reply::Other(new_words(&new).into_owned())),
             None => text.as_ref().map(reply),

@@ -7,11 +7,13 @@
 //! `http` crate after decoding. Whose controls count at all is decided by the
 //! caller; they are never part of a payload either way.
 
-use super::mail::HeaderField;
+use super::mail::{self, HeaderField};
 use super::when;
-use super::{Mode, Options, Payload, Sync, address, value};
+use super::{Limits, Mode, Options, Payload, Sync, address, value};
 use crate::envelope::Refusal;
-use crate::post::{Field, Timestamp};
+use crate::masked;
+use crate::post::{Field, Timestamp, is_credential};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 /// Most request headers that a message may set.
@@ -49,6 +51,8 @@ pub fn is_reserved(name: &str) -> bool {
 }
 
 const REQUEST_HEADER: &str = "x-xshttp-";
+/// The control that names a URL.
+const URL: &str = "x-postgate-url";
 const OWN: &str = "x-postgate-";
 
 /// What a message asks for.
@@ -100,6 +104,34 @@ pub fn is_control(name: &str) -> bool {
     // Most fields are none; their second octet tells.
     name.get(1) == Some(&b'-')
         && (begins(REQUEST_HEADER) || begins(OWN) || is("x-xsmessageid") || is("x-xsmailingid"))
+}
+
+/// Whether a control says what neither a spool nor an answer may show, whoever it counts for.
+pub fn holds_secret(field: &HeaderField) -> bool {
+    if !is_control(field.name) {
+        return false;
+    }
+    let name = field.name.to_ascii_lowercase();
+    let is_hidden = || masked::hides(&without_space(&String::from_utf8_lossy(&value::octets(field.value))));
+    name.strip_prefix(REQUEST_HEADER).is_some_and(is_credential) || name == URL && is_hidden()
+}
+
+/// The message with `***` for what its controls say that is secret.
+pub fn without_secrets(message: &Bytes) -> Bytes {
+    let endless = Limits { header_octets: usize::MAX, header_fields: usize::MAX, ..Limits::default() };
+    let section = mail::read(message, &endless);
+    let (mut shown, mut copied) = (Vec::new(), 0);
+    for HeaderField { value, .. } in section.fields.iter().filter(|field| holds_secret(field)) {
+        let at = (value.as_ptr() as usize).wrapping_sub(message.as_ptr() as usize);
+        shown.extend_from_slice(message.get(copied..at).unwrap_or_default());
+        shown.extend_from_slice(b" ***");
+        copied = at + value.len();
+    }
+    if copied == 0 {
+        return message.clone();
+    }
+    shown.extend_from_slice(message.get(copied..).unwrap_or_default());
+    shown.into()
 }
 
 /// Reads the controls among `fields` of a message received at `received_at`.
@@ -158,7 +190,7 @@ impl Controls {
     fn own(&mut self, name: &str, raw: &[u8], received_at: Timestamp) -> Reading {
         let text = plain(value::text(raw))?;
         match name.strip_prefix(OWN).unwrap_or(name) {
-            "url" => set(&mut self.url, text.chars().filter(|char| !char.is_whitespace()).collect()),
+            "url" => set(&mut self.url, without_space(&text)),
             "method" => set(&mut self.method, address::method(&text).ok_or_else(expected_method)?),
             "payload" => set(&mut self.payload, text.parse()?),
             "idempotency-key" => set(&mut self.idempotency_key, visible(short(text)?.into_bytes())?),
@@ -216,6 +248,11 @@ impl Controls {
         self.tags.push(tag);
         Ok(())
     }
+}
+
+/// A URL as it was before it was folded.
+fn without_space(text: &str) -> String {
+    text.chars().filter(|char| !char.is_whitespace()).collect()
 }
 
 fn set<T>(slot: &mut Option<T>, value: T) -> Reading {

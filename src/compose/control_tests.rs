@@ -150,3 +150,23 @@ fn limits_hold_at_and_not_one_past() {
         assert!(controls(&too_much).unwrap_err().contains("more than"));
     }
 }
+
+#[test]
+fn what_is_secret_in_controls_is_told_and_left_out() {
+    for (header, shown) in [
+        ("Subject: x\r\nX-Postgate-Tag: t\r\n\r\nX-XsHttp-Cookie: in the body\r\n", None),
+        ("X-XsHttp-X-Kind: order\r\nAuthorization: of the mail\r\n\r\n", None),
+        ("X-Postgate-Url: https://h/?a=b\r\n\r\n", None),
+        ("X-XsHttp-X-Signature: 1\r\nX-XsHttp-Idempotency-Key: 2\r\n\r\n", None),
+        (
+            "A: 1\r\nx-xshttp-authorization:\r\n Bearer\r\n\tcanary\r\nB: 2\r\nX-XsHttp-X-Api-Key: canary\r\n\r\nx",
+            Some("A: 1\r\nx-xshttp-authorization: ***\r\nB: 2\r\nX-XsHttp-X-Api-Key: ***\r\n\r\nx"),
+        ),
+        ("X-Postgate-Url: https://u:canary@h/\n\nx", Some("X-Postgate-Url: ***\n\nx")),
+        ("X-Postgate-Url: https://h/?tok\r\n en=canary\r\n", Some("X-Postgate-Url: ***\r\n")),
+    ] {
+        let section = mail::read(header.as_bytes(), &Limits::default());
+        assert_eq!(section.fields.iter().any(holds_secret), shown.is_some(), "{header}");
+        assert_eq!(without_secrets(&Bytes::from(header)), shown.unwrap_or(header));
+    }
+}

@@ -7,12 +7,15 @@
 //! bodies are kept once. Whether a URL may be reached is not asked here.
 
 use super::control::{self, Controls};
-use super::{DEFAULT_PRIORITY, Endpoint, Options, Receipt, address, when};
-use crate::post::{Admission, Blob, Field, Notice, Post, PostId, Trust};
+use super::{DEFAULT_PRIORITY, Endpoint, Options, Receipt, address, fingerprint, when};
+use crate::post::{Admission, Blob, Field, Notice, Post, PostId, Sealed, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Faults after which no further post is looked at.
+const MOST_FAULTS: usize = 200;
 
 /// One post as it is asked for; all text as it was written.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +69,7 @@ pub struct Fault {
 }
 
 /// Composes posts of `tenant`; `key` makes a repeat of all of them a no-op. Either they
-/// are all good, or what is wrong is told.
+/// are all good, or what is wrong is told, at least of the first that are not.
 pub fn direct(
     options: &Options,
     (tenant, key): (&Tenant, Option<String>),
@@ -77,7 +80,11 @@ pub fn direct(
     let mut faults = Vec::new();
     let mut posts: Vec<Post> = Vec::with_capacity(asked.len());
     let count = asked.len();
+    let fingerprint = key.is_some().then(|| fingerprint::of_posts(&asked));
     for (at, asked) in asked.into_iter().enumerate() {
+        if faults.len() >= MOST_FAULTS {
+            break;
+        }
         let number = u16::try_from(if count == 1 { 0 } else { at + 1 }).unwrap_or(u16::MAX);
         let place = Place { id: PostId { message: receipt.message, number }, tenant, receipt };
         let proof = Proof { at, faults: &mut faults };
@@ -94,7 +101,8 @@ pub fn direct(
     }
     let (message, tenant) = (receipt.message, tenant.clone());
     let (blobs, events) = (bodies.blobs, Vec::new());
-    Ok(Admission { message, tenant, idempotency_key, blobs, posts, events })
+    let has_secrets = false;
+    Ok(Admission { message, tenant, idempotency_key, fingerprint, blobs, posts, events, has_secrets })
 }
 
 fn key_text(key: String) -> Result<String, String> {
@@ -202,6 +210,8 @@ impl Place<'_> {
             trust: Trust::Wire,
             has_links: false,
             lean_body: None,
+            batch: None,
+            sealed: Sealed::default(),
         })
     }
 

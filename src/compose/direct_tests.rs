@@ -64,5 +64,7 @@ fn all_faults_are_told_by_post_and_field() {
     let list = vec![asked("http://h/", "x"), bad, late("2h", "1h"), late("1h", "2h")];
     let faults = composed(list, Some("\u{7}")).unwrap_err();
     let told: Vec<_> = faults.iter().map(|fault| (fault.at, fault.field.as_str())).collect();
+    let many = vec![Direct { tags: vec![String::new(); 100], ..asked("", "x") }; 1000];
+    assert!(composed(many, None).unwrap_err().len() <= MOST_FAULTS + 101);
     assert_eq!(told, [(1, "url"), (1, "method"), (1, "priority"), (2, "expires"), (0, "idempotency_key")]);
 }

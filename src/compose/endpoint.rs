@@ -77,7 +77,7 @@ impl Endpoint {
     /// The origin, as a lane of `tenant`.
     pub fn destination(&self, tenant: &Tenant) -> Destination {
         let (scheme, host, port) = (self.scheme, self.host.clone(), self.port);
-        Destination { tenant: tenant.clone(), scheme, host, port }
+        Destination { tenant: tenant.clone(), scheme, host, port, webhook: None }
     }
 }
 

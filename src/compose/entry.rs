@@ -4,7 +4,7 @@
 //! door's matter. The question is that of CloudMailin's authorization callback, so
 //! what was written to answer that works unchanged.
 
-use super::{Endpoint, Pattern};
+use super::{Endpoint, Pattern, address};
 use crate::envelope::{Client, Refusal};
 use crate::network::Network;
 use bytes::Bytes;
@@ -167,11 +167,14 @@ impl Check {
     /// The body of a question, and its `Content-Type`.
     pub fn question(&self, facts: Facts<'_>) -> (&'static str, Bytes) {
         let Facts { to, from, size, client } = facts;
-        let address = client.address.map(|address| address.to_canonical().to_string());
+        let remote_ip = client.address.map(|address| address.to_canonical().to_string());
+        // Nobody has looked at SPF.
+        let (result, domain) = ("none", address::domain(from));
         match self.format {
             CheckFormat::Json => {
                 let question = json!({
-                    "to": to, "from": from, "size": size, "remote_ip": address, "helo_domain": client.helo,
+                    "to": to, "from": from, "size": size, "remote_ip": remote_ip, "helo_domain": client.helo,
+                    "spf": {"result": result, "domain": domain},
                 });
                 ("application/json", question.to_string().into())
             }
@@ -179,8 +182,9 @@ impl Check {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 form.append_pair("to", to).append_pair("from", from);
                 form.append_pair("size", &size.map(|size| size.to_string()).unwrap_or_default());
-                form.append_pair("remote_ip", &address.unwrap_or_default());
+                form.append_pair("remote_ip", &remote_ip.unwrap_or_default());
                 form.append_pair("helo_domain", &client.helo);
+                form.append_pair("spf[result]", result).append_pair("spf[domain]", domain);
                 ("application/x-www-form-urlencoded", form.finish().into())
             }
         }
@@ -294,12 +298,14 @@ mod tests {
         let (kind, json) = check(CheckFormat::Json).question(facts);
         assert_eq!(kind, "application/json");
         let expected = "{\"to\":\"a+1@h.example\",\"from\":\"b@c.example\",\"size\":17,\
-                        \"remote_ip\":\"192.0.2.7\",\"helo_domain\":\"app.example\"}";
+                        \"remote_ip\":\"192.0.2.7\",\"helo_domain\":\"app.example\",\
+                        \"spf\":{\"result\":\"none\",\"domain\":\"c.example\"}}";
         assert_eq!(json, expected);
         let facts = Facts { from: "", size: None, ..facts };
         let (kind, form) = check(CheckFormat::Form).question(facts);
         assert_eq!(kind, "application/x-www-form-urlencoded");
-        let expected = "to=a%2B1%40h.example&from=&size=&remote_ip=192.0.2.7&helo_domain=app.example";
+        let expected = "to=a%2B1%40h.example&from=&size=&remote_ip=192.0.2.7&helo_domain=app.example\
+                        &spf%5Bresult%5D=none&spf%5Bdomain%5D=";
         assert_eq!(form, expected);
     }
 

@@ -10,7 +10,9 @@
 use super::contents::{self, Contents};
 use super::mail::{HeaderField, first};
 use super::mime::{self, Part};
+use super::pieces::{Decoded, Reply, Text};
 use super::{control, names, value, when};
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, DateTime, HeaderValue};
@@ -36,6 +38,9 @@ pub struct Document<'a> {
     pub attachments: &'a [AttachmentForm<'a>],
     /// Octets of the message.
     pub size: usize,
+    /// The message.
+    #[serde(skip)]
+    pub raw: &'a Bytes,
     /// The sender's tags.
     pub tags: &'a [String],
     /// Where the raw message can be fetched.
@@ -132,51 +137,6 @@ pub struct Mailbox {
     pub address: Option<String>,
 }
 
-/// Text that may be large.
-pub struct Text<'a>(Cow<'a, str>);
-
-impl<'a> Text<'a> {
-    /// A text that may be a piece of the message.
-    pub fn of(text: Cow<'a, str>) -> Text<'a> {
-        Text(text)
-    }
-
-    /// As it is.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for Text<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-/// The new text of a reply; mostly the beginning of the text, which may be large.
-pub enum Reply<'a> {
-    /// So many octets of the text.
-    Beginning(Rc<Text<'a>>, usize),
-    /// Pieces of it, put together.
-    Other(String),
-}
-
-impl Reply<'_> {
-    /// As it is.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Reply::Beginning(text, length) => text.0.get(..*length).unwrap_or_default(),
-            Reply::Other(other) => other,
-        }
-    }
-}
-
-impl Serialize for Reply<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 /// A part that is neither text nor HTML to be read.
 #[derive(Serialize)]
 pub struct Attachment<'a> {
@@ -194,7 +154,7 @@ pub struct Attachment<'a> {
     sha256: OnceCell<String>,
     /// Decoded.
     #[serde(skip)]
-    pub content: Cow<'a, [u8]>,
+    pub content: Decoded<'a>,
 }
 
 impl Attachment<'_> {
@@ -274,13 +234,11 @@ impl<'a> Content<'a> {
 
     /// Octets it holds besides the message it was read from.
     pub fn held(&self) -> usize {
-        let text = |text: &Text| if let Cow::Owned(text) = &text.0 { text.len() } else { 0 };
-        let octets = |octets: &Cow<[u8]>| if let Cow::Owned(octets) = octets { octets.len() } else { 0 };
         let reply = if let Some(Reply::Other(reply)) = &self.text_reply { reply.len() } else { 0 };
-        self.text.as_deref().map_or(0, text)
-            + self.html.as_ref().map_or(0, text)
+        self.text.as_deref().map_or(0, Text::held)
+            + self.html.as_ref().map_or(0, Text::held)
             + reply
-            + self.attachments.iter().map(|attachment| octets(&attachment.content)).sum::<usize>()
+            + self.attachments.iter().map(|attachment| attachment.content.held()).sum::<usize>()
     }
 }
 
@@ -362,7 +320,7 @@ pub fn attachment<'a>(part: &Part<'a>, content: Cow<'a, [u8]>) -> Attachment<'a>
         disposition: disposition.as_ref().map(|disposition| disposition.essence.clone()),
         size: content.len(),
         sha256: OnceCell::new(),
-        content,
+        content: content.into(),
     }
 }
 

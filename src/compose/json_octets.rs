@@ -144,14 +144,18 @@ impl Formatter for PageSafe {
 
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, octets: &[u8]) -> io::Result<()> {
         writer.write_all(b"\"")?;
-        let mut digits = [0; PIECE / 3 * 4];
-        for piece in octets.chunks(PIECE) {
-            let digits = digits.get_mut(..BASE64.encode_len(piece.len())).unwrap_or_default();
-            BASE64.encode_mut(piece, digits);
-            writer.write_all(digits)?;
-        }
+        base64(octets, |digits| writer.write_all(digits.as_bytes()))?;
         writer.write_all(b"\"")
     }
+}
+
+/// Has `octets` written in base64, piece by piece.
+pub fn base64<E>(octets: &[u8], mut write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    let mut digits = [0; PIECE / 3 * 4];
+    octets.chunks(PIECE).try_for_each(|piece| {
+        let digits = digits.get_mut(..BASE64.encode_len(piece.len())).unwrap_or_default();
+        write(BASE64.encode_mut_str(piece, digits))
+    })
 }
 
 /// Octets that are encoded together; a multiple of three.

@@ -162,6 +162,7 @@ mod tests {
             scheme: Scheme::Https,
             host: "a.shop.example".to_owned(),
             port: 443,
+            webhook: None,
         };
         for (fallback, expected) in [
             (&[][..], false),

@@ -53,6 +53,8 @@ pub struct Part<'a> {
     pub content: &'a [u8],
     /// Whether it has parts of its own.
     pub is_multipart: bool,
+    /// Whether a multipart ends by itself, not where another one goes on or the message is over.
+    pub is_ended: bool,
     /// Of what it is a version, if of anything.
     pub version: Option<Version>,
 }
@@ -119,6 +121,8 @@ pub fn read<'a>(raw: &'a [u8], section: &Section<'a>, limits: &Limits) -> Result
 
 /// A multipart whose end has not been seen.
 struct Open {
+    /// Its place among the parts.
+    at: usize,
     boundary: Vec<u8>,
     has_parts: bool,
     /// Of what its parts are versions.
@@ -145,7 +149,7 @@ impl<'a> Walk<'a, '_> {
                     self.end_leaf(before_line_end(self.raw, at));
                     self.close(level + 1)?;
                     if ends {
-                        self.close(level)?;
+                        self.end(level)?;
                         after
                     } else {
                         self.next_part(after)?
@@ -168,9 +172,19 @@ impl<'a> Walk<'a, '_> {
         })
     }
 
-    /// Closes the multiparts from `level` on; one in which nothing began has
-    /// hidden its content in a preamble.
+    /// Closes the multiparts from `level` on, whose ends are missing.
     fn close(&mut self, level: usize) -> Result<(), Unreadable> {
+        for open in self.open.get(level..).unwrap_or_default() {
+            if let Some(part) = self.parts.get_mut(open.at) {
+                part.is_ended = false;
+            }
+        }
+        self.end(level)
+    }
+
+    /// Ends the multiparts from `level` on; one in which nothing began has hidden its
+    /// content in a preamble.
+    fn end(&mut self, level: usize) -> Result<(), Unreadable> {
         let is_empty = self.open.drain(level..).any(|open| !open.has_parts);
         if is_empty { Err(Unreadable::Boundary) } else { Ok(()) }
     }
@@ -208,11 +222,12 @@ impl<'a> Walk<'a, '_> {
                 true => Some(Version { of: self.parts.len(), is_whole: true }),
                 false => version.map(|version| Version { is_whole: false, ..version }),
             };
-            self.open.push(Open { boundary, has_parts: false, version });
+            self.open.push(Open { at: self.parts.len(), boundary, has_parts: false, version });
         } else {
             self.leaf_at = Some(body_at);
         }
-        self.parts.push(Part { fields, kind, encoding, content: b"", is_multipart, version });
+        let (content, is_ended) = (&b""[..], true);
+        self.parts.push(Part { fields, kind, encoding, content, is_multipart, is_ended, version });
         Ok(())
     }
 

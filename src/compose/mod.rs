@@ -17,8 +17,10 @@ mod contents;
 mod control;
 mod decode;
 mod direct;
+mod doubts;
 mod endpoint;
 mod entry;
+mod fingerprint;
 mod forms;
 mod html;
 mod json;
@@ -31,6 +33,7 @@ mod names;
 pub mod notice;
 mod pattern;
 mod payload;
+mod pieces;
 mod plan;
 mod publish;
 mod render;
@@ -44,7 +47,7 @@ mod when;
 
 pub use address::{hides_credentials, routes, target};
 pub use attachments::{Attachments, File, Room, attachment};
-pub use control::is_reserved;
+pub use control::{is_reserved, without_secrets};
 pub use direct::{Direct, DirectBody, Fault, direct};
 pub use endpoint::{BadUrl, Endpoint, MAX_URL};
 pub use entry::{Allowed, Answer, Check, CheckFallback, CheckFormat, Entry, Facts};
@@ -57,7 +60,7 @@ pub use template::{Mistake, Origin, Templates};
 
 use crate::envelope::{Envelope, Refusal};
 use crate::event::Event;
-use crate::post::{Admission, Field, MessageId, Post, PostId, Timestamp};
+use crate::post::{Admission, Field, MessageId, Post, PostId, Sealed, Timestamp};
 use bytes::Bytes;
 use control::Controls;
 use plan::{Matter, Plan};
@@ -290,6 +293,7 @@ pub fn compose(
     let steering = steering.transpose()?.unwrap_or_default();
     steering.check_names(options)?;
     plan::check_url_is_used(&plans, &steering)?;
+    let has_secrets = section.fields.iter().any(control::holds_secret);
     let mut renderer = Renderer::new(options, (envelope, receipt), (&raw, section), &plans);
     let plans: Vec<_> = plans.iter().filter(|plan| renderer.has_matter_of(plan)).collect();
     let mut posts: Vec<Post> = Vec::with_capacity(plans.len());
@@ -318,7 +322,11 @@ pub fn compose(
     let (blobs, remarks) = renderer.finish();
     let recipients = plans.iter().map(|plan| plan.at).collect();
     let idempotency_key = envelope.idempotency_key.clone().or(steering.idempotency_key);
-    let admission = Admission { message, tenant, idempotency_key, blobs, posts, events };
+    // A mail program that sends a message again may have written it anew.
+    let is_asked = envelope.idempotency_key.is_some();
+    let fingerprint = is_asked.then(|| fingerprint::of_message(envelope, &raw));
+    let admission =
+        Admission { message, tenant, idempotency_key, fingerprint, blobs, posts, events, has_secrets };
     Ok(Composition { admission, recipients, reported, waits, remarks })
 }
 
@@ -369,5 +377,7 @@ fn post(
         trust: plan.trust,
         has_links: rendered.has_links,
         lean_body: rendered.lean_body,
+        batch: None,
+        sealed: Sealed::default(),
     })
 }

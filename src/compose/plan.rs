@@ -222,7 +222,9 @@ impl Plan<'_> {
         }
         headers.extend(self.fixed_headers().iter().filter(|field| !is(field, "Content-Type")).cloned());
         headers.extend(controls.headers.iter().cloned());
-        let marks = rendered.marks.iter().filter(|(name, _)| self.fixed(name).is_none());
+        let is_said =
+            |name: &str| self.fixed(name).is_some() || controls.headers.iter().any(|it| is(it, name));
+        let marks = rendered.marks.iter().filter(|(name, _)| !is_said(name));
         headers.extend(marks.map(|(name, value)| field(name, value)));
         Ok(headers)
     }

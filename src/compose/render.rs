@@ -13,6 +13,7 @@ mod events;
 use super::body::{self, Body};
 use super::control::Controls;
 use super::decode::Outcome;
+use super::doubts::doubts;
 use super::json::{AttachmentForm, Content, Document, EnvelopeForm};
 use super::json_octets;
 use super::mail::Section;
@@ -191,7 +192,10 @@ impl<'a> Renderer<'a> {
         if outcome == Outcome::Undecodable {
             self.remark("a part is marked base64 and is not; posted as it came".to_owned());
         }
-        let mut marks = if is_repaired { vec![REPAIRED] } else { Vec::new() };
+        let mut marks = self.doubts();
+        if is_repaired {
+            marks.push(REPAIRED);
+        }
         if outcome == Outcome::Repaired {
             marks.push(self.repaired_base64());
         }
@@ -207,7 +211,21 @@ impl<'a> Renderer<'a> {
 
     /// What has to be said of all that is made of the content.
     fn content_marks(&mut self, content: &Content<'_>) -> Vec<Mark> {
-        if content.is_repaired { vec![self.repaired_base64()] } else { Vec::new() }
+        let mut marks = self.doubts();
+        if content.is_repaired {
+            marks.push(self.repaired_base64());
+        }
+        marks
+    }
+
+    /// What others may read otherwise.
+    fn doubts(&mut self) -> Vec<Mark> {
+        let doubts = doubts(self.parts.as_deref().unwrap_or_default()).join(", ");
+        if doubts.is_empty() {
+            return Vec::new();
+        }
+        self.remark(format!("others may read it otherwise, for what stands twice or has no end: {doubts}"));
+        vec![("Postgate-Ambiguous", doubts.into())]
     }
 
     fn json(
@@ -239,6 +257,7 @@ impl<'a> Renderer<'a> {
             content,
             attachments,
             size: self.raw.len(),
+            raw: self.raw,
             tags: &about.controls.tags,
             raw_url: None,
         }

@@ -11,6 +11,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use toml::de::DeValue;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 /// A server, and where its URL stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ struct Parts<K> {
     kind: K,
     host: String,
     port: u16,
-    credentials: Option<(String, String)>,
+    credentials: Option<(String, Zeroizing<String>)>,
 }
 
 impl<T> Named<T> {
@@ -146,11 +147,11 @@ fn named<K: Copy>(
     Ok(Named { server: parts, url: secret, masked })
 }
 
-fn credentials(url: &Url) -> Option<(String, String)> {
+fn credentials(url: &Url) -> Option<(String, Zeroizing<String>)> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let password = url.password().unwrap_or_default();
     let has_any = !url.username().is_empty() || !password.is_empty();
-    has_any.then(|| (decoded(url.username()), decoded(password)))
+    has_any.then(|| (decoded(url.username()), decoded(password).into()))
 }
 
 #[cfg(test)]
@@ -188,7 +189,8 @@ mod tests {
             let Ok(Via::Proxy(named)) = read::<Via>(text) else { panic!("{text}") };
             let proxy = &*named.server;
             assert_eq!((proxy.kind, proxy.host.as_str(), proxy.port), (kind, host, port), "{text}");
-            let credentials = credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
+            let credentials =
+                credentials.map(|(user, password)| (user.to_owned(), password.to_owned().into()));
             assert_eq!(proxy.credentials, credentials, "{text}");
             assert_eq!(named.holds_secret(), credentials.is_some(), "{text}");
             assert_eq!(named.to_string(), written.map_or(format!("\"{text}\""), str::to_owned));

@@ -3,7 +3,7 @@
 //!
 //! Each stands there as `***` and a mark of its own, and means itself when the text
 //! comes back: a file that is changed elsewhere keeps its secrets, also where entries
-//! moved. The marks are made with a key that lives as long as the process, so that
+//! moved, but never under another key, where they might be shown. The marks are made with a key that lives as long as the process, so that
 //! nobody can try out what a secret is. What looks as if it were a secret in a comment
 //! is hidden as well. Rather too much is hidden than too little.
 
@@ -45,7 +45,8 @@ struct Place {
     span: Range<usize>,
     /// As it stands in the file, with its quotes.
     raw: String,
-    key: String,
+    /// The tables that it stands in, from the outermost, and its key; none of a comment.
+    path: Vec<String>,
     value: String,
     /// What is shown instead of the value.
     shown: String,
@@ -84,14 +85,16 @@ impl Veil {
         let mut changes = Vec::new();
         for place in places.iter().filter(|place| place.value.contains(HIDDEN)) {
             let is_itself = |known: &&Place| known.value == place.value;
-            let is_meant = |known: &&Place| known.shown == place.value && known.shown != known.value;
+            let is_meant = |known: &&Place| {
+                known.path == place.path && known.shown == place.value && known.shown != known.value
+            };
             match known.iter().find(is_meant) {
                 Some(meant) => changes.push((&place.span, meant.raw.clone())),
-                None if place.key.is_empty() || known.iter().any(|known| is_itself(&known)) => {}
+                None if place.path.is_empty() || known.iter().any(|known| is_itself(&known)) => {}
                 None => walk.complain(
                     place.span.clone(),
-                    place.key.clone(),
-                    "is hidden, and the file has no such secret now; write it out, or fetch the file anew",
+                    place.path.last().cloned().unwrap_or_default(),
+                    "is hidden, and the file has no such secret under this key now; write it out, or fetch the file anew",
                 ),
             }
         }
@@ -106,7 +109,7 @@ impl Veil {
             Err(_) => return Err(super::parse(file, text).err().unwrap_or_else(|| unreadable(file))),
         };
         let mut places = Vec::new();
-        self.walk("", document.get_ref(), text, &mut places);
+        self.walk(&[], document.get_ref(), text, &mut places);
         places.sort_by_key(|place| place.span.start);
         let comments = comments(text, &places);
         places.extend(comments.into_iter().map(|span| self.comment(span, text)));
@@ -114,33 +117,27 @@ impl Veil {
         Ok(places)
     }
 
-    fn walk(&self, table: &str, entries: &DeTable<'_>, text: &str, places: &mut Vec<Place>) {
+    fn walk(&self, tables: &[String], entries: &DeTable<'_>, text: &str, places: &mut Vec<Place>) {
         for (key, value) in entries {
-            self.look((table, key.get_ref()), value, text, places);
+            let path = [tables, &[key.get_ref().to_string()]].concat();
+            self.look(&path, value, text, places);
         }
     }
 
-    fn look(
-        &self,
-        (table, key): (&str, &str),
-        value: &toml::Spanned<DeValue<'_>>,
-        text: &str,
-        places: &mut Vec<Place>,
-    ) {
+    fn look(&self, path: &[String], value: &toml::Spanned<DeValue<'_>>, text: &str, places: &mut Vec<Place>) {
         match value.get_ref() {
             DeValue::String(string) => {
                 let span = value.span();
                 let raw = text.get(span.clone()).unwrap_or_default().to_owned();
                 let value = string.to_string();
-                let shown =
-                    if is_hidden(table, key) { HIDDEN.to_owned() } else { Masked(&value).to_string() };
+                let shown = if is_hidden(path) { HIDDEN.to_owned() } else { Masked(&value).to_string() };
                 let shown = self.marked(shown, &value);
-                places.push(Place { span, raw, key: key.to_owned(), value, shown });
+                places.push(Place { span, raw, path: path.to_vec(), value, shown });
             }
             DeValue::Array(items) => {
-                items.iter().for_each(|item| self.look((table, key), item, text, places));
+                items.iter().for_each(|item| self.look(path, item, text, places));
             }
-            DeValue::Table(entries) => self.walk(key, entries, text, places),
+            DeValue::Table(entries) => self.walk(path, entries, text, places),
             _ => {}
         }
     }
@@ -162,7 +159,7 @@ impl Veil {
         let shown = match DeTable::parse(inner) {
             Ok(snippet) => {
                 let mut inside = Vec::new();
-                self.walk("", snippet.get_ref(), inner, &mut inside);
+                self.walk(&[], snippet.get_ref(), inner, &mut inside);
                 inside.retain(|place| place.shown != place.value);
                 let shown = replaced(inner, inside.iter().map(|place| (&place.span, written(place))));
                 format!("{}{shown}", value.get(..begin).unwrap_or_default())
@@ -172,7 +169,7 @@ impl Veil {
             }
             Err(_) => self.marked(Masked(&value).to_string(), &value),
         };
-        Place { span, raw: value.clone(), key: String::new(), value, shown }
+        Place { span, raw: value.clone(), path: Vec::new(), value, shown }
     }
 }
 
@@ -180,7 +177,9 @@ fn unreadable(file: &str) -> Complaints {
     Complaints::about_file(file, "cannot be read")
 }
 
-fn is_hidden(table: &str, key: &str) -> bool {
+fn is_hidden(path: &[String]) -> bool {
+    let mut names = path.iter().rev().map(String::as_str);
+    let (key, table) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
     if let Some((.., is_one)) = ODD.iter().find(|(odd, name, _)| *odd == table && *name == key) {
         return *is_one;
     }
@@ -194,7 +193,7 @@ fn speaks_of_secrets(comment: &str) -> bool {
 
 /// How what is shown of a place is written.
 fn written(place: &Place) -> String {
-    if place.key.is_empty() {
+    if place.path.is_empty() {
         place.shown.clone()
     } else {
         toml::Value::String(place.shown.clone()).to_string()
@@ -277,8 +276,24 @@ value = "canary-9"
         let old = "[[user]]\npassword = \"a\"\n[[user]]\npassword = 'b'\n[[user]]\nname = \"***\"\n";
         let shown = veil.hide("f", old).unwrap();
         let marks: Vec<_> = shown.split('"').filter(|text| text.starts_with("***")).collect();
-        let turned = format!("x = \"{}\"\ny = \"{}\"\nz = \"{}\"", marks[1], marks[0], marks[2]);
-        assert_eq!(veil.reveal("f", &turned, old).unwrap(), "x = 'b'\ny = \"a\"\nz = \"***\"");
+        let turned = format!(
+            "[[user]]\npassword = \"{}\"\n[[user]]\npassword = \"{}\"\nnote = \"{}\"",
+            marks[1], marks[0], marks[2]
+        );
+        let revealed = "[[user]]\npassword = 'b'\n[[user]]\npassword = \"a\"\nnote = \"***\"";
+        assert_eq!(veil.reveal("f", &turned, old).unwrap(), revealed);
+        // Elsewhere it might be shown.
+        for place in [
+            "password = MARK",
+            "[[user]]\nname = MARK",
+            "[server]\nhostname = MARK",
+            "user.x.password = MARK",
+        ] {
+            let text = place.replace("MARK", &format!("\"{}\"", marks[0]));
+            assert!(veil.reveal("f", &text, old).is_err(), "{place}");
+        }
+        let comment = format!("# {}\n", marks[0]);
+        assert_eq!(veil.reveal("f", &comment, old).unwrap(), comment);
         for unknown in ["***00000000", "******", "***x"] {
             let text = format!("\n password = \"{unknown}\"");
             let complaints = veil.reveal("f", &text, old).unwrap_err().to_string();

@@ -275,6 +275,14 @@ impl<'a> Section<'a> {
         tables
     }
 
+    /// The tables `[[key]]`, or the only one, which may be written as `[key]`.
+    pub(super) fn one_or_more_tables(&mut self, key: &'static str) -> Option<Vec<Section<'a>>> {
+        match self.look_up(key)?.get_ref().as_table() {
+            Some(_) => self.table(key).map(|only| vec![only]),
+            None => self.tables(key),
+        }
+    }
+
     /// Ends the table: every key that was not taken is unknown. `later` are the
     /// keys of the full product that this version lacks.
     pub(super) fn finish(self, later: &[&str]) {
@@ -297,7 +305,7 @@ impl<'a> Section<'a> {
 }
 
 /// The known key that is least changes away, when that is few.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let near = known.iter().map(|known| (changes(name, known), *known)).min()?;
     (near.0 <= 1 + name.len() / 4).then_some(near.1)
 }

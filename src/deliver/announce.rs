@@ -5,9 +5,11 @@
 
 use super::caught::caught;
 use super::control::Which;
-use super::dispatch::{Dispatcher, Done, Touched};
+use super::dispatch::Dispatcher;
 use super::lane::Change;
+use super::lanes::LaneId;
 use super::retry::{Measure, Verdict};
+use super::work::Done;
 use crate::clock;
 use crate::event::destinations::{self, Turn};
 use crate::event::{Event, Wanted};
@@ -37,38 +39,50 @@ impl Dispatcher {
     /// until something else happens.
     pub(super) fn learn(
         &mut self,
-        lane: &Arc<Destination>,
+        lane: LaneId,
         attempt: &Attempt,
         verdict: &Verdict,
         change: Change,
         measure: Measure,
     ) {
-        let reason: Arc<str> = Arc::from(attempt.reason.as_str());
+        let reason = self.reason(&attempt.reason);
         let ended_at = attempt.started_at.after(attempt.duration);
-        let berth = self.berth(lane);
+        let Some(berth) = self.lanes.at_mut(lane) else { return };
         berth.note(ended_at, Arc::clone(&reason), *verdict == Verdict::Delivered);
         let announced = berth.announced.take();
+        if (change, measure) == (Change::None, Measure::Nothing) {
+            return;
+        }
+        let lane = Arc::clone(&berth.name);
         match measure {
             Measure::Nothing => {}
             Measure::Announce => {
                 berth.announced = Some(Arc::clone(&reason));
                 if announced.as_ref() != Some(&reason) {
-                    self.news.push(News::Refusal(Arc::clone(lane), Arc::clone(&reason)));
+                    self.news.push(News::Refusal(Arc::clone(&lane), Arc::clone(&reason)));
                 }
             }
-            Measure::Pause if self.pauses.of(lane).is_none() => {
-                self.pause(Which::only(lane), reason.to_string(), None, &mut Touched::new());
+            Measure::Pause if self.pauses.of(&lane).is_none() => {
+                self.pause(Which::only(&lane), reason.to_string(), None);
             }
             Measure::Pause => {}
         }
         match change {
             Change::IsAway => {
                 self.shop.metrics.breaker_openings.inc();
-                self.news.push(News::Backoff(Arc::clone(lane), reason));
+                self.news.push(News::Backoff(lane, reason));
             }
-            Change::IsBack => self.news.push(News::Recovered(Arc::clone(lane))),
+            Change::IsBack => self.news.push(News::Recovered(lane)),
             Change::None => {}
         }
+    }
+
+    /// A reason to be kept: attempts that end one after another mostly have the same.
+    fn reason(&mut self, text: &str) -> Arc<str> {
+        if *self.last_reason != *text {
+            self.last_reason = Arc::from(text);
+        }
+        Arc::clone(&self.last_reason)
     }
 
     /// Tells what is new, once what was told before is done.
@@ -117,6 +131,8 @@ impl News {
     /// The same as events, one for each tenant that it concerns.
     fn events(&self, wanted: &Wanted, counts: &[(Arc<Destination>, Counts)]) -> Vec<Event> {
         let (turn, reason) = match self {
+            // What happens to a webhook is told of it, not of its origin.
+            News::Backoff(to, _) | News::Recovered(to) if to.webhook.is_some() => return Vec::new(),
             News::Backoff(_, reason) => (Turn::Backoff, Some(&**reason)),
             News::Recovered(_) => (Turn::Recovered, None),
             News::Paused(_, reason) => (Turn::Paused, Some(reason.as_str())),

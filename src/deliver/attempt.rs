@@ -10,9 +10,10 @@ use super::courier::{Courier, Errand};
 use super::order::{Fit, Onward, Order, Presence};
 use super::request::Unsignable;
 use super::retry::{Outcome, Trouble};
+use super::shape::Outfit;
 use super::shop::Shop;
 use super::terms::Terms;
-use super::{relay, traced};
+use super::{batches, relay, traced};
 use crate::post::{Destination, Scheme, Trace};
 use crate::protocol_log::Transcript;
 use crate::spool::{Claim, SpoolError};
@@ -27,7 +28,7 @@ use tokio::time::{Instant, sleep};
 /// Works until there is no connection to keep and no order left.
 pub(super) async fn work(mut order: Order) {
     // Goes last, after the connection.
-    let _presence = Presence(Arc::clone(&order.lane), order.reports.clone());
+    let _presence = Presence(order.id, order.reports.clone());
     let mut worker = Worker {
         shop: Arc::clone(&order.shop),
         terms: Arc::clone(&order.terms),
@@ -115,11 +116,17 @@ impl Worker {
             return Err(Trouble::Expired);
         }
         let shop = Arc::clone(&self.shop);
+        let subscriber = shop.subscriber(&self.lane)?;
+        let dressed = subscriber.as_deref().map(|subscriber| batches::dressed(claim, subscriber));
+        let claim = dressed.as_ref().unwrap_or(claim);
+        // From here to the end of the attempt its secrets are in the open.
+        let claim = &Claim { post: shop.spool.unsealed(&claim.post).map_err(unread)?, ..claim.clone() };
         let proof = shop.proof(&claim.post, &self.terms).await?;
         let _room = shop.room.take(claim.post.body.length).await;
         let body = self.shop.spool.body(claim).await.map_err(unread)?;
         let host = self.host()?;
-        let mut request = shop.shape(claim, &self.terms, (host, self.trace), body).await?;
+        let with = Outfit { host, trace: self.trace, subscriber };
+        let mut request = shop.shape(claim, &self.terms, with, body).await?;
         if let Some(Unsignable(why)) = request.extensions().get() {
             tracing::warn!(post = %claim.post.id, "sent without a signature: {why}");
             self.log.note(format_args!("{} is sent without a signature: {why}", claim.post.id));
@@ -204,6 +211,7 @@ enum Rest {
 pub(super) fn unread(error: SpoolError) -> Trouble {
     match error {
         SpoolError::Damaged(place) => Trouble::Damaged(place),
+        SpoolError::Sealed => Trouble::Sealed(error.to_string()),
         // It was deleted since it was claimed.
         SpoolError::Unknown => Trouble::Untried("the post is over".to_owned()),
         other => Trouble::Unreadable(other.to_string()),

@@ -1,14 +1,13 @@
 //! What the dispatcher begins: posts that were claimed become orders to workers.
 
-use super::attempt;
-use super::dispatch::{Dispatcher, Purpose, SPOOL_PAUSE};
+use super::dispatch::Dispatcher;
 use super::lane::Catch;
+use super::lanes::LaneId;
 use super::order::Order;
 use super::plan::Plan;
 use super::shop::Settled;
-use crate::post::Destination;
+use super::work::{Purpose, SPOOL_PAUSE};
 use crate::spool::{Claim, Claimed, SpoolError};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -16,23 +15,23 @@ impl Dispatcher {
     /// Begins what was claimed, and keeps in stock what workers will soon be free for.
     pub(super) fn take_claims(
         &mut self,
-        lane: &Arc<Destination>,
+        lane: LaneId,
         purpose: Purpose,
         claimed: Result<Claimed, SpoolError>,
         now: Instant,
     ) {
-        let Claimed { claims, next } = claimed.unwrap_or_else(|error| {
-            tracing::error!("cannot claim posts for {lane}: {error}");
+        let (is_stopping, are_free) = (self.is_stopping, self.orders == 0);
+        let Some(berth) = self.lanes.at_mut(lane) else {
+            return self.give_back(claimed.map(|claimed| claimed.claims).unwrap_or_default());
+        };
+        let Claimed { claims: mut begun, next } = claimed.unwrap_or_else(|error| {
+            tracing::error!("cannot claim posts for {}: {error}", berth.name);
             Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
         });
-        let (shop, is_stopping, are_free) = (Arc::clone(&self.shop), self.is_stopping, self.orders == 0);
-        let berth = self.berth(lane);
         let reserved = std::mem::take(&mut berth.claiming);
-        let schedule = &berth.terms.schedule;
         // An order that came meanwhile means these posts as well.
         let may_end = !is_stopping && !berth.is_ordered;
-        let (over, mut begun): (Vec<_>, Vec<_>) =
-            claims.into_iter().partition(|claim| may_end && shop.is_over(claim, schedule));
+        let over = if may_end { self.shop.take_over(&mut begun, &berth.terms.schedule) } else { Vec::new() };
         // What has closed or narrowed the lane meanwhile holds for these posts as well.
         let may_begin = may_end && purpose == Purpose::Send;
         let room = if may_begin { berth.lane.may_begin(now.into_std()).min(reserved) } else { 0 };
@@ -43,29 +42,31 @@ impl Dispatcher {
         let catch = Catch { begun: begins, stocked: stocks, over: over.len(), back: returns, next };
         berth.tray.put(stocked);
         berth.lane.end_claim(catch, now.into_std());
+        self.touched.add(berth);
         self.turns.release(reserved);
-        self.give_back(back);
         self.in_flight += over.len() + begun.len();
+        self.give_back(back);
         for claim in over {
-            self.order(lane, claim).give_up();
+            if let Some(order) = self.order(lane, claim) {
+                order.give_up();
+            }
         }
         for claim in begun {
-            self.shop.first_attempts.begin(claim.post.id);
-            let order = self.order(lane, claim);
-            self.hand_over(lane, order);
+            self.begin(lane, claim);
         }
     }
 
-    fn order(&mut self, lane: &Arc<Destination>, claim: Claim) -> Order {
-        let (shop, reports) = (Arc::clone(&self.shop), self.reports.clone());
-        let berth = self.berth(lane);
-        Order::new(lane, claim, berth, reports, shop)
+    fn order(&self, lane: LaneId, claim: Claim) -> Option<Order> {
+        let berth = self.lanes.at(lane)?;
+        Some(Order::new(berth, claim, self.reports.clone(), Arc::clone(&self.shop)))
     }
 
-    /// Gives an order to a resting worker, or to a new one.
-    fn hand_over(&mut self, lane: &Arc<Destination>, mut order: Order) {
-        let Some(berth) = self.lanes.get_mut(lane) else { return };
-        let Some(trust) = order.claim.as_ref().map(|claim| claim.post.trust) else { return };
+    /// Has the first or next attempt of a post made, by a resting worker or a new one.
+    fn begin(&mut self, lane: LaneId, claim: Claim) {
+        let trust = claim.post.trust;
+        self.shop.first_attempts.begin(claim.post.id);
+        let Some(mut order) = self.order(lane, claim) else { return };
+        let Some(berth) = self.lanes.at_mut(lane) else { return };
         while let Some(worker) = berth.rouse(&mut self.turns, trust) {
             match worker.send(order) {
                 Ok(()) => return,
@@ -74,50 +75,47 @@ impl Dispatcher {
         }
         berth.workers += 1;
         self.turns.hire();
-        tokio::spawn(attempt::work(order));
+        self.hired.push(order);
     }
 
     /// Begins what is in stock as far as there is room, and gives back what must not
-    /// begin without being asked for. Breaks when workers have taken all of it, of
-    /// which they tell soon.
-    pub(super) fn work_off_stock(&mut self, lane: &Arc<Destination>, now: Instant) -> ControlFlow<()> {
+    /// begin without being asked for. Says what else the lane wants; nothing when workers
+    /// have taken all of it, of which they tell soon.
+    pub(super) fn work_off_stock(&mut self, lane: LaneId, now: Instant) -> Option<Plan> {
         loop {
-            let Some(berth) = self.lanes.get(lane) else { return ControlFlow::Continue(()) };
+            let berth = self.lanes.at(lane)?;
             let posts = match berth.lane.plan(now.into_std()) {
                 Plan::Draw(posts) if self.turns.waiting() == 0 => posts,
                 // The places that it has are enough.
-                Plan::Draw(_) if berth.busy() > 0 => return ControlFlow::Break(()),
+                Plan::Draw(_) if berth.busy() > 0 => return None,
                 Plan::Draw(_) => 1,
                 Plan::Return => 0,
-                _ => return ControlFlow::Continue(()),
+                other => return Some(other),
             };
             if self.draw(lane, posts, now) == 0 && self.return_stock(lane, now) == 0 {
-                return ControlFlow::Break(());
+                return None;
             }
         }
     }
 
     /// Begins up to so many posts of the stock; says how many.
-    fn draw(&mut self, lane: &Arc<Destination>, posts: usize, now: Instant) -> usize {
+    fn draw(&mut self, lane: LaneId, posts: usize, now: Instant) -> usize {
         let mut begun = 0;
         while begun < posts {
-            let berth = self.berth(lane);
-            let (resting, busy, tray) = (berth.resting(), berth.busy(), Arc::clone(&berth.tray));
-            let has_place = self.turns.has_place(resting, busy);
-            let Some(claim) = has_place.then(|| tray.take()).flatten() else { break };
-            self.berth(lane).lane.draw(1, now.into_std());
+            let Some(berth) = self.lanes.at_mut(lane) else { break };
+            let has_place = self.turns.has_place(berth.resting(), berth.busy());
+            let Some(claim) = has_place.then(|| berth.tray.take()).flatten() else { break };
+            berth.lane.draw(1, now.into_std());
             self.in_flight += 1;
-            self.shop.first_attempts.begin(claim.post.id);
-            let order = self.order(lane, claim);
-            self.hand_over(lane, order);
+            self.begin(lane, claim);
             begun += 1;
         }
         begun
     }
 
     /// Gives the stock of a lane back; says how much that was.
-    fn return_stock(&mut self, lane: &Arc<Destination>, now: Instant) -> usize {
-        let back = self.berth(lane).clear(now);
+    fn return_stock(&mut self, lane: LaneId, now: Instant) -> usize {
+        let back = self.lanes.at_mut(lane).map(|berth| berth.clear(now)).unwrap_or_default();
         let posts = back.len();
         self.give_back(back);
         posts

@@ -3,6 +3,7 @@
 
 use super::control::{State, Status};
 use super::lane::{Carrier, Condition, Lane};
+use super::lanes::LaneId;
 use super::order::Order;
 use super::pauses::Pause;
 use super::terms::{Terms, TlsTrust};
@@ -19,6 +20,10 @@ use tokio::time::Instant;
 /// See the module.
 pub(super) struct Berth {
     pub lane: Lane,
+    pub id: LaneId,
+    pub name: Arc<Destination>,
+    /// Whether it is to be asked what it wants.
+    pub is_touched: bool,
     pub terms: Arc<Terms>,
     /// Under which terms and rules its workers connect: one that began under others
     /// is not used again.
@@ -28,6 +33,9 @@ pub(super) struct Berth {
     pub claiming: usize,
     /// Whether an order came that may mean what is being claimed.
     pub is_ordered: bool,
+    /// Orders under way for single posts of it: nothing is claimed meanwhile, so that
+    /// none of them comes too late.
+    pub halts: usize,
     /// What its workers take when they are free.
     pub tray: Arc<Tray>,
     pub timer: Option<Instant>,
@@ -53,14 +61,18 @@ pub(super) struct Resting {
 }
 
 impl Berth {
-    pub(super) fn new(terms: Arc<Terms>, permit: u64, now: Instant) -> Berth {
+    pub(super) fn new(name: Arc<Destination>, terms: Arc<Terms>, permit: u64, now: Instant) -> Berth {
         Berth {
             lane: Lane::new(terms.limits, &terms.rates, now.into_std()),
+            id: LaneId::default(),
+            name,
+            is_touched: false,
             terms,
             permit,
             stake: Stake::default(),
             claiming: 0,
             is_ordered: false,
+            halts: 0,
             tray: Arc::default(),
             timer: None,
             workers: 0,
@@ -105,7 +117,7 @@ impl Berth {
     /// may carry the post, if there is one: others open a new one.
     pub(super) fn rouse(
         &mut self,
-        turns: &mut Turns<Arc<Destination>>,
+        turns: &mut Turns<LaneId>,
         trust: Trust,
     ) -> Option<oneshot::Sender<Order>> {
         let fitting = self.resting.iter().rposition(|resting| resting.trust == trust);
@@ -121,14 +133,14 @@ impl Berth {
     }
 
     /// Lets all resting workers go.
-    pub(super) fn dismiss_all(&mut self, turns: &mut Turns<Arc<Destination>>) {
+    pub(super) fn dismiss_all(&mut self, turns: &mut Turns<LaneId>) {
         for resting in self.resting.drain(..) {
             turns.rouse(resting.rest);
         }
     }
 
     /// Notes that a worker has left.
-    pub(super) fn leave(&mut self, turns: &mut Turns<Arc<Destination>>) {
+    pub(super) fn leave(&mut self, turns: &mut Turns<LaneId>) {
         self.workers = self.workers.saturating_sub(1);
         turns.leave();
         self.resting.retain(|resting| {
@@ -160,15 +172,10 @@ impl Berth {
     }
 
     /// How it does.
-    pub(super) fn status(
-        &self,
-        destination: &Arc<Destination>,
-        pause: Option<&Pause>,
-        now: Instant,
-    ) -> Status {
+    pub(super) fn status(&self, pause: Option<&Pause>, now: Instant) -> Status {
         let is_shared = self.version == Some(Version::HTTP_2);
         Status {
-            destination: Arc::clone(destination),
+            destination: Arc::clone(&self.name),
             state: self.state(pause, now),
             // Claimed, but nobody sends them yet.
             counts: Counts { waiting: self.lane.stocked() as u64, ..Counts::default() },

@@ -6,15 +6,15 @@
 //! a lane of its own to the relay; it has no sender, so none is reported about it.
 
 use super::conclusion::Conclusion;
-use super::dispatch::{Done, SPOOL_PAUSE};
 use super::profile::Bounce;
 use super::shop::{Settled, Shop};
+use super::work::{Done, SPOOL_PAUSE};
 use crate::clock::{self, Ids};
 use crate::compose::notice::{self, Failure, Reporter};
 use crate::event::Event;
 use crate::masked::Masked;
 use crate::metrics::Metrics;
-use crate::post::{Admission, Blob, Destination, Notice, OnFailure, Post, PostId, Scheme, Timestamp, Trust};
+use crate::post::{Admission, Blob, Destination, Post, PostId, Scheme, Timestamp, Trust};
 use crate::spool::{Attempt, Claim, Committed, Content, Settlement, Spool, SpoolError};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn is_due(shop: &Shop, claim: &Claim) -> bool {
 /// Counts what became of a report, or that there is none because nobody could have it.
 pub(super) fn count(metrics: &Metrics, post: &Post, conclusion: &Conclusion) {
     let counter = match (conclusion, post.destination.scheme) {
-        (Conclusion::Settled(Settlement::Delivered), Scheme::Smtp) => &metrics.reports_delivered,
+        (Conclusion::Settled(settled), Scheme::Smtp) if settled.is_delivered() => &metrics.reports_delivered,
         (Conclusion::Failed(_), Scheme::Smtp) => &metrics.reports_failed,
         (Conclusion::Failed(_), _) if post.sender.is_empty() => &metrics.reports_dropped,
         _ => return,
@@ -84,8 +84,8 @@ async fn content(spool: &dyn Spool, id: PostId) -> Option<Content> {
             Ok(content) => return Some(content),
             // It was deleted just now.
             Err(SpoolError::Closed | SpoolError::Unknown) => return None,
-            Err(SpoolError::Damaged(place)) => {
-                tracing::error!(post = %id, "no report of its failure: its message is damaged: {place}");
+            Err(error @ (SpoolError::Damaged(_) | SpoolError::Sealed)) => {
+                tracing::error!(post = %id, "no report of its failure: its message cannot be read: {error}");
                 return None;
             }
             Err(error) => tracing::error!(post = %id, "cannot read the message of a failed post: {error}"),
@@ -117,7 +117,19 @@ fn admission((bounce, ids): (&Bounce, &Ids), claim: &Claim, last: &Attempt, mess
     let posts = vec![report_post(bounce, post, PostId { message: message_id, number: 0 }, (at, body))];
     let (tenant, key) = (post.destination.tenant.clone(), format!("bounce:{}", post.id));
     let idempotency_key = Some(key);
-    Admission { message: message_id, tenant, idempotency_key, blobs: vec![report], posts, events: Vec::new() }
+    let (fingerprint, events) = (None, Vec::new());
+    // It repeats what the message says.
+    let has_secrets = !post.sealed.is_empty();
+    Admission {
+        message: message_id,
+        tenant,
+        idempotency_key,
+        fingerprint,
+        blobs: vec![report],
+        posts,
+        events,
+        has_secrets,
+    }
 }
 
 /// A post to the relay about a post that failed.
@@ -127,31 +139,12 @@ fn report_post(bounce: &Bounce, failed: &Post, id: PostId, (at, body): (Timestam
         scheme: Scheme::Smtp,
         host: bounce.relay.host.clone(),
         port: bounce.relay.port,
+        webhook: None,
     };
     Post {
-        id,
-        accepted_at: at,
-        destination: Arc::new(destination),
         method: "MAIL".to_owned(),
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        body,
-        idempotency_key: None,
-        sender: String::new(),
         recipient: failed.sender.clone(),
-        not_before_at: None,
-        expires_at: None,
         priority: PRIORITY,
-        tags: Vec::new(),
-        xs_message_id: None,
-        xs_mailing_id: None,
-        ordering_key: None,
-        sign_with: None,
-        auth: None,
-        trace: None,
-        notice: Notice { on_failure: OnFailure::Silent, ..Notice::default() },
-        trust: Trust::Operator,
-        has_links: false,
-        lean_body: None,
+        ..Post::own(id, at, Arc::new(destination), body)
     }
 }

@@ -5,11 +5,11 @@
 //! of all others get a report, when somebody sends them.
 
 use super::bounce;
-use super::dispatch::Done;
 use super::retry::Verdict;
 use super::shop::{Settled, Shop};
+use super::work::Done;
 use crate::event::Event;
-use crate::first_attempts::{AfterFailure, Answer, FirstAttempt, FirstAttempts};
+use crate::first_attempts::{AfterFailure, Answer, FirstAttempt};
 use crate::spool::{Attempt, Claim, Settlement};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) enum Conclusion {
 /// Tells who waits, and says what is to be noted. `said` is the receiver's reason in
 /// its own words.
 pub(super) fn conclude(
-    first_attempts: &FirstAttempts,
+    shop: &Shop,
     claim: &Claim,
     verdict: Verdict,
     attempt: Attempt,
@@ -43,12 +43,15 @@ pub(super) fn conclude(
     let asked = match &verdict {
         // Who waits hears of the next attempt, which is made at once if the lane lets it.
         Verdict::Leaner { .. } => {
-            first_attempts.begin_anew(claim.post.id);
+            shop.first_attempts.begin_anew(claim.post.id);
             None
         }
-        _ => first_attempts.tell(claim.post.id, news),
+        _ => shop.first_attempts.tell(claim.post.id, news),
     };
     match (verdict, asked) {
+        (Verdict::Delivered, _) if claim.post.batch.is_some() || shop.spool.keeps(&claim.post) => {
+            Conclusion::Settled(Settlement::Listed { last: attempt })
+        }
         (Verdict::Delivered, _) => Conclusion::Settled(Settlement::Delivered),
         (Verdict::Deferred { after, .. }, _) => {
             Conclusion::Settled(Settlement::Again { after, last: attempt })

@@ -1,10 +1,11 @@
 //! How others look at delivery and steer it: requests to the dispatcher, each
 //! with the place for its answer.
 
-use crate::post::{Destination, Timestamp};
+use crate::post::{Destination, PostId, Timestamp};
 use crate::spool::{Counts, Order, Query, SpoolError};
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -31,10 +32,11 @@ pub struct Which {
 /// One request and the place for its answer.
 #[derive(Debug)]
 pub(super) enum Request {
-    Post(Query, Order, oneshot::Sender<Result<Ordered, SpoolError>>),
+    Post(Box<Query>, Order, oneshot::Sender<Result<Ordered, SpoolError>>),
     Pause(Which, String, oneshot::Sender<Result<u64, SpoolError>>),
     Resume(Which, oneshot::Sender<Result<u64, SpoolError>>),
     Flush(Which, oneshot::Sender<Result<Ordered, SpoolError>>),
+    Stocked(Vec<(Arc<Destination>, PostId)>, oneshot::Sender<Result<HashSet<PostId>, SpoolError>>),
     Destinations(Which, oneshot::Sender<Result<Vec<Status>, SpoolError>>),
 }
 
@@ -120,7 +122,7 @@ impl Control {
 
     /// Does something to posts; answers how many they were.
     pub async fn order(&self, which: Query, order: Order) -> Result<Ordered, SpoolError> {
-        self.ask(|answer| Request::Post(which, order, answer)).await
+        self.ask(|answer| Request::Post(Box::new(which), order, answer)).await
     }
 
     /// Begins no attempt any more, also after a restart; answers how many
@@ -137,6 +139,14 @@ impl Control {
     /// Tries all posts at once, forgetting a backoff.
     pub async fn flush(&self, which: Which) -> Result<Ordered, SpoolError> {
         self.ask(|answer| Request::Flush(which, answer)).await
+    }
+
+    /// Which of these posts are claimed, and nobody sends them yet.
+    pub async fn stocked(
+        &self,
+        posts: Vec<(Arc<Destination>, PostId)>,
+    ) -> Result<HashSet<PostId>, SpoolError> {
+        self.ask(|answer| Request::Stocked(posts, answer)).await
     }
 
     /// How destinations do.

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 /// Time until a token is asked for again after that failed, or after a new one
 /// was asked for because a receiver did not take the old one.
@@ -66,7 +67,7 @@ struct Kept {
 }
 
 struct Token {
-    value: HeaderValue,
+    bearer: Zeroizing<String>,
     renew_at: Instant,
     ends_at: Instant,
 }
@@ -108,7 +109,7 @@ impl Credentials {
         let purse = self.purse(profile);
         let mut kept = purse.kept.lock().await;
         // Another attempt may have got a new one meanwhile.
-        if kept.token.as_ref().is_none_or(|token| token.value == used) {
+        if kept.token.as_ref().is_none_or(|token| token.value() == used) {
             let now = Instant::now();
             if kept.replaced_at.is_some_and(|at| now.duration_since(at) < PAUSE) {
                 return Ok(None);
@@ -139,12 +140,21 @@ impl Credentials {
     }
 }
 
+impl Token {
+    /// As it stands in a request.
+    fn value(&self) -> HeaderValue {
+        let mut value = HeaderValue::from_str(&self.bearer).unwrap_or(HeaderValue::from_static("Bearer"));
+        value.set_sensitive(true);
+        value
+    }
+}
+
 impl Kept {
     /// The token that is there, or a new one.
     async fn token(&mut self, profile: &Profile, ways: Ways<'_>) -> Result<HeaderValue, Trouble> {
         let now = Instant::now();
         if let Some(token) = self.token.as_ref().filter(|token| now < token.renew_at) {
-            return Ok(token.value.clone());
+            return Ok(token.value());
         }
         if let Some((_, reason)) = self.failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
             return self.old(now).ok_or_else(|| Trouble::Credentials(reason.clone()));
@@ -152,7 +162,7 @@ impl Kept {
         ways.connector.metrics.token_refreshes.inc();
         match fetch(profile, ways).await {
             Ok(token) => {
-                let value = token.value.clone();
+                let value = token.value();
                 *self = Kept { token: Some(token), failed: None, replaced_at: self.replaced_at };
                 Ok(value)
             }
@@ -167,7 +177,7 @@ impl Kept {
 
     /// The token that should have been renewed, while it is still good.
     fn old(&self, now: Instant) -> Option<HeaderValue> {
-        self.token.as_ref().filter(|token| now < token.ends_at).map(|token| token.value.clone())
+        self.token.as_ref().filter(|token| now < token.ends_at).map(Token::value)
     }
 }
 
@@ -175,7 +185,7 @@ impl Kept {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Answer {
-    access_token: Option<String>,
+    access_token: Option<Zeroizing<String>>,
     token_type: Option<String>,
     expires_in: Option<Seconds>,
     error: Option<String>,
@@ -210,11 +220,10 @@ async fn fetch(profile: &Profile, ways: Ways<'_>) -> Result<Token, String> {
         return Err("the token is of another kind than Bearer".to_owned());
     }
     let token = answer.access_token.ok_or("the answer holds no access_token")?;
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| "the token holds characters that no header can".to_owned())?;
-    value.set_sensitive(true);
+    let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
+    HeaderValue::from_str(&bearer).map_err(|_| "the token holds characters that no header can".to_owned())?;
     let life = answer.expires_in.and_then(|seconds| seconds.duration()).unwrap_or(USUAL_LIFE).min(MONTH);
-    Ok(Token { value, renew_at: asked_at + use_for(life), ends_at: asked_at + life })
+    Ok(Token { bearer, renew_at: asked_at + use_for(life), ends_at: asked_at + life })
 }
 
 /// How long a token of such a life is used before it is renewed. Short lives keep

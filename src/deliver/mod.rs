@@ -14,6 +14,7 @@
 mod announce;
 mod ask;
 mod attempt;
+mod batches;
 mod begin;
 mod berth;
 mod bounce;
@@ -36,6 +37,7 @@ mod http1;
 mod http2;
 pub mod inquiry;
 pub mod lane;
+mod lanes;
 mod message;
 mod notes;
 mod order;
@@ -73,6 +75,7 @@ mod tray;
 pub mod turns;
 mod watched;
 pub mod window;
+mod work;
 
 use crate::clock::{self, Ids};
 use crate::event::Wanted;
@@ -81,9 +84,10 @@ use crate::metrics::Metrics;
 use crate::post::Destination;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Doorbell, Spool, SpoolError};
+use crate::subscribers::Subscribers;
 use crate::trace::Tracer;
 use control::{Request, Requests};
-use dispatch::{Dispatcher, Done, SPOOL_PAUSE, Touched};
+use dispatch::Dispatcher;
 use notes::Notary;
 use order::Report;
 use profile::{Bounce, Profile};
@@ -95,8 +99,8 @@ use std::time::Duration;
 use target::Egress;
 use terms::Book;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinError;
 use tokio::time::Instant;
+use work::{Done, SPOOL_PAUSE, lost};
 
 /// What the engine needs to know.
 #[derive(Clone, Debug)]
@@ -124,6 +128,8 @@ pub struct Options {
     pub total_connections: usize,
     /// Whether anybody wants events.
     pub wanted: Wanted,
+    /// The webhooks whose batches are delivered.
+    pub subscribers: Subscribers,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -142,6 +148,7 @@ impl Default for Options {
             instance: String::new(),
             total_connections: 2000,
             wanted: Wanted::default(),
+            subscribers: Subscribers::default(),
             metrics: Arc::default(),
         }
     }
@@ -177,7 +184,9 @@ pub async fn run(
         waiting = waiting => waiting,
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    let mut ears = Ears { doorbell, news, options, in_force: begin, requests: Some(requests), stop };
+    let webhooks = begin.subscribers.watch();
+    let mut ears =
+        Ears { doorbell, news, options, in_force: begin, requests: Some(requests), webhooks, stop };
     dispatcher.wake(Wake::Rung(waiting));
     while !dispatcher.is_done() {
         let mut wake = ears.listen(&mut dispatcher).await;
@@ -214,6 +223,7 @@ struct Ears {
     in_force: Arc<Options>,
     /// Nothing when nobody can ask any more.
     requests: Option<Requests>,
+    webhooks: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
 }
 
@@ -244,6 +254,7 @@ impl Ears {
                     Wake::Timer
                 }
             },
+            Ok(()) = self.webhooks.changed() => Wake::Subscribed,
             Ok(()) = self.options.changed() => {
                 let new = Arc::clone(&self.options.borrow_and_update());
                 let old = std::mem::replace(&mut self.in_force, Arc::clone(&new));
@@ -253,12 +264,6 @@ impl Ears {
             _ = self.stop.wait_for(|stop| *stop), if !is_stopping => Wake::Stop,
         }
     }
-}
-
-/// What a task led to that did not end in order.
-fn lost(error: JoinError) -> Done {
-    tracing::error!("a task of the dispatcher failed: {error}");
-    Done::Nothing
 }
 
 async fn next(requests: &mut Option<Requests>) -> Option<Request> {
@@ -288,7 +293,12 @@ enum Wake {
     Rung(Vec<(Arc<Destination>, Duration)>),
     Timer,
     Asked(Box<Request>),
-    Changed { old: Arc<Options>, new: Arc<Options> },
+    Changed {
+        old: Arc<Options>,
+        new: Arc<Options>,
+    },
+    /// A webhook is others than it was.
+    Subscribed,
     Stop,
 }
 
@@ -296,19 +306,19 @@ impl Dispatcher {
     /// Takes one piece of news and lets every lane concerned do what it wants.
     fn wake(&mut self, wake: Wake) {
         let now = Instant::now();
-        let mut touched = Touched::new();
         match wake {
             Wake::News(News { reports, done }) => {
-                self.take_reports(reports, now, &mut touched);
-                done.into_iter().for_each(|done| self.finish(done, now, &mut touched));
+                self.take_reports(reports, now);
+                done.into_iter().for_each(|done| self.finish(done, now));
             }
-            Wake::Rung(rung) => self.take_rings(rung, now, &mut touched),
+            Wake::Rung(rung) => self.take_rings(rung, now),
             Wake::Timer => {}
-            Wake::Asked(request) => self.take_request(*request, now, &mut touched),
-            Wake::Changed { old, new } => self.change(&new, &old, now, &mut touched),
+            Wake::Asked(request) => self.take_request(*request, now),
+            Wake::Changed { old, new } => self.change(&new, &old, now),
+            Wake::Subscribed => self.renew_webhooks(now),
             Wake::Stop => self.stop(now),
         }
-        self.take_timers(now, &mut touched);
-        self.settle_down(touched, now);
+        self.take_timers(now);
+        self.settle_down(now);
     }
 }

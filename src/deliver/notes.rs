@@ -6,11 +6,12 @@
 //! begin or end; all of it at the stop. While one save is under way the next is
 //! collected. Points of time are those of the wall clock, for a restart takes time.
 
+use super::berth::Berth;
 use super::charge::Credit;
-use super::dispatch::{Dispatcher, Done, SPOOL_PAUSE};
-use super::lane::Lane;
+use super::dispatch::Dispatcher;
 use super::pace::Used;
 use super::pauses::Pauses;
+use super::work::{Done, SPOOL_PAUSE};
 use crate::clock;
 use crate::post::{Destination, Scheme, Timestamp, Trust};
 use crate::spool::{Spool, SpoolError};
@@ -32,8 +33,12 @@ const GRUDGES: &str = "grudges";
 const OCTETS: usize = 10_000;
 
 /// Begins the used rates. Versions that kept them by origin and by who named the URL
-/// began with how many there are, never with 0.
+/// began with how many there are, never with 0; the next began with 0 and then how many,
+/// which is no [`RATES_MARK`], as nobody kept as many.
 const RATES_FORMAT: u8 = 0;
+
+/// Stands behind it since destinations know their webhook.
+const RATES_MARK: u32 = u32::MAX;
 
 /// When attempts began that are charged and have not begun: at a restart they may
 /// have begun at any time until then.
@@ -77,8 +82,11 @@ struct Kept {
     used: Vec<KeptRate>,
 }
 
-/// The same as a version before kept it.
-type OldKept = ((Tenant, Scheme, String, u16, Trust), Vec<KeptRate>);
+/// The same as the first version kept it.
+type OldestKept = ((Tenant, Scheme, String, u16, Trust), Vec<KeptRate>);
+
+/// And as the second did.
+type OldKept = ((Tenant, Scheme, String, u16), Vec<KeptRate>);
 
 #[derive(Serialize, Deserialize)]
 struct KeptRate {
@@ -192,7 +200,9 @@ impl Dispatcher {
                 attempts: attempts.into_iter().map(age).collect(),
             });
             let used: Vec<_> = used.collect();
-            self.known(&lane, now).restore(&used, now.into_std());
+            if let Some(berth) = self.recalled(&lane, now) {
+                berth.lane.restore(&used, now.into_std());
+            }
             self.notary.rated.insert(lane);
         }
     }
@@ -201,15 +211,16 @@ impl Dispatcher {
         let (now, wall) = (Instant::now(), clock::wall());
         for Grudge { destination, until, is_away, reason } in kept {
             let lane = Arc::new(destination);
-            let known = self.known(&lane, now);
-            if let Some(until) = until {
-                known.hold((now + until.since(wall)).into_std());
-            }
-            if is_away {
-                known.probe(now.into_std());
-            }
-            if let Some((at, reason)) = reason {
-                self.berth(&lane).note(at, reason.into(), false);
+            if let Some(berth) = self.recalled(&lane, now) {
+                if let Some(until) = until {
+                    berth.lane.hold((now + until.since(wall)).into_std());
+                }
+                if is_away {
+                    berth.lane.probe(now.into_std());
+                }
+                if let Some((at, reason)) = reason {
+                    berth.note(at, reason.into(), false);
+                }
             }
             self.notary.resented.insert(lane);
         }
@@ -217,10 +228,11 @@ impl Dispatcher {
 
     /// A lane that is known from now on, and looked at once, so that it is forgotten
     /// in time.
-    fn known(&mut self, lane: &Arc<Destination>, now: Instant) -> &mut Lane {
-        let known = &mut self.berth(lane).lane;
-        known.expect(now.into_std());
-        known
+    fn recalled(&mut self, lane: &Arc<Destination>, now: Instant) -> Option<&mut Berth> {
+        let id = self.known(lane);
+        let berth = self.lanes.at_mut(id)?;
+        berth.lane.expect(now.into_std());
+        Some(berth)
     }
 
     /// Writes down what is new, unless something is still being written.
@@ -242,22 +254,23 @@ impl Dispatcher {
         });
     }
 
-    /// Takes note that charges are durable; answers whose they are.
-    pub(super) fn end_save(&mut self, charges: Vec<Charge>) -> Vec<Arc<Destination>> {
+    /// Takes note that charges are durable.
+    pub(super) fn end_save(&mut self, charges: Vec<Charge>) {
         self.notary.is_saving = false;
-        let granted = charges.into_iter().map(|(lane, attempts)| {
-            self.berth(&lane).lane.credit().end_charge(attempts);
-            lane
-        });
-        granted.collect()
+        for (lane, attempts) in charges {
+            if let Some(berth) = self.lanes.of_mut(&lane) {
+                berth.lane.credit().end_charge(attempts);
+                self.touched.add(berth);
+            }
+        }
     }
 
     /// Writes down everything as it is in the end: nothing begins any more.
     pub(super) fn save_finally(&mut self, now: Instant) {
-        for (lane, berth) in &mut self.lanes {
+        for berth in self.lanes.iter_mut() {
             // Shorter rates are kept here only.
             if !berth.terms.rates.is_empty() {
-                self.notary.rated.insert(Arc::clone(lane));
+                self.notary.rated.insert(Arc::clone(&berth.name));
             }
             *berth.lane.credit() = Credit::default();
         }
@@ -278,7 +291,7 @@ impl Dispatcher {
         let mut ahead: HashMap<_, _> = charges.iter().map(|(lane, attempts)| (lane, *attempts)).collect();
         let mut kept = Vec::new();
         self.notary.rated.retain(|lane| {
-            let Some(berth) = self.lanes.get_mut(lane) else { return false };
+            let Some(berth) = self.lanes.of_mut(lane) else { return false };
             let ahead = ahead.remove(lane).unwrap_or_default() + berth.lane.credit().left();
             let ahead = (ahead > 0).then(|| (AHEAD, u32::try_from(ahead).unwrap_or(u32::MAX)));
             let used = berth.lane.used(now.into_std()).into_iter().map(|Used { per, attempts }| KeptRate {
@@ -292,7 +305,8 @@ impl Dispatcher {
             }
             is_used
         });
-        let value = if kept.is_empty() { None } else { postcard::to_stdvec(&(RATES_FORMAT, kept)).ok() };
+        let value =
+            if kept.is_empty() { None } else { postcard::to_stdvec(&(RATES_FORMAT, RATES_MARK, kept)).ok() };
         let octets = value.as_ref().map_or(0, Vec::len);
         self.notary.save_at = now + Duration::from_millis((octets / OCTETS) as u64);
         self.notary.write(RATES, value)
@@ -304,7 +318,7 @@ impl Dispatcher {
         let wall = clock::wall();
         let mut kept = Vec::new();
         self.notary.resented.retain(|lane| {
-            let Some(berth) = self.lanes.get(lane) else { return false };
+            let Some(berth) = self.lanes.of(lane) else { return false };
             let Some((until, is_away)) = berth.lane.grudge(now.into_std()) else { return false };
             let until = until.map(|at| wall.after(Instant::from(at).saturating_duration_since(now)));
             let (destination, reason) = (Destination::clone(lane), berth.last_error());
@@ -316,18 +330,25 @@ impl Dispatcher {
     }
 }
 
-/// Used rates as they were kept, also by a version before: what both kinds of URLs of
+/// Used rates as they were kept, also by versions before: what both kinds of URLs of
 /// an origin used counts.
 fn rates_in(octets: &[u8]) -> Result<Vec<Kept>, postcard::Error> {
-    if octets.first() == Some(&RATES_FORMAT) {
-        return postcard::from_bytes(octets).map(|(_, kept): (u8, _)| kept);
-    }
-    let old: Vec<OldKept> = postcard::from_bytes(octets)?;
-    let kept = old.into_iter().map(|((tenant, scheme, host, port, _), used)| {
-        let destination = Destination { tenant, scheme, host, port };
+    let kept = |(tenant, scheme, host, port), used| {
+        let destination = Destination { tenant, scheme, host, port, webhook: None };
         Kept { destination, used }
-    });
-    Ok(kept.collect())
+    };
+    if octets.first() != Some(&RATES_FORMAT) {
+        let old: Vec<OldestKept> = postcard::from_bytes(octets)?;
+        let old = old.into_iter();
+        return Ok(old
+            .map(|((tenant, scheme, host, port, _), used)| kept((tenant, scheme, host, port), used))
+            .collect());
+    }
+    if let Ok((_, RATES_MARK, kept)) = postcard::from_bytes::<(u8, u32, Vec<Kept>)>(octets) {
+        return Ok(kept);
+    }
+    let (_, old): (u8, Vec<OldKept>) = postcard::from_bytes(octets)?;
+    Ok(old.into_iter().map(|(origin, used)| kept(origin, used)).collect())
 }
 
 /// A fact that was kept.

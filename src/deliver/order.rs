@@ -4,10 +4,12 @@
 //! dispatcher so itself.
 
 use super::berth::Berth;
+use super::lanes::LaneId;
 use super::retry::{self, Feedback, Judged, Measure, Outcome, Standing, Trouble, Verdict};
 use super::shop::Shop;
 use super::terms::Terms;
 use super::tray::Tray;
+use super::work::Done;
 use super::{dialogue, record, tally, told};
 use crate::clock;
 use crate::event::Event;
@@ -27,16 +29,18 @@ pub(super) enum Report {
     /// An attempt ended.
     Ended(Box<Ended>),
     /// A post was not tried after all.
-    Untried(Arc<Destination>, Box<Claim>),
+    Untried(LaneId, Box<Claim>),
     /// Posts of the stock are not to be tried now.
-    Returned(Arc<Destination>, Vec<Claim>),
+    Returned(LaneId, Vec<Claim>),
     /// A worker left.
-    Left(Arc<Destination>),
+    Left(LaneId),
+    /// What work led to that took a while.
+    Late(Done),
 }
 
 /// How an attempt ended.
 pub(super) struct Ended {
-    pub lane: Arc<Destination>,
+    pub lane: LaneId,
     pub claim: Claim,
     /// Whether there was an attempt; a post may also be given up without.
     pub has_begun: bool,
@@ -83,17 +87,18 @@ pub(super) enum Fit {
 }
 
 /// A worker is there as long as this is.
-pub(super) struct Presence(pub Arc<Destination>, pub mpsc::UnboundedSender<Report>);
+pub(super) struct Presence(pub LaneId, pub mpsc::UnboundedSender<Report>);
 
 impl Drop for Presence {
     fn drop(&mut self) {
         // Without a dispatcher nobody counts.
-        let _ = self.1.send(Report::Left(Arc::clone(&self.0)));
+        let _ = self.1.send(Report::Left(self.0));
     }
 }
 
 /// A claimed post on its way to a worker.
 pub(super) struct Order {
+    pub id: LaneId,
     pub lane: Arc<Destination>,
     pub claim: Option<Claim>,
     pub terms: Arc<Terms>,
@@ -117,19 +122,19 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn new(
-        lane: &Arc<Destination>,
-        claim: Claim,
         berth: &Berth,
+        claim: Claim,
         reports: mpsc::UnboundedSender<Report>,
         shop: Arc<Shop>,
     ) -> Order {
         let (lane, terms, began) =
-            (Arc::clone(lane), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
-        let tally = Arc::clone(&berth.tally);
+            (Arc::clone(&berth.name), Arc::clone(&berth.terms), (clock::wall(), Instant::now()));
+        let (id, tally) = (berth.id, Arc::clone(&berth.tally));
         let (permit, claim, seen) = (berth.permit, Some(claim), (None, None));
         let (said, way, is_elsewhere, has_begun) = (None, None, false, true);
         let tray = Arc::clone(&berth.tray);
         Order {
+            id,
             lane,
             claim,
             terms,
@@ -153,6 +158,7 @@ impl Order {
         let claim = Some(self.tray.take_fitting(trust)?);
         claim.iter().for_each(|claim| self.shop.first_attempts.begin(claim.post.id));
         Some(Order {
+            id: self.id,
             lane: Arc::clone(&self.lane),
             claim,
             terms: Arc::clone(&self.terms),
@@ -201,6 +207,7 @@ impl Order {
             way: self.way.take().map(|way| *way),
         };
         let event = told::event(&self.shop, &claim, &end);
+        self.shop.note_fare(&claim.post, outcome, &judged.verdict);
         let age = now.since(claim.post.accepted_at);
         let counters = self.tally.get_or_init(|| self.shop.metrics.lane(&self.lane));
         let post = (age, claim.post.body.length);
@@ -221,8 +228,7 @@ impl Order {
             Fit::Goes => self.onward(claim.post.trust),
         };
         let Judged { verdict, feedback, measure, .. } = judged;
-        let (lane, permit, (took, version)) = (Arc::clone(&self.lane), self.permit, self.seen);
-        let said = self.said.take();
+        let (lane, permit, (took, version)) = (self.id, self.permit, self.seen);
         let ended = Ended {
             lane,
             claim,
@@ -231,7 +237,7 @@ impl Order {
             feedback,
             measure,
             attempt,
-            said,
+            said: self.said.take(),
             took,
             version,
             permit,
@@ -242,7 +248,7 @@ impl Order {
         let _ = self.reports.send(Report::Ended(Box::new(ended)));
         if !stock.is_empty() {
             // Behind the reason for it.
-            let _ = self.reports.send(Report::Returned(Arc::clone(&self.lane), stock));
+            let _ = self.reports.send(Report::Returned(self.id, stock));
         }
         onward
     }
@@ -271,7 +277,7 @@ impl Order {
             log.note(format_args!("{} not tried: {why}", claim.post.id));
         }
         // Without a dispatcher it is claimed again after a restart.
-        let _ = self.reports.send(Report::Untried(Arc::clone(&self.lane), Box::new(claim)));
+        let _ = self.reports.send(Report::Untried(self.id, Box::new(claim)));
     }
 }
 

@@ -151,6 +151,7 @@ mod tests {
             scheme: Scheme::Https,
             host: "a.example".to_owned(),
             port: 443,
+            webhook: None,
         };
         assert!(pauses.of(&to(&shop)).is_some() && pauses.of(&to(&erp)).is_none());
     }

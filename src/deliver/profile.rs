@@ -1,8 +1,10 @@
-//! Who the gateway is to a receiver: auth profiles and proxies, as values.
+//! Who the gateway is to a receiver: auth profiles and proxies, as values. Their secrets
+//! leave the memory with them.
 
 use crate::post::{Destination, Scheme};
 use crate::url_pattern::UrlPattern;
 use std::fmt;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// An auth profile, by its name in the configuration.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,6 +63,17 @@ pub enum Proof {
     },
 }
 
+impl Drop for Proof {
+    fn drop(&mut self) {
+        match self {
+            Proof::Basic { password: secret, .. }
+            | Proof::Bearer { token: secret }
+            | Proof::Header { value: secret, .. }
+            | Proof::OAuth2 { client_secret: secret, .. } => secret.zeroize(),
+        }
+    }
+}
+
 /// Where client credentials stand in a request for a token (RFC 6749 section 2.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
@@ -99,7 +112,7 @@ pub struct Relay {
     /// Its port.
     pub port: u16,
     /// User and password, when it wants to know.
-    pub credentials: Option<(String, String)>,
+    pub credentials: Option<(String, Zeroizing<String>)>,
 }
 
 /// When a connection to a relay is encrypted.
@@ -130,7 +143,7 @@ pub struct Proxy {
     /// Its port.
     pub port: u16,
     /// User and password, when it wants to know.
-    pub credentials: Option<(String, String)>,
+    pub credentials: Option<(String, Zeroizing<String>)>,
 }
 
 /// What a proxy speaks.

@@ -61,7 +61,7 @@ fn no(text: impl Into<String>) -> Answered {
 async fn connect<S: AsyncRead + AsyncWrite + Unpin>(proxy: &Proxy, goal: &Goal, stream: &mut S) -> Answered {
     let mut request = format!("CONNECT {goal} HTTP/1.1\r\nHost: {goal}\r\n");
     if let Some((user, password)) = &proxy.credentials {
-        let credentials = BASE64.encode(format!("{user}:{password}").as_bytes());
+        let credentials = BASE64.encode(format!("{user}:{}", password.as_str()).as_bytes());
         request.push_str(&format!("Proxy-Authorization: Basic {credentials}\r\n"));
     }
     request.push_str("\r\n");

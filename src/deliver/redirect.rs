@@ -133,7 +133,8 @@ fn resolve(here: &Hop, location: &HeaderValue) -> Result<Hop, Stop> {
     if endpoint.authorization.is_some() {
         return Err(Stop::Userinfo);
     }
-    let destination = endpoint.destination(&here.destination.tenant);
+    let webhook = here.destination.webhook.clone();
+    let destination = Destination { webhook, ..endpoint.destination(&here.destination.tenant) };
     let trust = if destination == here.destination { here.trust } else { Trust::Wire };
     Ok(Hop { destination, trust, path: endpoint.path })
 }

@@ -12,12 +12,14 @@
 //! whoever checks can refuse it, and hears of it. A format that suits no such key is a
 //! mistake of whoever chose it, and is not sent.
 
+use super::batches;
 use super::redirect::SecretBody;
 use super::retry::Trouble;
 use super::sign::{SigningKey, Unsigned};
 use super::terms::Compress;
 use crate::post::{Field, Post, Timestamp, Trace};
 use crate::spool::Claim;
+use crate::subscribers::Subscriber;
 use crate::trace::traceparent;
 use bytes::Bytes;
 use http::header::{
@@ -84,6 +86,8 @@ pub(super) struct Dress {
     pub compress: Compress,
     /// What signs it.
     pub key: Option<Arc<SigningKey>>,
+    /// The webhook whose batch it is, which signs as well.
+    pub subscriber: Option<Arc<Subscriber>>,
     /// The span of the attempt, when somebody traces.
     pub trace: Option<Trace>,
     /// The time by the wall clock.
@@ -95,7 +99,7 @@ pub(super) struct Dress {
 impl Dress {
     /// Whether the body has to be looked at.
     pub(super) fn is_costly(&self) -> bool {
-        self.key.is_some() || self.compress != Compress::No
+        self.key.is_some() || self.subscriber.is_some() || self.compress != Compress::No
     }
 }
 
@@ -127,21 +131,23 @@ pub(super) fn build(claim: &Claim, dress: &Dress, body: Bytes) -> Result<Request
     }
     let body = pack(&mut headers, dress, amended)?;
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Some(key) = &dress.key {
-        let id = post.id.to_string();
-        let unsigned = Unsigned {
-            id: &id,
-            at: dress.at,
-            nonce: dress.nonce,
-            method: &post.method,
-            target: &post.path,
-            headers: &headers,
-            body: &body,
-        };
-        for (name, value) in key.sign(&unsigned).map_err(Trouble::Credentials)? {
-            headers.insert(name, value);
-        }
+    let id = post.id.to_string();
+    let unsigned = Unsigned {
+        id: &id,
+        at: dress.at,
+        nonce: dress.nonce,
+        method: &post.method,
+        target: &post.path,
+        headers: &headers,
+        body: &body,
+    };
+    let own = dress.key.as_ref().map(|key| key.sign(&unsigned)).transpose().map_err(Trouble::Credentials)?;
+    let webhooks = batches::sign(dress.subscriber.as_deref(), unsigned)?;
+    for (name, value) in own.into_iter().flatten() {
+        headers.insert(name, value);
     }
+    // What receivers of a webhook check stands before what the destination wants.
+    headers.extend(webhooks);
     let mut request = Request::new(body);
     *request.method_mut() =
         Method::from_bytes(post.method.as_bytes()).map_err(|_| unsendable("the method"))?;
@@ -191,7 +197,20 @@ fn headers(claim: &Claim, dress: &Dress) -> Result<HeaderMap, Trouble> {
     }
     // Responses are never decompressed: a small one could become a large one.
     headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+    if let Some(subscriber) = &dress.subscriber {
+        veil(&mut headers, &subscriber.headers);
+    }
     Ok(headers)
+}
+
+/// Marks the values of these fields, whatever their names say: their owner may have set a
+/// secret, which goes to no other origin.
+fn veil(headers: &mut HeaderMap, own: &[Field]) {
+    for (name, value) in headers.iter_mut() {
+        if own.iter().any(|field| field.name.eq_ignore_ascii_case(name.as_str())) {
+            value.set_sensitive(true);
+        }
+    }
 }
 
 /// The body with what its key adds to it, or why there is no place for that.
@@ -232,7 +251,7 @@ fn idempotency_key(post: &Post, id: HeaderValue) -> Result<HeaderValue, Trouble>
     key.ok_or_else(|| unsendable("the idempotency key"))
 }
 
-fn unsendable(what: &str) -> Trouble {
+pub(super) fn unsendable(what: &str) -> Trouble {
     Trouble::Unsendable(format!("{what} is not valid in HTTP"))
 }
 

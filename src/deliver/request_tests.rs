@@ -6,6 +6,7 @@ use super::sign::{KeySettings, Scheme, SigningKey};
 use super::terms::Compress;
 use crate::post::{Field, Post, Timestamp, Trace};
 use crate::spool::Claim;
+use crate::subscribers::{Gate, Subscriber};
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use std::io::Read;
@@ -35,6 +36,7 @@ fn dress() -> Dress {
         fixed: Arc::default(),
         compress: Compress::No,
         key: None,
+        subscriber: None,
         at: Timestamp(1_614_265_330_000),
         nonce: [0; 16],
     }
@@ -44,7 +46,7 @@ fn key(scheme: Scheme, secret: &str) -> Option<Arc<SigningKey>> {
     let key = SigningKey::new(KeySettings {
         name: "main".to_owned(),
         scheme,
-        secrets: vec![secret.to_owned()],
+        secrets: vec![secret.to_owned()].into(),
         header: Some("X-Shop".to_owned()),
         prefix: None,
         key_id: Some("main".to_owned()),
@@ -154,6 +156,28 @@ fn a_signature_replaces_what_has_its_names() {
             assert!(values.len() == 1 && values.first().unwrap() != &"evil", "{name}: {values:?}");
         }
     }
+}
+
+#[test]
+fn what_the_owner_of_a_webhook_sets_is_a_secret_whatever_its_name_says() {
+    let own = fields(&[("X-Own", "s3cret")]);
+    let claim = claim(&[("Content-Type", "text/plain"), ("X-Own", "s3cret"), ("X-Plain", "1")]);
+    let subscriber = Subscriber {
+        destination: Arc::clone(&claim.post.destination),
+        trust: claim.post.trust,
+        path: "/".to_owned(),
+        headers: own,
+        auth: None,
+        keys: Vec::new(),
+        overlap: None,
+        rate: None,
+        max_connections: None,
+        gate: Gate::Open,
+    };
+    let dress = Dress { subscriber: Some(Arc::new(subscriber)), ..dress() };
+    let request = built(&claim, &dress, "body");
+    let veiled = request.headers().iter().filter(|(_, value)| value.is_sensitive());
+    assert_eq!(veiled.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["x-own"]);
 }
 
 #[test]

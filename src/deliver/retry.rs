@@ -109,6 +109,12 @@ pub enum Trouble {
     Proxy(String),
     /// What proves who we are is not for this origin.
     Withheld(String),
+    /// The webhook whose batch it is, is not there any more.
+    Unsubscribed,
+    /// The webhook is disabled or unverified.
+    Closed,
+    /// The webhook has another URL by now.
+    Moved,
     /// What proves who we are could not be had: a token, a profile, a signing key.
     Credentials(String),
     /// The named thing took longer than it may.
@@ -121,6 +127,8 @@ pub enum Trouble {
     Unsendable(String),
     /// The body in the spool is not what was accepted.
     Damaged(String),
+    /// The key that its secrets were sealed with is not there.
+    Sealed(String),
     /// The body could not be read now.
     Unreadable(String),
     /// The post's time was over before the attempt began.
@@ -141,6 +149,7 @@ impl fmt::Display for Trouble {
             | Trouble::Withheld(text)
             | Trouble::Credentials(text)
             | Trouble::Broken(text)
+            | Trouble::Sealed(text)
             | Trouble::Unreadable(text) => f.write_str(text),
             Trouble::Tls(text) => write!(f, "TLS: {text}"),
             Trouble::TimedOut(what, after) => {
@@ -149,6 +158,11 @@ impl fmt::Display for Trouble {
             Trouble::Malformed(text) => write!(f, "the response is not HTTP: {text}"),
             Trouble::Unsendable(text) => write!(f, "cannot be sent: {text}"),
             Trouble::Damaged(text) => write!(f, "damaged: {text}"),
+            Trouble::Unsubscribed => f.write_str("the webhook was deleted"),
+            Trouble::Closed => {
+                f.write_str("the webhook is disabled or unverified; it waits until it is enabled")
+            }
+            Trouble::Moved => f.write_str("the webhook has another URL by now"),
             Trouble::Expired => f.write_str("expired before it could be sent"),
             Trouble::Crashed => f.write_str("the attempt ended by an internal fault"),
         }
@@ -276,7 +290,9 @@ fn usual(outcome: &Outcome) -> (Fate, Feedback) {
             | Trouble::Withheld(_)
             | Trouble::Unsendable(_)
             | Trouble::Damaged(_)
+            | Trouble::Unsubscribed
             | Trouble::Expired => (Fate::Fail, Feedback::Nothing),
+            Trouble::Closed | Trouble::Sealed(_) => (Fate::Hold, Feedback::Nothing),
             Trouble::Resolve(_)
             | Trouble::Connect(_)
             | Trouble::Tls(_)
@@ -285,6 +301,7 @@ fn usual(outcome: &Outcome) -> (Fate, Feedback) {
             Trouble::Malformed(_) => (Fate::Defer, Feedback::Answered),
             Trouble::Untried(_)
             | Trouble::Unresolved(_)
+            | Trouble::Moved
             | Trouble::Proxy(_)
             | Trouble::Credentials(_)
             | Trouble::Unreadable(_)

@@ -89,11 +89,15 @@ impl On {
             Trouble::Untried(_)
             | Trouble::Denied(_)
             | Trouble::Withheld(_)
+            | Trouble::Unsubscribed
+            | Trouble::Closed
+            | Trouble::Moved
             | Trouble::Malformed(_)
             | Trouble::Proxy(_)
             | Trouble::Credentials(_)
             | Trouble::Unsendable(_)
             | Trouble::Damaged(_)
+            | Trouble::Sealed(_)
             | Trouble::Unreadable(_)
             | Trouble::Expired
             | Trouble::Crashed => None,

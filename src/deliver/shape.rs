@@ -15,9 +15,19 @@ use super::terms::Terms;
 use crate::clock;
 use crate::post::{Post, Trace};
 use crate::spool::Claim;
+use crate::subscribers::Subscriber;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
 use std::sync::Arc;
+
+/// What an attempt is made with besides its post and the terms of its lane.
+pub(super) struct Outfit {
+    pub host: HeaderValue,
+    /// The span of the attempt, when somebody traces.
+    pub trace: Option<Trace>,
+    /// The webhook whose batch it is.
+    pub subscriber: Option<Arc<Subscriber>>,
+}
 
 /// Who we are to a receiver, and the header that proves it.
 pub(super) type Proof = (Arc<Profile>, (HeaderName, HeaderValue));
@@ -64,7 +74,7 @@ impl Shop {
         &self,
         claim: &Claim,
         terms: &Terms,
-        (host, trace): (HeaderValue, Option<Trace>),
+        Outfit { host, trace, subscriber }: Outfit,
         body: Bytes,
     ) -> Result<Request<Bytes>, Trouble> {
         let dress = Dress {
@@ -73,6 +83,7 @@ impl Shop {
             fixed: Arc::clone(&terms.headers),
             compress: terms.compress,
             key: self.key(&claim.post, terms)?,
+            subscriber,
             trace,
             at: clock::wall(),
             nonce: fastrand::u128(..).to_be_bytes(),

@@ -3,7 +3,6 @@
 use super::Options;
 use super::caught::caught;
 use super::credentials::Credentials;
-use super::dispatch::SPOOL_PAUSE;
 use super::egress::Connector;
 use super::profile::{Bounce, Profile};
 use super::request;
@@ -11,6 +10,7 @@ use super::retry::Schedule;
 use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::Book;
+use super::work::SPOOL_PAUSE;
 use crate::clock::{self, Ids};
 use crate::event::{Event, Wanted};
 use crate::first_attempts::FirstAttempts;
@@ -18,14 +18,15 @@ use crate::metrics::Metrics;
 use crate::post::Timestamp;
 use crate::protocol_log::ProtocolLog;
 use crate::spool::{Claim, Settlement, Spool, SpoolError};
+use crate::subscribers::Subscribers;
 use crate::trace::Tracer;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
-/// How posts that were claimed ended, and what is told of it: of one post, or of none,
-/// as a spool keeps events in one with a single verdict.
+/// How posts that were claimed ended, and what is told of it: of one post, of none, or of
+/// several that only end, as a spool keeps events in one with these.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settled {
     pub done: Vec<(Claim, Settlement)>,
@@ -62,6 +63,7 @@ pub(super) struct Shop {
     pub cdn_loop: HeaderValue,
     pub room: Arc<Room>,
     pub wanted: Wanted,
+    pub subscribers: Subscribers,
     started_at: Timestamp,
     started: Instant,
 }
@@ -84,6 +86,7 @@ impl Shop {
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::new(Room::new()),
             wanted: options.wanted.clone(),
+            subscribers: options.subscribers.clone(),
             started_at: clock::wall(),
             started: Instant::now(),
         }
@@ -114,6 +117,7 @@ impl Shop {
             cdn_loop: request::cdn_loop(&options.instance),
             room: Arc::clone(&self.room),
             wanted: options.wanted.clone(),
+            subscribers: options.subscribers.clone(),
             ..*self
         }
     }
@@ -145,6 +149,12 @@ impl Shop {
             }
             sleep(SPOOL_PAUSE).await;
         }
+    }
+
+    /// Takes out those whose time is over.
+    pub(super) fn take_over(&self, claims: &mut Vec<Claim>, schedule: &Schedule) -> Vec<Claim> {
+        let now = self.now();
+        claims.extract_if(.., |claim| now >= schedule.ends_at(&claim.post, claim.ages_from)).collect()
     }
 
     /// Whether the time of a post is over.

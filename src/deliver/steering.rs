@@ -5,16 +5,18 @@
 
 use super::Options;
 use super::announce::News;
+use super::batches;
 use super::berth::Berth;
 use super::caught::caught;
 use super::control::{Ordered, Request, Status, Which};
-use super::dispatch::{Dispatcher, Done, Touched};
+use super::dispatch::Dispatcher;
+use super::lanes::LaneId;
 use super::pauses::{Part, Pause, Pauses};
 use super::shop::{Settled, Shop};
 use super::terms::Book;
-use super::told;
+use super::work::Done;
 use crate::clock;
-use crate::post::Destination;
+use crate::post::{Destination, PostId};
 use crate::spool::{Claim, Counts, Order, PostState, Query, Spool, SpoolError};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,28 +27,39 @@ type Answer<T> = oneshot::Sender<Result<T, SpoolError>>;
 
 impl Dispatcher {
     /// Does what is asked.
-    pub(super) fn take_request(&mut self, request: Request, now: Instant, touched: &mut Touched) {
+    pub(super) fn take_request(&mut self, request: Request, now: Instant) {
         match request {
-            Request::Post(which, order, answer) => self.command(which, order, answer, now),
-            Request::Pause(which, reason, answer) => self.pause(which, reason, Some(answer), touched),
-            Request::Resume(which, answer) => self.resume(which, answer, touched),
-            Request::Flush(which, answer) => self.flush(which, answer, now, touched),
+            Request::Post(which, order, answer) => self.command(*which, order, answer, now),
+            Request::Pause(which, reason, answer) => self.pause(which, reason, Some(answer)),
+            Request::Resume(which, answer) => self.resume(which, answer),
+            Request::Flush(which, answer) => self.flush(which, answer, now),
+            Request::Stocked(posts, answer) => {
+                let is_stocked = |(lane, id): &(Arc<Destination>, PostId)| {
+                    self.lanes.of(lane).is_some_and(|berth| berth.tray.holds(*id))
+                };
+                let stocked = posts.into_iter().filter(is_stocked).map(|(_, id)| id).collect();
+                // Nobody need wait for the answer.
+                let _ = answer.send(Ok(stocked));
+            }
             Request::Destinations(which, answer) => self.tell_status(which, answer, now),
         }
     }
 
     /// Has an order carried out. What is in stock is given back before, and nothing is
     /// put there meanwhile: it has not begun, and the order means it. The same goes for
-    /// what is just being claimed.
+    /// what is just being claimed. An order for one post is quick: its lane claims nothing
+    /// until it is carried out. One for many may take long, and means of what is begun
+    /// meanwhile what is left.
     fn command(&mut self, which: Query, order: Order, answer: Answer<Ordered>, now: Instant) {
         let shop = Arc::clone(&self.shop);
         let (lanes, stock) = self.clear_stocks(&which, now);
+        let done = if which.id.is_some() { Done::OrderedOne } else { Done::Ordered };
         self.orders += 1;
         let paused = match order {
             Order::Retry | Order::Release => {
                 self.pauses.parts(which.destination.as_ref(), which.tenant.as_ref())
             }
-            Order::Hold | Order::Delete | Order::Reroute { .. } => Vec::new(),
+            Order::Hold | Order::Delete | Order::HandBack | Order::Reroute { .. } => Vec::new(),
         };
         self.tasks.spawn(async move {
             if !stock.is_empty() {
@@ -55,22 +68,19 @@ impl Dispatcher {
             let ordered = caught(carry_out(&shop, which, order, paused)).await;
             // Nobody need wait for the answer.
             let _ = answer.send(ordered);
-            Done::Ordered(lanes)
+            done(lanes)
         });
     }
 
     /// Takes the stocks of lanes that may hold posts that are meant.
-    fn clear_stocks(&mut self, which: &Query, now: Instant) -> (Vec<Arc<Destination>>, Vec<Claim>) {
-        let is_meant = |lane: &Destination| {
-            which.destination.as_ref().is_none_or(|origins| origins.matches(lane))
-                && which.tenant.as_ref().is_none_or(|tenant| *tenant == lane.tenant)
-        };
+    fn clear_stocks(&mut self, which: &Query, now: Instant) -> (Vec<LaneId>, Vec<Claim>) {
         let (mut lanes, mut stocks) = (Vec::new(), Vec::new());
-        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| is_meant(lane)) {
+        for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
             berth.is_ordered = true;
+            berth.halts += usize::from(which.id.is_some());
             let stock = berth.clear(now);
-            if !stock.is_empty() {
-                lanes.push(Arc::clone(lane));
+            if !stock.is_empty() || which.id.is_some() {
+                lanes.push(berth.id);
                 stocks.extend(stock);
             }
         }
@@ -79,37 +89,31 @@ impl Dispatcher {
 
     /// Pauses what is meant, also what appears later, and keeps that. When it cannot
     /// be kept it holds until the engine ends.
-    pub(super) fn pause(
-        &mut self,
-        which: Which,
-        reason: String,
-        answer: Option<Answer<u64>>,
-        touched: &mut Touched,
-    ) {
+    pub(super) fn pause(&mut self, which: Which, reason: String, answer: Option<Answer<u64>>) {
         self.pauses.add(Pause {
             origins: which.origins.clone(),
             tenant: which.tenant.clone(),
             since: clock::wall(),
             reason: reason.clone(),
         });
-        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
+        for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
             berth.lane.pause();
-            touched.insert(Arc::clone(lane));
+            self.touched.add(berth);
         }
         self.news.push(News::Paused(which.clone(), reason));
         self.keep_pauses(which, answer);
     }
 
-    fn resume(&mut self, which: Which, answer: Answer<u64>, touched: &mut Touched) {
+    fn resume(&mut self, which: Which, answer: Answer<u64>) {
         let ended = self.pauses.end(&which.origins, which.tenant.as_ref());
         if ended == 0 {
             let _ = answer.send(Ok(0));
             return;
         }
-        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
-            if self.pauses.of(lane).is_none() {
+        for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
+            if self.pauses.of(&berth.name).is_none() {
                 berth.lane.resume();
-                touched.insert(Arc::clone(lane));
+                self.touched.add(berth);
             }
         }
         self.news.push(News::Resumed(which));
@@ -142,13 +146,13 @@ impl Dispatcher {
 
     /// Posts that wait for another attempt are due at once; those that wait for a
     /// time of their sender's are not.
-    fn flush(&mut self, which: Which, answer: Answer<Ordered>, now: Instant, touched: &mut Touched) {
-        for (lane, berth) in self.lanes.iter_mut().filter(|(lane, _)| which.means(lane)) {
+    fn flush(&mut self, which: Which, answer: Answer<Ordered>, now: Instant) {
+        for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
             if berth.lane.grudge(now.into_std()).is_some() {
-                self.notary.resent(lane);
+                self.notary.resent(&berth.name);
             }
             berth.lane.flush(now.into_std());
-            touched.insert(Arc::clone(lane));
+            self.touched.add(berth);
         }
         let Which { origins, tenant } = which;
         let state = Some(PostState::Deferred);
@@ -157,43 +161,57 @@ impl Dispatcher {
     }
 
     fn tell_status(&mut self, which: Which, answer: Answer<Vec<Status>>, now: Instant) {
-        let known = self.lanes.iter().filter(|(lane, _)| which.means(lane));
+        let known = self.lanes.iter().filter(|berth| which.means(&berth.name));
         let known =
-            known.map(|(lane, berth)| (Arc::clone(lane), berth.status(lane, self.pauses.of(lane), now)));
+            known.map(|berth| (Arc::clone(&berth.name), berth.status(self.pauses.of(&berth.name), now)));
         let known: HashMap<_, _> = known.collect();
         let (book, pauses) = (self.book.clone(), self.pauses.clone());
-        let spool = Arc::clone(&self.shop.spool);
+        let shop = Arc::clone(&self.shop);
         self.tasks.spawn(async move {
-            let _ = answer.send(join(&*spool, &which, known, &book, &pauses, now).await);
+            let _ = answer.send(join(&shop, &which, known, &book, &pauses, now).await);
             Done::Nothing
         });
     }
 
     /// Serves on other options from now on. Connections that were opened under other
     /// terms or rules are closed as soon as nothing is under way on them.
-    pub(super) fn change(&mut self, options: &Options, old: &Options, now: Instant, touched: &mut Touched) {
+    pub(super) fn change(&mut self, options: &Options, old: &Options, now: Instant) {
         self.book = options.book.clone();
         self.turns.change(options.total_connections);
         self.shop = Arc::new(self.shop.renewed(options, old));
         self.permit += 1;
         let has_other_rules = options.egress != old.egress;
         let mut back = Vec::new();
-        for (lane, berth) in &mut self.lanes {
+        for berth in self.lanes.iter_mut() {
             // Workers that go on by themselves do so with what was.
             let stock = berth.clear(now);
             if !stock.is_empty() {
                 back.extend(stock);
-                touched.insert(Arc::clone(lane));
+                self.touched.add(berth);
             }
-            let terms = self.book.terms(lane);
+            let terms = batches::terms(&self.book, &self.shop.subscribers, &berth.name);
             if has_other_rules || *terms != *berth.terms {
                 berth.permit = self.permit;
                 berth.dismiss_all(&mut self.turns);
                 berth.change(terms, now);
-                touched.insert(Arc::clone(lane));
+                self.touched.add(berth);
             }
         }
         self.give_back(back);
+    }
+
+    /// Serves the lanes of webhooks as they are now.
+    pub(super) fn renew_webhooks(&mut self, now: Instant) {
+        self.permit += 1;
+        for berth in self.lanes.iter_mut().filter(|berth| berth.name.webhook.is_some()) {
+            let terms = batches::terms(&self.book, &self.shop.subscribers, &berth.name);
+            if *terms != *berth.terms {
+                berth.permit = self.permit;
+                berth.dismiss_all(&mut self.turns);
+                berth.change(terms, now);
+                self.touched.add(berth);
+            }
+        }
     }
 }
 
@@ -210,9 +228,6 @@ async fn carry_out(
         // When all is paused the order itself counts.
         let posts = if part == which { None } else { Some(count(&*shop.spool, part, &order).await?) };
         parts.push((origins, posts));
-    }
-    if order == Order::Delete && shop.wanted.is_wanted() {
-        told::delete(shop, &which).await?;
     }
     let count = shop.spool.order(which, order).await?;
     let paused = parts.into_iter().map(|(origins, posts)| (origins, posts.unwrap_or(count)));
@@ -231,16 +246,17 @@ async fn count(spool: &dyn Spool, which: Query, order: &Order) -> Result<u64, Sp
 
 /// How destinations do that are in memory, have posts, or are paused by name.
 async fn join(
-    spool: &dyn Spool,
+    shop: &Shop,
     which: &Which,
     mut known: HashMap<Arc<Destination>, Status>,
     book: &Book,
     pauses: &Pauses,
     now: Instant,
 ) -> Result<Vec<Status>, SpoolError> {
-    for (lane, counts) in spool.counts().await?.into_iter().filter(|(lane, _)| which.means(lane)) {
+    for (lane, counts) in shop.spool.counts().await?.into_iter().filter(|(lane, _)| which.means(lane)) {
         let status = known.entry(lane).or_insert_with_key(|lane| {
-            Berth::new(book.terms(lane), 0, now).status(lane, pauses.of(lane), now)
+            let terms = batches::terms(book, &shop.subscribers, lane);
+            Berth::new(Arc::clone(lane), terms, 0, now).status(pauses.of(lane), now)
         });
         let stocked = status.counts.waiting.min(counts.sending);
         let (waiting, sending) = (counts.waiting + stocked, counts.sending - stocked);
@@ -250,7 +266,8 @@ async fn join(
     for (pause, lane) in pauses.named(&tenant).filter(|(_, lane)| which.means(lane)) {
         if !known.keys().any(|known| pause.means(known)) {
             let lane = Arc::new(lane);
-            let status = Berth::new(book.terms(&lane), 0, now).status(&lane, Some(pause), now);
+            let berth = Berth::new(Arc::clone(&lane), book.terms(&lane), 0, now);
+            let status = berth.status(Some(pause), now);
             known.insert(lane, status);
         }
     }

@@ -35,9 +35,13 @@ fn kind(outcome: &Outcome) -> metrics::Outcome {
             Trouble::Broken(_) | Trouble::Malformed(_) => metrics::Outcome::Broken,
             Trouble::Untried(_)
             | Trouble::Withheld(_)
+            | Trouble::Unsubscribed
+            | Trouble::Closed
+            | Trouble::Moved
             | Trouble::Credentials(_)
             | Trouble::Unsendable(_)
             | Trouble::Damaged(_)
+            | Trouble::Sealed(_)
             | Trouble::Unreadable(_)
             | Trouble::Expired
             | Trouble::Crashed => metrics::Outcome::Unsent,

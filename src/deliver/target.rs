@@ -228,7 +228,13 @@ mod tests {
     use crate::tenant::Tenant;
 
     fn destination(host: &str, port: u16) -> Destination {
-        Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: host.to_owned(), port }
+        Destination {
+            tenant: Tenant::default(),
+            scheme: Scheme::Http,
+            host: host.to_owned(),
+            port,
+            webhook: None,
+        }
     }
 
     fn permit(egress: &Egress, host: &str) -> Result<(), String> {

@@ -6,7 +6,7 @@ use crate::tenant::Tenant;
 
 fn destination(host: &str, port: u16) -> Destination {
     let (tenant, scheme) = (Tenant::default(), Scheme::Https);
-    Destination { tenant, scheme, host: host.to_owned(), port }
+    Destination { tenant, scheme, host: host.to_owned(), port, webhook: None }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::shop::Shop;
 use crate::clock;
 use crate::event::Event;
 use crate::event::posts::{self, News, Tried, Way};
-use crate::spool::{Attempt, Claim, Listed, PostState, Query, SpoolError};
+use crate::spool::{Attempt, Claim};
 
 /// How an attempt ended.
 pub(super) struct End<'a> {
@@ -24,7 +24,7 @@ pub(super) fn event(shop: &Shop, claim: &Claim, end: &End<'_>) -> Option<Event> 
         return None;
     }
     let at = clock::wall();
-    let last = end.attempt.map(tried);
+    let last = end.attempt.map(Tried::from);
     let news = match (&end.judged.verdict, last) {
         (Verdict::Delivered, Some(last)) => {
             let queued = end.attempt.map(|attempt| attempt.started_at.since(claim.post.accepted_at));
@@ -40,38 +40,4 @@ pub(super) fn event(shop: &Shop, claim: &Claim, end: &End<'_>) -> Option<Event> 
         _ => return None,
     };
     Some(posts::event(&claim.post, &news, at, fastrand::u128(..)))
-}
-
-/// Tells of posts that an order is about to delete; what has failed or was delivered
-/// has been told of.
-pub(super) async fn delete(shop: &Shop, which: &Query) -> Result<(), SpoolError> {
-    let mut before = None;
-    loop {
-        let page = shop.spool.page(which.clone(), before, PAGE).await?;
-        let is_over = |state| matches!(state, PostState::Failed | PostState::Delivered);
-        let gone = page.iter().filter(|listed| !is_over(listed.state) && posts::is_told(&listed.post));
-        let event = |listed: &Listed| {
-            let last = listed.last.as_ref().map(tried);
-            let news = News::Failed { attempts: listed.ended, last, reason: "deleted" };
-            posts::event(&listed.post, &news, clock::wall(), fastrand::u128(..))
-        };
-        shop.publish(gone.map(event).collect()).await;
-        before = page.last().map(|last| last.post.id);
-        if page.len() < PAGE {
-            return Ok(());
-        }
-    }
-}
-
-/// Posts that are looked at in one call.
-const PAGE: usize = 1000;
-
-fn tried(attempt: &Attempt) -> Tried<'_> {
-    Tried {
-        number: attempt.number,
-        took: attempt.duration,
-        status: attempt.status,
-        error: &attempt.reason,
-        response: &attempt.excerpt,
-    }
 }

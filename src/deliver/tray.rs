@@ -5,7 +5,7 @@
 //! worker that met trouble empties it at once: nobody begins another post before the
 //! dispatcher knows.
 
-use crate::post::Trust;
+use crate::post::{PostId, Trust};
 use crate::spool::Claim;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,11 @@ impl Tray {
         let place = fitting.filter(|_| *passed < PASSES).unwrap_or(0);
         *passed = if place > 0 { *passed + 1 } else { 0 };
         claims.remove(place)
+    }
+
+    /// Whether a post is in it.
+    pub(super) fn holds(&self, id: PostId) -> bool {
+        self.contents().claims.iter().any(|claim| claim.post.id == id)
     }
 
     /// All posts.

@@ -17,6 +17,9 @@ pub const CREDIT: usize = 16;
 /// Which part of the places is kept for lanes that have none.
 const KEPT: usize = 8;
 
+/// Workers that leave at a time at most: others may go on meanwhile.
+const LEAVING: usize = 64;
+
 /// Resting workers of which one is looked for at most.
 const LOOKED_AT: usize = 64;
 
@@ -164,9 +167,10 @@ impl<L: Clone> Turns<L> {
     }
 
     /// The lane whose worker rests longest, and when it began to, if one must leave
-    /// so that there is a place. Those that `is_idle` denies have their next post.
+    /// so that there is a place for each lane that waits. Those that `is_idle` denies have
+    /// their next post.
     pub fn evict(&mut self, is_idle: impl Fn(&L) -> bool) -> Option<(u64, L)> {
-        if self.leaving > 0 {
+        if self.leaving >= self.ring.len().min(LEAVING) {
             return None;
         }
         let rest = *self.resting.iter().take(LOOKED_AT).find(|(_, lane)| is_idle(lane))?.0;

@@ -58,7 +58,7 @@ pub fn event(
     let data = Data { destination: origins, tenant: tenant.as_str(), reason, queued };
     Event {
         id: EventId::new(at, dice),
-        name: EventName(turn.name().to_owned()),
+        name: EventName(turn.name().into()),
         at,
         tenant: tenant.clone(),
         data: serde_json::to_vec(&data).map_or_else(|_| Bytes::from_static(b"{}"), Bytes::from),

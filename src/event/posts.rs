@@ -15,17 +15,22 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Octets that the data of an event seldom exceed.
+const USUAL: usize = 1000;
+
 /// What happened to a post.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News<'a> {
     /// It is kept.
     Received {
-        /// Octets of its message.
+        /// Octets of its message, or of its body when it was handed in without one.
         size: usize,
         /// Which way that came.
         source: Source,
         /// Who handed it in.
         client: &'a Client,
+        /// What had to be done to read it, or why it could not be.
+        remarks: &'a [String],
     },
     /// Its receiver has it.
     Delivered {
@@ -102,20 +107,37 @@ impl News<'_> {
 }
 
 /// Whether there are events of a post: not of one that reports a failure to its
-/// sender by SMTP, which is news of another.
+/// sender by SMTP, which is news of another, nor of one that tells of events itself: it
+/// would be told of without end.
 pub fn is_told(post: &Post) -> bool {
-    post.destination.scheme != Scheme::Smtp
+    post.destination.scheme != Scheme::Smtp && post.batch.is_none()
 }
 
 /// The event of what happened to a post then.
 pub fn event(post: &Post, news: &News<'_>, at: Timestamp, dice: u128) -> Event {
-    let data = Data::of(post).with(news);
+    let mut data = Data::of(post).with(news);
+    match news {
+        News::Received { .. } => {}
+        News::Delivered { .. } => data.rest.size = usize::try_from(post.body.length).ok(),
+        News::Deferred { .. } | News::Failed { .. } => {
+            data.rest.queued_ms = Some(at.0.saturating_sub(post.accepted_at.0))
+        }
+    }
     Event {
         id: EventId::new(at, dice),
-        name: EventName(news.name().to_owned()),
+        name: EventName(news.name().into()),
         at,
         tenant: post.destination.tenant.clone(),
-        data: serde_json::to_vec(&data).map_or_else(|_| Bytes::from_static(b"{}"), Bytes::from),
+        data: written(&data),
+    }
+}
+
+/// As JSON, in as many octets as it has: events wait in memory.
+fn written(data: &Data<'_>) -> Bytes {
+    let mut json = Vec::with_capacity(USUAL);
+    match serde_json::to_writer(&mut json, data) {
+        Ok(()) => Bytes::copy_from_slice(&json),
+        Err(_) => Bytes::from_static(b"{}"),
     }
 }
 
@@ -155,6 +177,8 @@ struct Rest<'a> {
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    remarks: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,7 +215,7 @@ impl<'a> Data<'a> {
             post_id: post.id,
             message_id: post.id.message,
             tenant: post.destination.tenant.as_str(),
-            destination: post.destination.to_string(),
+            destination: post.destination.origin(),
             url: masked::url(post),
             tag: post.tags.first().map(String::as_str),
             tags: &post.tags,
@@ -205,12 +229,13 @@ impl<'a> Data<'a> {
 
     fn with(self, news: &News<'a>) -> Data<'a> {
         let rest = match news {
-            News::Received { size, source, client } => Rest {
+            News::Received { size, source, client, remarks } => Rest {
                 size: Some(*size),
                 source: Some(*source),
                 remote_ip: client.address,
                 user: client.login.as_deref(),
                 session: Some(&*client.session).filter(|session| !session.is_empty()),
+                remarks,
                 ..Rest::default()
             },
             News::Delivered { last, queued, way } => Rest {

@@ -1,7 +1,7 @@
 //! What events say, word by word.
 
 use super::*;
-use crate::post::{Blob, Destination, Notice, Trust};
+use crate::post::{Batch, Blob, Destination, Notice, Sealed, Trust};
 use crate::tenant::Tenant;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ fn post() -> Post {
         scheme: Scheme::Https,
         host: "shop.example".to_owned(),
         port: 443,
+        webhook: None,
     };
     Post {
         id: PostId { message: MessageId(0x52a0_0000_0000_0002), number: 1 },
@@ -44,6 +45,8 @@ fn post() -> Post {
         trust: Trust::Operator,
         has_links: false,
         lean_body: None,
+        batch: None,
+        sealed: Sealed::default(),
     }
 }
 
@@ -66,15 +69,15 @@ const fn tried<'a>(status: Option<u16>, error: &'a str, response: &'a str) -> Tr
 fn every_kind_has_its_fields() {
     let (erp, nobody) = (client("S3f2a", Some("erp")), client("", None));
     let way = Way { address: "192.0.2.80".parse().ok(), version: "HTTP/2", reuse: Reuse::Reused };
-    let queued = Duration::from_secs(2);
+    let (queued, remarks) = (Duration::from_secs(2), ["a part is damaged".to_owned()]);
     for (news, name, expected) in [
         (
-            News::Received { size: 2048, source: Source::Smtp, client: &erp },
+            News::Received { size: 2048, source: Source::Smtp, client: &erp, remarks: &remarks },
             "post.received",
-            r#""size":2048,"source":"smtp","user":"erp","session":"S3f2a","remoteIp":"192.0.2.7""#,
+            r#""size":2048,"source":"smtp","user":"erp","session":"S3f2a","remarks":["a part is damaged"],"remoteIp":"192.0.2.7""#,
         ),
         (
-            News::Received { size: 1, source: Source::Api, client: &nobody },
+            News::Received { size: 1, source: Source::Api, client: &nobody, remarks: &[] },
             "post.received",
             r#""size":1,"source":"api","remoteIp":"192.0.2.7""#,
         ),
@@ -82,20 +85,20 @@ fn every_kind_has_its_fields() {
             News::Delivered { last: tried(Some(204), "204 No Content", ""), queued, way: Some(way) },
             "post.delivered",
             concat!(
-                r#""attempt":2,"status":204,"durationMs":12,"queuedMs":2000,"#,
+                r#""size":5,"attempt":2,"status":204,"durationMs":12,"queuedMs":2000,"#,
                 r#""remoteIp":"192.0.2.80","httpVersion":"HTTP/2","reused":true"#,
             ),
         ),
         (
             News::Delivered { last: tried(Some(200), "200 OK", ""), queued, way: None },
             "post.delivered",
-            r#""attempt":2,"status":200,"durationMs":12,"queuedMs":2000"#,
+            r#""size":5,"attempt":2,"status":200,"durationMs":12,"queuedMs":2000"#,
         ),
         (
             News::Deferred { last: tried(Some(503), "503", "busy"), next_at: Timestamp(1_769_860_805_120) },
             "post.deferred",
             concat!(
-                r#""attempt":2,"status":503,"response":"busy","durationMs":12,"#,
+                r#""attempt":2,"status":503,"response":"busy","durationMs":12,"queuedMs":123,"#,
                 r#""nextAttemptAt":"2026-01-31T12:00:05.120Z""#,
             ),
         ),
@@ -103,19 +106,19 @@ fn every_kind_has_its_fields() {
             News::Deferred { last: tried(None, "TLS: expired", ""), next_at: Timestamp(0) },
             "post.deferred",
             concat!(
-                r#""attempt":2,"error":"TLS: expired","durationMs":12,"#,
+                r#""attempt":2,"error":"TLS: expired","durationMs":12,"queuedMs":123,"#,
                 r#""nextAttemptAt":"1970-01-01T00:00:00.000Z""#,
             ),
         ),
         (
             News::Failed { attempts: 2, last: Some(tried(Some(410), "", "gone")), reason: "gone" },
             "post.failed",
-            r#""attempts":2,"reason":"gone","status":410,"response":"gone","durationMs":12"#,
+            r#""attempts":2,"reason":"gone","status":410,"response":"gone","durationMs":12,"queuedMs":123"#,
         ),
         (
             News::Failed { attempts: 0, last: None, reason: "deleted" },
             "post.failed",
-            r#""attempts":0,"reason":"deleted""#,
+            r#""attempts":0,"reason":"deleted","queuedMs":123"#,
         ),
     ] {
         let event = event(&post(), &news, Timestamp(1_769_860_800_123), 7);
@@ -129,6 +132,8 @@ fn what_nobody_said_is_left_out_and_reports_are_not_told() {
     let mut bare = post();
     (bare.tags, bare.xs_message_id, bare.xs_mailing_id) = (Vec::new(), None, None);
     assert!(is_told(&bare));
+    let batch = Some(Batch { events: 1, reached: 1 });
+    assert!(!is_told(&Post { batch, ..bare.clone() }), "it tells of others");
     let news = News::Failed { attempts: 0, last: None, reason: "deleted" };
     let data = event(&bare, &news, Timestamp(0), 0).data;
     let data = std::str::from_utf8(&data).unwrap();

@@ -4,14 +4,32 @@
 //! HTTP. `type` is always the first. A column that means nothing to an event is empty.
 //! CSV is RFC 4180 in UTF-8 with a line of names first; as JSON a record is an object
 //! whose values are texts, without those that are empty.
+//!
+//! A record is one line, whatever stands in it: others have written a part of it. In CSV
+//! nothing moves a cursor, and nothing is a formula to whoever opens it as a sheet.
+//!
+//! Here is what a record is, and who may know what is in it; which records are written
+//! where, and when, is in [`accounts`].
+
+pub mod accounts;
+mod book;
+mod bookmark;
+mod ended;
+mod filter;
+mod follower;
+mod naming;
+mod privacy;
+
+pub use filter::{BadPattern, Filter};
+pub use naming::Naming;
+pub use privacy::Privacy;
 
 use super::Told;
 use crate::clock::rfc3339;
 use crate::compose::failure_status;
+use crate::event::EventName;
 use crate::post::Timestamp;
-use data_encoding::HEXLOWER;
 use http::StatusCode;
-use ring::hmac;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -30,61 +48,52 @@ const TYPES: [(&str, &str); 10] = [
     ("f", "email.complained"),
 ];
 
-/// The type of an event's record; nothing for one that is not accounted for.
+/// What a record tells of, in one or two letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordType(&'static str);
+
+/// Every type of record with its letters: received, delivered, tried in vain, trouble of a
+/// destination, given up, bounced elsewhere, told of elsewhere, complained of.
+pub const RECORD_TYPES: [(&str, RecordType); 8] = [
+    ("r", RecordType("r")),
+    ("d", RecordType("d")),
+    ("t", RecordType("t")),
+    ("tq", RecordType("tq")),
+    ("b", RecordType("b")),
+    ("rb", RecordType("rb")),
+    ("rs", RecordType("rs")),
+    ("f", RecordType("f")),
+];
+
+/// The type of the record of an event with this name; nothing for one that is not
+/// accounted for.
+pub fn type_of(name: &EventName) -> Option<RecordType> {
+    TYPES.iter().find(|(_, event)| *event == name.as_str()).map(|(kind, _)| RecordType(kind))
+}
+
+/// The letters of an event's record; nothing for one that is not accounted for.
 pub fn record_type(told: &Told) -> Option<&'static str> {
-    let name = told.event().name.as_str();
-    TYPES.iter().find(|(_, event)| *event == name).map(|(kind, _)| *kind)
+    type_of(&told.event().name).map(|RecordType(kind)| kind)
 }
 
-/// Whether there are records of this type.
-pub fn is_record_type(text: &str) -> bool {
-    TYPES.iter().any(|(kind, _)| *kind == text)
-}
-
-/// Who may know the addresses in a record.
-#[derive(Clone, Debug, Default)]
-pub enum Privacy {
-    /// Everybody: they stay.
-    #[default]
-    Retain,
-    /// Nobody: their local part is `***`.
-    Redact,
-    /// Whoever knows them: their local part is the HMAC-SHA256 of the whole address.
-    Hmac(hmac::Key),
-}
-
-impl Privacy {
-    /// The third with a secret.
-    pub fn hmac_sha256(secret: &str) -> Privacy {
-        Privacy::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
-    }
-
-    /// An address as it may be shown. Direct forms, whose address is a URL, name nobody.
-    fn show<'a>(&self, address: Cow<'a, str>) -> Cow<'a, str> {
-        let Some((local, domain)) = address.rsplit_once('@') else { return address };
-        let hidden = match self {
-            Privacy::Retain => return address,
-            _ if local.is_empty() || address.contains("://") => return address,
-            Privacy::Redact => "***".to_owned(),
-            Privacy::Hmac(key) => {
-                HEXLOWER.encode(hmac::sign(key, address.to_lowercase().as_bytes()).as_ref())
-            }
-        };
-        Cow::Owned(format!("{hidden}@{domain}"))
-    }
-}
+/// Octets of a cell before it is cut: HMACs make the longest event eleven times as long.
+const LONGEST: usize = 16 * 1024;
 
 /// What a column holds.
 #[derive(Clone, Copy)]
 enum Content {
+    /// What the gateway itself says, and ids of messages, which only look like addresses.
     Text(fn(&Told) -> Option<Cow<'_, str>>),
+    /// An address.
     Address(fn(&Told) -> Option<Cow<'_, str>>),
+    /// What others wrote, or may have published, with whatever addresses.
+    Prose(fn(&Told) -> Option<Cow<'_, str>>),
 }
 
 /// A column with its name.
 type Column = (&'static str, Content);
 
-use Content::{Address, Text};
+use Content::{Address, Prose, Text};
 
 /// Every column, in the order of the line of names.
 const COLUMNS: [Column; 37] = [
@@ -96,33 +105,33 @@ const COLUMNS: [Column; 37] = [
     ("rcpt", Address(|told| told.text("recipient"))),
     ("orcpt", Address(|told| told.text("originalRecipient"))),
     ("dsnAction", Text(|told| action(told).map(Cow::Borrowed))),
-    ("dsnStatus", Text(status)),
-    ("dsnDiag", Text(diagnosis)),
-    ("dsnMta", Text(|told| told.text("remoteMta").or_else(|| told.host()))),
-    ("dsnReportingMta", Text(|told| told.text("reportingMta"))),
+    ("dsnStatus", Prose(status)),
+    ("dsnDiag", Prose(diagnosis)),
+    ("dsnMta", Prose(|told| told.text("remoteMta").or_else(|| told.host()))),
+    ("dsnReportingMta", Prose(|told| told.text("reportingMta"))),
     ("bounceCat", Text(|told| category(told).map(Cow::Borrowed))),
-    ("srcType", Text(|told| told.text("source"))),
+    ("srcType", Prose(|told| told.text("source"))),
     ("rcvSourceIp", Text(|told| told.text("remoteIp").filter(|_| is(told, "r")))),
-    ("rcvSmtpUser", Text(|told| told.text("user").filter(|_| is(told, "r")))),
+    ("rcvSmtpUser", Address(|told| told.text("user").filter(|_| is(told, "r")))),
     ("dlvType", Text(|told| is_attempt(told).then_some(Cow::Borrowed("http")))),
     ("dlvDestinationIp", Text(|told| told.text("remoteIp").filter(|_| is_attempt(told)))),
-    ("dlvSize", Text(|told| told.text("size"))),
-    ("jobId", Text(|told| told.text("xsMailingId"))),
-    ("envId", Text(|told| told.text("xsMessageId"))),
-    ("queue", Text(|told| told.text("destination"))),
-    ("feedbackType", Text(|told| told.text("feedbackType"))),
-    ("repSourceIp", Text(|told| told.text("sourceIp"))),
-    ("userAgent", Text(|told| told.text("userAgent"))),
+    ("dlvSize", Prose(|told| told.text("size"))),
+    ("jobId", Prose(|told| told.text("xsMailingId"))),
+    ("envId", Prose(|told| told.text("xsMessageId"))),
+    ("queue", Prose(|told| told.text("destination"))),
+    ("feedbackType", Prose(|told| told.text("feedbackType"))),
+    ("repSourceIp", Prose(|told| told.text("sourceIp"))),
+    ("userAgent", Prose(|told| told.text("userAgent"))),
     ("httpStatus", Text(|told| owned(http_status(told)?.to_string()))),
-    ("httpVersion", Text(|told| told.text("httpVersion"))),
-    ("attempt", Text(|told| told.text("attempt").or_else(|| told.text("attempts")))),
-    ("durationMs", Text(|told| told.text("durationMs"))),
-    ("url", Text(|told| told.text("url"))),
-    ("postId", Text(|told| told.text("postId"))),
+    ("httpVersion", Prose(|told| told.text("httpVersion"))),
+    ("attempt", Prose(|told| told.text("attempt").or_else(|| told.text("attempts")))),
+    ("durationMs", Prose(|told| told.text("durationMs"))),
+    ("url", Prose(|told| told.text("url"))),
+    ("postId", Prose(|told| told.text("postId"))),
     ("messageId", Text(|told| told.text("messageId").or_else(|| told.text("originalMessageId")))),
-    ("session", Text(|told| told.text("session"))),
-    ("tag", Text(tag)),
-    ("reason", Text(|told| told.text("reason"))),
+    ("session", Prose(|told| told.text("session"))),
+    ("tag", Prose(tag)),
+    ("reason", Prose(|told| told.text("reason"))),
     ("tenant", Text(|told| Some(Cow::Borrowed(told.event().tenant.as_str())))),
     ("eventId", Text(|told| Some(Cow::Borrowed(told.event().id.as_str())))),
 ];
@@ -230,6 +239,11 @@ fn tag(told: &Told) -> Option<Cow<'_, str>> {
 #[derive(Clone)]
 pub struct Fields(Vec<Column>);
 
+/// The names of all columns, in their order.
+pub fn column_names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|(name, _)| *name)
+}
+
 impl Fields {
     /// Every column.
     pub fn all() -> Fields {
@@ -275,11 +289,22 @@ impl fmt::Debug for Fields {
 }
 
 fn cell<'a>(told: &'a Told, content: Content, privacy: &Privacy) -> Cow<'a, str> {
-    match content {
+    let cell = match content {
         Text(read) => read(told),
-        Address(read) => read(told).map(|address| privacy.show(address)),
+        Address(read) => read(told).map(|address| privacy.address(address)),
+        Prose(read) => read(told).map(|text| privacy.prose(text)),
+    };
+    // What is cut could end within an address: so only behind that.
+    cell.map(short).unwrap_or_default()
+}
+
+/// A cell that is not too long; one that was ends in three full stops.
+fn short(cell: Cow<'_, str>) -> Cow<'_, str> {
+    if cell.len() <= LONGEST {
+        return cell;
     }
-    .unwrap_or_default()
+    let (kept, _) = cell.split_at(cell.floor_char_boundary(LONGEST - 3));
+    Cow::Owned(format!("{kept}..."))
 }
 
 /// The line of names, then a line an event.
@@ -292,19 +317,35 @@ pub fn csv(told: &[&Told], fields: &Fields, privacy: &Privacy) -> String {
 }
 
 /// Adds the line of one event (RFC 4180).
-pub fn csv_line(text: &mut String, told: &Told, fields: &Fields, privacy: &Privacy) {
+pub(super) fn csv_line(text: &mut String, told: &Told, fields: &Fields, privacy: &Privacy) {
     for (index, (_, content)) in fields.0.iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
-        let cell = cell(told, *content, privacy);
-        if cell.contains(['"', ',', '\r', '\n']) {
+        let cell = harmless(cell(told, *content, privacy));
+        if cell.contains(['"', ',']) {
             text.extend(["\"", &cell.replace('"', "\"\""), "\""]);
         } else {
             text.push_str(&cell);
         }
     }
     text.push_str("\r\n");
+}
+
+/// A cell that stays on its line, does nothing to a terminal and is no formula. Numbers
+/// and addresses may begin with a sign: they call nothing.
+fn harmless(cell: Cow<'_, str>) -> Cow<'_, str> {
+    let cell = match cell.contains(char::is_control) {
+        true => Cow::Owned(cell.replace(char::is_control, " ")),
+        false => cell,
+    };
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '@' | '+' | '-');
+    let is_formula = match cell.trim_start().chars().next() {
+        Some('=' | '@') => true,
+        Some('+' | '-') => !cell.chars().all(is_plain),
+        _ => false,
+    };
+    if is_formula { Cow::Owned(format!("'{cell}")) } else { cell }
 }
 
 /// The record of one event as a line of JSON, with its line end.

@@ -9,25 +9,33 @@
 //! webhooks of one format share it.
 
 pub mod accounting;
+pub mod announced;
+mod batches;
 mod cloudevents;
+pub mod engine;
 mod form;
+pub mod group;
+mod live;
+mod pattern;
+pub mod remembered;
+pub mod replay;
 pub mod sample;
-mod seal;
 mod settings;
 pub mod shelf;
-mod sparkpost;
+pub mod sparkpost;
+mod subscriber;
 mod told;
 pub mod verify;
 pub mod webhook;
 
 use accounting::{Fields, Privacy};
 use bytes::Bytes;
-pub use seal::SealKey;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use told::Told;
 
 /// How events are written in requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One event a request.
@@ -132,8 +140,9 @@ pub fn headers(format: Format, batch: &str, hostname: &str) -> Vec<(&'static str
     }
 }
 
-fn array<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut octets = vec![b'['];
+fn array<'a>(elements: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(1 + room(elements.clone()).max(1));
+    octets.push(b'[');
     for (index, element) in elements.enumerate() {
         if index > 0 {
             octets.push(b',');
@@ -144,11 +153,16 @@ fn array<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     octets
 }
 
-fn lines<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut octets = Vec::new();
+fn lines<'a>(elements: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(room(elements.clone()));
     for element in elements {
         octets.extend_from_slice(element);
         octets.push(b'\n');
     }
     octets
+}
+
+/// Octets of all elements, with one behind each.
+fn room<'a>(elements: impl Iterator<Item = &'a [u8]>) -> usize {
+    elements.map(|element| element.len() + 1).sum()
 }

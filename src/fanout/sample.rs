@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// Every kind that the gateway itself makes or reads from reports, when it happens, and
 /// data as it has them.
-const SAMPLES: [(&str, &str, &str); 20] = [
+const SAMPLES: [(&str, &str, &str); 21] = [
     (
         "post.received",
         "a post was accepted and is on disk",
@@ -16,14 +16,18 @@ const SAMPLES: [(&str, &str, &str); 20] = [
     (
         "post.delivered",
         "its receiver took a post",
-        r#""attempt":1,"status":200,"durationMs":42,"queuedMs":57,"remoteIp":"198.51.100.7","httpVersion":"HTTP/1.1","reused":true"#,
+        r#""size":512,"attempt":1,"status":200,"durationMs":42,"queuedMs":57,"remoteIp":"198.51.100.7","httpVersion":"HTTP/1.1","reused":true"#,
     ),
     (
         "post.deferred",
         "a post will be tried again",
-        r#""attempt":1,"status":503,"response":"try later","nextAttemptAt":"2026-01-31T12:00:05.000Z""#,
+        r#""attempt":1,"status":503,"response":"try later","durationMs":42,"queuedMs":57,"nextAttemptAt":"2026-01-31T12:00:05.000Z""#,
     ),
-    ("post.failed", "a post was given up", r#""attempts":1,"status":404,"reason":"rejected""#),
+    (
+        "post.failed",
+        "a post was given up",
+        r#""attempts":1,"status":404,"reason":"rejected","durationMs":42,"queuedMs":57"#,
+    ),
     ("destination.paused", "somebody paused a destination", r#""reason":"maintenance","queued":17"#),
     ("destination.resumed", "a pause ended", r#""reason":"","queued":17"#),
     ("destination.backoff", "a destination is only probed", r#""reason":"connection refused","queued":17"#),
@@ -31,6 +35,11 @@ const SAMPLES: [(&str, &str, &str); 20] = [
     ("webhook.disabled", "a webhook gets no more events", r#""reason":"failing for 5 days""#),
     ("webhook.enabled", "a webhook gets events again", r#""reason":"by request""#),
     ("webhook.verified", "a receiver has shown that it wants events", r#""reason":"challenge""#),
+    (
+        "webhook.overrun",
+        "events were let go: too much waits for a webhook",
+        r#""reason":"too much waits for it","events":500,"total":500"#,
+    ),
     ("email.sent", "an application sent a mail", r#""subject":"Order 17""#),
     ("email.delivered", "a mail arrived", r#""subject":"Order 17","deliveredAt":"2026-01-31T12:00:00.000Z""#),
     ("email.delayed", "a mail has not arrived yet", r#""status":"4.4.1","reason":"no answer from host""#),

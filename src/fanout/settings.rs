@@ -3,19 +3,21 @@
 //! What is wrong with a field is said by its name. Secrets are shown by no `Debug`; an
 //! answer leaves them out.
 
+use super::pattern::Sieve;
 use super::sample;
-use super::{Format, Sharing, Told};
+use super::{Format, Sharing};
 use crate::compose::{Endpoint, is_reserved};
 use crate::deliver::sign::{KeySettings, Scheme, SigningKey};
 use crate::event::EventPattern;
 use crate::units;
-use crate::url_pattern::UrlPattern;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Most headers of its own.
 const HEADERS: usize = 10;
@@ -33,18 +35,25 @@ const STANDARD_SECRETS: std::ops::RangeInclusive<usize> = 24..=64;
 const SIGNATURE: &str = "X-Postgate-Signature";
 
 /// What its owner says of a webhook.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where its requests go: `http` or `https`.
+    #[schemars(regex(pattern = "^https?://"), length(max = 2048))]
     pub url: String,
     /// Names of events, `post.*`, `*`; Mailtura's short names of mails.
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(regex(pattern = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$"))
+    )]
     pub events: Vec<String>,
     /// Whether it gets events.
     pub enabled: bool,
     /// What signs its requests: `whsec_…`, `whsk_…`, or a text.
-    pub secret: Option<String>,
+    #[schemars(with = "Option<String>", length(min = 1, max = 256))]
+    pub secret: Option<Zeroizing<String>>,
     /// For people.
+    #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub description: String,
     /// How events are written.
     pub format: Format,
@@ -57,6 +66,7 @@ pub struct Settings {
     /// Requests in a time, such as `10/s`.
     pub rate: Option<String>,
     /// Requests at a time.
+    #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
     /// Which events, by what they are about.
     pub filter: Filter,
@@ -65,10 +75,11 @@ pub struct Settings {
 }
 
 /// How many events go in one request: whichever comes first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batch {
     /// Events, 1 to 10,000.
+    #[schemars(range(min = 1, max = 10_000))]
     pub max_events: u32,
     /// Octets, such as `1MiB`, 1 KiB to 10 MiB.
     pub max_bytes: String,
@@ -78,7 +89,7 @@ pub struct Batch {
 
 /// Which events, by what they are about; of several patterns of one field one has to
 /// match, and all fields that are there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// Tags; `*` stands for any characters.
@@ -93,7 +104,7 @@ pub struct Filter {
 }
 
 /// One pattern or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Patterns {
     /// This one.
@@ -119,11 +130,6 @@ impl Patterns {
 
     fn is_empty(&self) -> bool {
         self.texts().is_empty()
-    }
-
-    /// None, or one that matches.
-    fn let_through(&self, matches: impl Fn(&str) -> bool) -> bool {
-        self.is_empty() || self.texts().iter().any(|pattern| matches(pattern))
     }
 }
 
@@ -192,7 +198,7 @@ impl Settings {
             return wrong("max_connections", "write a number from 1, or leave it out");
         }
         match &self.secret {
-            Some(secret) => self.keys(&[secret]).map(drop),
+            Some(secret) => self.keys(&[secret.as_str()]).map(drop),
             None => Ok(()),
         }
     }
@@ -265,12 +271,12 @@ impl Settings {
         let mut keys = Vec::new();
         let key = |settings| SigningKey::new(settings);
         if !standard.is_empty() {
-            let key = key(KeySettings { secrets: standard, ..KeySettings::default() });
+            let key = key(KeySettings { secrets: standard.into(), ..KeySettings::default() });
             keys.push(key.or_else(|text| wrong("secret", text))?);
         }
         if !hex.is_empty() {
             let header = self.signature_header.as_deref().unwrap_or(SIGNATURE).to_owned();
-            let secrets = hex.into_iter().map(|secret| (*secret).to_owned()).collect();
+            let secrets = hex.into_iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>().into();
             let settings = KeySettings {
                 scheme: Scheme::HmacHex,
                 header: Some(header),
@@ -319,48 +325,14 @@ impl Batch {
 }
 
 impl Filter {
-    fn check(&self) -> Result<(), Wrong> {
+    /// Looks at every pattern; the first that is wrong is the error.
+    pub fn check(&self) -> Result<(), Wrong> {
         for patterns in [&self.tag, &self.destination, &self.recipient] {
             let is_bad = |text: &String| text.is_empty() || text.len() > LONGEST_TEXT;
             if patterns.texts().len() > PATTERNS || patterns.texts().iter().any(is_bad) {
                 return wrong("filter", format!("at most {PATTERNS} patterns of 1 to {LONGEST_TEXT} octets"));
             }
         }
-        for text in self.destination.texts() {
-            text.parse::<UrlPattern>().or_else(|bad| wrong("filter", format!("destination: {bad}")))?;
-        }
-        Ok(())
+        Sieve::of(self).map(drop)
     }
-
-    /// Whether an event is about what is meant. What an event does not say matches no
-    /// pattern of it.
-    pub fn lets_through(&self, told: &Told) -> bool {
-        let origin = || told.text("destination")?.parse::<UrlPattern>().ok();
-        let is_there = |pattern: &str| {
-            let pattern = pattern.parse::<UrlPattern>();
-            matches!((pattern, origin()), (Ok(pattern), Some(origin)) if pattern.covers(&origin))
-        };
-        let is_for = |pattern: &str| {
-            told.text("recipient").is_some_and(|it| is_like(&it.to_lowercase(), &pattern.to_lowercase()))
-        };
-        self.tag.let_through(|pattern| told.tags().iter().any(|tag| is_like(tag, pattern)))
-            && self.destination.let_through(is_there)
-            && self.recipient.let_through(is_for)
-    }
-}
-
-/// Whether a text is like a pattern, in which `*` stands for any characters; linear in
-/// both for each `*`.
-fn is_like(text: &str, pattern: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let mut pieces: Vec<_> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
-    for piece in pieces {
-        match rest.split_once(piece) {
-            Some((_, behind)) => rest = behind,
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }

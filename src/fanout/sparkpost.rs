@@ -44,6 +44,11 @@ const FIELDS: [(&str, &[&str]); 17] = [
     ("target_link_url", &["url"]),
 ];
 
+/// Every type with the kinds of events that are told as it.
+pub fn types() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KINDS.iter().map(|(name, _, kind)| (*kind, *name))
+}
+
 /// One event.
 pub(super) fn write(told: &Told) -> Vec<u8> {
     let event = told.event();

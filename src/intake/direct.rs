@@ -4,10 +4,11 @@
 //! egress rules hold as for the posts of a message, and all are committed in one step.
 
 use super::traced::Traced;
-use super::{Committed, Intake, Turn};
+use super::{Committed, Intake, Turn, repeated};
 use crate::clock;
 use crate::compose::{self, Direct, Fault, Receipt};
 use crate::envelope::{Client, Refusal, Taken};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why nothing is kept of posts that were handed in.
@@ -21,16 +22,18 @@ pub enum Denied {
 
 impl Intake {
     /// Composes and commits posts; `key` makes a repeat of all of them a no-op. All are
-    /// kept or none is.
+    /// kept or none is. What has a turn keeps it until then, and holds nobody up.
     pub async fn post(
         &self,
         client: &Client,
         asked: Vec<Direct>,
         key: Option<String>,
+        turn: Turn,
     ) -> Result<Taken, Denied> {
         let (tracer, source) = (&self.options.tracer, self.options.source);
         let mut traced = Traced::begin(tracer, source, client, asked.len());
-        let answer = self.take_direct(client, asked, key, &mut traced).await;
+        let answer = self.take_direct(client, (asked, key), &turn, &mut traced).await;
+        drop(turn);
         match &answer {
             Err(Denied::Faults(faults)) => {
                 let told = faults.first().map(|fault| format!("{}: {}", fault.field, fault.reason));
@@ -45,13 +48,21 @@ impl Intake {
     async fn take_direct(
         &self,
         client: &Client,
-        asked: Vec<Direct>,
-        key: Option<String>,
+        (asked, key): (Vec<Direct>, Option<String>),
+        turn: &Turn,
         traced: &mut Traced<'_>,
     ) -> Result<Taken, Denied> {
         let receipt = Receipt { message: self.ids.next(), received_at: clock::wall() };
-        let mut admission =
-            compose::direct(&self.compose, (&client.tenant, key), receipt, asked).map_err(Denied::Faults)?;
+        let (options, tenant) = (Arc::clone(&self.compose), client.tenant.clone());
+        let compose = move || compose::direct(&options, (&tenant, key), receipt, asked);
+        let composed = match turn.is_none() {
+            true => compose(),
+            false => {
+                let died = |_| Denied::Refusal(Refusal::new(451, (3, 0), "the posts could not be composed"));
+                tokio::task::spawn_blocking(compose).await.map_err(died)?
+            }
+        };
+        let mut admission = composed.map_err(Denied::Faults)?;
         let mut faults = Vec::new();
         for (at, post) in admission.posts.iter().enumerate() {
             if let Err(refusal) = self.permit(client, &post.destination) {
@@ -63,10 +74,10 @@ impl Intake {
         }
         traced.mark(&mut admission);
         let (message, posts) = (admission.message, admission.posts.len());
-        let committed = self.commit(client, admission).await.map_err(Denied::Refusal)?;
+        let committed = self.commit(client, posts, &[], admission).await.map_err(Denied::Refusal)?;
         Ok(match committed {
             Committed::Kept => Taken { posts, ..Taken::queued(message) },
-            Committed::Repeated(earlier) => Taken { posts, is_repeated: true, ..Taken::queued(earlier) },
+            Committed::Repeated(earlier) => repeated(earlier),
         })
     }
 

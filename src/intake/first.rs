@@ -17,7 +17,7 @@
 //! idempotency key of its own is never handed back, and leaves a dead letter when
 //! it fails: its repetition would make no second post.
 
-use super::{Intake, told};
+use super::Intake;
 use crate::compose::{Fallback, Sync, failure_status};
 use crate::envelope::{Fate, Refusal, Replies, Taken};
 use crate::first_attempts::{AfterFailure, FirstAttempt, Hearing, OnFailure};
@@ -211,9 +211,7 @@ impl Intake {
             Heard::Unwanted(hearing) => hearing,
         };
         let which = Query { id: Some(hearing.id()), ..Query::default() };
-        let told = told::handing_back(&self.options, &*self.spool, &which).await;
-        if let Ok(1..) = self.spool.order(which, Order::Delete).await {
-            told::publish(&*self.spool, told).await;
+        if let Ok(1..) = self.spool.order(which, Order::HandBack).await {
             let text = "the receiver cannot take it now; try again later";
             return Fate::Refused(Refusal::new(451, (4, 1), text));
         }

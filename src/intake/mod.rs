@@ -22,6 +22,7 @@ mod failures;
 mod first;
 mod guard;
 mod hashes;
+mod keeping;
 mod keys;
 mod logins;
 mod seal;
@@ -32,6 +33,7 @@ mod turns;
 
 pub use checks::{Checks, Inquire, Inquiry, Response};
 pub use direct::Denied;
+pub use guard::customer;
 pub use hashes::{HashError, PasswordHash};
 pub use keys::{ApiKey, KeyDigest, Keys, Role, Unknown};
 pub use logins::{Logins, LoginsError, User, UserSecret};
@@ -46,16 +48,16 @@ use crate::event::Wanted;
 use crate::first_attempts::FirstAttempts;
 use crate::metrics::Metrics;
 use crate::network::Network;
-use crate::post::{Admission, Destination, Trust};
+use crate::post::{Destination, Trust};
 use crate::smtp::auth::{Credentials, Mechanisms, Offer};
 use crate::smtp::session::{Judged, Opening, Policy};
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
 use crate::trace::Tracer;
 use crate::url_pattern::UrlPattern;
-use bytes::Bytes;
 use entries::TurnedAway;
 use first::Shares;
+use keeping::{refusal, repeated};
 use std::sync::Arc;
 use traced::Traced;
 
@@ -176,44 +178,25 @@ impl Intake {
         for post in composition.admission.posts.iter().filter(|post| post.trust == Trust::Wire) {
             self.permit(&client, &post.destination)?;
         }
-        turn.lower(composition.admission.blobs.iter().map(Bytes::len).sum());
-        let Composition { mut admission, recipients, reported, waits, .. } = composition;
+        turn.lower(composition.admission.all_octets());
+        let Composition { mut admission, recipients, reported, waits, remarks } = composition;
+        let units = admission.posts.len() + admission.events.len();
         told::reported(&self.options, reported, &mut admission);
         traced.mark(&mut admission);
         let shares = Shares::new(replies, recipients);
         let waits = self.listen(&admission, &shares, waits);
         let (message, posts) = (admission.message, admission.posts.len());
-        let mut taken = match self.commit(&client, admission).await? {
+        let mut taken = match self.commit(&client, units, &remarks, admission).await? {
             Committed::Kept if !waits.is_empty() => {
                 drop(turn);
-                self.answer(message, &shares, waits).await
+                Taken { posts, ..self.answer(message, &shares, waits).await }
             }
-            Committed::Kept => Taken::queued(message),
-            Committed::Repeated(earlier) => Taken { is_repeated: true, ..Taken::queued(earlier) },
+            Committed::Kept => Taken { posts, ..Taken::queued(message) },
+            Committed::Repeated(earlier) => repeated(earlier),
         };
-        (taken.numbers, taken.posts) = (shares.numbers(), posts);
+        taken.numbers = shares.numbers();
         turned_away.join(others, &mut taken);
         Ok(taken)
-    }
-
-    /// Commits what the tenant has a right to, and charges it for what was kept. A
-    /// client that does not wait for the answer has paid: the posts may be kept.
-    async fn commit(&self, client: &Client, mut admission: Admission) -> Result<Committed, Refusal> {
-        told::received(&self.options, client, &mut admission);
-        let (posts, octets) = (admission.posts.len(), admission.octets());
-        let tenants = &self.options.tenants;
-        tenants.take(&client.tenant, posts)?;
-        // Nothing but events needs no place among posts.
-        let committed = match posts {
-            0 => self.spool.publish(admission.events).await.map(|()| Committed::Kept),
-            _ => self.spool.commit(admission).await,
-        };
-        if matches!(committed, Ok(Committed::Kept)) {
-            self.options.metrics.accept(posts, octets);
-        } else {
-            tenants.give_back(&client.tenant, posts);
-        }
-        committed.map_err(|error| refusal(&error))
     }
 
     /// Waits for a turn and composes off the runtime's threads.
@@ -372,15 +355,4 @@ impl Policy for Intake {
 /// How many posts a message makes, as far as that was known at RCPT.
 fn posts(envelope: &Envelope) -> usize {
     envelope.recipients.iter().map(|recipient| recipient.posts).sum()
-}
-
-/// What a spool's error means for a client: it is to try again.
-fn refusal(error: &SpoolError) -> Refusal {
-    match error {
-        SpoolError::Full => Refusal::new(452, (3, 1), "insufficient storage; try again later"),
-        SpoolError::Closed => Refusal::new(451, (3, 2), "the gateway is stopping; try again later"),
-        SpoolError::Failed(_) | SpoolError::Damaged(_) | SpoolError::Changed | SpoolError::Unknown => {
-            Refusal::new(451, (3, 0), "the spool cannot write; try again later")
-        }
-    }
 }

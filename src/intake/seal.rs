@@ -8,11 +8,12 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// What a mark is made with; without one, nothing is to be protected.
 pub(super) struct Seal {
     /// As long as a block of SHA-256.
-    key: [u8; 64],
+    key: Zeroizing<[u8; 64]>,
 }
 
 /// A mark; equal only when made of the same parts.
@@ -20,7 +21,7 @@ pub(super) type Mark = [u8; 32];
 
 impl Default for Seal {
     fn default() -> Seal {
-        Seal { key: [0; 64] }
+        Seal { key: Zeroizing::new([0; 64]) }
     }
 }
 
@@ -28,7 +29,7 @@ impl Seal {
     /// A seal nobody knows. The error is the system's: it has no randomness.
     pub(super) fn draw() -> Result<Seal, getrandom::Error> {
         let mut seal = Seal::default();
-        getrandom::fill(&mut seal.key)?;
+        getrandom::fill(&mut *seal.key)?;
         Ok(seal)
     }
 
@@ -43,7 +44,7 @@ impl Seal {
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        let mut mac = Hmac::<Sha256>::new(&(*self.key).into());
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);

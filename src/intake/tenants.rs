@@ -81,13 +81,14 @@ impl Tenants {
         self.all.get(tenant).map(|(terms, _)| terms)
     }
 
-    /// Refuses with `451 4.7.1` when `tenant` has nothing left for even one post.
+    /// Refuses as `take` does when `tenant` has nothing left for even one post.
     pub(super) fn check(&self, tenant: &Tenant) -> Result<(), Refusal> {
         self.with(tenant, |account, terms, now| account.check(terms, 1, now))
     }
 
-    /// Takes `posts` of what `tenant` may still do, or refuses with `451 4.7.1`
-    /// and takes nothing; `550 5.7.1` when no day would do.
+    /// Takes `posts` of what `tenant` may still do, or takes nothing and refuses: with
+    /// `452 4.5.3` when its day is used up, `451 4.7.1` when it is too fast, `550 5.7.1`
+    /// when no day would do.
     pub(super) fn take(&self, tenant: &Tenant, posts: usize) -> Result<(), Refusal> {
         let posts = u64::try_from(posts).unwrap_or(u64::MAX);
         self.with(tenant, |account, terms, now| account.take(terms, posts, now))
@@ -137,19 +138,22 @@ impl Exhausted {
         let limit = terms.daily_limit.unwrap_or_default();
         let text = match self {
             Exhausted::AnyDay => {
-                let text = format!("tenant {tenant} may make {limit} posts a day; name fewer recipients");
+                let text = format!("tenant {tenant} may make {limit} posts a day; send fewer at a time");
                 return Refusal::new(550, (7, 1), text);
             }
+            // Too much in all, as of recipients (RFC 3463 X.5.3).
             Exhausted::Day => {
-                format!(
+                let text = format!(
                     "tenant {tenant} has reached its daily limit of {limit} posts; try again tomorrow (UTC)"
-                )
+                );
+                return Refusal::new(452, (5, 3), text);
             }
             Exhausted::Rate => {
                 let (count, time) = terms.rate.unwrap_or_default();
                 format!("tenant {tenant} has reached its rate of {count} posts in {time:?}; try again later")
             }
         };
+        // Too fast.
         Refusal::new(451, (7, 1), text)
     }
 }
@@ -345,9 +349,9 @@ mod tests {
     fn a_refusal_names_the_limit() {
         let terms = terms(Some(7), Some((10, 60)));
         let text = |exhausted: Exhausted| exhausted.refusal(&terms).to_string();
-        let day = "451 4.7.1 tenant shop has reached its daily limit of 7 posts; try again tomorrow (UTC)";
+        let day = "452 4.5.3 tenant shop has reached its daily limit of 7 posts; try again tomorrow (UTC)";
         assert_eq!(text(Exhausted::Day), day);
-        let any_day = "550 5.7.1 tenant shop may make 7 posts a day; name fewer recipients";
+        let any_day = "550 5.7.1 tenant shop may make 7 posts a day; send fewer at a time";
         assert_eq!(text(Exhausted::AnyDay), any_day);
         assert_eq!(Account::default().take(&terms, 8, MIDNIGHT), Err(Exhausted::AnyDay));
         assert_eq!(Account::default().take(&terms, 7, MIDNIGHT), Ok(()));

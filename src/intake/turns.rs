@@ -42,8 +42,13 @@ pub struct Turn(Option<OwnedSemaphorePermit>);
 
 impl Turn {
     /// A turn at nothing.
-    pub(super) fn none() -> Turn {
+    pub fn none() -> Turn {
         Turn(None)
+    }
+
+    /// Whether it is a turn at nothing.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Gives back all but so many octets.

@@ -1,12 +1,13 @@
 //! Bringing events into the journal, from where they wait durably.
 //!
 //! What cannot be written is tried again and again; meanwhile the events stay where they
-//! are. Between two appends others come together: a sync each would take from those
-//! that mail waits for.
+//! are. Where there is no room, the oldest events that nobody holds make it. Between two
+//! appends others come together: a sync each would take from those that mail waits for.
 
-use super::Journal;
+use super::{Journal, Shared};
 use crate::event::{Event, Mark};
 use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -14,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 /// Shortest time between two appends.
-const GATHER: Duration = Duration::from_millis(20);
-/// Octets of events that are worth an append of their own.
-const MANY: usize = 64 * 1024;
+const GATHER: Duration = Duration::from_millis(50);
+/// Octets of events that come together only where more wait behind them.
+const MANY: usize = 192 << 10;
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often files whose time is over are looked for.
@@ -51,10 +52,9 @@ impl Journal {
             };
             match told {
                 Some(Ok((behind, events))) => {
-                    self.keep(behind, &events).await;
+                    self.keep(behind, &events, &mut tidied).await;
                     mark = behind;
-                    // Behind so many there are more.
-                    if events.iter().map(|event| event.data.len()).sum::<usize>() < MANY {
+                    if events.iter().map(|event| event.data.len() + 128).sum::<usize>() < MANY {
                         sleep(GATHER).await;
                     }
                 }
@@ -64,15 +64,12 @@ impl Journal {
                 }
                 None => {}
             }
-            if tidied.elapsed() >= TIDY {
-                tidied = Instant::now();
-                self.tidy().await;
-            }
+            self.tidy_when_due(&mut tidied).await;
         }
     }
 
     /// Appends, again and again if it fails.
-    async fn keep(&self, mark: Mark, events: &[Event]) {
+    async fn keep(&self, mark: Mark, events: &[Event], tidied: &mut Instant) {
         let mut has_failed = false;
         while let Err(error) = self.append(mark, events.to_vec()).await {
             self.0.failures.fetch_add(1, Ordering::Relaxed);
@@ -81,6 +78,10 @@ impl Journal {
                 tracing::warn!(%error, %directory, "the journal cannot be written; events wait in the spool, it is tried again and again");
             }
             has_failed = true;
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                self.remove(Shared::shed).await;
+            }
+            self.tidy_when_due(tidied).await;
             sleep(PAUSE).await;
         }
         if has_failed {
@@ -88,10 +89,18 @@ impl Journal {
         }
     }
 
-    async fn tidy(&self) {
+    async fn tidy_when_due(&self, tidied: &mut Instant) {
+        if tidied.elapsed() >= TIDY {
+            *tidied = Instant::now();
+            self.remove(Shared::tidy).await;
+        }
+    }
+
+    /// Removes files as it is said, off the runtime.
+    async fn remove(&self, files: fn(&Shared, SystemTime) -> io::Result<()>) {
         let shared = Arc::clone(&self.0);
-        let tidied = tokio::task::spawn_blocking(move || shared.tidy(SystemTime::now())).await;
-        if let Ok(Err(error)) = tidied {
+        let removed = tokio::task::spawn_blocking(move || files(&shared, SystemTime::now())).await;
+        if let Ok(Err(error)) = removed {
             tracing::warn!(%error, "old files of the journal cannot be removed");
         }
     }

@@ -1,14 +1,17 @@
-//! What stands in a file of the journal: frames, each a few events that became durable
-//! at once.
+//! What stands in a file of the journal: frames, each a few events. What became durable
+//! at once is a run of them, cut where it is large, so that who reads one event reads
+//! little more.
 //!
 //! ```text
 //! head     magic (4 octets, the third is the format) | payload length u32 | first position u64
-//!          | number of events u32 | checksum u32             (24 octets, little endian)
+//!          | number of events, and in the top bit whether the run goes on, u32
+//!          | checksum u32                                    (24 octets, little endian)
 //! payload  postcard encoding of the mark behind the events, and of the events
 //! ```
 //!
 //! The checksum is CRC32C over the head before it and the payload: a frame counts whole
-//! or not at all, and the mark with it. The magic has octets that no UTF-8 text has, so
+//! or not at all. A run that does not end counts not at all, or the mark of its last
+//! frame would say that what the others hold was never here. The magic has octets that no UTF-8 text has, so
 //! no event can hold one: behind damage the next frame is looked for.
 
 use crate::event::{Event, Mark};
@@ -18,8 +21,12 @@ use std::os::unix::fs::FileExt;
 
 /// Octets of a head.
 pub(super) const HEAD: usize = 24;
-/// Begins every frame.
-const MAGIC: [u8; 4] = [0xf5, b'j', 1, 0xff];
+/// Begins every frame. Format 1 knew no [`GOES_ON`].
+const MAGIC: [u8; 4] = [0xf5, b'j', 2, 0xff];
+/// Octets of events from which on a frame ends.
+const LARGE: usize = 256 << 10;
+/// Top bit of the number of events: another frame of the run follows.
+const GOES_ON: u32 = 1 << 31;
 /// Octets looked through at a time behind damage.
 const LOOK: usize = 64 << 10;
 
@@ -31,15 +38,64 @@ pub(super) struct Frame {
     /// How far the events before it, and those in it, had been handed over.
     pub mark: Mark,
     pub events: Vec<Event>,
+    /// Another frame of its run follows.
+    pub goes_on: bool,
 }
 
-/// Appends a frame to `out`.
-pub(super) fn encode(first: u64, mark: Mark, events: &[Event], out: &mut Vec<u8>) -> io::Result<()> {
+/// What stands at the head of a frame.
+#[derive(Clone, Copy)]
+struct Head {
+    first: u64,
+    mark: Mark,
+    /// [`GOES_ON`], or nothing.
+    flag: u32,
+}
+
+/// Octets that a run of frames of these events takes at most, if their names and tenants
+/// are short.
+pub(super) fn room(events: &[Event]) -> usize {
+    let octets: usize = events.iter().map(|event| event.data.len() + 128).sum();
+    octets + (octets / LARGE + 1) * (HEAD + 32)
+}
+
+/// Appends a run of frames to `out`; answers how long each is, and how many events it
+/// has.
+pub(super) fn encode(
+    first: u64,
+    mark: Mark,
+    events: &[Event],
+    out: &mut Vec<u8>,
+) -> io::Result<Vec<(u64, u64)>> {
+    let (mut frames, mut rest, mut first) = (Vec::new(), events, first);
+    loop {
+        let (start, (some, behind)) = (out.len(), rest.split_at(portion(rest)));
+        let flag = if behind.is_empty() { 0 } else { GOES_ON };
+        encode_one(Head { first, mark, flag }, some, out)?;
+        frames.push(((out.len() - start) as u64, some.len() as u64));
+        first += some.len() as u64;
+        rest = behind;
+        if rest.is_empty() {
+            return Ok(frames);
+        }
+    }
+}
+
+/// How many of these events make a frame: at least one, if there is any.
+fn portion(events: &[Event]) -> usize {
+    let octets = events.iter().scan(0, |octets, event| {
+        let before = *octets;
+        *octets += event.data.len();
+        Some(before)
+    });
+    octets.take_while(|before| *before < LARGE).count()
+}
+
+fn encode_one(Head { first, mark, flag }: Head, events: &[Event], out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     postcard::to_io(&(mark, events), &mut *out).map_err(io::Error::other)?;
     let length = u32::try_from(out.len() - start - HEAD).map_err(io::Error::other)?;
-    let count = u32::try_from(events.len()).map_err(io::Error::other)?;
+    let count = u32::try_from(events.len()).map_err(io::Error::other)? | flag;
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&length.to_le_bytes());
@@ -95,7 +151,7 @@ impl<'a> Frames<'a> {
             let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
             octets.resize(left.min(LOOK), 0);
             self.file.read_exact_at(&mut octets, at)?;
-            match octets.windows(MAGIC.len()).position(|window| window == MAGIC) {
+            match octets.windows(MAGIC.len()).position(is_magic) {
                 Some(place) => return Ok(at + place as u64),
                 // One may begin in the last octets.
                 None => at += (octets.len() - MAGIC.len() + 1) as u64,
@@ -116,7 +172,7 @@ fn frame_at(file: &File, at: u64, end: u64) -> io::Result<Option<(Frame, u64)>> 
     };
     let Some((length, first, count, checksum)) = fields() else { return Ok(None) };
     let total = HEAD as u64 + u64::from(length);
-    if !head.starts_with(&MAGIC) || at + total > end {
+    if !is_magic(&head) || at + total > end {
         return Ok(None);
     }
     let mut payload = vec![0; length as usize];
@@ -126,8 +182,22 @@ fn frame_at(file: &File, at: u64, end: u64) -> io::Result<Option<(Frame, u64)>> 
         return Ok(None);
     }
     let read: Option<(Mark, Vec<Event>)> = postcard::from_bytes(&payload).ok();
+    let (goes_on, count) = (count & GOES_ON != 0, count & !GOES_ON);
     let whole = read.filter(|(_, events)| events.len() == count as usize);
-    Ok(whole.map(|(mark, events)| (Frame { first, mark, events }, total)))
+    Ok(whole.map(|(mark, events)| (Frame { first, mark, events, goes_on }, total)))
+}
+
+/// Whether a frame of a known format begins so.
+fn is_magic(octets: &[u8]) -> bool {
+    matches!(octets, [0xf5, b'j', 1..=2, 0xff, ..])
+}
+
+/// Whether a file begins in the format that is written: to another nothing is appended,
+/// or who knows only that one would take it as damage.
+pub(super) fn is_current(file: &File) -> io::Result<bool> {
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact_at(&mut magic, 0)?;
+    Ok(magic == MAGIC)
 }
 
 /// Refuses a file that a newer version began.

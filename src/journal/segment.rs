@@ -6,6 +6,8 @@
 use super::Position;
 use super::frame::{Frame, Frames, refuse_newer};
 use crate::event::{Event, Mark};
+use rustix::fs::OFlags;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +20,9 @@ const SPARSE: u64 = 64 << 10;
 /// Octets of events that are read at a time, if there is more than one frame of them.
 const PORTION: usize = 1 << 20;
 
+/// Readings that fail before those who read go on behind the file.
+const TRIES: u32 = 10;
+
 /// One file.
 pub(super) struct Segment {
     /// Position of its first event.
@@ -25,6 +30,8 @@ pub(super) struct Segment {
     pub path: PathBuf,
     pub file: File,
     index: Mutex<Option<Index>>,
+    /// Readings that failed since one did not, by the position that was asked for.
+    failures: Mutex<BTreeMap<u64, u32>>,
 }
 
 /// Where the events of a file stand.
@@ -63,7 +70,7 @@ impl Segment {
         let path = directory.join(name_of(first));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let index = Index { next: first, ..Index::default() };
-        Ok(Segment { first, path, file, index: Mutex::new(Some(index)) })
+        Ok(Segment { first, path, file, index: Mutex::new(Some(index)), failures: Mutex::default() })
     }
 
     /// Removes the file that begins there, if there is one.
@@ -76,9 +83,11 @@ impl Segment {
 
     /// Opens a file of an earlier process.
     pub fn open(path: PathBuf, first: u64) -> io::Result<Segment> {
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        // Whoever put a link in its place means another file.
+        let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let file = OpenOptions::new().read(true).write(true).custom_flags(no_follow).open(&path)?;
         refuse_newer(&file)?;
-        Ok(Segment { first, path, file, index: Mutex::default() })
+        Ok(Segment { first, path, file, index: Mutex::default(), failures: Mutex::default() })
     }
 
     /// Where its frames end, and the position behind them, as far as it is known.
@@ -86,11 +95,15 @@ impl Segment {
         self.index().as_ref().map_or((0, self.first), |index| (index.end, index.next))
     }
 
-    /// A frame was appended.
-    pub fn note(&self, end: u64, frame: (u64, u64, Mark)) {
+    /// A run of frames was appended, from an offset and a position on, each so long and of
+    /// so many events.
+    pub fn note(&self, (mut at, mut first): (u64, u64), frames: &[(u64, u64)], mark: Mark) {
         let mut index = self.index();
         let index = index.get_or_insert_default();
-        index.note(index.end, end, frame);
+        for (octets, events) in frames {
+            index.note(at, at + octets, (first, first + events, mark));
+            (at, first) = (at + octets, first + events);
+        }
     }
 
     /// Where its events stand; reads all of the file at first. Damage is counted once.
@@ -101,9 +114,16 @@ impl Segment {
         }
         let mut index = Index { next: self.first, ..Index::default() };
         let mut frames = Frames::new(&self.file, 0, self.file.metadata()?.len());
-        while let Some((at, Frame { first, mark, events })) = frames.next()? {
+        let mut whole = (0, index.end, index.next, index.mark);
+        while let Some((at, Frame { first, mark, events, goes_on })) = frames.next()? {
             index.note(at, frames.good, (first, first + events.len() as u64, mark));
+            if !goes_on {
+                whole = (index.places.len(), index.end, index.next, index.mark);
+            }
         }
+        // A run that does not end was never there.
+        index.places.truncate(whole.0);
+        (index.end, index.next, index.mark) = (whole.1, whole.2, whole.3);
         for (start, end) in &frames.gaps {
             damages.fetch_add(1, Ordering::Relaxed);
             let octets = end - start;
@@ -131,7 +151,26 @@ impl Segment {
             }
         }
         found.truncate(most);
+        self.failures().remove(&from);
         Ok(found)
+    }
+
+    /// Whether it could not be read from there once too often, this time counted: what
+    /// comes behind it must not wait for ever. That is damage, and counted once.
+    pub fn is_given_up(&self, from: u64, error: &io::Error, damages: &AtomicU64) -> bool {
+        let mut places = self.failures();
+        let is_known = places.values().any(|failures| *failures >= TRIES);
+        let failures = places.entry(from).or_default();
+        *failures = failures.saturating_add(1);
+        if *failures == TRIES && !is_known {
+            damages.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, file = %self.path.display(), "a file of the journal cannot be read; events in it are lost");
+        }
+        *failures >= TRIES
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<u64, u32>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self) -> MutexGuard<'_, Option<Index>> {

@@ -19,7 +19,7 @@ mod traffic;
 pub use checks::CheckResult;
 pub use injections::InjectionResult;
 pub use lane::{LaneMetrics, Outcome};
-pub use scene::{JournalScene, LaneScene, Scene};
+pub use scene::{AccountingScene, JournalScene, LaneScene, Scene};
 pub use traffic::{Flow, Here, Meter, Turnstile, Volume};
 
 use crate::post::Destination;
@@ -257,6 +257,7 @@ mod tests {
             scheme: Scheme::Https,
             host: format!("h{number}.example"),
             port: 443,
+            webhook: None,
         }
     }
 

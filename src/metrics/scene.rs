@@ -21,6 +21,10 @@ pub struct Scene {
     pub posts: Vec<(&'static str, u64)>,
     /// Of the journal, where there is one.
     pub journal: Option<JournalScene>,
+    /// Events that were let go because too much waited for webhooks, where they are shown.
+    pub lost_events: Option<u64>,
+    /// Files of records.
+    pub accounting: Vec<AccountingScene>,
     /// Destinations with posts, connections or a grudge.
     pub lanes: Vec<LaneScene>,
 }
@@ -34,6 +38,21 @@ pub struct JournalScene {
     pub damages: u64,
     /// Times since then that it could not be written.
     pub failures: u64,
+}
+
+/// How one file of records stands.
+#[derive(Clone, Debug)]
+pub struct AccountingScene {
+    /// Its path in the configuration.
+    pub path: String,
+    /// Records that were written since the configuration is in force.
+    pub records: u64,
+    /// Events that are still to be looked at.
+    pub behind: u64,
+    /// Times that it could not be written.
+    pub failures: u64,
+    /// Events that the journal let go before they were written.
+    pub lost: u64,
 }
 
 /// How one destination stands.
@@ -60,6 +79,11 @@ const LANE_STATES: [&str; 6] = ["active", "recovering", "backoff", "deferring", 
 const SPOOL_STATES: [&str; 3] = ["open", "full", "failed"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabel {
+    path: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -77,6 +101,11 @@ impl Scene {
             list.add::<Counter>("journal_failures", "Times that the journal could not be written")
                 .inc_by(failures);
         }
+        if let Some(lost) = self.lost_events {
+            list.add::<Gauge>("webhook_lost_events", "Events let go because too much waited for webhooks")
+                .set(gauge(lost));
+        }
+        self.register_accounting(list);
         let posts: Family<StateLabel, Gauge> = list.add("queue_posts", "Posts in the spool");
         for (state, number) in &self.posts {
             posts.get_or_create(&StateLabel { state }).set(gauge(*number));
@@ -92,6 +121,27 @@ impl Scene {
             states.get_or_create(&StateLabel { state }).set(gauge(number));
         }
         self.register_lanes(list, metrics);
+    }
+
+    fn register_accounting(&self, list: &mut List) {
+        if self.accounting.is_empty() {
+            return;
+        }
+        let records: Family<PathLabel, Counter> =
+            list.add("accounting_records", "Records that were written since the configuration is in force");
+        let behind: Family<PathLabel, Gauge> =
+            list.add("accounting_behind_events", "Events that accounting has not come to");
+        let failures: Family<PathLabel, Counter> =
+            list.add("accounting_failures", "Times that a file of records could not be written");
+        let lost: Family<PathLabel, Gauge> =
+            list.add("accounting_lost_events", "Events that the journal let go before they were written");
+        for file in &self.accounting {
+            let label = PathLabel { path: file.path.clone() };
+            records.get_or_create(&label).inc_by(file.records);
+            behind.get_or_create(&label).set(gauge(file.behind));
+            failures.get_or_create(&label).inc_by(file.failures);
+            lost.get_or_create(&label).set(gauge(file.lost));
+        }
     }
 
     /// Destinations without a name of their own are added up.

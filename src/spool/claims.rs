@@ -2,7 +2,8 @@
 //!
 //! What is not in memory is read from the log, on threads made for that. Behind
 //! the answer the posts are read that a lane will ask for next, so that one with a
-//! backlog is mostly answered at once.
+//! backlog is mostly answered at once. While much that ended cannot be written nothing
+//! is claimed: it would be sent again after a crash, and memory would grow.
 
 use super::catalog::Entry;
 use super::index::{Known, Taken, Wanted};
@@ -18,8 +19,11 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Delay after which a post is read again that could not be read.
+/// Delay after which a post is asked for again that could not be read, or claimed.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Octets of what ended and is not written from which on nothing is claimed.
+const UNWRITTEN: u64 = 16 << 20;
 
 /// Takes up to `max` posts of a lane.
 pub(super) async fn claim(
@@ -29,6 +33,9 @@ pub(super) async fn claim(
     wanted: Wanted,
     max: usize,
 ) -> Result<Claimed, SpoolError> {
+    if shared.unwritten.load(Ordering::Relaxed) > UNWRITTEN {
+        return Ok(Claimed { claims: Vec::new(), next: Some(READ_AGAIN) });
+    }
     let now = shared.clock.now();
     let (taken, next, behind) = {
         let mut index = shared.index();

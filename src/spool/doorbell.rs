@@ -1,7 +1,6 @@
 //! How whoever sends posts learns that there is something to do.
 
-use crate::post::Destination;
-use std::collections::HashMap;
+use crate::post::{Destination, Table};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -10,7 +9,7 @@ use tokio::sync::Notify;
 /// a busy spool costs it one wake-up a look, not one a post.
 #[derive(Debug, Default)]
 pub struct Doorbell {
-    rung: Mutex<HashMap<Arc<Destination>, Duration>>,
+    rung: Mutex<Table<Arc<Destination>, Duration>>,
     notify: Notify,
 }
 

@@ -10,6 +10,7 @@
 
 use super::appender::Appender;
 use super::catalog::{self, Catalog};
+use super::chores;
 use super::claims;
 use super::disk::{Directory, Disk};
 use super::feed;
@@ -26,16 +27,17 @@ use super::replay::{found_segments, tail};
 use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Noted, Order, Page,
-    Query, Settlement, Spool, SpoolError, Usage, usage,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Earlier, Health, Later, Noted,
+    Order, Page, Query, Settlement, Spool, SpoolError, Usage, usage,
 };
 use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId};
+use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -90,7 +92,9 @@ impl Embedded {
         let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
         let tail = tail(&mut segments).map_err(refused)?;
         let older = keeper::extents(&segments, tail.sealed.1);
-        let index = Index::new(Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory));
+        let (bell, rung) = sync_channel(1);
+        let catalog = Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory);
+        let index = Index::new(catalog.ringing(bell));
         let shared = Arc::new(Shared::new(disk, options, (tail.epoch, tail.salt), segments, index));
         let (jobs, waiting) = channel();
         let newest = tail.newest;
@@ -104,6 +108,8 @@ impl Embedded {
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let writer = thread("spool-writer").spawn(move || writer.run()).map_err(refused)?;
         let keeper = thread("spool-keeper").spawn(move || keeper.run(&older, &stop)).map_err(refused)?;
+        let doing = Arc::downgrade(&shared);
+        thread("spool-catalog").spawn(move || chores::do_when_rung(&doing, &rung)).map_err(refused)?;
         let threads = Mutex::new(Some(Threads { writer, keeper, stop_keeper }));
         Ok(Embedded { shared, jobs, notes, newest, threads, _lock: None })
     }
@@ -231,6 +237,14 @@ impl Spool for Embedded {
         })
     }
 
+    fn earlier<'a>(&'a self, tenant: &'a Tenant, key: &'a str) -> Later<'a, Option<Earlier>> {
+        let (tenant, key) = (tenant.clone(), key.to_owned());
+        self.when_recovered(move |shared| {
+            let noted = shared.index().noted(&tenant, &key, shared.clock.now());
+            Ok(noted.map(|noted| noted.earlier))
+        })
+    }
+
     fn lanes(&self) -> Later<'_, Vec<(Arc<Destination>, Duration)>> {
         let now = self.shared.clock.now();
         let mut index = self.shared.index();
@@ -280,11 +294,10 @@ impl Spool for Embedded {
     }
 
     fn settle(&self, done: Vec<(Claim, Settlement)>, mut events: Vec<Event>) -> Later<'_, ()> {
-        let is_kept = |post: &Post| post.has_links || self.shared.options.keep_bodies;
         // The next of an ordered line waits until it is durable that this one is over.
         let rides = |(claim, settlement): &(Claim, Settlement)| {
-            let (post, is_delivered) = (&*claim.post, *settlement == Settlement::Delivered);
-            is_delivered && !is_kept(post) && post.ordering_key.is_none()
+            let post = &*claim.post;
+            *settlement == Settlement::Delivered && !self.keeps(post) && post.ordering_key.is_none()
         };
         // Events go with one record: that of the others, if there are any.
         let ride_alone = events.is_empty() || done.iter().all(rides);
@@ -298,11 +311,19 @@ impl Spool for Embedded {
         }
         let ended = |(Claim { post, fence, .. }, settlement): (Claim, Settlement)| {
             let id = post.id;
-            let shelf = if is_kept(&post) { Shelf::Kept(post) } else { Shelf::None };
+            let shelf = match settlement {
+                _ if self.keeps(&post) => Shelf::Kept(post),
+                Settlement::Listed { .. } => Shelf::Listed(post),
+                _ => Shelf::None,
+            };
             Ended { id, fence, settlement, shelf }
         };
         let done = others.into_iter().map(ended).collect();
         self.ask(|ack| Job::Settle { done, events, ack })
+    }
+
+    fn keeps(&self, post: &Post) -> bool {
+        post.has_links || self.shared.options.keep_bodies
     }
 
     fn publish(&self, events: Vec<Event>) -> Later<'_, ()> {

@@ -21,6 +21,9 @@ const PORTION: usize = 256 << 10;
 /// Records that are read back together, if they are no more than that.
 const TOGETHER: usize = 512;
 
+/// Readings in one segment that fail before its events that cannot be read are lost.
+const TRIES: u32 = 10;
+
 /// Where a record with events stands: its segment and its offset.
 type At = (u64, u64);
 
@@ -33,11 +36,13 @@ pub(super) struct Feed {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(At, Option<Box<[Event]>>)>,
+    waiting: VecDeque<(At, Option<Vec<Event>>)>,
     /// Octets of those that are in memory.
     kept: usize,
     /// What stands up to here was passed.
     passed: At,
+    /// The segment that could not be read last, and how often.
+    unreadable: (u64, u32),
     /// The older segments have been read.
     is_whole: bool,
     is_closed: bool,
@@ -63,7 +68,7 @@ impl Feed {
             let octets = octets(&events);
             let fits = queue.kept + octets <= KEPT;
             queue.kept += if fits { octets } else { 0 };
-            queue.waiting.push_back((at, fits.then(|| events.into())));
+            queue.waiting.push_back((at, fits.then_some(events)));
         }
         drop(queue);
         self.news.notify_one();
@@ -134,6 +139,16 @@ impl Feed {
         }
     }
 
+    /// Whether a segment could not be read once too often, this time counted: the events
+    /// behind it must not wait for ever.
+    fn is_given_up(&self, segment: u64) -> bool {
+        let mut queue = self.queue();
+        let (known, tries) = queue.unreadable;
+        let tries = if known == segment { tries.saturating_add(1) } else { 1 };
+        queue.unreadable = (segment, tries);
+        tries >= TRIES
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,7 +168,9 @@ pub(super) async fn events(shared: Arc<Shared>, after: Mark) -> Result<(Mark, Ve
                 let read = tokio::task::spawn_blocking(move || own.read_portion(&places)).await;
                 match read.map_err(|_| SpoolError::Closed)? {
                     Ok((place, events)) => return Ok((Mark { log: shared.salt, place }, events)),
-                    Err(error @ SpoolError::Damaged(_)) => {
+                    Err(error)
+                        if matches!(error, SpoolError::Damaged(_)) || shared.feed.is_given_up(at.0) =>
+                    {
                         shared.damages.fetch_add(1, Ordering::Relaxed);
                         tracing::error!(%error, "events cannot be read back; they are lost");
                         shared.feed.pass(at);

@@ -2,12 +2,13 @@
 //! what is to happen when they are durable.
 
 use super::catalog::{Noted, Place};
+use super::feed::octets;
 use super::job::{Moved, SettleAck};
 use super::record::{Accepted, HEAD, Record, encode, padded};
 use super::replay::share;
 use super::shared::{NOTES, Shared, piece};
 use super::state::State;
-use super::{Committed, SpoolError};
+use super::{Committed, Earlier, SpoolError};
 use crate::event::Event;
 use crate::post::{Admission, MessageId, Timestamp};
 use crate::tenant::Tenant;
@@ -15,6 +16,9 @@ use bytes::Bytes;
 use std::io::IoSlice;
 use std::ops::Range;
 use tokio::sync::oneshot;
+
+/// Octets of heads that are kept from group to group.
+const HEADS: usize = 1 << 20;
 
 /// Answers a commit.
 type CommitAck = oneshot::Sender<Result<Committed, SpoolError>>;
@@ -85,7 +89,8 @@ impl Group {
         self.staged.is_empty()
     }
 
-    /// Octets of the longest head and meta so far: a guess at the next one's.
+    /// Octets of the longest head and meta so far, without events: a guess at the next
+    /// one's.
     pub fn largest_meta(&self) -> u64 {
         self.largest_meta
     }
@@ -96,12 +101,12 @@ impl Group {
     }
 
     /// The message in this group with this idempotency key.
-    pub fn noted(&self, tenant: &Tenant, key: &str) -> Option<MessageId> {
+    pub fn noted(&self, tenant: &Tenant, key: &str) -> Option<Earlier> {
         self.staged.iter().find_map(|staged| match staged {
             Staged::Commit { admission, .. } => {
                 let is_same =
                     admission.tenant == *tenant && admission.idempotency_key.as_deref() == Some(key);
-                is_same.then_some(admission.message)
+                is_same.then(|| earlier(admission))
             }
             _ => None,
         })
@@ -189,7 +194,7 @@ impl Group {
                 Staged::Commit { admission, accepted_at, place, .. } => {
                     if let Some(key) = &admission.idempotency_key {
                         let expires_at = accepted_at.after(NOTES);
-                        let noted = Noted { message: admission.message, expires_at, place: *place };
+                        let noted = Noted { earlier: earlier(admission), expires_at, place: *place };
                         index.note(&admission.tenant, key, noted);
                     }
                     let blobs = std::mem::take(&mut admission.blobs);
@@ -218,6 +223,8 @@ impl Group {
     fn answer_all(&mut self, answer: impl Fn(Committed) -> Result<Committed, SpoolError>) {
         // Before the answers: whoever gets one lets the next large message in.
         self.heads.clear();
+        // What large events took is not kept for ever.
+        self.heads.shrink_to(HEADS);
         self.parts.clear();
         for staged in self.staged.drain(..) {
             // A caller that has gone does not undo a commit.
@@ -235,7 +242,9 @@ impl Group {
         let start = self.heads.len();
         match encode(record, (segment, self.salt), &mut self.heads) {
             Ok(total) => {
-                self.largest_meta = self.largest_meta.max((self.heads.len() - start) as u64);
+                // Who asks knows of the events.
+                let meta = (self.heads.len() - start).saturating_sub(octets(record.1));
+                self.largest_meta = self.largest_meta.max(meta as u64);
                 self.parts.push(Part::Head(start..self.heads.len()));
                 Some(total)
             }
@@ -254,6 +263,10 @@ impl Group {
     }
 }
 
+fn earlier(admission: &Admission) -> Earlier {
+    Earlier::of(admission.message, &admission.posts, admission.fingerprint)
+}
+
 fn publish_move(index: &mut super::index::Index, moved: &Moved, place: Place) {
     let lives = moved.accepted.lives.iter().zip(&moved.histories);
     let living = moved.accepted.posts.iter().zip(lives).filter(|(_, (life, _))| life.is_some());
@@ -262,7 +275,7 @@ fn publish_move(index: &mut super::index::Index, moved: &Moved, place: Place) {
     }
     if let Some(key) = &moved.accepted.idempotency_key {
         let expires_at = moved.accepted.accepted_at.after(NOTES);
-        let noted = Noted { message: moved.accepted.message, expires_at, place };
+        let noted = Noted { earlier: moved.accepted.earlier(), expires_at, place };
         index.note(&moved.accepted.tenant, key, noted);
     }
 }

@@ -26,6 +26,8 @@ pub enum SpoolError {
     Changed,
     /// No such post lives.
     Unknown,
+    /// There is no key to seal a secret with, or it was sealed with another.
+    Sealed,
     /// The spool has been closed.
     Closed,
 }
@@ -38,6 +40,9 @@ impl fmt::Display for SpoolError {
             SpoolError::Damaged(place) => write!(f, "damaged spool record: {place}"),
             SpoolError::Changed => f.write_str("it was changed meanwhile; look again"),
             SpoolError::Unknown => f.write_str("no such post"),
+            SpoolError::Sealed => f.write_str(
+                "the key that secrets are sealed with is missing or another: data_dir/webhook-key",
+            ),
             SpoolError::Closed => f.write_str("the spool is closed"),
         }
     }

@@ -1,9 +1,11 @@
 //! What the index makes of posts that are found in the log a second time.
 
-use super::catalog::{Catalog, Place, Spot};
+use super::catalog::{Catalog, Noted, Place, Spot};
+use super::earlier::Earlier;
 use super::index::{Index, Known, Wanted};
+use super::shared::NOTES;
 use super::state::State;
-use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust};
+use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Sealed, Timestamp, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 const PLACE: Place = Place { segment: 1, offset: 64, share: 100 };
 
-fn post(number: u16, lane: &Arc<Destination>) -> Post {
+pub(super) fn post(number: u16, lane: &Arc<Destination>) -> Post {
     Post {
         id: PostId { message: MessageId(7), number },
         accepted_at: Timestamp(1),
@@ -37,11 +39,23 @@ fn post(number: u16, lane: &Arc<Destination>) -> Post {
         trust: Trust::Wire,
         has_links: false,
         lean_body: None,
+        batch: None,
+        sealed: Sealed::default(),
     }
 }
 
-fn lane() -> Arc<Destination> {
-    Arc::new(Destination { tenant: Tenant::default(), scheme: Scheme::Http, host: "a".to_owned(), port: 80 })
+pub(super) fn lane() -> Arc<Destination> {
+    lane_at("a")
+}
+
+fn lane_at(host: &str) -> Arc<Destination> {
+    Arc::new(Destination {
+        tenant: Tenant::default(),
+        scheme: Scheme::Http,
+        host: host.to_owned(),
+        port: 80,
+        webhook: None,
+    })
 }
 
 #[test]
@@ -68,6 +82,30 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     assert!(index.claimed(posts[2].id, claimed[2].fence).is_some(), "still claimed");
     let again = index.claim(&lane, Wanted::Due, 4, Timestamp(2));
     assert_eq!(again.iter().map(|taken| taken.id).collect::<Vec<_>>(), [posts[3].id]);
+}
+
+#[test]
+fn a_lane_that_takes_nothing_leaves_room_in_memory_to_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 10_000));
+    let (dead, healthy) = (lane_at("dead"), lane_at("healthy"));
+    let body = Bytes::from(vec![0; 5000]);
+    let admit = |index: &mut Index, number, lane: &Arc<Destination>| {
+        let post = post(number, lane);
+        let state = State::fresh(&post);
+        index.admit(post, body.clone(), PLACE, state);
+    };
+    (0..5000).for_each(|number| admit(&mut index, number, &dead));
+    for round in 0..100 {
+        (0..50).for_each(|number| admit(&mut index, 5000 + round * 50 + number, &healthy));
+        for taken in index.claim(&healthy, Wanted::Due, 50, Timestamp(2)) {
+            assert!(taken.post.is_some(), "post {}", taken.id);
+            assert!(index.claimed(taken.id, taken.fence).unwrap().body.is_some(), "body of {}", taken.id);
+            index.end(taken.id);
+        }
+    }
+    let in_memory = index.claim(&dead, Wanted::Due, 5000, Timestamp(2));
+    assert_eq!(in_memory.iter().filter(|taken| taken.post.is_some()).count(), 2048);
 }
 
 #[test]
@@ -103,4 +141,20 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
     assert_eq!((body(0), body(1)), (Some(Bytes::from_static(b"body")), None));
     index.give_body(taken[1].id, taken[1].fence + 1, Bytes::new());
     assert!(index.claimed(taken[1].id, taken[1].fence).is_some_and(|claimed| claimed.body.is_none()));
+}
+
+#[test]
+fn a_key_stands_for_its_message_for_a_day() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));
+    let (tenant, day) = (Tenant::default(), 24 * 60 * 60 * 1000);
+    let earlier = Earlier { message: MessageId(7), posts: 1, fingerprint: None };
+    let noted = Noted { earlier, expires_at: Timestamp(1).after(NOTES), place: PLACE };
+    index.note(&tenant, "k", noted);
+    for (at, message) in [(1, Some(7)), (day, Some(7)), (day + 1, None)] {
+        let found = index.noted(&tenant, "k", Timestamp(at)).map(|noted| noted.earlier.message.0);
+        assert_eq!(found, message, "{at}");
+    }
+    assert!(!index.drop_stale_notes(Timestamp(day + 1)), "there are no more");
+    assert!(index.noted(&tenant, "k", Timestamp(1)).is_none(), "it is forgotten");
 }

@@ -1,6 +1,7 @@
 //! What the log's writer can be asked to do.
 
 use super::catalog::{Place, Spot};
+use super::obituary::Obituary;
 use super::record::Accepted;
 use super::state::{Life, State};
 use super::{Committed, Order, Settlement, SpoolError};
@@ -33,10 +34,12 @@ pub(super) enum Job {
         events: Vec<Event>,
         ack: SettleAck,
     },
-    /// Does something to these posts; answers how many it meant.
+    /// Does something to these posts, of whose ends this is told; answers how many it
+    /// meant.
     Order {
         ids: Vec<PostId>,
         order: Order,
+        told: Vec<Obituary>,
         ack: oneshot::Sender<Result<u64, SpoolError>>,
     },
     /// Ended posts wait in `Shared::riding`.
@@ -50,8 +53,8 @@ pub(super) enum Job {
     Spare {
         length: u64,
     },
-    /// Posts that are kept and whose time is over.
-    Forget(Vec<PostId>),
+    /// Posts that are kept and whose time is over, and what is told of them.
+    Forget(Vec<PostId>, Vec<Obituary>),
     Close {
         ack: CloseAck,
     },
@@ -71,6 +74,8 @@ pub(super) enum Shelf {
     None,
     /// It is kept for a while, as it was sent.
     Kept(Arc<Post>),
+    /// It is listed for a while, without its body.
+    Listed(Arc<Post>),
 }
 
 /// A record that is to be copied forward.
@@ -90,4 +95,6 @@ pub(super) enum News {
     Stands(State, Option<Arc<Destination>>),
     /// More has happened to it, and this is told of it.
     Lives(Box<Life>, Vec<Event>),
+    /// It is over, and this is left of it.
+    Remains(Box<Life>, Arc<Post>),
 }

@@ -9,6 +9,7 @@
 
 use super::appender::{RESERVE, SPARE};
 use super::job::{Job, Moved};
+use super::obituary;
 use super::record::Record;
 use super::segment::{self, Extent, Segment, UNKNOWN_END};
 use super::shared::Shared;
@@ -201,11 +202,14 @@ impl Keeper {
         let now = self.shared.clock.now();
         let retain = u64::try_from(self.shared.options.retain_held.as_millis()).unwrap_or(u64::MAX);
         let held_since = crate::post::Timestamp(now.0.saturating_sub(retain));
+        // Others come in between.
+        while self.shared.index().drop_stale_notes(now) {}
         let stale = self.shared.index().stale(now, held_since, STALE);
         // Where there were so many there may be more.
         self.tidied = (stale.len() < STALE).then(Instant::now);
         if !stale.is_empty() {
-            self.hand_over(Job::Forget(stale));
+            let told = obituary::of_forgotten(&self.shared, &stale);
+            self.hand_over(Job::Forget(stale, told));
         }
     }
 

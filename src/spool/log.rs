@@ -17,9 +17,10 @@ use super::record::Record;
 use super::shared::Shared;
 use super::{Committed, Health, SpoolError};
 use crate::event::Event;
-use crate::post::{Admission, MessageId, PostId};
+use crate::post::{Admission, MessageId, Post, PostId};
 use bytes::Bytes;
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -142,9 +143,9 @@ impl Writer {
             Job::Ride => self.rides_until = self.rides_until.or_else(|| Some(Instant::now() + RIDE)),
             Job::Move { moved, ack } => self.stage_move(moved, ack),
             Job::Spare { length } => self.tail.take_spare(length),
-            Job::Forget(ids) => self.stage_forgotten(ids),
-            Job::Order { ids, order, ack } => {
-                let done = self.carry_out(&ids, &order);
+            Job::Forget(ids, told) => self.stage_forgotten(ids, told),
+            Job::Order { ids, order, told, ack } => {
+                let done = self.carry_out(&ids, &order, told);
                 // Whoever ordered it may have stopped waiting.
                 let _ = ack.send(done);
             }
@@ -187,18 +188,18 @@ impl Writer {
 
     /// What a repeated commit is answered: the id was seen, or the key was.
     fn earlier(&self, admission: &Admission) -> Option<Committed> {
-        let first = admission.posts.first()?.id;
+        let is_kept = |post: &Post| self.shared.index().find(post.id).is_some();
         if admission.message <= self.newest
-            && (self.group.holds(admission.message) || self.shared.index().find(first).is_some())
+            && (self.group.holds(admission.message) || admission.posts.first().is_some_and(is_kept))
         {
             return Some(Committed::Kept);
         }
         let key = admission.idempotency_key.as_deref()?;
-        if let Some(message) = self.group.noted(&admission.tenant, key) {
-            return Some(Committed::Repeated(message));
+        if let Some(earlier) = self.group.noted(&admission.tenant, key) {
+            return Some(Committed::Repeated(earlier));
         }
         let noted = self.shared.index().noted(&admission.tenant, key, self.shared.clock.now());
-        noted.map(|noted| Committed::Repeated(noted.message))
+        noted.map(|noted| Committed::Repeated(noted.earlier))
     }
 
     fn stage_move(&mut self, mut moved: Moved, ack: oneshot::Sender<()>) {
@@ -260,6 +261,8 @@ impl Writer {
         let roomy = self.tail.make_room(room, self.newest);
         let written = roomy.and_then(|()| self.append(&mut settled, &mut told));
         let answer = written.as_ref().map(|_| ()).map_err(Clone::clone);
+        let is_left = if written.is_ok() { 0 } else { room };
+        self.shared.unwritten.store(is_left, Ordering::Relaxed);
         match written {
             Ok(spots) => {
                 self.unwritten.clear();

@@ -8,6 +8,7 @@
 use super::catalog::GREATEST;
 use super::index::{Newest, Seen};
 use super::job::Job;
+use super::obituary;
 use super::shared::Shared;
 use super::state::Phase;
 use super::{Attempt, Census, Content, Listed, Order, Page, Query, Spool, SpoolError};
@@ -20,8 +21,11 @@ use tokio::sync::oneshot;
 /// Posts that are looked at, and ordered, in one go.
 const PIECE: usize = 1000;
 
-/// Posts that a search reads however long it takes, and between two looks at the index.
+/// Posts that a search reads between two looks at the index.
 const FEW: usize = 256;
+
+/// Posts that it reads however long it takes: each may have to come from the disk twice.
+const LEAST: usize = 64;
 
 /// From then on a search ends with what it has.
 const LONGEST: Duration = Duration::from_millis(20);
@@ -48,7 +52,7 @@ pub(super) fn search(
             read_so_far += 1;
             let post = read(shared, &seen)?.filter(|post| query.fits(post));
             posts.extend(post.map(|post| list(shared, seen, post)));
-            let is_late = read_so_far >= FEW && begun.elapsed() > LONGEST;
+            let is_late = read_so_far >= LEAST && begun.elapsed() > LONGEST;
             if posts.len() >= most || is_late {
                 return Ok(Page { posts, next });
             }
@@ -124,8 +128,7 @@ pub(super) fn attempts(shared: &Shared, id: PostId) -> Result<Vec<Attempt>, Spoo
 /// What a living post is made of.
 pub(super) fn content(shared: &Shared, id: PostId) -> Result<Content, SpoolError> {
     let entry = shared.index().find(id).ok_or(SpoolError::Unknown)?;
-    let (body, message) = shared.read_content(id, &entry)?;
-    Ok(Content { body, message })
+    shared.read_content(id, &entry)
 }
 
 /// Has an order carried out, piece by piece; answers how many posts it meant.
@@ -137,10 +140,11 @@ pub(super) fn order(
 ) -> Result<u64, SpoolError> {
     let mut meant = 0;
     each_piece(shared, query, |seen| {
-        let ids: Vec<_> = seen.into_iter().map(|seen| seen.id).collect();
+        let ids: Vec<_> = seen.iter().map(|seen| seen.id).collect();
         if !ids.is_empty() {
             let (ack, done) = oneshot::channel();
-            jobs.send(Job::Order { ids, order: order.clone(), ack }).map_err(|_| SpoolError::Closed)?;
+            let told = obituary::of_order(shared, order, seen);
+            jobs.send(Job::Order { ids, order: order.clone(), told, ack }).map_err(|_| SpoolError::Closed)?;
             meant += done.blocking_recv().map_err(|_| SpoolError::Closed)??;
         }
         Ok(())
@@ -160,7 +164,7 @@ fn newest(shared: &Shared, query: &Query, before: PostId, most: usize) -> Result
 
 /// The post, unless it is over; one that cannot be read back is announced when it
 /// is to be sent.
-fn read(shared: &Shared, seen: &Seen) -> Result<Option<Arc<Post>>, SpoolError> {
+pub(super) fn read(shared: &Shared, seen: &Seen) -> Result<Option<Arc<Post>>, SpoolError> {
     match &seen.post {
         Some(post) => Ok(Some(Arc::clone(post))),
         None => match shared.read_post(seen.id, &seen.entry) {
@@ -170,7 +174,8 @@ fn read(shared: &Shared, seen: &Seen) -> Result<Option<Arc<Post>>, SpoolError> {
     }
 }
 
-fn list(shared: &Shared, seen: Seen, post: Arc<Post>) -> Listed {
+/// A post that was read, as others see it.
+pub(super) fn list(shared: &Shared, seen: Seen, post: Arc<Post>) -> Listed {
     let state = seen.entry.state;
     let due_at = match state.phase {
         Phase::Held => state.due_at.after(shared.options.retain_held),

@@ -29,9 +29,11 @@
 
 mod appender;
 mod catalog;
+mod chores;
 mod claims;
 pub mod disk;
 mod doorbell;
+mod earlier;
 pub mod embedded;
 mod feed;
 mod filling;
@@ -45,6 +47,7 @@ mod keeper;
 mod log;
 mod looks;
 mod notes;
+mod obituary;
 mod options;
 mod outcomes;
 mod query;
@@ -52,22 +55,30 @@ mod readers;
 mod recent;
 mod record;
 mod replay;
+pub mod sealing;
+mod seals;
 mod segment;
+mod settlement;
 mod shared;
 pub mod spill;
 mod state;
+mod table;
 mod tally;
 mod usage;
 mod v1;
 mod v2;
+mod v4;
 
 use crate::event::{Event, Mark};
-use crate::post::{Admission, Destination, MessageId, Post, PostId, Timestamp, Trust};
+use crate::post::{Admission, Destination, Post, PostId, Timestamp, Trust};
+use crate::tenant::Tenant;
 use bytes::Bytes;
 pub use doorbell::Doorbell;
+pub use earlier::{Committed, Earlier};
 pub use health::{Health, SpoolError};
 pub use query::{Glob, Query};
 use serde::{Deserialize, Serialize};
+pub use settlement::Settlement;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -84,6 +95,10 @@ pub trait Spool: Send + Sync {
     /// Keeps all posts of a message, or the news that its idempotency key was
     /// seen within 24 hours. Resolves when that is durable.
     fn commit(&self, admission: Admission) -> Later<'_, Committed>;
+
+    /// What an idempotency key of a tenant stands for, if it was seen within 24 hours by a
+    /// commit that is durable.
+    fn earlier<'a>(&'a self, tenant: &'a Tenant, key: &'a str) -> Later<'a, Option<Earlier>>;
 
     /// Every lane that holds posts to be sent, with the time until its next one
     /// is due (zero when one is).
@@ -105,12 +120,24 @@ pub trait Spool: Send + Sync {
     /// not those that were committed.
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes>;
 
+    /// A post as it is sent, with what is sealed of it. [`SpoolError::Sealed`] when it does
+    /// not open.
+    fn unsealed(&self, post: &Arc<Post>) -> Result<Arc<Post>, SpoolError> {
+        Ok(Arc::clone(post))
+    }
+
     /// Says how claimed posts ended. Resolves when that is noted; `Delivered`
     /// becomes durable with the next group, the others before this resolves, and so
     /// does `Delivered` of a post with an ordering key. The events are published with
     /// it, unless nothing is changed by it: in one with the last of the claims, so that
-    /// claims with events of their own are settled on their own.
+    /// claims with events of their own are settled on their own; but in one with all of
+    /// them where each is `Delivered`, has no ordering key and is not kept.
     fn settle(&self, done: Vec<(Claim, Settlement)>, events: Vec<Event>) -> Later<'_, ()>;
+
+    /// Whether a post is kept for a while after it was delivered.
+    fn keeps(&self, post: &Post) -> bool {
+        post.has_links
+    }
 
     /// Publishes events that no post caused. Resolves when they are durable; what is
     /// refused is not published. Works on a full disk like `settle`, as long as there
@@ -124,7 +151,8 @@ pub trait Spool: Send + Sync {
 
     /// Does something to all living posts that are meant; answers how many they
     /// were. A claimed post is changed when its attempt has ended, but for
-    /// [`Order::Delete`], which ends it at once.
+    /// what ends it, which does so at once. Where events are wanted, those that end are
+    /// told of in one with that.
     fn order(&self, which: Query, order: Order) -> Later<'_, u64>;
 
     /// Living posts that are meant, newest first: up to `most`, older than `before`. Ends
@@ -175,15 +203,6 @@ pub trait Spool: Send + Sync {
     fn usage(&self) -> Later<'_, Option<Usage>> {
         Box::pin(async { Ok(None) })
     }
-}
-
-/// The answer to a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Committed {
-    /// The posts are kept.
-    Kept,
-    /// Nothing was kept: this earlier message had the same idempotency key.
-    Repeated(MessageId),
 }
 
 /// One claimed post.
@@ -257,15 +276,26 @@ pub enum Order {
     Retry,
     /// They end, and leave nothing behind.
     Delete,
+    /// The same, because their client was told to bring them again.
+    HandBack,
     /// They go elsewhere from now on, as with `Retry`.
     Reroute {
         /// Where to.
         destination: Arc<Destination>,
         /// Who says so.
         trust: Trust,
-        /// Path and query there.
+        /// Path and query there, as they are shown.
         path: String,
+        /// The same sealed, if that is not all of it.
+        sealed: Option<Bytes>,
     },
+}
+
+impl Order {
+    /// Whether what it means is over, attempts under way or not.
+    pub fn ends(&self) -> bool {
+        matches!(self, Order::Delete | Order::HandBack)
+    }
 }
 
 /// A living post as others see it.
@@ -298,6 +328,8 @@ pub type Census = BTreeMap<PostState, u64>;
 /// What a post is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
+    /// The post, wherever it is sent by now.
+    pub post: Arc<Post>,
     /// The body that is sent.
     pub body: Bytes,
     /// The message as it was received.
@@ -334,52 +366,4 @@ pub struct Claimed {
     /// Time until the lane's next post is due (zero when one is), if it has any
     /// left that is not claimed.
     pub next: Option<Duration>,
-}
-
-/// How an attempt ended, for the spool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// The receiver took it: the post ends and leaves nothing behind, or is kept for a
-    /// while when its body has links, or the spool keeps all.
-    Delivered,
-    /// To be claimed again at once, with its lean body as its body from then on; without
-    /// one it is as it was.
-    Leaner {
-        /// The attempt.
-        last: Attempt,
-    },
-    /// To be claimed again after a delay.
-    Again {
-        /// The delay, from now.
-        after: Duration,
-        /// The attempt.
-        last: Attempt,
-    },
-    /// Kept until it is released, without ageing.
-    Held {
-        /// The attempt.
-        last: Attempt,
-    },
-    /// Given up: kept as a dead letter for the retention time.
-    Failed {
-        /// The attempt that ended it.
-        last: Attempt,
-    },
-    /// Given up, and whoever sent it knows: the post ends and leaves nothing behind.
-    Dropped,
-    /// Never tried after all: due again as if it had not been claimed.
-    Back,
-}
-
-impl Settlement {
-    /// The attempt that ended so, where it is told.
-    pub fn attempt(&self) -> Option<&Attempt> {
-        match self {
-            Settlement::Again { last, .. }
-            | Settlement::Leaner { last }
-            | Settlement::Held { last }
-            | Settlement::Failed { last } => Some(last),
-            Settlement::Delivered | Settlement::Dropped | Settlement::Back => None,
-        }
-    }
 }

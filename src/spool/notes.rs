@@ -96,19 +96,21 @@ impl Notes {
             .collect()
     }
 
-    /// Sets or forgets a fact and answers its version. Blocks until it is durable.
+    /// Sets or forgets a fact and answers its version. Blocks until it is durable, or
+    /// until what another set instead can be read: who looks again finds that.
     pub fn set(&self, key: &str, value: Option<Bytes>, expect: Option<u64>) -> Result<u64, SpoolError> {
         let ended = Ended::default();
-        let version = {
+        let changed = {
             let mut books = self.books();
-            let version = books.wanted.change(key, value, expect)?;
-            books.changes.push(Arc::clone(&ended));
-            version
+            let changed = books.wanted.change(key, value, expect);
+            books.changes.extend(changed.is_ok().then(|| Arc::clone(&ended)));
+            changed
         };
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.get().is_none() {
+        if ended.get().is_none() && !self.books().changes.is_empty() {
             self.write();
         }
+        let version = changed?;
         ended.get().cloned().unwrap_or(Err(SpoolError::Closed)).map(|()| version)
     }
 

@@ -2,6 +2,7 @@
 
 use super::SpoolError;
 use super::disk::Reserve;
+use crate::event::Wanted;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub struct Options {
     pub retain_delivered: Duration,
     /// Whether all of them are, not only those with links.
     pub keep_bodies: bool,
+    /// Whether anybody wants to be told of posts that end here.
+    pub wanted: Wanted,
 }
 
 impl Options {
@@ -44,6 +47,7 @@ impl Options {
             retain_held: Duration::from_secs(30 * 24 * 60 * 60),
             retain_delivered: Duration::from_secs(24 * 60 * 60),
             keep_bodies: false,
+            wanted: Wanted::default(),
         }
     }
 }

@@ -6,22 +6,31 @@
 //! state that it would have if the attempt never ended; when it does, the order is
 //! applied to what came of it.
 
-use super::catalog::{Entry, Spot};
+use super::catalog::{Entry, Place, Spot};
 use super::feed::octets;
 use super::index::{Change, ordered};
 use super::job::{Ended, News, SettleAck, Shelf};
 use super::log::Writer;
-use super::record::{Outcome, Record};
+use super::obituary::Obituary;
+use super::record::{Accepted, Outcome, Record};
 use super::state::{Chronicle, Life, Phase, Route};
 use super::{Attempt, Order, Settlement, SpoolError};
 use crate::event::Event;
 use crate::post::{Post, PostId};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Octets of the record that tells of one post, its chronicle aside, at most.
 const RECORD: u64 = 256;
+/// Octets of what is left of a post at most, its chronicle and its texts aside.
+const REMAINS: u64 = 768;
+/// And about, as a part of its segment.
+const SHARE: u32 = 1 << 10;
+/// A post that is listed when it is over is so at least this long.
+const LISTED: Duration = Duration::from_secs(60 * 60);
 
 impl Writer {
     pub(super) fn stage_settlements(&mut self, done: Vec<Ended>, events: Vec<Event>, ack: SettleAck) {
@@ -34,6 +43,7 @@ impl Writer {
                 && let Some(news) = self.settlement(ended)
             {
                 self.unwritten.insert(id);
+                self.unlist_before(id, &news);
                 self.settled.push((id, news));
             }
         }
@@ -47,43 +57,65 @@ impl Writer {
         self.acks.push(ack);
     }
 
+    /// Ends the oldest batch that is listed where another one takes its place.
+    fn unlist_before(&mut self, id: PostId, news: &News) {
+        if let News::Remains(..) = news {
+            let mut index = self.shared.index();
+            let oldest = index.find(id).and_then(|entry| index.list(id, entry.lane));
+            drop(index);
+            self.settled.extend(oldest.map(|oldest| (oldest, News::Ended)));
+        }
+    }
+
     /// What to write of a settlement; nothing when it changes nothing.
     fn settlement(&self, Ended { id, fence, settlement, shelf }: Ended) -> Option<News> {
-        match (&settlement, shelf) {
-            (Settlement::Delivered, Shelf::None) => Some(News::Ended),
-            (Settlement::Delivered, Shelf::Kept(post)) => self.shelved(&post),
-            _ => {
-                let claimed = self.shared.index().claimed(id, fence).map(|claimed| {
-                    let orders: Box<[Order]> = claimed.orders.clone().into();
-                    (claimed.entry, orders)
-                });
-                let (entry, orders) = claimed?;
-                Some(self.news(id, &entry, &orders, settlement))
-            }
+        match shelf {
+            Shelf::Kept(post) if settlement.is_delivered() => return self.shelved(&post, settlement),
+            _ if settlement == Settlement::Delivered => return Some(News::Ended),
+            _ => {}
         }
+        let claimed = self.shared.index().claimed(id, fence).map(|claimed| {
+            let orders: Box<[Order]> = claimed.orders.clone().into();
+            (claimed.entry, orders)
+        });
+        let (entry, orders) = claimed?;
+        Some(match (self.news(id, &entry, &orders, settlement), shelf) {
+            (News::Lives(life, _), Shelf::Listed(post)) => News::Remains(life, post),
+            (news, _) => news,
+        })
     }
 
     /// What to write of a delivered post that is kept, whoever has it now and whatever
     /// was ordered meanwhile.
-    fn shelved(&self, post: &Post) -> Option<News> {
+    fn shelved(&self, post: &Post, settlement: Settlement) -> Option<News> {
         let (now, retain) = (self.shared.clock.now(), self.shared.options.retain_delivered);
+        let retain = if post.batch.is_some() { retain.max(LISTED) } else { retain };
         let entry = self.shared.index().find(post.id);
         let entry = entry.filter(|entry| entry.state.phase != Phase::Shelved)?;
-        let state = entry.state.settled(&Settlement::Delivered, now, retain)?;
-        if !state.is_rerouted {
+        let state = entry.state.settled(&settlement, now, retain)?;
+        if !state.is_rerouted && settlement.attempt().is_none() {
             return Some(News::Stands(state, None));
         }
-        // It may have been ordered to go elsewhere once more, too late.
-        let chronicle = self.shared.chronicle(post.id, &entry);
-        let (destination, trust, path) = (Arc::clone(&post.destination), post.trust, post.path.clone());
-        let route = Some(Route { destination, trust, path });
-        let chronicle = Chronicle { route, ..chronicle.unwrap_or_default() };
+        let mut chronicle = self.shared.chronicle(post.id, &entry).unwrap_or_default();
+        if state.is_rerouted {
+            // It may have been ordered to go elsewhere once more, too late.
+            let (destination, path) = (Arc::clone(&post.destination), post.path.clone());
+            let sealed = post.sealed.path.clone();
+            chronicle.route = Some(Route { destination, trust: post.trust, path, sealed });
+        }
+        if let Some(last) = settlement.attempt() {
+            chronicle.push(Attempt { number: entry.state.next_attempt(), ..last.clone() });
+        }
         Some(News::Lives(Box::new(Life { state, chronicle }), Vec::new()))
     }
 
     /// What to write of a settlement of a post.
     fn news(&self, id: PostId, entry: &Entry, orders: &[Order], settlement: Settlement) -> News {
-        let (now, retain) = (self.shared.clock.now(), self.shared.options.retain_failed);
+        let (now, options) = (self.shared.clock.now(), &self.shared.options);
+        let retain = match settlement {
+            Settlement::Listed { .. } => options.retain_delivered.max(LISTED),
+            _ => options.retain_failed,
+        };
         let state = entry.state.settled(&settlement, now, retain);
         let Some(state) = state.map(|state| ordered(state, orders, now)) else { return News::Ended };
         let destination = orders.iter().find_map(|order| match order {
@@ -107,8 +139,9 @@ impl Writer {
     }
 
     /// Ends posts whose time is over, unless something was done to them meanwhile.
-    pub(super) fn stage_forgotten(&mut self, ids: Vec<PostId>) {
+    pub(super) fn stage_forgotten(&mut self, ids: Vec<PostId>, told: Vec<Obituary>) {
         let now = self.shared.clock.now();
+        let mut told: HashMap<_, _> = told.into_iter().collect();
         for id in ids {
             let mut index = self.shared.index();
             let state = index.find(id).map(|entry| entry.state);
@@ -121,8 +154,10 @@ impl Writer {
             drop(index);
             self.shared.ring(rung);
             self.settled.push((id, News::Ended));
-            if state.phase == Phase::Shelved {
-                continue;
+            match state.phase {
+                Phase::Shelved => continue,
+                Phase::Held => self.told.extend(told.remove(&id)),
+                Phase::Waiting | Phase::DeadLetter => {}
             }
             self.shared.forgotten.fetch_add(1, Ordering::Relaxed);
             tracing::info!(post = %id, state = ?state.seen(), "the retention time of a post is over; it is forgotten");
@@ -130,12 +165,20 @@ impl Writer {
     }
 
     /// Does something to posts; answers how many of them it means, durably.
-    pub(super) fn carry_out(&mut self, ids: &[PostId], order: &Order) -> Result<u64, SpoolError> {
+    pub(super) fn carry_out(
+        &mut self,
+        ids: &[PostId],
+        order: &Order,
+        told: Vec<Obituary>,
+    ) -> Result<u64, SpoolError> {
         self.finish_group();
         if !self.settled.is_empty() {
             // The verdicts that could not be written come first.
             return Err(self.trouble());
         }
+        // What has ended meanwhile was told of by what ended it.
+        let told = told.into_iter().filter(|(id, _)| self.is_under_way(*id));
+        let mut told: Vec<_> = told.map(|(_, event)| event).collect();
         let mut news = Vec::with_capacity(ids.len());
         for id in ids {
             news.extend(self.ordered(*id, order)?.map(|news| (*id, news)));
@@ -143,32 +186,43 @@ impl Writer {
         if news.is_empty() {
             return Ok(0);
         }
-        let room = room_of(&news, &[]);
-        let written =
-            self.tail.make_room(room, self.newest).and_then(|()| self.append(&mut news, &mut Vec::new()));
+        let roomy = self.tail.make_room(room_of(&news, &told), self.newest);
+        let written = roomy.and_then(|()| self.append(&mut news, &mut told));
         self.conclude_group(written.as_ref().map(|_| ()).map_err(Clone::clone));
         let meant = news.len() as u64;
         self.publish(news, written?, Some(order));
         Ok(meant)
     }
 
+    /// Whether a post lives that was neither delivered nor given up.
+    fn is_under_way(&self, id: PostId) -> bool {
+        let entry = self.shared.index().find(id);
+        entry.is_some_and(|entry| entry.state.phase.is_in_line())
+    }
+
     /// What to write of an order; nothing when it does not mean the post.
     fn ordered(&self, id: PostId, order: &Order) -> Result<Option<News>, SpoolError> {
         let now = self.shared.clock.now();
-        let standing = self.shared.index().standing(id, now);
+        let mut index = self.shared.index();
+        let standing = index.standing(id, now);
+        if !index.is_whole() {
+            return Err(SpoolError::Failed("the catalog is being filled anew; try again".to_owned()));
+        }
+        drop(index);
         let Some(entry) = standing else { return Ok(None) };
-        if *order == Order::Delete {
+        if order.ends() {
             return Ok(Some(News::Ended));
         }
         let Some(state) = entry.state.ordered(order, now) else { return Ok(None) };
-        let Order::Reroute { destination, trust, path } = order else {
+        let Order::Reroute { destination, trust, path, sealed } = order else {
             return Ok(Some(News::Stands(state, None)));
         };
         let mut chronicle = match self.shared.chronicle(id, &entry) {
             Err(SpoolError::Damaged(_)) => Chronicle::default(),
             chronicle => chronicle?,
         };
-        chronicle.route = Some(Route { destination: destination.clone(), trust: *trust, path: path.clone() });
+        let (destination, path) = (Arc::clone(destination), path.clone());
+        chronicle.route = Some(Route { destination, trust: *trust, path, sealed: sealed.clone() });
         Ok(Some(News::Lives(Box::new(Life { state, chronicle }), Vec::new())))
     }
 
@@ -189,6 +243,10 @@ impl Writer {
             match news {
                 News::Lives(life, own) => {
                     self.group.push_record(&Record::Lives(*id, Cow::Borrowed(life)), own, segment);
+                }
+                News::Remains(life, post) => {
+                    let remains = Record::Accepted(Accepted::remains(post, life));
+                    self.group.push_record(&remains, &[], segment);
                 }
                 News::Stands(state, _) => others.push((*id, Outcome::Stands(*state))),
                 News::Ended => others.push((*id, Outcome::Ended)),
@@ -220,6 +278,14 @@ impl Writer {
                 // Already ended in the index, or by an order; a repeat does no harm.
                 News::Ended => {
                     index.end(id);
+                    continue;
+                }
+                News::Remains(life, _) => {
+                    let change = Change { state: life.state, history: Some(spot), destination: None };
+                    index.put_back(id, change);
+                    let place = spot.place();
+                    let place = place.map(|(segment, offset)| Place { segment, offset, share: SHARE });
+                    place.into_iter().for_each(|place| index.relocate(id, place, spot));
                     continue;
                 }
                 News::Stands(state, destination) => Change { state, history: None, destination },
@@ -270,7 +336,20 @@ impl Writer {
 pub(super) fn room_of(news: &[(PostId, News)], told: &[Event]) -> u64 {
     let news = news.iter().map(|(_, news)| match news {
         News::Lives(life, told) => RECORD + life.chronicle.octets() + octets(told) as u64,
+        News::Remains(life, post) => RECORD + life.chronicle.octets() + octets_of(post),
         News::Ended | News::Stands(..) => RECORD / 2,
     });
     4096 + octets(told) as u64 + news.sum::<u64>()
+}
+
+/// Octets that a post without its body takes in the log at most.
+fn octets_of(post: &Post) -> u64 {
+    let own = [&post.method, &post.path, &post.sender, &post.recipient, &post.destination.host];
+    let named = [&post.idempotency_key, &post.ordering_key, &post.sign_with, &post.auth];
+    let told =
+        [&post.xs_message_id, &post.xs_mailing_id, &post.notice.envelope_id, &post.notice.original_recipient];
+    let texts = own.into_iter().chain(&post.tags).chain(named.into_iter().chain(told).flatten());
+    let headers = post.headers.iter().map(|field| field.name.len() + field.value.len() + 8);
+    let octets = texts.map(|text| text.len() + 4).chain(headers).sum::<usize>();
+    REMAINS + (octets + post.sealed.octets()) as u64
 }

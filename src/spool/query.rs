@@ -6,8 +6,8 @@
 //! but as it is shown: a filter must not tell what an answer would not.
 
 use super::PostState;
-use crate::masked::Masked;
-use crate::post::{MessageId, Post, PostId, Timestamp, Trust};
+use crate::masked::{self, Masked};
+use crate::post::{Destination, MessageId, Post, PostId, Timestamp, Trust, WebhookId};
 use crate::tenant::Tenant;
 use crate::url_pattern::UrlPattern;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Query {
     pub tenant: Option<Tenant>,
     /// Those for these origins.
     pub destination: Option<UrlPattern>,
+    /// The batches of this webhook.
+    pub webhook: Option<WebhookId>,
     /// Those in this state.
     pub state: Option<PostState>,
     /// Those with this tag.
@@ -61,6 +63,13 @@ impl Query {
         self.since.is_some_and(|since| id.message < MessageId::at(Timestamp(0).after(since.since(FROM))))
     }
 
+    /// Whether posts of a lane can be meant.
+    pub fn means(&self, lane: &Destination) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == lane.tenant)
+            && self.destination.as_ref().is_none_or(|pattern| pattern.matches(lane))
+            && (self.webhook.is_none() || self.webhook == lane.webhook)
+    }
+
     /// Whether what stands in a post is as is asked, its destination aside.
     pub fn fits(&self, post: &Post) -> bool {
         let is_routed = || post.trust == Trust::Operator;
@@ -68,7 +77,7 @@ impl Query {
             && self.until.is_none_or(|until| post.accepted_at < until)
             && self.tag.as_ref().is_none_or(|tag| post.tags.contains(tag))
             && self.sender.as_ref().is_none_or(|sender| sender.fits(&post.sender))
-            && self.recipient.as_ref().is_none_or(|recipient| recipient.fits(&post.recipient))
+            && self.recipient.as_ref().is_none_or(|recipient| recipient.fits(&masked::recipient(post)))
             && self.route.as_ref().is_none_or(|route| is_routed() && route.fits(&post.recipient))
             && self.text.as_ref().is_none_or(|text| has_text(post, text))
     }
@@ -86,7 +95,7 @@ fn has_text(post: &Post, text: &str) -> bool {
     let ids = [&post.xs_message_id, &post.xs_mailing_id, &post.ordering_key];
     has(&post.id.to_string())
         || has(&post.sender)
-        || has(&Masked(&post.recipient).to_string())
+        || has(&masked::recipient(post))
         || has(&url())
         || post.tags.iter().any(|tag| has(tag))
         || ids.into_iter().flatten().any(|id| has(id))
@@ -139,6 +148,31 @@ mod tests {
             ("*token=***", "post@https://h/?token=x", true),
         ] {
             assert_eq!(Glob::new(glob).fits(address), fits, "{glob} {address}");
+        }
+    }
+
+    fn post(path: &str) -> Post {
+        let text = r#"{"id":{"message":7,"number":0},"accepted_at":1769860800000,"destination":
+            {"tenant":"default","scheme":"Https","host":"h.example","port":443},"method":"POST",
+            "path":"PATH","headers":[],"body":{"number":0,"start":0,"length":0},"sender":"","recipient":"",
+            "priority":0,"tags":[],"trust":"Wire","has_links":false}"#;
+        serde_json::from_str(&text.replace("PATH", path)).unwrap()
+    }
+
+    #[test]
+    fn what_answers_hide_is_not_matched() {
+        let recipient = "post=3A=2F=2Fh.example=2Fx=3Ftoken=3Dcanary@postgate.local";
+        let post = Post { recipient: recipient.to_owned(), ..post("/x?token=canary") };
+        let any = Query::default();
+        for (query, fits) in [
+            (Query { text: Some("canary".to_owned()), ..any.clone() }, false),
+            (Query { text: Some("3Dcan".to_owned()), ..any.clone() }, false),
+            (Query { text: Some("token=***".to_owned()), ..any.clone() }, true),
+            (Query { recipient: Some(Glob::new("*canary*")), ..any.clone() }, false),
+            (Query { recipient: Some(Glob::new("*3Dc*")), ..any.clone() }, false),
+            (Query { recipient: Some(Glob::new("post@*h.example/x?token=***")), ..any.clone() }, true),
+        ] {
+            assert_eq!(query.fits(&post), fits, "{query:?}");
         }
     }
 

@@ -3,8 +3,9 @@
 //! ```text
 //! head    magic u32 | kind u8, version u8, flags u16 | meta length u32 | total length u32
 //!         | checksum u32 | salt u32                               (24 octets, little endian)
-//! meta    postcard encoding of the kind's struct, then of the events that it caused, if
-//!         the flags say that there are any
+//! meta    postcard encoding of the kind's struct, then, if the version says that they
+//!         are there, of its seals, then, if the flags say so, of the events that it
+//!         caused, a table of its posts, and the 16 octets of a fingerprint
 //! blobs   the message and the bodies, back to back
 //! filling zeros up to a multiple of 8, so that a scan knows where records can begin
 //! ```
@@ -16,15 +17,16 @@
 //! has its own checksum in the meta, so a body is checked without reading its
 //! neighbours. A record is valid whole or not at all; nothing is repaired.
 
+use super::seals::Seals;
 use super::state::{Life, State};
-use super::{v1, v2};
+use super::table::{self, Parts};
+use super::{Earlier, v1, v2, v4};
 use crate::event::Event;
-use crate::post::{Admission, MessageId, Post, PostId, Timestamp};
+use crate::post::{Admission, Fingerprint, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Octets before the meta.
 pub(super) const HEAD: usize = 24;
@@ -33,9 +35,15 @@ pub(super) const ALIGN: usize = 8;
 /// Begins every record.
 const MAGIC: u32 = 0x7067_7231;
 /// Format of the metas; a newer one is refused by name, not guessed at.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+/// The same with seals.
+const SEALED: u8 = 6;
 /// Flag: events follow in the meta.
 const HAS_EVENTS: u8 = 1;
+/// Flag: a fingerprint ends the meta. Who does not know of it reads all the rest.
+const HAS_FINGERPRINT: u8 = 2;
+/// Flag: before that it says where each post stands, see [`super::table`].
+const HAS_TABLE: u8 = 4;
 
 /// One record without its blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +70,9 @@ pub(super) struct Accepted<'a> {
     pub accepted_at: Timestamp,
     pub tenant: Tenant,
     pub idempotency_key: Option<String>,
+    /// Stands at the end of the meta.
+    #[serde(skip)]
+    pub fingerprint: Option<Fingerprint>,
     pub blobs: Vec<BlobHead>,
     pub posts: Cow<'a, [Post]>,
     /// Empty for a fresh message; else one for each post, `None` for an ended one.
@@ -99,9 +110,29 @@ impl<'a> Accepted<'a> {
             accepted_at,
             tenant: admission.tenant.clone(),
             idempotency_key: admission.idempotency_key.clone(),
+            fingerprint: admission.fingerprint,
             blobs: admission.blobs.iter().map(head).collect(),
             posts: Cow::Borrowed(&admission.posts),
             lives: Vec::new(),
+        }
+    }
+
+    /// What is remembered of it for its idempotency key.
+    pub fn earlier(&self) -> Earlier {
+        Earlier::of(self.message, &self.posts, self.fingerprint)
+    }
+
+    /// The record of what is left of a post that is over: no body.
+    pub fn remains(post: &'a Post, life: &Life) -> Accepted<'a> {
+        Accepted {
+            message: post.id.message,
+            accepted_at: post.accepted_at,
+            tenant: post.destination.tenant.clone(),
+            idempotency_key: None,
+            fingerprint: None,
+            blobs: Vec::new(),
+            posts: Cow::Borrowed(std::slice::from_ref(post)),
+            lives: vec![Some(life.clone())],
         }
     }
 
@@ -135,10 +166,25 @@ pub(super) fn encode(
 ) -> Result<usize, postcard::Error> {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
-    postcard::to_io(record, &mut *out)?;
+    let table = table::write(record, out)?;
+    let seals = Seals::of(record);
+    if let Some(seals) = &seals {
+        postcard::to_io(seals, &mut *out)?;
+    }
+    // With seals it is read whole: they stand behind its posts.
+    let table = table.filter(|_| seals.is_none());
     if !events.is_empty() {
         postcard::to_io(events, &mut *out)?;
     }
+    let fingerprint = match record {
+        Record::Accepted(accepted) => accepted.fingerprint,
+        _ => None,
+    };
+    out.extend(table.iter().flatten());
+    out.extend(fingerprint.iter().flat_map(|fingerprint| fingerprint.0));
+    let flags = if events.is_empty() { 0 } else { HAS_EVENTS }
+        | if fingerprint.is_none() { 0 } else { HAS_FINGERPRINT }
+        | if table.is_none() { 0 } else { HAS_TABLE };
     let (kind, blobs) = match record {
         Record::Accepted(accepted) => (1, accepted.blob_octets()),
         Record::Settled(_) => (2, 0),
@@ -152,7 +198,8 @@ pub(super) fn encode(
     let too_long = |_| postcard::Error::SerializeBufferFull;
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(&MAGIC.to_le_bytes());
-    head.extend_from_slice(&[kind, VERSION, if events.is_empty() { 0 } else { HAS_EVENTS }, 0]);
+    let version = if seals.is_some() { SEALED } else { VERSION };
+    head.extend_from_slice(&[kind, version, flags, 0]);
     head.extend_from_slice(&u32::try_from(meta).map_err(too_long)?.to_le_bytes());
     head.extend_from_slice(&u32::try_from(total).map_err(too_long)?.to_le_bytes());
     let body = out.get(start + HEAD..).unwrap_or_default();
@@ -181,6 +228,8 @@ pub(super) struct Head {
     pub salt: u32,
     /// It caused events.
     pub has_events: bool,
+    has_fingerprint: bool,
+    has_table: bool,
     version: u8,
     checksum: u32,
 }
@@ -199,9 +248,19 @@ impl Head {
         let (meta, total) = (word(8)? as usize, word(12)? as usize);
         let version = *octets.get(5)?;
         let is_whole = word(0)? == MAGIC && version > 0 && HEAD + meta <= total;
-        let has_events = version >= 4 && octets.get(6)? & HAS_EVENTS != 0;
-        let (salt, checksum) = (word(20)?, word(16)?);
-        is_whole.then_some(Head { meta, total, salt, has_events, version, checksum })
+        let has = |flag: u8| Some(version >= 4 && octets.get(6)? & flag != 0);
+        let (has_events, has_fingerprint) = (has(HAS_EVENTS)?, has(HAS_FINGERPRINT)?);
+        let (has_table, salt, checksum) = (has(HAS_TABLE)?, word(20)?, word(16)?);
+        is_whole.then_some(Head {
+            meta,
+            total,
+            salt,
+            has_events,
+            has_fingerprint,
+            has_table,
+            version,
+            checksum,
+        })
     }
 
     /// Whether a record could begin with these octets.
@@ -209,92 +268,66 @@ impl Head {
         octets.starts_with(&MAGIC.to_le_bytes())
     }
 
+    /// The meta behind the head at the start of `octets`, if its checksum is that of
+    /// this segment.
+    fn checked<'a>(&self, segment: u64, octets: &'a [u8]) -> Option<&'a [u8]> {
+        let head = octets.get(..HEAD - 8)?;
+        let meta = octets.get(HEAD..HEAD + self.meta)?;
+        (checksum(segment, head, meta) == self.checksum).then_some(meta)
+    }
+
+    /// The message whose head and meta stand at the start of `octets`, if it says where
+    /// its posts are.
+    pub fn parts(&self, segment: u64, octets: &[u8]) -> Option<Parts> {
+        if !self.has_table || self.version != VERSION {
+            return None;
+        }
+        let behind = if self.has_fingerprint { Fingerprint::LENGTH } else { 0 };
+        Parts::written(self.checked(segment, octets)?, behind)
+    }
+
     /// The record whose head and meta stand at the start of `octets`, if its
     /// checksum is that of this segment.
     pub fn decode(&self, segment: u64, octets: &[u8]) -> Option<Read> {
-        let head = octets.get(..HEAD - 8)?;
-        let meta = octets.get(HEAD..HEAD + self.meta)?;
-        if checksum(segment, head, meta) != self.checksum {
-            return None;
-        }
+        let meta = self.checked(segment, octets)?;
         match self.version {
             1 => v1::decode(meta).map(Read::Whole),
             2 => v2::decode(meta).map(Read::Whole),
-            // The third had no events.
-            3 | VERSION => postcard::from_bytes(meta).ok().map(Read::Whole),
+            3 | 4 => v4::decode(meta).map(Read::Whole),
+            VERSION | SEALED => {
+                let (mut record, _) = self.split(meta)?;
+                if let (Record::Accepted(accepted), true) = (&mut record, self.has_fingerprint) {
+                    accepted.fingerprint = meta.last_chunk().copied().map(Fingerprint);
+                }
+                Some(Read::Whole(record))
+            }
             newer => Some(Read::Newer(newer)),
         }
+    }
+
+    /// The record of this format, with its seals, and what stands behind them.
+    fn split<'m>(&self, meta: &'m [u8]) -> Option<(Record<'static>, &'m [u8])> {
+        let (mut record, mut rest) = postcard::take_from_bytes::<Record<'static>>(meta).ok()?;
+        if self.version == SEALED {
+            let (seals, behind) = postcard::take_from_bytes::<Seals>(rest).ok()?;
+            seals.put(&mut record);
+            rest = behind;
+        }
+        Some((record, rest))
     }
 }
 
 /// The events of a whole record, which stands at the start of `octets`.
 pub(super) fn events_in(octets: &[u8]) -> Option<Vec<Event>> {
     let head = Head::read(octets).filter(|head| head.has_events)?;
-    let (_, events) =
-        postcard::take_from_bytes::<Record<'static>>(octets.get(HEAD..HEAD + head.meta)?).ok()?;
+    let meta = octets.get(HEAD..HEAD + head.meta)?;
+    if head.version == 4 {
+        return v4::events(meta);
+    }
+    let (_, events) = head.split(meta)?;
     postcard::from_bytes(events).ok()
 }
 
-/// A post of an accepted record on its own.
-pub(super) fn post_of(accepted: &Accepted<'_>, id: PostId) -> Option<Arc<Post>> {
-    accepted.posts.iter().find(|post| post.id == id).map(|post| Arc::new(post.clone()))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::EventId;
-    use crate::spool::Attempt;
-    use crate::spool::state::{Chronicle, Phase};
-
-    fn lives() -> Record<'static> {
-        let id = PostId { message: MessageId(7), number: 1 };
-        let state = State {
-            ended: 1,
-            tried: 2,
-            phase: Phase::Held,
-            is_anew: false,
-            is_rerouted: true,
-            is_lean: true,
-            due_at: Timestamp(9),
-            ages_from: Timestamp(4),
-        };
-        let chronicle = Chronicle { attempts: vec![Attempt::because("503")], route: None };
-        Record::Lives(id, Cow::Owned(Life { state, chronicle }))
-    }
-
-    fn read(octets: &[u8], segment: u64) -> Option<Record<'static>> {
-        match Head::read(octets)?.decode(segment, octets)? {
-            Read::Whole(record) => Some(record),
-            Read::Newer(version) => panic!("format {version}"),
-        }
-    }
-
-    #[test]
-    fn a_record_is_read_back_only_whole_and_in_its_own_segment() {
-        let event = |name: &str| Event {
-            id: EventId::new(Timestamp(7), 7),
-            name: name.parse().unwrap(),
-            at: Timestamp(7),
-            tenant: Tenant::default(),
-            data: Bytes::from_static(b"{}"),
-        };
-        let events = [event("post.deferred"), event("post.failed")];
-        let mut octets = Vec::new();
-        let total = encode((&lives(), &events), (5, 0x5a17), &mut octets).unwrap();
-        assert_eq!(total, octets.len());
-        let head = Head::read(&octets).unwrap();
-        assert_eq!((head.total, head.salt), (total, 0x5a17));
-        assert_eq!(read(&octets, 5), Some(lives()));
-        assert_eq!(events_in(&octets), Some(events.to_vec()));
-        assert_eq!(read(&octets, 6), None, "a former life");
-        for at in 0..octets.len() {
-            if (20..24).contains(&at) {
-                continue;
-            }
-            let mut broken = octets.clone();
-            broken[at] ^= 1;
-            assert_eq!(read(&broken, 5), None, "octet {at} flipped");
-        }
-    }
-}
+#[path = "record_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@
 
 use super::disk::{Disk, DiskFile};
 use super::log::{name_of, number_in};
-use super::record::{Accepted, HEAD, Outcome, Record};
+use super::record::{Accepted, BlobHead, HEAD, Outcome, Record};
 use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END};
 use super::shared::{NOTES, Shared};
 use super::state::{Chronicle, State, began_at};
@@ -19,7 +19,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Records after which the catalog may write what it buffers.
+/// Records after which the catalog may have its chores done.
 const CATCH_UP: usize = 1000;
 
 /// What later records said of posts whose message stands further back.
@@ -98,7 +98,7 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u6
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
     for (at, found) in scan.records.into_iter().rev().enumerate() {
         if at % CATCH_UP == 0 {
-            shared.index().catch_up();
+            shared.catch_up();
         }
         match found.record {
             Record::Closed | Record::Opened { .. } | Record::Published => {}
@@ -167,7 +167,7 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut L
     if let Some(key) = &accepted.idempotency_key {
         let expires_at = accepted.accepted_at.after(NOTES);
         if expires_at > now && index.noted(&accepted.tenant, key, now).is_none() {
-            index.note(&accepted.tenant, key, Noted { message: accepted.message, expires_at, place });
+            index.note(&accepted.tenant, key, Noted { earlier: accepted.earlier(), expires_at, place });
         }
     }
     let rung = index.rung();
@@ -259,14 +259,10 @@ pub(super) fn tail(segments: &mut Vec<Segment>) -> io::Result<Tail> {
 }
 
 /// Where the blob with this number begins in a record and what its head says.
-pub(super) fn blob_place(
-    accepted: &Accepted<'_>,
-    meta: usize,
-    number: u16,
-) -> Option<(u64, super::record::BlobHead)> {
+pub(super) fn blob_place(blobs: &[BlobHead], meta: usize, number: u16) -> Option<(u64, BlobHead)> {
     let number = usize::from(number);
-    let before: u64 = accepted.blobs.iter().take(number).map(|blob| u64::from(blob.length)).sum();
-    Some(((HEAD + meta) as u64 + before, *accepted.blobs.get(number)?))
+    let before: u64 = blobs.iter().take(number).map(|blob| u64::from(blob.length)).sum();
+    Some(((HEAD + meta) as u64 + before, *blobs.get(number)?))
 }
 
 /// All segments on the disk; files that never became one are removed.

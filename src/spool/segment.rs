@@ -10,6 +10,7 @@
 
 use super::disk::DiskFile;
 use super::record::{ALIGN, HEAD, Head, Read, Record, padded};
+use super::table::Parts;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -147,7 +148,7 @@ impl From<Newer> for io::Error {
 pub(super) fn refuse_newer(segment: &Segment) -> io::Result<()> {
     let (file, salt) = (&*segment.file, segment.header.salt);
     let limit = file.length()?;
-    let mut window = Window { file, limit, start: 0, octets: Vec::new() };
+    let mut window = Window { file, limit, start: 0, octets: Vec::new(), ahead: WINDOW };
     record_at(&mut window, (segment.header.number, salt), FIRST, Blobs::Unread).map(|_| ())
 }
 
@@ -160,7 +161,7 @@ pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::
         Extent::Known(end) => end.min(length),
         Extent::Open => length,
     };
-    let mut window = Window { file, limit, start: 0, octets: Vec::new() };
+    let mut window = Window { file, limit, start: 0, octets: Vec::new(), ahead: WINDOW };
     let mut salt = header.salt;
     let mut scan = Scan { end: FIRST, ..Scan::default() };
     let mut at = FIRST;
@@ -221,15 +222,41 @@ pub(super) fn read_record(
     number: u64,
     offset: u64,
 ) -> io::Result<Option<(Found, Vec<u8>)>> {
-    let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new() };
+    let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new(), ahead: WINDOW };
     let found = record_at(&mut window, (number, None), offset, Blobs::Unread)?;
     Ok(found.map(|found| (found, window.octets)))
+}
+
+/// Reads one message of segment `number`, with what was read of it from its beginning on;
+/// `None` when it is damaged, or none.
+pub(super) fn read_message(
+    file: &dyn DiskFile,
+    number: u64,
+    offset: u64,
+) -> io::Result<Option<(Parts, Vec<u8>)>> {
+    let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new(), ahead: FIRST_LOOK };
+    let Some(head) = Head::read(window.octets(offset, HEAD)?) else { return Ok(None) };
+    if offset + head.total as u64 > window.limit {
+        return Ok(None);
+    }
+    let parts = match head.parts(number, window.octets(offset, HEAD + head.meta)?) {
+        Some(parts) => parts,
+        None => {
+            match record_at(&mut window, (number, None), offset, Blobs::Unread)?.map(|found| found.record) {
+                Some(Record::Accepted(accepted)) => Parts::decoded(accepted, head.meta),
+                _ => return Ok(None),
+            }
+        }
+    };
+    Ok(Some((parts, window.octets)))
 }
 
 /// A moving piece of a file.
 struct Window<'a> {
     file: &'a dyn DiskFile,
     limit: u64,
+    /// Octets to read at a time, the first time aside.
+    ahead: usize,
     start: u64,
     octets: Vec<u8>,
 }
@@ -242,7 +269,7 @@ impl Window<'_> {
             let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             let left = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX);
             // A first look at a record takes a little, a scan soon grows it.
-            let step = if self.octets.is_empty() { FIRST_LOOK } else { WINDOW };
+            let step = if self.octets.is_empty() { FIRST_LOOK } else { self.ahead };
             self.octets.resize(wanted.max(step).min(left), 0);
             self.start = at;
             self.file.read(&mut self.octets, at)?;

@@ -11,10 +11,10 @@ use super::feed::Feed;
 use super::index::{Index, Known};
 use super::readers::Readers;
 use super::recent::{self, Message, Recent};
-use super::record::{Accepted, Outcome, Record, post_of};
+use super::record::{Accepted, Outcome, Record};
 use super::segment::{self, Found, Segment};
 use super::state::{Chronicle, as_sent};
-use super::{Attempt, Doorbell, Health, SpoolError};
+use super::{Attempt, Content, Doorbell, Health, SpoolError};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::post::{Blob, Destination, Post, PostId, Timestamp};
@@ -60,11 +60,15 @@ pub(super) struct Shared {
     pub readers: Arc<Readers>,
     /// Ended posts on their way to the log.
     pub riding: Mutex<Riding>,
+    /// Octets of what ended and cannot be written now.
+    pub unwritten: AtomicU64,
     /// Events on their way to who asks for them.
     pub feed: Feed,
     segments: RwLock<BTreeMap<u64, Segment>>,
     recent: Mutex<Recent>,
     index: Mutex<Index>,
+    /// Whoever does the catalog's chores.
+    pub at_chores: Mutex<()>,
 }
 
 impl Shared {
@@ -89,12 +93,14 @@ impl Shared {
             wants_spare: AtomicBool::new(false),
             readers: Arc::default(),
             riding: Mutex::default(),
+            unwritten: AtomicU64::new(0),
             feed: Feed::default(),
             segments: RwLock::new(
                 segments.into_iter().map(|segment| (segment.header.number, segment)).collect(),
             ),
             recent: Mutex::default(),
             index: Mutex::new(index),
+            at_chores: Mutex::new(()),
         }
     }
 
@@ -189,30 +195,34 @@ impl Shared {
     /// A waiting post as it was accepted, for the time when it is claimed.
     pub fn read_known(&self, id: PostId, entry: &Entry) -> Result<Known, SpoolError> {
         let read = self.read_accepted(entry.place)?;
-        let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+        let post = read.post(id, entry.place)?;
         let body = read.small_body(post.body, entry.place);
         Ok(Known { post, body })
     }
 
     fn post_in(&self, read: &Message, id: PostId, entry: &Entry) -> Result<Arc<Post>, SpoolError> {
-        let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
+        let post = read.post(id, entry.place)?;
         let route =
             if entry.state.is_rerouted { self.read_chronicle(id, entry.history)?.route } else { None };
         Ok(as_sent(post, &entry.state, route))
     }
 
-    /// The body of a post and the message it was made from, checked.
-    pub fn read_content(&self, id: PostId, entry: &Entry) -> Result<(Bytes, Bytes), SpoolError> {
+    /// What a post is made of, checked.
+    pub fn read_content(&self, id: PostId, entry: &Entry) -> Result<Content, SpoolError> {
         self.while_it_moves(id, entry, |entry| {
             let read = self.read_accepted(entry.place)?;
-            let post = post_of(&read.accepted, id).ok_or_else(|| damaged(entry.place, "another post"))?;
-            let (message, body) = (read.blob(0, entry.place)?, entry.state.body_of(&post));
+            if read.parts.blobs.is_empty() {
+                // It is over, and only listed.
+                return Err(SpoolError::Unknown);
+            }
+            let post = as_sent(read.post(id, entry.place)?, &entry.state, None);
+            let (message, body) = (read.blob(0, entry.place)?, post.body);
             let blob = match body.number {
                 0 => message.clone(),
                 number => read.blob(number, entry.place)?,
             };
             let body = piece(&blob, body).ok_or_else(|| damaged(entry.place, "a body beyond its end"))?;
-            Ok((body, message))
+            Ok(Content { post, body, message })
         })
     }
 
@@ -278,21 +288,24 @@ impl Shared {
     ) -> Result<Vec<Bytes>, SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let numbers = 0..u16::try_from(accepted.blobs.len()).unwrap_or(u16::MAX);
-        numbers.map(|number| recent::read_blob(&segment, accepted, (meta, &[]), number, place)).collect()
+        numbers
+            .map(|number| recent::read_blob(&segment, &accepted.blobs, (meta, &[]), number, place))
+            .collect()
     }
 
     fn read_accepted(&self, place: Place) -> Result<Message, SpoolError> {
         let segment = self.segment(place.segment).ok_or_else(|| damaged(place, "no such segment"))?;
         let at = (place.segment, place.offset);
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).find(at);
-        if let Some((accepted, meta)) = recent {
-            return Ok(Message { segment, accepted, meta, octets: Vec::new() });
+        if let Some(parts) = recent {
+            return Ok(Message { segment, parts, octets: Vec::new() });
         }
-        let (_, found, octets) = self.read_record(place)?;
-        let Record::Accepted(accepted) = found.record else { return Err(damaged(place, "no message")) };
-        let accepted = Arc::new(accepted);
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(at, &accepted, found.meta);
-        Ok(Message { segment, accepted, meta: found.meta, octets })
+        let read = segment::read_message(&*segment.file, place.segment, place.offset);
+        let read = read.map_err(|error| SpoolError::Failed(error.to_string()))?;
+        let (parts, octets) = read.ok_or_else(|| damaged(place, "no message"))?;
+        let parts = Arc::new(parts);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(at, &parts);
+        Ok(Message { segment, parts, octets })
     }
 
     pub fn read_record(&self, place: Place) -> Result<(Segment, Found, Vec<u8>), SpoolError> {

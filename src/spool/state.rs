@@ -6,6 +6,7 @@
 
 use super::{Attempt, Order, PostState, Settlement};
 use crate::post::{Blob, Destination, Post, Timestamp, Trust};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +120,7 @@ impl State {
             Settlement::Back => Some(self),
             Settlement::Again { after, .. } => Some(State { due_at: now.after(*after), ..ended }),
             Settlement::Leaner { .. } => Some(State { is_lean: true, due_at: now, ..ended }),
-            Settlement::Delivered => {
+            Settlement::Delivered | Settlement::Listed { .. } => {
                 Some(State { phase: Phase::Shelved, due_at: now.after(retain), ..ended })
             }
             Settlement::Held { .. } => Some(State { phase: Phase::Held, due_at: now, ..ended }),
@@ -145,7 +146,7 @@ impl State {
                 let retried = self.ordered(&Order::Retry, now)?;
                 Some(State { is_rerouted: true, ..retried })
             }
-            (Order::Hold | Order::Release | Order::Retry | Order::Delete, _) => None,
+            (Order::Hold | Order::Release | Order::Retry | Order::Delete | Order::HandBack, _) => None,
         }
     }
 }
@@ -170,6 +171,9 @@ pub(super) struct Route {
     pub destination: Arc<Destination>,
     pub trust: Trust,
     pub path: String,
+    /// The path, when what is shown of it is not all of it; in a record it stands behind.
+    #[serde(skip)]
+    pub sealed: Option<Bytes>,
 }
 
 /// A post's last word in the log.
@@ -196,7 +200,10 @@ impl Chronicle {
     /// Octets that it takes in the log at most.
     pub fn octets(&self) -> u64 {
         let attempts = self.attempts.iter().map(|attempt| 48 + attempt.reason.len() + attempt.excerpt.len());
-        let route = self.route.iter().map(|route| 128 + route.path.len() + route.destination.host.len());
+        let route = self.route.iter().map(|route| {
+            let sealed = route.sealed.as_ref().map_or(0, Bytes::len);
+            128 + route.path.len() + route.destination.host.len() + sealed
+        });
         attempts.chain(route).sum::<usize>() as u64
     }
 }
@@ -209,8 +216,8 @@ fn cut(text: &mut String, most: usize) {
 /// The post as it is sent now: where it was sent on to, without an end that was over
 /// when it began anew, and with the body that is sent.
 pub(super) fn as_sent(mut post: Arc<Post>, state: &State, route: Option<Route>) -> Arc<Post> {
-    if let Some(Route { destination, trust, path }) = route {
-        Arc::make_mut(&mut post).reroute(destination, trust, path);
+    if let Some(Route { destination, trust, path, sealed }) = route {
+        Arc::make_mut(&mut post).reroute((destination, trust), (path, sealed));
     }
     if state.is_anew && post.expires_at.is_some_and(|end| end <= state.ages_from) {
         Arc::make_mut(&mut post).expires_at = None;
@@ -243,8 +250,8 @@ mod tests {
 
     fn elsewhere() -> Order {
         let (tenant, scheme, host) = (Tenant::default(), Scheme::Http, "b".to_owned());
-        let destination = Arc::new(Destination { tenant, scheme, host, port: 80 });
-        Order::Reroute { destination, trust: Trust::Wire, path: "/".to_owned() }
+        let destination = Arc::new(Destination { tenant, scheme, host, port: 80, webhook: None });
+        Order::Reroute { destination, trust: Trust::Wire, path: "/".to_owned(), sealed: None }
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl From<OldAccepted> for Accepted<'static> {
             accepted_at: old.accepted_at,
             tenant: old.tenant,
             idempotency_key: old.idempotency_key,
+            fingerprint: None,
             blobs: old.blobs,
             posts: Cow::Owned(old.posts.into_iter().map(Post::from).collect()),
             lives: old.states.into_iter().map(|state| state.map(life)).collect(),

@@ -7,7 +7,7 @@ use super::Attempt;
 use super::record::{Accepted, BlobHead, Outcome, Record};
 use super::state::{Chronicle, Life, Phase, Route, State};
 use crate::post::{
-    Blob, Destination, Field, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trace, Trust,
+    Blob, Destination, Field, MessageId, Notice, Post, PostId, Scheme, Sealed, Timestamp, Trace, Trust,
 };
 use crate::tenant::Tenant;
 use serde::Deserialize;
@@ -132,6 +132,7 @@ impl From<OldAccepted> for Accepted<'static> {
             accepted_at: old.accepted_at,
             tenant: old.tenant,
             idempotency_key: old.idempotency_key,
+            fingerprint: None,
             blobs: old.blobs,
             posts: Cow::Owned(old.posts.into_iter().map(Post::from).collect()),
             lives: old.lives.into_iter().map(|life| life.map(Life::from)).collect(),
@@ -180,6 +181,8 @@ impl From<OlderPost> for Post {
             trust,
             has_links: false,
             lean_body: None,
+            batch: None,
+            sealed: Sealed::default(),
         }
     }
 }
@@ -187,7 +190,7 @@ impl From<OlderPost> for Post {
 impl OldDestination {
     fn split(self) -> (Arc<Destination>, Trust) {
         let OldDestination { tenant, scheme, host, port, trust } = self;
-        (Arc::new(Destination { tenant, scheme, host, port }), trust)
+        (Arc::new(Destination { tenant, scheme, host, port, webhook: None }), trust)
     }
 }
 
@@ -195,7 +198,7 @@ impl From<OldLife> for Life {
     fn from(OldLife { state, chronicle: OldChronicle { attempts, route } }: OldLife) -> Life {
         let route = route.map(|OldRoute { destination, path }| {
             let (destination, trust) = destination.split();
-            Route { destination, trust, path }
+            Route { destination, trust, path, sealed: None }
         });
         Life { state: state.into(), chronicle: Chronicle { attempts, route } }
     }

@@ -61,6 +61,51 @@ fn p8_a_query_of_a_hundred_thousand_parameters_is_not_looked_at() {
     }
 }
 
+/// Whatever a path or a query says, it is answered as a problem, and shows no password.
+#[test]
+fn p7_paths_and_queries_of_strangers_mean_nothing() {
+    let scene = Scene::start("");
+    let id = scene.post("/busy", "", "deferred");
+    let long = format!("posts?q={}", "a*".repeat(3000));
+    let (types, samples) = (format!("events?type={}", ["a.b"; 101].join(",")), ["x.y"; 101].join(","));
+    let samples = format!("events/samples?events={samples}");
+    for (path, status) in [
+        ("posts/%ff%fe", 400),
+        ("posts/%00", 404),
+        ("posts/%2e%2e%2f", 404),
+        (&format!("posts/{id}-01"), 404),
+        (&format!("posts/{id}-0"), 404),
+        (&format!("posts/{id}%2fbody"), 404),
+        ("destinations/%ff", 400),
+        ("destinations/http:%2F%2Fuser:canary@h", 422),
+        ("destinations/http:%2F%2Fh%0d%0aX", 422),
+        ("webhooks/%ff", 400),
+        ("webhooks/%2e%2e", 404),
+        ("posts?cursor=____________", 422),
+        ("posts?limit=18446744073709551617", 422),
+        ("posts?since=9999999999999", 422),
+        (&long, 422),
+        (&types, 422),
+        (&samples, 422),
+        ("events?cursor=AAAA", 422),
+    ] {
+        let response = scene.get(&format!("/api/v1/{path}"));
+        assert_eq!(response.status, status, "{path:.80} {response:?}");
+        assert_eq!(response.header("content-type"), Some("application/problem+json"), "{path:.80}");
+        assert!(!String::from_utf8_lossy(&response.body).contains("canary"), "{path:.80} {response:?}");
+    }
+    // The values of fields in their order are no object.
+    for (path, list) in [
+        ("posts/actions", r#"["delete",{},null,true,false]"#),
+        ("commands", r#"["queue delete --all"]"#),
+        ("events", r#"["a.b",{}]"#),
+        ("events", r#"[["a.b",{}]]"#),
+    ] {
+        assert_eq!(scene.post_to(&format!("/api/v1/{path}"), list).status, 400, "{path} {list}");
+    }
+    scene.stands(&id, "deferred");
+}
+
 /// What is announced, and what comes without an announcement.
 #[test]
 fn p8_of_a_body_without_end_little_is_read() {

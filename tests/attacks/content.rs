@@ -198,23 +198,30 @@ fn m6_encoded_words_and_charsets() {
 fn m7_boundaries_that_mislead() {
     let inner = "Content-Type: multipart/x; boundary=bx\r\n\r\n--bx\r\n\r\none\r\n--b\r\n\r\ntwo\r\n";
     let mails = [
-        (multipart(&format!("--b\r\n{inner}")), Some("one\r\ntwo\r\n")),
-        (multipart("--b\r\n\r\nno end"), Some("no end")),
-        (multipart("--b in the preamble\r\n--b\r\n\r\none\r\n--b--\r\n--b\r\n\r\nno\r\n"), Some("one")),
-        (format!("Content-Type: text/plain\r\n{}", multipart("--b\r\n\r\n")), Some("--b\r\n\r\n\r\n")),
-        ("Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\none\r\n".to_owned(), None),
+        (multipart(&format!("--b\r\n{inner}")), Some("one\r\ntwo\r\n"), Some("boundary")),
+        (multipart("--b\r\n\r\nno end"), Some("no end"), Some("boundary")),
+        (multipart("--b in the preamble\r\n--b\r\n\r\none\r\n--b--\r\n--b\r\n\r\nno\r\n"), Some("one"), None),
+        (
+            format!("Content-Type: text/plain\r\n{}", multipart("--b\r\n\r\n")),
+            Some("--b\r\n\r\n\r\n"),
+            Some("Content-Type"),
+        ),
+        ("Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\none\r\n".to_owned(), None, None),
         (
             "Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n"
                 .to_owned(),
             Some("aGVsbG8=\r\n"),
+            Some("Content-Transfer-Encoding"),
         ),
     ];
     let mut victim = Victim::start();
-    for (mail, text) in mails {
+    for (mail, text, doubts) in mails {
         let mail = mail + "\r\n";
         let first = victim.endure(mail.as_bytes()).json;
         let second = victim.endure(mail.as_bytes()).json;
         assert_eq!(is_whole(&first), text.is_none(), "{mail:?}");
+        let told = first.headers.get("postgate-ambiguous").map(String::as_str);
+        assert_eq!(told, doubts, "{mail:?}");
         if let Some(text) = text {
             let found =
                 |arrival: &Arrival| serde_json::from_slice::<Value>(&arrival.body).unwrap()["text"].clone();
@@ -300,7 +307,9 @@ fn m11_fields_that_contradict() {
     let mail = "From: a@one.example\r\nFrom: b@two.example\r\nSubject: first\r\nSubject: second\r\n\
                 To: c@x.example\r\nTo: d@x.example\r\n\r\nbody\r\n";
     let mut victim = Victim::start();
-    let json = victim.json(mail.as_bytes());
+    let arrival = victim.endure(mail.as_bytes()).json;
+    assert_eq!(arrival.headers["postgate-ambiguous"], "From, To, Subject");
+    let json: Value = serde_json::from_slice(&arrival.body).unwrap();
     assert_eq!(json["subject"], "first");
     let addresses = |name: &str| {
         let list = json[name].as_array().unwrap().iter();

@@ -27,7 +27,7 @@ const FAN: &str = "fan@hooks.example";
 /// Request headers that only the engine may write.
 const FRAMING: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
 /// Request headers by which the gateway says what it did.
-const MARKS: [&str; 2] = ["Postgate-Parse", "Postgate-Repaired"];
+const MARKS: [&str; 3] = ["Postgate-Ambiguous", "Postgate-Parse", "Postgate-Repaired"];
 
 /// The composer, and what a control breaks of its work.
 pub struct ComposerTarget {

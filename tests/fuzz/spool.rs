@@ -87,6 +87,7 @@ fn lane() -> Arc<Destination> {
         scheme: Scheme::Http,
         host: "a.example".to_owned(),
         port: 80,
+        webhook: None,
     })
 }
 

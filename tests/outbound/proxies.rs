@@ -154,7 +154,7 @@ async fn the_wire_gets_checked_addresses_and_the_operator_names() {
             (&plain, Scheme::Http, "127.0.0.1", Trust::Wire, "127.0.0.1"),
         ] {
             let middleman = Middleman::start(kind, Manner::Fine, server.address).await;
-            let credentials = Some(("user".to_owned(), "canary".to_owned()));
+            let credentials = Some(("user".to_owned(), "canary".to_owned().into()));
             let proxy = Proxy { credentials, ..proxy(kind, middleman.address) };
             let engine = Engine::start(Terms { tls: Arc::clone(&tls), ..through(proxy) });
             let to = origin(scheme, host, server.address);

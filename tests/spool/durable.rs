@@ -3,7 +3,8 @@
 
 use super::steering::{failed, held, id, keyed, linked, one, reroute};
 use super::*;
-use postgate::post::PostId;
+use postgate::event::Mark;
+use postgate::post::{Batch, PostId, WebhookId};
 use postgate::spool::{Listed, Order, PostState, Query};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -248,6 +249,51 @@ async fn delivered_posts_and_lean_bodies_are_kept_through_kills_and_forgotten_in
     }
 }
 
+/// A batch for webhook `wh_1` at host `a`, of which the last event stands there.
+fn batch(message: u64, reached: u64) -> Admission {
+    let mut admission = super::message(message, &["a"], &[b'x'; 2000]);
+    let own = Destination { webhook: Some(WebhookId::new("wh_1")), ..(*lane("a")).clone() };
+    admission.posts[0].destination = Arc::new(own);
+    admission.posts[0].batch = Some(Batch { events: 7, reached });
+    admission
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_a_webhooks_own_and_the_newest_are_listed_when_they_are_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = SimDisk::new(Sync::Honest);
+    let of = |webhook: &str| Query { webhook: Some(WebhookId::new(webhook)), ..Query::default() };
+    let spool = open(&disk, small(directory.path()));
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    for number in 2..=1100 {
+        spool.commit(batch(number, number * 7)).await.unwrap();
+    }
+    let own = Arc::clone(&batch(2, 0).posts[0].destination);
+    let taken = Attempt { status: Some(204), ..Attempt::because("204") };
+    for share in [1, 500, 598] {
+        let claims = spool.claim(&own, share).await.unwrap().claims;
+        settle_all(&spool, claims, &Settlement::Listed { last: taken.clone() }).await;
+    }
+    assert_eq!(claim_all(&spool, "a").await.len(), 1, "another lane");
+    for start in 0..3 {
+        disk = disk.after_kill();
+        let spool = open(&disk, small(directory.path()));
+        let found = spool.page(of("wh_1"), None, 2000).await.unwrap();
+        assert_eq!(found.len(), 1000, "start {start}");
+        let newest = &found[0];
+        assert_eq!((newest.state, newest.ended), (PostState::Delivered, 1));
+        assert_eq!(newest.post.batch, Some(Batch { events: 7, reached: 7700 }));
+        assert_eq!(newest.last.as_ref().unwrap().status, Some(204));
+        let attempts = spool.attempts(newest.post.id).await.unwrap();
+        assert_eq!((attempts.len(), attempts[0].number, attempts[0].status), (1, 1, Some(204)));
+        assert_eq!(spool.content(newest.post.id).await, Err(SpoolError::Unknown), "its body has gone");
+        assert_eq!(spool.page(of("wh_2"), None, 9).await, Ok(Vec::new()));
+        assert!(spool.claim(&own, 9).await.unwrap().claims.is_empty());
+        // Bodies do not stay for those that are listed.
+        spool.commit(message(5000 + start, &["b"], &[b'y'; 2000])).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_delivered_posts_are_kept_where_bodies_are() {
     let directory = tempfile::tempdir().unwrap();
@@ -450,6 +496,7 @@ fn old_lane(host: &str) -> Arc<Destination> {
         scheme: Scheme::Https,
         host: host.to_owned(),
         port: 443,
+        webhook: None,
     })
 }
 
@@ -511,7 +558,7 @@ async fn a_spool_of_format_1_loses_nothing() {
     }
 }
 
-/// What the second and the third format held: state, ended attempts, where to, reasons.
+/// What the formats before the fifth held: state, ended attempts, where to, reasons.
 fn before_events() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'static str>)> {
     use PostState::{Deferred, Failed, Held, Queued};
     let rows = [
@@ -531,8 +578,8 @@ fn before_events() -> BTreeMap<String, (PostState, u32, &'static str, Vec<&'stat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn spools_of_formats_2_and_3_lose_nothing() {
-    for format in ["v2", "v3"] {
+async fn spools_of_formats_2_to_4_lose_nothing() {
+    for format in ["v2", "v3", "v4"] {
         loses_nothing(format).await;
     }
 }
@@ -564,6 +611,11 @@ async fn loses_nothing(format: &str) {
             "{format}, start {start}: {expected:?} are lost"
         );
         assert_eq!(spool.note("n").await.unwrap().unwrap().value, "note");
+        if format == "v4" {
+            let (_, events) = spool.events(Mark::default()).await.unwrap();
+            let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+            assert_eq!(names, ["post.received", "post.deferred"].repeat(2), "start {start}");
+        }
         // The line is kept, and what was done before counts.
         let line = claim_all(&spool, "line").await;
         assert_eq!(line.iter().map(|claim| claim.post.id).collect::<Vec<_>>(), [id(7)]);
@@ -583,7 +635,7 @@ async fn loses_nothing(format: &str) {
 #[test]
 fn a_spool_of_a_later_version_is_refused() {
     let seal = |octets: &mut Vec<u8>, at: usize| {
-        octets[at + 5] = 5;
+        octets[at + 5] = 7;
         let meta = u32::from_le_bytes(octets[at + 8..at + 12].try_into().unwrap()) as usize;
         let head = crc32c::crc32c_append(crc32c::crc32c(&octets[8..16]), &octets[at..at + 16]);
         let sum = crc32c::crc32c_append(head, &octets[at + 24..at + 24 + meta]);
@@ -611,7 +663,7 @@ fn a_spool_of_a_later_version_is_refused() {
         let Err(error) = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())) else {
             panic!("opened")
         };
-        assert!(error.to_string().contains("format 5, written by a newer version"), "{error}");
+        assert!(error.to_string().contains("format 7, written by a newer version"), "{error}");
         assert_eq!(disk.names(), before, "it was changed all the same");
     }
 }

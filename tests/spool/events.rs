@@ -4,11 +4,12 @@
 use super::durable::open;
 use super::steering::{failed, one};
 use super::*;
-use postgate::event::{Event, EventId, Mark};
+use postgate::event::{Event, EventId, Wanted};
+use postgate::post::PostId;
 use postgate::spool::{Order, PostState, Query};
 
 /// An event that says `what` of post `id`.
-fn event(id: u64, what: &str) -> Event {
+pub fn event(id: u64, what: &str) -> Event {
     Event {
         id: EventId::new(Timestamp(id), fastrand::u128(..)),
         name: format!("post.{what}").parse().unwrap(),
@@ -24,15 +25,27 @@ fn told(id: u64, hosts: &[&str]) -> Admission {
 }
 
 /// What the next events say: each the number of its post and what became of it.
-async fn next(spool: &dyn Spool, after: &mut Mark, count: usize) -> Vec<String> {
+pub async fn next(spool: &dyn Spool, after: &mut Mark, count: usize) -> Vec<String> {
     let mut found = Vec::new();
     while found.len() < count {
         let events = tokio::time::timeout(DEADLINE, spool.events(*after)).await.unwrap().unwrap();
         assert!(events.0.place > after.place && !events.1.is_empty());
         *after = events.0;
-        found.extend(events.1.iter().map(|event| format!("{} {}", event.at.0, &event.name.as_str()[5..])));
+        found.extend(events.1.iter().map(said));
     }
     found
+}
+
+/// What an event says; what a spool tells of itself is known by its reason.
+fn said(event: &Event) -> String {
+    let data: serde_json::Value = serde_json::from_slice(&event.data).unwrap();
+    match data["postId"].as_str() {
+        Some(id) => {
+            let reason = data["reason"].as_str().unwrap();
+            format!("{} {reason}", id.parse::<PostId>().unwrap().message.0)
+        }
+        None => format!("{} {}", event.at.0, &event.name.as_str()[5..]),
+    }
 }
 
 async fn settle_one(spool: &dyn Spool, claim: &Claim, settlement: Settlement, what: &str) {
@@ -73,7 +86,7 @@ pub async fn what_changes_nothing_tells_nothing(spool: &dyn Spool) {
     let mut mark = Mark::default();
     let keyed = |id| Admission { idempotency_key: Some("k".to_owned()), ..told(id, &["a"]) };
     assert_eq!(spool.commit(keyed(1)).await, Ok(Committed::Kept));
-    assert_eq!(spool.commit(keyed(2)).await, Ok(Committed::Repeated(MessageId(1))));
+    assert_eq!(spool.commit(keyed(2)).await, Ok(super::repeated(1, 1, None)));
     assert_eq!(spool.commit(keyed(1)).await, Ok(Committed::Kept));
     let old = claim_all(spool, "a").await.remove(0);
     settle_one(spool, &old, Settlement::Back, "deferred").await;
@@ -166,6 +179,110 @@ async fn more_events_than_memory_takes_are_read_back_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_events_of_an_earlier_process_come_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = open(&disk, options(directory.path()));
+    for id in 1..=300 {
+        spool.publish(vec![event(id, "published")]).await.unwrap();
+    }
+    let spool = open(&disk.after_kill(), options(directory.path()));
+    let mut mark = Mark::default();
+    let mut portions = Vec::new();
+    while portions.iter().sum::<usize>() < 300 {
+        portions.push(next(&spool, &mut mark, 1).await.len());
+    }
+    assert!(portions.len() <= 3, "{portions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_cannot_be_read_for_long_keep_no_others_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = open(&disk, options(directory.path()));
+    for id in 1..=3 {
+        spool.publish(vec![event(id, "published")]).await.unwrap();
+    }
+    let disk = disk.after_kill();
+    let spool = open(&disk, options(directory.path()));
+    spool.recovered().await;
+    disk.rot(&segments(&disk)[0]);
+    spool.publish(vec![event(4, "published")]).await.unwrap();
+    let (mut failures, mut mark) = (0, Mark::default());
+    let found = loop {
+        match tokio::time::timeout(DEADLINE, spool.events(mark)).await.unwrap() {
+            Ok((behind, events)) => {
+                mark = behind;
+                break events;
+            }
+            Err(error) => {
+                assert!(matches!(error, SpoolError::Failed(_)), "{error}");
+                failures += 1;
+            }
+        }
+    };
+    assert!((2..100).contains(&failures), "{failures}");
+    assert_eq!(found.iter().map(|event| event.at.0).collect::<Vec<_>>(), [4]);
+    assert_eq!(spool.damages(), 3);
+    // The place is passed for good.
+    spool.publish(vec![event(5, "published")]).await.unwrap();
+    assert_eq!(next(&spool, &mut mark, 1).await, ["5 published"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_claimed_while_much_that_ended_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let spool = open(&disk, options(directory.path()));
+    for id in 1..=400 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    let claims = spool.claim(&lane("a"), 20).await.unwrap().claims;
+    disk.fail(Fault::From(disk.calls() + 1));
+    for claim in claims {
+        let data = Bytes::from(format!("\"{}\"", "x".repeat(1 << 20)));
+        let told = Event { data, ..event(claim.post.id.message.0, "delivered") };
+        spool.settle(vec![(claim, Settlement::Delivered)], vec![told]).await.unwrap();
+    }
+    let claim_until = async |is_empty: bool| loop {
+        let claimed = spool.claim(&lane("a"), 1).await.unwrap();
+        assert!(claimed.next.is_some(), "nobody would ask again");
+        if claimed.claims.is_empty() == is_empty {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    tokio::time::timeout(DEADLINE, claim_until(true)).await.expect("it goes on and on");
+    disk.mend();
+    tokio::time::timeout(DEADLINE, claim_until(false)).await.expect("it does not go on");
+    let expected: Vec<_> = (1..=20).map(|id| format!("{id} delivered")).collect();
+    assert_eq!(next(&spool, &mut Mark::default(), 20).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_too_long_is_told_of_when_it_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(Sync::Honest);
+    let wanted = Wanted::default();
+    let _want = wanted.want();
+    let spool = open(&disk, small(directory.path()));
+    for id in 1..=3 {
+        spool.commit(told(id, &["a"])).await.unwrap();
+    }
+    assert_eq!(spool.order(one(1), Order::Hold).await, Ok(1));
+    let disk = disk.after_kill();
+    let options = Options { retain_held: Duration::ZERO, wanted, ..small(directory.path()) };
+    let spool = open(&disk, options);
+    let mut mark = Mark::default();
+    let expected = ["1 received", "2 received", "3 received", "1 expired"];
+    assert_eq!(next(&spool, &mut mark, 4).await, expected);
+    // Durably: it is gone, and it is told of.
+    let spool = open(&disk.after_kill(), small(directory.path()));
+    assert!(spool.page(one(1), None, 1).await.unwrap().is_empty());
+    assert_eq!(next(&spool, &mut Mark::default(), 4).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_wait_for_verdicts_that_cannot_be_written() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(Sync::Honest);
@@ -186,7 +303,7 @@ async fn events_wait_for_verdicts_that_cannot_be_written() {
     assert_eq!(next(&spool, &mut mark, 3).await, ["1 received", "1 failed", "3 published"]);
 }
 
-/// Commits, defers, gives up and delivers until the power is gone; all with events.
+/// Commits, defers, gives up, delivers and deletes until the power is gone; all with events.
 async fn work(spool: &Embedded, dice: &mut fastrand::Rng) {
     for id in 1..=40 {
         let mut commits: Vec<_> = (0..dice.u64(1..4)).map(|at| id * 10 + at).collect();
@@ -196,18 +313,29 @@ async fn work(spool: &Embedded, dice: &mut fastrand::Rng) {
             let _ = commit.await;
         }
         let claimed = spool.claim(&lane("a"), dice.usize(1..6)).await;
-        let mut verdicts = Vec::new();
+        let (mut verdicts, mut ended, mut endings) = (Vec::new(), Vec::new(), Vec::new());
         for claim in claimed.map(|claimed| claimed.claims).unwrap_or_default() {
+            let id = claim.post.id.message.0;
             let (settlement, what) = match dice.u8(..4) {
                 0 => (again(Duration::ZERO), "deferred"),
                 1 => (failed("404"), "failed"),
-                _ => (Settlement::Delivered, "delivered"),
+                _ => {
+                    // What only ends does so with others.
+                    ended.push((claim, Settlement::Delivered));
+                    endings.push(event(id, "delivered"));
+                    continue;
+                }
             };
-            let events = vec![event(claim.post.id.message.0, what)];
-            verdicts.push(spool.settle(vec![(claim, settlement)], events));
+            verdicts.push(spool.settle(vec![(claim, settlement)], vec![event(id, what)]));
         }
+        verdicts.push(spool.settle(ended, endings));
         for verdict in verdicts {
             let _ = verdict.await;
+        }
+        if dice.u8(..4) == 0 {
+            let state = Some(PostState::Deferred);
+            let order = if dice.bool() { Order::Delete } else { Order::HandBack };
+            let _ = spool.order(Query { state, ..Query::default() }, order).await;
         }
     }
 }
@@ -237,13 +365,14 @@ async fn audit(spool: &Embedded) -> Vec<String> {
     for (id, told) in counts {
         let of = |what: &str| told.get(what).copied().unwrap_or(0);
         let (deferred, failed, delivered) = (of("deferred"), of("failed"), of("delivered"));
+        let deleted = of("deleted") + of("handed-back");
         let is_right = of("received") == 1
             && match living.get(&id) {
                 Some((PostState::Failed, ended)) => {
-                    failed == 1 && delivered == 0 && deferred + 1 == *ended as usize
+                    failed == 1 && delivered + deleted == 0 && deferred + 1 == *ended as usize
                 }
-                Some((_, ended)) => failed + delivered == 0 && deferred == *ended as usize,
-                None => failed == 0 && delivered == 1,
+                Some((_, ended)) => failed + delivered + deleted == 0 && deferred == *ended as usize,
+                None => failed == 0 && delivered + deleted == 1,
             };
         if !is_right {
             complaints.push(format!("{id}: {:?} after {told:?}", living.get(&id)));
@@ -258,7 +387,9 @@ async fn power_cuts(sync: Sync, seeds: std::ops::Range<u64>) -> Vec<String> {
         let mut dice = fastrand::Rng::with_seed(seed);
         let directory = tempfile::tempdir().unwrap();
         let disk = SimDisk::new(sync);
-        let spool = open(&disk, small(directory.path()));
+        let wanted = Wanted::default();
+        let _want = wanted.want();
+        let spool = open(&disk, Options { wanted, ..small(directory.path()) });
         disk.fail(Fault::From(disk.calls() + dice.u64(1..200)));
         work(&spool, &mut dice).await;
         drop(spool);

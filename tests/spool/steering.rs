@@ -30,7 +30,12 @@ pub fn held(reason: &str) -> Settlement {
 }
 
 pub fn reroute(host: &str) -> Order {
-    Order::Reroute { destination: lane(host), trust: Trust::Wire, path: "/elsewhere?x=1".to_owned() }
+    Order::Reroute {
+        destination: lane(host),
+        trust: Trust::Wire,
+        path: "/elsewhere?x=1".to_owned(),
+        sealed: None,
+    }
 }
 
 async fn look(spool: &dyn Spool, message: u64) -> Listed {
@@ -116,7 +121,10 @@ pub async fn those_whose_time_is_over_are_found_however_many_wait(spool: &dyn Sp
     let to = lane("b");
     assert_eq!(
         spool
-            .order(one(7), Order::Reroute { destination: to, trust: Trust::Wire, path: "/".to_owned() })
+            .order(
+                one(7),
+                Order::Reroute { destination: to, trust: Trust::Wire, path: "/".to_owned(), sealed: None }
+            )
             .await,
         Ok(1)
     );
@@ -327,7 +335,8 @@ pub async fn a_delivered_post_with_links_can_be_looked_at_and_nothing_else(spool
     assert_eq!(claims.len(), 3, "the fourth waits behind the third");
     assert_eq!(spool.order(one(1), Order::Hold).await, Ok(1));
     assert_eq!(spool.order(one(2), reroute("b")).await, Ok(1));
-    settle_all(spool, claims.clone(), &Settlement::Delivered).await;
+    let taken = Settlement::Listed { last: Attempt { status: Some(200), ..Attempt::because("200 OK") } };
+    settle_all(spool, claims.clone(), &taken).await;
     // Once more, by whoever was not sure.
     settle_all(spool, claims, &Settlement::Delivered).await;
     assert_eq!(claimed_ids(spool, "a").await, [4], "the third counts as ended");
@@ -338,7 +347,10 @@ pub async fn a_delivered_post_with_links_can_be_looked_at_and_nothing_else(spool
         let now = postgate::clock::wall();
         assert!(listed.due_at > now.after(23 * HOUR) && listed.due_at < now.after(25 * HOUR));
         assert_eq!(spool.content(super::steering::id(id)).await.unwrap().body, "x");
-        assert_eq!(spool.attempts(super::steering::id(id)).await.unwrap().len(), 1);
+        let attempts = spool.attempts(super::steering::id(id)).await.unwrap();
+        let known: Vec<_> = attempts.iter().map(|attempt| (attempt.number, attempt.status)).collect();
+        assert_eq!(known, [(1, None), (2, Some(200))]);
+        assert_eq!(listed.last.unwrap().reason, "200 OK");
     }
     let delivered = || Query { state: Some(PostState::Delivered), ..Query::default() };
     assert_eq!(counts(spool, "a").await, Counts { sending: 1, ..Counts::default() });
@@ -509,6 +521,18 @@ pub async fn notes_are_compared_and_set(spool: &dyn Spool) {
         won += u64::from(set.await.is_ok());
     }
     assert_eq!(won, 1);
+    // Large, so that writing it takes a while.
+    let value = Bytes::from(vec![b'x'; 4 << 20]);
+    for version in 2..10 {
+        let change = async || {
+            let ended = spool.set_note("b", Some(value.clone()), Some(version)).await;
+            (ended, note("b").await.unwrap().version)
+        };
+        let (one, other) = tokio::join!(change(), change());
+        let (won, lost) = if one.0.is_ok() { (one, other) } else { (other, one) };
+        assert_eq!(won, (Ok(version + 1), version + 1));
+        assert_eq!(lost, (Err(SpoolError::Changed), version + 1), "who loses sees to what");
+    }
 }
 
 pub async fn posts_of_a_line_go_one_by_one(spool: &dyn Spool) {

@@ -9,8 +9,8 @@ use postgate::clock;
 use postgate::event::{Event, Mark};
 use postgate::post::{Admission, Blob, Destination, MessageId, Post, PostId, Timestamp};
 use postgate::spool::{
-    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Health, Later, Listed, Noted,
-    Order, Page, PostState, Query, Settlement, Spool, SpoolError,
+    Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Earlier, Health, Later, Listed,
+    Noted, Order, Page, PostState, Query, Settlement, Spool, SpoolError,
 };
 use postgate::tenant::Tenant;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -51,13 +51,16 @@ struct Kept {
     greatest_version: u64,
     entries: BTreeMap<PostId, Entry>,
     messages: HashMap<MessageId, ()>,
-    keys: HashMap<(Tenant, String), (MessageId, Instant)>,
+    keys: HashMap<(Tenant, String), (Earlier, Instant)>,
     next_fence: u64,
     broken: Option<SpoolError>,
     damaged: Vec<PostId>,
     explosive: Vec<PostId>,
     explosive_claim: Option<Pause>,
     claims_gate: Option<Arc<Semaphore>>,
+    orders_gate: Option<Arc<Semaphore>>,
+    /// How many orders came.
+    orders: usize,
     events: VecDeque<(Mark, Vec<Event>)>,
     /// How often events were told.
     told: u64,
@@ -156,6 +159,23 @@ impl MemorySpool {
         self.kept().claims_gate = Some(Arc::clone(gate));
     }
 
+    /// What is ordered from now on is done when the gate lets it through.
+    pub fn delay_orders(&self, gate: &Arc<Semaphore>) {
+        self.kept().orders_gate = Some(Arc::clone(gate));
+    }
+
+    /// Waits until so many orders have come.
+    pub async fn ordered(&self, count: usize) {
+        let mut changes = self.changes.subscribe();
+        let _ = changes.wait_for(|_| self.kept().orders >= count).await;
+    }
+
+    /// How many posts of a lane are claimed.
+    pub fn claimed(&self, lane: &Destination) -> usize {
+        let kept = self.kept();
+        kept.entries.values().filter(|entry| entry.is_claimed && *entry.post.destination == *lane).count()
+    }
+
     /// How many attempts were settled so far, of all posts.
     pub fn attempts(&self) -> usize {
         self.count(|settlement| *settlement != Settlement::Back)
@@ -200,11 +220,12 @@ impl MemorySpool {
         let now = Instant::now();
         if let Some(key) = admission.idempotency_key {
             let key = (admission.tenant, key);
+            let own = Earlier::of(admission.message, &admission.posts, admission.fingerprint);
             match kept.keys.get(&key) {
-                Some((earlier, at)) if *earlier != admission.message && *at + KEY_AGE > now => {
+                Some((earlier, at)) if earlier.message != own.message && *at + KEY_AGE > now => {
                     return Ok(Committed::Repeated(*earlier));
                 }
-                _ => kept.keys.insert(key, (admission.message, now)),
+                _ => kept.keys.insert(key, (own, now)),
             };
         }
         if kept.messages.insert(admission.message, ()).is_some() {
@@ -270,7 +291,7 @@ impl MemorySpool {
                 continue;
             };
             let is_newest = entry.fence == claim.fence && entry.is_claimed;
-            let is_delivered = settlement == Settlement::Delivered && entry.state != State::Shelved;
+            let is_delivered = settlement.is_delivered() && entry.state != State::Shelved;
             if is_newest || is_delivered {
                 is_meant = true;
                 entry.end(settlement, now);
@@ -356,8 +377,7 @@ impl Kept {
             let seen = entry.seen();
             seen.is_some()
                 && which.id.is_none_or(|id| id == post.id)
-                && which.tenant.as_ref().is_none_or(|tenant| *tenant == post.destination.tenant)
-                && which.destination.as_ref().is_none_or(|pattern| pattern.matches(&post.destination))
+                && which.means(&post.destination)
                 && which.state.is_none_or(|state| seen == Some(state))
                 && which.fits(post)
         };
@@ -416,7 +436,8 @@ impl Entry {
     fn end(&mut self, settlement: Settlement, now: Timestamp) {
         self.is_claimed = false;
         let (state, after) = match &settlement {
-            Settlement::Delivered if self.post.has_links => (State::Shelved, Duration::ZERO),
+            settled if settled.is_delivered() && self.post.has_links => (State::Shelved, Duration::ZERO),
+            Settlement::Listed { .. } => (State::Shelved, Duration::ZERO),
             Settlement::Delivered => (State::Delivered, Duration::ZERO),
             Settlement::Dropped => (State::Deleted, Duration::ZERO),
             Settlement::Leaner { .. } => (State::Waiting, Duration::ZERO),
@@ -449,7 +470,7 @@ impl Entry {
 
     /// Does what is ordered, now or when the attempt has ended; whether it is meant.
     fn order(&mut self, order: &Order, now: Timestamp) -> bool {
-        if !self.is_claimed || *order == Order::Delete {
+        if !self.is_claimed || order.ends() {
             return self.change(order, now);
         }
         let is_held = self.orders.iter().fold(false, |_, order| *order == Order::Hold);
@@ -467,7 +488,7 @@ impl Entry {
     fn change(&mut self, order: &Order, now: Timestamp) -> bool {
         let present = Instant::now();
         match (order, self.state) {
-            (Order::Delete, _) => (self.state, self.is_claimed) = (State::Deleted, false),
+            (Order::Delete | Order::HandBack, _) => (self.state, self.is_claimed) = (State::Deleted, false),
             (Order::Hold, State::Waiting) => (self.state, self.due_at) = (State::Held, present),
             (Order::Release | Order::Retry, State::Held) => {
                 self.ages_from = self.ages_from.after(present - self.due_at);
@@ -481,9 +502,13 @@ impl Entry {
                     Arc::make_mut(&mut self.post).expires_at = None;
                 }
             }
-            (Order::Reroute { destination, trust, path }, State::Waiting | State::Held | State::Failed) => {
+            (
+                Order::Reroute { destination, trust, path, sealed },
+                State::Waiting | State::Held | State::Failed,
+            ) => {
                 self.change(&Order::Retry, now);
-                Arc::make_mut(&mut self.post).reroute(Arc::clone(destination), *trust, path.clone());
+                Arc::make_mut(&mut self.post)
+                    .reroute((Arc::clone(destination), *trust), (path.clone(), sealed.clone()));
             }
             _ => return false,
         }
@@ -496,6 +521,14 @@ impl Spool for MemorySpool {
         // Not put off to the first poll: dropping the future does not undo it.
         let kept = self.keep(admission);
         Box::pin(async move { kept })
+    }
+
+    fn earlier<'a>(&'a self, tenant: &'a Tenant, key: &'a str) -> Later<'a, Option<Earlier>> {
+        Box::pin(async move {
+            let (kept, name) = (self.usable()?, (tenant.clone(), key.to_owned()));
+            let known = kept.keys.get(&name).filter(|(_, at)| *at + KEY_AGE > Instant::now());
+            Ok(known.map(|(earlier, _)| *earlier))
+        })
     }
 
     fn lanes(&self) -> Later<'_, Vec<(Arc<Destination>, Duration)>> {
@@ -586,6 +619,15 @@ impl Spool for MemorySpool {
 
     fn order(&self, which: Query, order: Order) -> Later<'_, u64> {
         Box::pin(async move {
+            let gate = {
+                let mut kept = self.kept();
+                kept.orders += 1;
+                kept.orders_gate.clone()
+            };
+            self.changes.send_modify(|changes| *changes += 1);
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
             let mut kept = self.usable()?;
             let now = self.wall();
             let mut meant = 0;
@@ -633,7 +675,8 @@ impl Spool for MemorySpool {
         Box::pin(async move {
             let kept = self.usable()?;
             let entry = kept.entries.get(&id).filter(|entry| entry.is_alive()).ok_or(SpoolError::Unknown)?;
-            Ok(Content { body: entry.body.clone(), message: entry.message.clone() })
+            let (body, message) = (entry.body.clone(), entry.message.clone());
+            Ok(Content { post: Arc::clone(&entry.post), body, message })
         })
     }
 

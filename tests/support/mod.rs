@@ -19,7 +19,7 @@ pub mod small_disk;
 use bytes::Bytes;
 use postgate::clock;
 use postgate::post::{
-    Admission, Blob, Destination, Field, MessageId, Notice, Post, PostId, Scheme, Timestamp, Trust,
+    Admission, Blob, Destination, Field, MessageId, Notice, Post, PostId, Scheme, Sealed, Timestamp, Trust,
 };
 use postgate::tenant::Tenant;
 use std::future::Future;
@@ -59,6 +59,7 @@ pub fn destination(address: SocketAddr) -> Arc<Destination> {
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         },
         port: address.port(),
+        webhook: None,
     })
 }
 
@@ -89,6 +90,8 @@ pub fn post(number: u64, destination: &Arc<Destination>) -> Post {
         trust: Trust::Wire,
         has_links: false,
         lean_body: None,
+        batch: None,
+        sealed: Sealed::default(),
     }
 }
 
@@ -100,9 +103,11 @@ pub fn admission(mut post: Post, body: &[u8]) -> Admission {
         message: post.id.message,
         tenant: Tenant::default(),
         idempotency_key: None,
+        fingerprint: None,
         blobs: vec![Bytes::copy_from_slice(body)],
         posts: vec![post],
         events: Vec::new(),
+        has_secrets: false,
     }
 }
 

@@ -2,7 +2,7 @@
 //! the n-th call and fill up.
 
 use postgate::spool::disk::{Disk, DiskFile, Room};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -32,6 +32,8 @@ struct State {
     durable_names: BTreeMap<String, usize>,
     calls: u64,
     fault: Option<Fault>,
+    /// Files that cannot be read.
+    rotten: BTreeSet<usize>,
     is_full: bool,
 }
 
@@ -84,6 +86,13 @@ impl SimDisk {
         let inode = state.names[name];
         change(&mut state.inodes[inode].cached);
         state.inodes[inode].durable = state.inodes[inode].cached.clone();
+    }
+
+    /// From now on reading the file fails.
+    pub fn rot(&self, name: &str) {
+        let mut state = self.lock();
+        let inode = state.names[name];
+        state.rotten.insert(inode);
     }
 
     pub fn remove_file(&self, name: &str) {
@@ -208,6 +217,9 @@ impl DiskFile for SimFile {
         let is_mined = self.disk.lock().fault.take_if(|fault| matches!(fault, Fault::Mine)).is_some();
         assert!(!is_mined, "a mine in a read");
         let state = self.disk.call()?;
+        if state.rotten.contains(&self.inode) {
+            return Err(io::Error::other("input/output error"));
+        }
         let content = &state.inodes[self.inode].cached;
         let range = offset as usize..offset as usize + buffer.len();
         buffer.copy_from_slice(content.get(range).ok_or(ErrorKind::UnexpectedEof)?);

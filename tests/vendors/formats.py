@@ -2,6 +2,7 @@
 
 ALL = ["subject", "from", "to", "cc", "message_id", "text", "html", "attachments"]
 ENVELOPE = ["sender", "recipient"]
+SHOWN = ["subject", "text"]
 
 
 class Format:
@@ -14,9 +15,9 @@ class Format:
 class Reader:
     """A program, its part in it, what it finds, and the field that it cannot do without."""
 
-    def __init__(self, name, program, finds, needs=None, nameless=False):
+    def __init__(self, name, program, finds, needs=None, nameless=False, idless=False):
         self.name, self.program, self.finds = name, program, finds
-        self.needs, self.nameless = needs, nameless
+        self.needs, self.nameless, self.idless = needs, nameless, idless
 
 
 def anymail(name, needs, *more):
@@ -24,9 +25,15 @@ def anymail(name, needs, *more):
 
 
 FORMATS = {
+    "multipart": Format("multipart", Reader("django-form", "python", [*ALL, *ENVELOPE, "stripped", "recipients"], b'name="message"')),
+    "cloudmailin-multipart": Format("cloudmailin-multipart", Reader(
+        "rack-cloudmailin", "ruby", [*ALL, *ENVELOPE, "stripped", "recipients"], b'name="plain"', idless=True)),
+    "slack": Format("template:slack", Reader("slack-types", "node", SHOWN, b'"section"')),
+    "discord": Format("template:discord", Reader("discord-types", "node", SHOWN, b'"embeds"')),
+    "teams": Format("template:teams", Reader("adaptive-cards", "node", SHOWN, b'"TextBlock"')),
     "postmark": Format("postmark", anymail("postmark", b'"TextBody"', "stripped")),
     "cloudmailin": Format("cloudmailin", Reader("cloudmailin", "node", [*ALL, *ENVELOPE, "stripped", "recipients"], b'"helo_domain"')),
-    "postal": Format("postal", Reader("postal-hash", "python", [*ALL, *ENVELOPE], b'"rcpt_to"'), key="postal"),
+    "postal": Format("postal", Reader("postal-hash", "python", [*ALL, *ENVELOPE, "reply_to"], b'"rcpt_to"', idless=True), key="postal"),
     "postal-raw": Format("postal-raw", anymail("postal", b'"message"'), Reader("postal-signature", "python", []), key="postal"),
     "ses-sns": Format("ses-sns", anymail("amazon-ses", b'"Message"'), Reader("sns-validator", "node", [], b'"Timestamp"'), key="sns-1"),
     "ses-sns-2": Format("ses-sns", anymail("amazon-ses", b'"Message"'), Reader("sns-validator", "node", [], b'"MessageId"'), key="sns-2",

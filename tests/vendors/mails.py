@@ -68,6 +68,7 @@ def expected(message):
         "from": addresses("From"),
         "to": addresses("To"),
         "cc": addresses("Cc"),
+        "reply_to": message.get_all("Reply-To"),
         "message_id": message["Message-ID"].strip("<>"),
         "text": text.rstrip(),
         "html": html.get_content().rstrip() if html else "",

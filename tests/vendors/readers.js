@@ -1,5 +1,6 @@
-// Reads requests as receivers in Node do: CloudMailin's own types, the signatures
-// with AWS' sns-validator and SendGrid's eventwebhook. Requests come as JSON on
+// Reads requests as receivers in Node do: CloudMailin's own types, those of Slack and
+// Discord, Microsoft's reader of cards for Teams, the signatures with AWS' sns-validator
+// and SendGrid's eventwebhook. Requests come as JSON on
 // standard input; what was found, or why nothing was, goes out the same way.
 'use strict'
 
@@ -8,6 +9,7 @@ const { resolve } = require('path')
 const ts = require('typescript')
 const { EventWebhook } = require('@sendgrid/eventwebhook')
 const SnsValidator = require('sns-validator')
+const cards = require('adaptivecards/dist/adaptivecards.js')
 
 const KEYS = `${__dirname}/../verifiers/keys`
 
@@ -37,6 +39,44 @@ function cloudmailin (request) {
     attachments: body.attachments.map(file => [file.file_name, file.content_type, file.content_id || '',
       Buffer.from(file.content, 'base64').toString('hex')])
   }
+}
+
+// What chats show has no subject only by saying so.
+const shown = (title, text) => ({ subject: title === '(no subject)' ? '' : title, text: (text || '').trimEnd() })
+const bare = (text) => text.replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&')
+
+function slack (request) {
+  const text = Buffer.from(request.body, 'base64').toString()
+  const complaint = compile(`import type { KnownBlock } from "@slack/types"
+    const message: { text: string, blocks: KnownBlock[] } = ${text}
+    export default message`)
+  if (complaint) throw new Error(complaint)
+  const [header, , section] = JSON.parse(text).blocks
+  return shown(header.text.text, bare(section.text.text))
+}
+
+function discord (request) {
+  const text = Buffer.from(request.body, 'base64').toString()
+  const complaint = compile(`import type { RESTPostAPIWebhookWithTokenJSONBody } from "discord-api-types/v10"
+    const message: RESTPostAPIWebhookWithTokenJSONBody = ${text}
+    export default message`)
+  if (complaint) throw new Error(complaint)
+  const [embed] = JSON.parse(text).embeds
+  return shown(embed.title, embed.description)
+}
+
+// A message of Teams is a card.
+function teams (request) {
+  const [attachment] = JSON.parse(Buffer.from(request.body, 'base64').toString()).attachments
+  if (attachment.contentType !== 'application/vnd.microsoft.card.adaptive') throw new Error(attachment.contentType)
+  const context = new cards.SerializationContext(cards.Versions.v1_4)
+  const card = new cards.AdaptiveCard()
+  card.parse(attachment.content, context)
+  if (context.eventCount) throw new Error(context.getEventAt(0).message)
+  const invalid = card.validateProperties().validationEvents
+  if (invalid.length) throw new Error(invalid[0].message)
+  const text = card.getItemAt(2).text.replace(/\n\n/g, '\n')
+  return shown(card.getItemAt(0).text, text)
 }
 
 function compile (source) {
@@ -75,7 +115,7 @@ function sendgrid (request) {
   return {}
 }
 
-const READERS = { cloudmailin, 'sns-validator': sns, 'sendgrid-eventwebhook': sendgrid }
+const READERS = { cloudmailin, 'slack-types': slack, 'discord-types': discord, 'adaptive-cards': teams, 'sns-validator': sns, 'sendgrid-eventwebhook': sendgrid }
 
 async function main () {
   const answers = []

@@ -1,8 +1,9 @@
-"""Reads requests as receivers in Python do: django-anymail's inbound views, the
+"""Reads requests as receivers in Python do: django-anymail's inbound views, Django's forms, the
 signatures with what sendgrid and cryptography offer. Requests come as JSON on
 standard input; what was found, or why nothing was, goes out the same way."""
 
 import base64
+import hashlib
 import json
 import sys
 from email.utils import getaddresses
@@ -78,6 +79,32 @@ def view(view):
     return read
 
 
+def django_form(request):
+    """The form as Django gives it to a view: the document, and the files that it speaks of."""
+    form = django_request(request)
+    mail = json.loads(form.POST["message"])
+    files = [form.FILES[f"attachment-{number}"] for number, _ in enumerate(mail["attachments"], 1)]
+    contents = [file.read() for file in files]
+    for told, file, content in zip(mail["attachments"], files, contents):
+        assert told["content"] is None and told["size"] == len(content), told
+        assert told["sha256"] == hashlib.sha256(content).hexdigest(), told
+        assert (told["filename"], told["content_type"]) == (file.name, file.content_type), told
+    return {
+        "subject": mail["subject"] or "",
+        **{name: [mailbox["address"] for mailbox in mail[name]] for name in ("from", "to", "cc")},
+        "message_id": mail["message_id"].strip("<>"),
+        "text": mail["text"].rstrip(),
+        "html": (mail["html"] or "").rstrip(),
+        "stripped": mail["text_reply"],
+        "sender": mail["envelope"]["from"],
+        "recipient": mail["envelope"]["to"],
+        "recipients": mail["envelope"]["recipients"],
+        "attachments": [
+            [told["filename"], told["content_type"], told["content_id"] or "", content.hex()]
+            for told, content in zip(mail["attachments"], contents)],
+    }
+
+
 def postal_hash(request):
     """Postal's format hash, by the names of its documentation."""
     postal_signature(request)
@@ -89,6 +116,7 @@ def postal_hash(request):
         "to": [address for _, address in getaddresses([body["to"]])],
         "cc": [address for _, address in getaddresses([body["cc"] or ""]) if address],
         "message_id": body["message_id"],
+        "reply_to": body["reply_to"],
         "text": (body["plain_body"] or "").rstrip(),
         "html": (body["html_body"] or "").rstrip(),
         "sender": body["mail_from"],
@@ -127,6 +155,7 @@ READERS = {
     "anymail-postal": view(PostalInboundWebhookView),
     "anymail-postmark": view(PostmarkInboundWebhookView),
     "anymail-sendgrid": view(SendGridInboundWebhookView),
+    "django-form": django_form,
     "postal-hash": postal_hash,
     "postal-signature": postal_signature,
     "sendgrid-signature": sendgrid_signature,

@@ -1,6 +1,6 @@
 # Reads requests as Rails does: through the ingresses of Action Mailbox, into the
-# mails that an application would get. Requests come as JSON on standard input; what
-# was found, or why nothing was, goes out the same way.
+# mails that an application would get, and through Rack alone. Requests come as JSON
+# on standard input; what was found, or why nothing was, goes out the same way.
 
 HOME = File.expand_path(ARGV.fetch(0))
 ENV["RAILS_ENV"] = "production"
@@ -51,18 +51,39 @@ end
 PATHS = { relay: "relay/inbound_emails", sendgrid: "sendgrid/inbound_emails", mailgun: "mailgun/inbound_emails/mime" }
 
 def read(request)
+  request["reader"] == "rack-cloudmailin" ? cloudmailin(request) : ingress(request)
+end
+
+def ingress(request)
   ingress = request["reader"].delete_prefix("rails-").to_sym
   ActionMailbox.ingress = ingress
   ActionMailbox::InboundEmail.delete_all
-  headers = request["headers"].to_h { |name, value| ["HTTP_#{name.upcase.tr("-", "_")}", value] }
-  body = Base64.decode64(request["body"])
-  env = Rack::MockRequest.env_for("http://localhost/rails/action_mailbox/#{PATHS.fetch(ingress)}", **headers.transform_keys(&:to_sym),
-    method: "POST", input: body)
-  headers.each { |name, value| env[name] = value }
-  env["CONTENT_TYPE"] = request["headers"]["content-type"]
-  status, = Rails.application.call(env)
+  status, = Rails.application.call(env_of(request, "/rails/action_mailbox/#{PATHS.fetch(ingress)}"))
   raise "the answer is #{status}" unless [200, 204].include?(status)
   found(ActionMailbox::InboundEmail.last.mail)
+end
+
+def env_of(request, path)
+  env = Rack::MockRequest.env_for("http://localhost#{path}", method: "POST", input: Base64.decode64(request["body"]))
+  request["headers"].each { |name, value| env["HTTP_#{name.upcase.tr("-", "_")}"] = value }
+  env["CONTENT_TYPE"] = request["headers"]["content-type"]
+  env
+end
+
+# The form as Rack gives it to every Ruby application: objects and lists by their brackets.
+def cloudmailin(request)
+  mail = Rack::Request.new(env_of(request, "/")).params
+  headers, envelope = mail.fetch("headers"), mail.fetch("envelope")
+  addresses = ->(name) { headers[name].to_s.scan(/[^\s<>,"]+@[^\s<>,"]+/) }
+  {
+    subject: headers["subject"].to_s, from: addresses["from"], to: addresses["to"], cc: addresses["cc"],
+    message_id: headers.fetch("message_id").delete("<>"),
+    text: mail.fetch("plain"), html: mail["html"].to_s, stripped: mail.fetch("reply_plain"),
+    sender: envelope.fetch("from"), recipient: envelope.fetch("to"), recipients: envelope.fetch("recipients").values,
+    attachments: mail.fetch("attachments", {}).values.map do |file|
+      [file[:filename].force_encoding("UTF-8"), file[:type], "", file[:tempfile].read.unpack1("H*")]
+    end
+  }
 end
 
 def found(mail)

@@ -4,7 +4,11 @@
 //! shown once, when it was made here; of a URL what speaks of a secret is masked, and of
 //! headers only names are shown. How they are verified and tried is in `trial`.
 
-mod shape;
+pub(super) mod batches;
+pub(super) mod commands;
+pub(super) mod replay;
+pub(super) mod shape;
+pub(super) mod sparkpost;
 pub(super) mod trial;
 
 use super::ask::{Asked, Given, Nothing};
@@ -14,19 +18,19 @@ use super::desk::Desk;
 use super::problem::{Problem, json};
 use crate::clock;
 use crate::deliver::inquiry::Inquirer;
-use crate::event::{Event, EventId};
+use crate::fanout::replay::Replays;
 use crate::fanout::shelf::{Placed, Shelf, ShelfError, new_id};
 use crate::fanout::webhook::{OVERLAP, Settings, Webhook, Wrong};
-use crate::masked::Masked;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shape::WebhookShape;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 pub(super) type Answer = Result<Response, Problem>;
 
@@ -39,40 +43,14 @@ pub struct Webhooks {
     pub inquirer: Arc<Inquirer>,
     /// What this gateway calls itself towards receivers.
     pub hostname: String,
+    /// What is sent to them again.
+    pub replays: Replays,
 }
 
 impl Desk {
     fn webhooks(&self) -> Result<&Webhooks, Problem> {
         let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are no webhooks here");
         self.options.webhooks.as_ref().ok_or_else(none)
-    }
-
-    /// Tells whoever wants events how a webhook stands now, when that is new. The change
-    /// holds also when it cannot be told.
-    async fn announce(&self, before: &Webhook, after: &Webhook) {
-        let mut news = Vec::new();
-        if let (None, Some((_, way))) = (&before.verified, &after.verified) {
-            news.push(("webhook.verified", way.as_str()));
-        }
-        match (before.settings.enabled, after.settings.enabled) {
-            (false, true) => news.push(("webhook.enabled", "by request")),
-            (true, false) => news.push(("webhook.disabled", "by request")),
-            _ => {}
-        }
-        if news.is_empty() || !self.options.wanted.is_wanted() {
-            return;
-        }
-        let at = clock::wall();
-        let event = |(name, reason): (&str, &str)| {
-            let url = Masked(&after.settings.url).to_string();
-            let data = json!({ "webhookId": after.id, "tenant": after.tenant.as_str(), "url": url, "reason": reason });
-            let (id, tenant) = (EventId::new(at, fastrand::u128(..)), after.tenant.clone());
-            Some(Event { id, name: name.parse().ok()?, at, tenant, data: Bytes::from(data.to_string()) })
-        };
-        let events = news.into_iter().filter_map(event).collect();
-        if let Err(error) = self.spool.publish(events).await {
-            tracing::warn!("webhook {}: how it stands cannot be told: {error}", after.id);
-        }
     }
 }
 
@@ -81,6 +59,8 @@ impl From<ShelfError> for Problem {
         let status = match &error {
             ShelfError::Unknown => StatusCode::NOT_FOUND,
             ShelfError::Fixed | ShelfError::TooMany => StatusCode::CONFLICT,
+            ShelfError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ShelfError::Crowded => StatusCode::INSUFFICIENT_STORAGE,
             ShelfError::Changed => return changed(),
             ShelfError::Sealed => StatusCode::SERVICE_UNAVAILABLE,
             ShelfError::Spool(error) => return error.clone().into(),
@@ -120,19 +100,11 @@ pub(in crate::api) async fn create(
     };
     let mut settings = understood(Value::Object(given))?;
     let fresh = settings.secret.is_none().then(secret).transpose()?;
-    settings.secret = settings.secret.or_else(|| fresh.clone());
+    settings.secret = settings.secret.or_else(|| fresh.clone().map(Zeroizing::new));
     let tenant = caller.tenant.unwrap_or_default();
-    let webhook = Webhook {
-        id: new_id(now, u128::from_be_bytes(drawn()?)),
-        tenant,
-        created_at: now,
-        settings,
-        token: HEXLOWER.encode(&drawn::<16>()?),
-        verified,
-        old_secret: None,
-        last_success_at: None,
-        last_failure_at: None,
-    };
+    let id = new_id(now, u128::from_be_bytes(drawn()?));
+    let webhook = Webhook::new((id, tenant), now, settings, HEXLOWER.encode(&drawn::<16>()?));
+    let webhook = Webhook { verified, ..webhook };
     permit(&desk, &webhook)?;
     let placed = desk.webhooks()?.shelf.add(webhook).await?;
     let location = HeaderValue::try_from(format!("/api/v1/webhooks/{}", placed.webhook.id));
@@ -175,7 +147,7 @@ pub(in crate::api) async fn change(
         let mut merged = serde_json::to_value(&webhook.settings).unwrap_or_default();
         merge(&mut merged, &Value::Object(patch.clone()));
         let mut settings = understood(merged)?;
-        settings.secret = settings.secret.or_else(|| fresh.clone());
+        settings.secret = settings.secret.or_else(|| fresh.clone().map(Zeroizing::new));
         if settings.url != webhook.settings.url {
             // Its receiver has not been asked.
             (webhook.verified, webhook.token) = (None, token.clone());
@@ -184,7 +156,6 @@ pub(in crate::api) async fn change(
         permit(&desk, webhook)
     };
     let placed = shelf.change(meant, expect, change).await?;
-    desk.announce(&before.webhook, &placed.webhook).await;
     Ok(shown(StatusCode::OK, &placed, fresh))
 }
 
@@ -200,11 +171,12 @@ pub(in crate::api) async fn delete(
     let meant = (id.as_str(), caller.tenant.as_ref());
     let expect = expected(&headers, shelf.one(meant.0, meant.1).await?.version)?;
     shelf.remove(meant, expect).await?;
+    desk.webhooks()?.replays.forget(meant.0).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// The body of `…/rotate-secret`, which may be missing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Rotation {
     secret: Option<String>,
@@ -224,7 +196,7 @@ pub(in crate::api) async fn rotate(
     let fresh = chosen.is_none().then(secret).transpose()?;
     let until = clock::wall().after(OVERLAP);
     let change = |webhook: &mut Webhook| -> Result<(), Problem> {
-        let next = chosen.clone().or_else(|| fresh.clone());
+        let next = chosen.clone().or_else(|| fresh.clone()).map(Zeroizing::new);
         let old = std::mem::replace(&mut webhook.settings.secret, next);
         webhook.old_secret = old.map(|old| (old, until));
         Ok(webhook.settings.check()?)

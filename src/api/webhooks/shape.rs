@@ -6,13 +6,15 @@ use crate::fanout::verify;
 use crate::fanout::webhook::{Batch, Filter, Status, Webhook};
 use crate::fanout::{FORMATS, Format};
 use crate::masked::Masked;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A webhook.
-#[derive(Debug, Serialize)]
-pub(super) struct WebhookShape<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Webhook")]
+pub(in crate::api) struct WebhookShape<'a> {
     id: &'a str,
     tenant: &'a str,
     url: String,
@@ -37,15 +39,19 @@ pub(super) struct WebhookShape<'a> {
     verified_by: Option<&'a str>,
     last_success_at: Option<String>,
     last_failure_at: Option<String>,
+    /// Events that were let go because too much waited for it.
+    lost_events: u64,
     /// Until when the secret before this one signs as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_secret_until: Option<String>,
     /// What its receiver can show; of one that has not been verified.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     verification: Option<Value>,
     /// Once, when it was made here.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    #[schemars(with = "BTreeMap<String, String>")]
     links: Value,
 }
 
@@ -75,6 +81,7 @@ impl<'a> WebhookShape<'a> {
             verified_by: verified.as_ref().map(|(_, way)| way.as_str()),
             last_success_at: placed.webhook.last_success_at.map(rfc3339),
             last_failure_at: placed.webhook.last_failure_at.map(rfc3339),
+            lost_events: placed.webhook.lost,
             old_secret_until: placed.webhook.old_secret.as_ref().map(|(_, until)| rfc3339(*until)),
             verification: is_unverified.then(|| verification(&placed.webhook)),
             secret: None,
@@ -107,7 +114,12 @@ fn links(id: &str) -> Value {
     let own = format!("/api/v1/webhooks/{id}");
     json!({
         "self": own,
+        "batches": format!("{own}/batches"),
+        "batch_status": format!("{own}/batch-status"),
+        "replay": format!("{own}/replay"),
+        "replays": format!("{own}/replays"),
         "test": format!("{own}/test"),
+        "validate": format!("{own}/validate"),
         "verify": format!("{own}/verify"),
         "rotate_secret": format!("{own}/rotate-secret"),
     })

@@ -21,6 +21,7 @@ use crate::masked::Masked;
 use crate::post::{Trust, is_secret};
 use axum::extract::{Path, State};
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -38,9 +39,10 @@ const AT_A_TIME: usize = 32;
 const CHECK: Duration = Duration::from_secs(25);
 
 /// The body of `…/verify`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Verification {
+    #[schemars(extend("enum" = ["file", "dns", "challenge", "options", "post", "skip"]))]
     way: String,
 }
 
@@ -81,15 +83,15 @@ pub(in crate::api) async fn verify(
         Ok(())
     };
     let after = webhooks.shelf.change(meant, None, change).await?;
-    desk.announce(&placed.webhook, &after.webhook).await;
     Ok(json(StatusCode::OK, &WebhookShape::of(&after)))
 }
 
 /// The body of `…/test`, which may be missing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Test {
     #[serde(rename = "eventType")]
+    #[schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"))]
     event_type: Option<String>,
 }
 
@@ -110,7 +112,7 @@ pub(in crate::api) async fn test(
             Some(name.map_err(|bad| Problem::bad_field("eventType", bad.to_string()))?)
         }
     };
-    let told = webhooks.test(&desk, &placed, name).await?;
+    let told = webhooks.test(&placed, name).await?;
     Ok(json(StatusCode::OK, &told.shape()))
 }
 
@@ -125,11 +127,11 @@ pub(in crate::api) async fn check(
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut tests = JoinSet::new();
     for (index, placed) in all.into_iter().enumerate() {
-        let (desk, webhooks, places) = (desk.clone(), webhooks.clone(), Arc::clone(&places));
+        let (webhooks, places) = (webhooks.clone(), Arc::clone(&places));
         tests.spawn(async move {
             let tested = tokio::time::timeout(CHECK, async {
                 let _place = places.acquire().await;
-                webhooks.test(&desk, &placed, None).await
+                webhooks.test(&placed, None).await
             });
             let outcome = match tested.await {
                 Ok(Ok(told)) => told.outcome(),
@@ -151,14 +153,15 @@ pub(in crate::api) async fn check(
     Ok(json(StatusCode::OK, &json!({ "webhooks": shapes })))
 }
 
-/// The body of `…/validate`.
-#[derive(Debug, Deserialize)]
+/// The body of `…/validate`, which may be missing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Validation {
-    message: Value,
+    message: Option<Value>,
 }
 
-/// `POST /webhooks/{id}/validate`: SparkPost's, in its shape.
+/// `POST /webhooks/{id}/validate`: SparkPost's, in its shape. It sends one event, an
+/// empty one when nothing else is asked.
 pub(in crate::api) async fn validate(
     State(desk): State<Desk>,
     caller: Caller,
@@ -167,6 +170,7 @@ pub(in crate::api) async fn validate(
 ) -> Answer {
     let webhooks = desk.webhooks()?;
     let placed = webhooks.shelf.one(&id, caller.tenant.as_ref()).await?;
+    let message = message.unwrap_or_else(|| json!({ "msys": {} }));
     let asked = verify::validate(&placed.webhook, &message, draw()?)?;
     let sent = webhooks.send(&placed, asked).await?.sent;
     let response =
@@ -220,7 +224,7 @@ impl Webhooks {
     }
 
     /// Sends a sample event and notes how that went.
-    async fn test(&self, desk: &Desk, placed: &Placed, name: Option<EventName>) -> Result<Told, Wrong> {
+    async fn test(&self, placed: &Placed, name: Option<EventName>) -> Result<Told, Wrong> {
         let webhook = &placed.webhook;
         let name = match name {
             Some(name) => Some(name),
@@ -232,24 +236,23 @@ impl Webhooks {
         let draw = draw().map_err(|_| Wrong { field: "id", text: "no randomness".to_owned() })?;
         let told = self.send(placed, verify::test(webhook, &name, draw, &self.hostname)?).await?;
         let (is_taken, now) = (told.is_taken(), clock::wall());
-        let change = |kept: &mut Webhook| -> Result<(), ShelfError> {
-            match is_taken {
-                true => kept.last_success_at = Some(now),
-                false => kept.last_failure_at = Some(now),
-            }
-            if is_taken && kept.verified.is_none() && kept.settings.url == webhook.settings.url {
+        self.shelf.note(webhook, |fare| match is_taken {
+            true => fare.test_success_at = Some(now),
+            false => fare.test_failure_at = Some(now),
+        });
+        let verify = |kept: &mut Webhook| -> Result<(), ShelfError> {
+            if kept.verified.is_none() && kept.settings.url == webhook.settings.url {
                 kept.verified = Some((now, Way::Post.name().to_owned()));
             }
             Ok(())
         };
         // What a test says does not depend on whether it can be noted.
-        if placed.version.is_some() {
-            match self.shelf.change((&webhook.id, None), None, change).await {
-                Ok(after) => desk.announce(webhook, &after.webhook).await,
-                Err(error) => {
-                    tracing::warn!("webhook {}: the outcome of a test is not noted: {error}", webhook.id);
-                }
-            }
+        if is_taken
+            && webhook.verified.is_none()
+            && placed.version.is_some()
+            && let Err(error) = self.shelf.change((&webhook.id, None), None, verify).await
+        {
+            tracing::warn!("webhook {}: the outcome of a test is not noted: {error}", webhook.id);
         }
         Ok(told)
     }

@@ -9,13 +9,17 @@ use super::super::attachments::{Attachments, Room};
 use super::super::json::{Attachment, AttachmentForm, Content};
 use super::super::vendor;
 use super::{About, Rendered, Renderer};
-use crate::compose::Payload;
+use crate::compose::{Payload, Vendor};
 use crate::envelope::Refusal;
 use crate::post::Blob;
 
 impl Renderer<'_> {
     /// The parsed mail in a format.
     pub(super) fn mail(&mut self, payload: &Payload, about: About<'_>) -> Result<Rendered, Refusal> {
+        if *payload == Payload::Vendor(Vendor::PostalRaw) {
+            // The message is all of it: what is decoded would be held beside it for nothing.
+            return self.bodies(payload, about, &Content::read(&self.section.fields, &[]));
+        }
         let content = self.content();
         let rendered = self.bodies(payload, about, &content);
         self.content = Some(content);

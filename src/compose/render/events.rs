@@ -27,6 +27,11 @@ impl Renderer<'_> {
         Some(octets)
     }
 
+    /// Octets that may be added to the message beyond what its posts have added.
+    pub fn left(&self) -> usize {
+        self.limits.composed_octets.saturating_sub(self.composed)
+    }
+
     /// What the message reports, for others than the receivers of its posts.
     pub fn reported(&self, about: (PostId, &Tenant)) -> Vec<event::Event> {
         report::told(&self.events, about, self.received_at)
@@ -34,7 +39,7 @@ impl Renderer<'_> {
 
     /// What the message reports, as events.
     pub(super) fn events(&mut self, id: PostId, wanted: Option<&str>) -> Result<Rendered, Refusal> {
-        let limit = self.limits.composed_octets.saturating_sub(self.composed);
+        let limit = self.left();
         let about = (id, &self.envelope.client.tenant);
         let octets = report::document(&self.events, about, self.received_at, limit).ok_or_else(too_large)?;
         let marks = vec![

@@ -6,9 +6,14 @@
 //! `tojson` makes is never held as a whole: it is written as it is made.
 
 use super::super::json_octets;
-use minijinja::value::{Object, ObjectRepr};
+use super::super::pieces::SharedText;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use minijinja::value::{Object, ObjectRepr, ValueKind};
 use minijinja::{AutoEscape, Error, Output, State, Value, escape_formatter};
-use std::fmt;
+use serde::ser::{Error as _, SerializeMap as _, SerializeSeq as _};
+use serde::{Serialize, Serializer};
+use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::Arc;
 use url::form_urlencoded::byte_serialize;
@@ -17,6 +22,8 @@ use url::form_urlencoded::byte_serialize;
 pub const JSON: &str = "json";
 /// Name of the escaping of forms.
 pub const FORM: &str = "form";
+/// Octets of a text that are escaped together.
+const PIECE: usize = 4096;
 
 /// Prints a value.
 pub fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
@@ -24,6 +31,25 @@ pub fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> 
         match state.auto_escape() {
             AutoEscape::Custom(name) if name == FORM => json.write(&mut Encoded(out))?,
             _ => json.write(out)?,
+        }
+        return Ok(());
+    }
+    if let Some(Base64(octets)) = value.downcast_object_ref() {
+        // Nothing in it ends a text or a tag.
+        match state.auto_escape() {
+            AutoEscape::Custom(name) if name == FORM => {
+                json_octets::base64(octets, |digits| Encoded(out).write_str(digits))?
+            }
+            _ => json_octets::base64(octets, |digits| out.write_str(digits))?,
+        }
+        return Ok(());
+    }
+    if let Some(Verbatim(text)) = value.downcast_object_ref() {
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
+            write(out, state, &Value::from(piece))?;
+            rest = after;
         }
         return Ok(());
     }
@@ -51,7 +77,7 @@ pub struct Json(pub Value);
 
 impl Json {
     fn write(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        json_octets::serialize(&self.0, &mut Utf8 { out, begun: Vec::new() }).map_err(|_| fmt::Error)
+        json_octets::serialize(&Shown(&self.0), &mut Utf8 { out, begun: Vec::new() }).map_err(|_| fmt::Error)
     }
 }
 
@@ -62,6 +88,72 @@ impl Object for Json {
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f)
+    }
+}
+
+/// A value whose octets are written in base64, and never held as a text.
+struct Shown<'v>(&'v Value);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Shown(value) = self;
+        if let Some(Base64(octets)) = value.downcast_object_ref() {
+            return serializer.serialize_bytes(octets);
+        }
+        if let Some(Verbatim(text)) = value.downcast_object_ref() {
+            return serializer.serialize_str(text.as_str());
+        }
+        let items = match value.kind() {
+            ValueKind::Map | ValueKind::Seq => value.try_iter().map_err(S::Error::custom)?,
+            _ => return value.serialize(serializer),
+        };
+        if value.kind() == ValueKind::Seq {
+            let mut all = serializer.serialize_seq(value.len())?;
+            items.into_iter().try_for_each(|item| all.serialize_element(&Shown(&item)))?;
+            return all.end();
+        }
+        let mut all = serializer.serialize_map(value.len())?;
+        for name in items {
+            let item = value.get_item(&name).map_err(S::Error::custom)?;
+            all.serialize_entry(&name, &Shown(&item))?;
+        }
+        all.end()
+    }
+}
+
+/// Text that is only printed.
+#[derive(Debug)]
+pub struct Verbatim(pub SharedText);
+
+impl Object for Verbatim {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        !self.0.as_str().is_empty()
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+/// Octets that are shown in base64, encoded when they are printed.
+#[derive(Debug)]
+pub struct Base64(pub Bytes);
+
+impl Object for Base64 {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        Some(BASE64.encode_len(self.0.len()))
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        json_octets::base64(&self.0, |digits| f.write_str(digits))
     }
 }
 

@@ -2,15 +2,17 @@
 
 use super::super::json::{Content, Document, EnvelopeForm};
 use super::super::{Limits, mail, mime};
+use bytes::Bytes;
 
-const MAIL: &str =
-    "From: Anna <anna@example.com>\r\nTo: hook@example.com\r\nSubject: sample\r\n\r\nsample\r\n";
+const MAIL: &[u8] =
+    b"From: Anna <anna@example.com>\r\nTo: hook@example.com\r\nSubject: sample\r\n\r\nsample\r\n";
 
 /// Does something with its document.
 pub fn with_sample<T>(work: impl FnOnce(&Document<'_>) -> T) -> Option<T> {
     let limits = Limits::default();
-    let section = mail::read(MAIL.as_bytes(), &limits);
-    let parts = mime::read(MAIL.as_bytes(), &section, &limits).ok()?;
+    let raw = Bytes::from_static(MAIL);
+    let section = mail::read(&raw, &limits);
+    let parts = mime::read(&raw, &section, &limits).ok()?;
     let content = Content::read(&section.fields, &parts);
     let envelope = EnvelopeForm {
         from: "anna@example.com",
@@ -28,7 +30,8 @@ pub fn with_sample<T>(work: impl FnOnce(&Document<'_>) -> T) -> Option<T> {
         envelope,
         content: &content,
         attachments: &[],
-        size: MAIL.len(),
+        size: raw.len(),
+        raw: &raw,
         tags: &[],
         raw_url: None,
     }))

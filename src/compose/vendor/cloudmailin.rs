@@ -4,6 +4,7 @@
 //! several times has a list. SPF is not checked: its result is `none`, of the
 //! domain of the reverse-path; what others say of that or of spam is left out.
 
+use super::super::address;
 use super::super::json::AttachmentForm;
 use super::document::{self, Long, Octets};
 use super::{Formed, Mail, fields};
@@ -67,10 +68,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
             helo_domain: envelope.helo,
             remote_ip: envelope.remote_ip.as_deref().unwrap_or_default(),
             tls: envelope.tls.is_some(),
-            spf: Spf {
-                result: "none",
-                domain: envelope.from.rsplit_once('@').map_or("", |(_, domain)| domain),
-            },
+            spf: Spf { result: "none", domain: address::domain(envelope.from) },
         },
         plain: mail.text(),
         html: mail.html(),

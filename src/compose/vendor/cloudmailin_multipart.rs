@@ -4,6 +4,7 @@
 //! times has a number each, as elements of an array. `envelope[spf]` is always
 //! there and says `none`: nothing was checked.
 
+use super::super::address;
 use super::super::json::AttachmentForm;
 use super::fields::{UNCHECKED, is_verdict, underscored};
 use super::form::Form;
@@ -27,7 +28,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     form.text("envelope[helo_domain]", envelope.helo);
     form.text_if_any("envelope[remote_ip]", envelope.remote_ip.as_deref());
     form.text("envelope[spf][result]", UNCHECKED);
-    form.text("envelope[spf][domain]", envelope.from.rsplit_once('@').map_or("", |(_, domain)| domain));
+    form.text("envelope[spf][domain]", address::domain(envelope.from));
     let come = mail.attachments.iter().filter(|file| file.content.is_some() || file.url.is_some());
     come.enumerate().for_each(|(at, file)| attachment(&mut form, at, file));
     form.multipart(mail.id, mail.raw, limit)

@@ -3,8 +3,9 @@
 //! Vendors give every message ids of their own. Ours are made of the post's id and
 //! the time of its receipt, so that a message that is composed again has the same.
 
-use super::super::json::{Mailbox, Reply, Text, as_base64};
+use super::super::json::{Mailbox, as_base64};
 use super::super::json_octets;
+use super::super::pieces::{Reply, Text};
 use super::{Formed, Mail};
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};

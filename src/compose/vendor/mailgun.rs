@@ -55,7 +55,7 @@ pub fn mime(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let headers = headers(mail);
     let mut form = begin(mail, &headers);
     form.text("message-headers", json(&headers));
-    form.octets("body-mime", mail.raw);
+    form.octets("body-mime", &**mail.raw);
     finish(mail, &form, limit)
 }
 

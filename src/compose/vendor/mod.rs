@@ -34,7 +34,7 @@ pub struct Mail<'a> {
     /// The SMTP side.
     pub envelope: EnvelopeForm<'a>,
     /// The message byte for byte.
-    pub raw: &'a [u8],
+    pub raw: &'a Bytes,
     /// Its header section, controls among it.
     pub fields: &'a [HeaderField<'a>],
     /// What it says.
@@ -67,6 +67,22 @@ pub struct Formed {
 /// A message in the format of a vendor; `None` when it would take more than
 /// `limit` octets.
 pub fn form(vendor: Vendor, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
+    let mut formed = bare(vendor, mail, limit)?;
+    formed.headers.extend(agent(vendor).map(|agent| ("User-Agent", agent.to_owned())));
+    Some(formed)
+}
+
+/// What the vendor calls itself, where that is known: receivers may look for it.
+fn agent(vendor: Vendor) -> Option<&'static str> {
+    match vendor {
+        Vendor::Postmark => Some("Postmark"),
+        Vendor::CloudMailin | Vendor::CloudMailinMultipart => Some("CloudMailin Server"),
+        Vendor::Postal | Vendor::PostalRaw => Some("Postal/3"),
+        _ => None,
+    }
+}
+
+fn bare(vendor: Vendor, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     match vendor {
         Vendor::SendGrid => sendgrid::parsed(mail, limit),
         Vendor::SendGridRaw => sendgrid::raw(mail, limit),

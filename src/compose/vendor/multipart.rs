@@ -25,6 +25,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         content,
         attachments: &bare,
         size: mail.raw.len(),
+        raw: mail.raw,
         tags: mail.tags,
         raw_url: None,
     };

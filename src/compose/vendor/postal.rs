@@ -32,7 +32,7 @@ struct Hash<'a> {
     html_body: Option<Long<'a>>,
     attachment_quantity: usize,
     auto_submitted: Option<&'a str>,
-    reply_to: Option<&'a str>,
+    reply_to: Option<Vec<&'a str>>,
     plain_body: Option<Long<'a>>,
     attachments: Vec<File<'a>>,
 }
@@ -71,6 +71,12 @@ fn last<'a>(content: &'a Content<'_>, name: &str) -> Option<&'a str> {
     fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
+/// All fields called `name`: of `Reply-To` Postal gives a list.
+fn all<'a>(content: &'a Content<'_>, name: &str) -> Option<Vec<&'a str>> {
+    let fields = content.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+    Some(fields.map(|(_, value)| value.as_str()).collect::<Vec<_>>()).filter(|all| !all.is_empty())
+}
+
 /// The message as Postal posts it in its format hash.
 pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let (envelope, content) = (&mail.envelope, mail.content);
@@ -95,7 +101,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         html_body: mail.html(),
         attachment_quantity: mail.files().count(),
         auto_submitted: last(content, "Auto-Submitted"),
-        reply_to: last(content, "Reply-To"),
+        reply_to: all(content, "Reply-To"),
         plain_body: content.text.is_some().then(|| mail.text()),
         attachments: mail.files().map(File::of).collect(),
     };

@@ -68,7 +68,7 @@ pub fn parsed(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
 pub fn raw(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let content = mail.content;
     let mut form = Form::default();
-    form.octets("email", mail.raw);
+    form.octets("email", &**mail.raw);
     form.text("to", first(content, "To"));
     form.text_if_any("cc", first_if_any(content, "Cc"));
     form.text("from", first(content, "From"));

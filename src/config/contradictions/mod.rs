@@ -5,6 +5,7 @@
 //! posts go out is in `delivery`.
 
 mod access;
+mod accounting;
 mod api;
 mod attachments;
 mod delivery;
@@ -24,6 +25,7 @@ pub(super) fn find(config: &Config, root: &mut Section<'_>) {
     delivery::find(config, root);
     attachments::find(config, root);
     webhook::find(config, root);
+    accounting::find(config, root);
 }
 
 /// Whether every table of a list was understood: what was not was left out, and

@@ -4,6 +4,7 @@
 //! of a header whose name says that it holds one. Without secrets in the file
 //! itself, what is written reads back as the same configuration.
 
+mod accounting;
 mod delivery;
 mod webhook;
 
@@ -37,6 +38,7 @@ pub fn effective(config: &Config) -> String {
     config.auths.iter().for_each(|auth| out.auth(auth));
     out.bounce(&config.bounce);
     config.webhooks.iter().for_each(|webhook| out.webhook(webhook));
+    config.accounting.iter().for_each(|accounting| out.accounting(accounting));
     out.head("[egress]");
     out.list("allow", &config.egress.allow);
     out.list("deny", &config.egress.deny);
@@ -77,6 +79,7 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         || in_otlp
         || delivery::holds_secrets(config)
         || webhook::holds_secrets(config)
+        || accounting::holds_secrets(config)
 }
 
 /// Whether the value of one of the headers or words is nobody's business.

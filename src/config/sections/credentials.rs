@@ -49,7 +49,7 @@ pub(super) fn signing_key(mut section: Section<'_>) -> Option<SigningKey> {
     let settings = KeySettings {
         name: name.clone().unwrap_or_default(),
         scheme,
-        secrets: secrets.iter().map(|secret| secret.value.reveal().to_owned()).collect(),
+        secrets: secrets.iter().map(|secret| secret.value.reveal().to_owned()).collect::<Vec<_>>().into(),
         header: section.take_optional("header"),
         prefix: section.take_optional("prefix"),
         key_id: section.take_optional("key_id"),
@@ -98,7 +98,7 @@ fn build(section: &Section<'_>, settings: &KeySettings) -> Option<Arc<sign::Sign
     let alone = KeySettings { key_id, ..settings.clone() };
     let mut are_good = true;
     for (index, secret) in settings.secrets.iter().enumerate() {
-        let secrets = vec![secret.clone()];
+        let secrets = vec![secret.clone()].into();
         if let Err(text) = sign::SigningKey::new(KeySettings { secrets, ..alone.clone() }) {
             // What is wrong begins with the key that is, if it is no secret.
             match key_of(&text) {

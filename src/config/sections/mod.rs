@@ -6,6 +6,7 @@
 //! `route`; how posts go out in `delivery`, as whom in `credentials`.
 
 mod access;
+mod accounting;
 mod credentials;
 mod delivery;
 mod route;
@@ -21,9 +22,6 @@ use super::words::Embedded;
 use crate::compose::{Endpoint, is_reserved};
 use std::time::Duration;
 use toml::de::DeValue;
-
-/// Tables of the full product that this version lacks.
-const LATER: &[&str] = &["accounting"];
 
 /// Less than this holds no more than a few files of the journal.
 const LEAST_JOURNAL: Size = Size(64 << 20);
@@ -82,7 +80,9 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     config.api_keys = keys.into_iter().filter_map(access::api_key).collect();
     let webhooks = root.tables("webhook").unwrap_or_default();
     config.webhooks = webhooks.into_iter().filter_map(webhook::webhook).collect();
-    root.finish(LATER);
+    let files = root.one_or_more_tables("accounting").unwrap_or_default();
+    config.accounting = files.into_iter().filter_map(accounting::accounting).collect();
+    root.finish(&[]);
     config
 }
 

@@ -40,7 +40,7 @@ pub(super) fn webhook(mut section: Section<'_>) -> Option<Webhook> {
     settings.url = url?;
     // Its secret is judged with the others, and is not kept with them.
     let whole = Settings {
-        secret: secret.as_ref().map(|secret| secret.value.reveal().to_owned()),
+        secret: secret.as_ref().map(|secret| secret.value.reveal().to_owned().into()),
         ..settings.clone()
     };
     if let Err(Wrong { field, text }) = whole.check() {

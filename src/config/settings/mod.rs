@@ -8,12 +8,14 @@
 //! everywhere: the reference file is tested to say the same.
 
 mod access;
+mod accounting;
 mod credentials;
 mod delivery;
 mod route;
 mod webhook;
 
 pub use access::{ApiKey, BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
+pub use accounting::{Accounting, Discretion};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 pub use route::{Attachments, Check, Method, Mode, Route};
@@ -60,6 +62,8 @@ pub struct Config {
     pub egress: Egress,
     /// `[[webhook]]`, besides those that the API makes.
     pub webhooks: Vec<Webhook>,
+    /// `[[accounting]]`, or the only one as `[accounting]`.
+    pub accounting: Vec<Accounting>,
     /// `[spool]`.
     pub spool: Spool,
     /// `[journal]`.

@@ -16,6 +16,7 @@ pub fn cause(fate: Fate, outcome: &Outcome) -> &'static str {
             Trouble::Damaged(_) => "damaged",
             Trouble::Unsendable(_) => "unsendable",
             Trouble::Withheld(_) => "withheld",
+            Trouble::Unsubscribed => "webhook-deleted",
             // A ruling of the operator's.
             _ => "unreachable",
         },

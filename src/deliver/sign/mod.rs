@@ -40,6 +40,7 @@ use secret::{Private, Webhook};
 use sns::Sns;
 use std::fmt;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// A key that signs requests, by its name in the configuration; cheap to clone.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ pub struct KeySettings {
     pub scheme: Scheme,
     /// The first signs, further ones too while they are exchanged: `whsec_…` and
     /// `whsk_…`, plain text, or a private key in PEM, as the scheme wants.
-    pub secrets: Vec<String>,
+    pub secrets: Zeroizing<Vec<String>>,
     /// Name of the header (`hmac-hex`), by default `X-Postgate-Signature`.
     pub header: Option<String>,
     /// What stands before the signature in it, such as `sha256=` (`hmac-hex`).
@@ -127,7 +128,7 @@ enum Signer {
     Hex { keys: Vec<(HeaderName, hmac::Key)>, prefix: String },
     Message(Private),
     Postal(Postal),
-    Parameter { name: String, value: String },
+    Parameter { name: String, value: Zeroizing<String> },
     Mailgun(hmac::Key),
     SendGrid(secret::Ecdsa),
     Sns(Sns),
@@ -309,7 +310,7 @@ fn parameter(settings: &KeySettings) -> Result<Signer, String> {
     if name.is_empty() || secret.is_empty() {
         return Err("neither the parameter nor its secret can be empty".to_owned());
     }
-    Ok(Signer::Parameter { name: name.to_owned(), value: secret.to_owned() })
+    Ok(Signer::Parameter { name: name.to_owned(), value: secret.to_owned().into() })
 }
 
 /// A text that can stand in a header as it is.

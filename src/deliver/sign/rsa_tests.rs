@@ -18,7 +18,7 @@ fn settings(scheme: Scheme, secret: &str) -> KeySettings {
     KeySettings {
         name: "main".to_owned(),
         scheme,
-        secrets: vec![secret.to_owned()],
+        secrets: vec![secret.to_owned()].into(),
         ..KeySettings::default()
     }
 }
@@ -133,7 +133,10 @@ fn what_is_wrong_with_a_key_is_said() {
         (settings(Scheme::Sns, PKCS8), "certificate_url must say"),
         (url("http://sns.example/a.pem"), "certificate_url must say"),
         (url("https://sns.example/a.pem"), "signature_version is \"1\" or \"2\""),
-        (KeySettings { secrets: vec![String::new(); 2], ..id(PKCS8) }, "postal has room for one secret"),
+        (
+            KeySettings { secrets: vec![String::new(); 2].into(), ..id(PKCS8) },
+            "postal has room for one secret",
+        ),
     ] {
         let error = SigningKey::new(settings).unwrap_err();
         assert!(error.contains(expected) && !error.contains("canary"), "{error}");

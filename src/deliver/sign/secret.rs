@@ -1,4 +1,5 @@
-//! Reading of secrets. No error shows what it is about.
+//! Reading of secrets. No error shows what it is about. What they are read from leaves the
+//! memory with its owner; keys that are ready to sign are ring's, which keeps them to itself.
 
 use data_encoding::{BASE64, BASE64_NOPAD};
 use ring::signature::{Ed25519KeyPair, RsaKeyPair};
@@ -8,6 +9,7 @@ use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// One secret of Standard Webhooks.
 pub(super) enum Webhook {
@@ -45,9 +47,9 @@ pub(super) fn webhook(secrets: &[String]) -> Result<Vec<Webhook>, String> {
     secrets.iter().map(read).collect()
 }
 
-fn base64(prefix: &str, text: &str) -> Result<Vec<u8>, String> {
+fn base64(prefix: &str, text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let octets = BASE64_NOPAD.decode(text.trim_end_matches('=').as_bytes());
-    octets.map_err(|_| format!("what follows {prefix} is not base64"))
+    octets.map(Zeroizing::new).map_err(|_| format!("what follows {prefix} is not base64"))
 }
 
 /// A seed of 32 octets, or seed and public key.

@@ -12,7 +12,7 @@ fn settings(scheme: Scheme, secrets: &[&str]) -> KeySettings {
     KeySettings {
         name: "main".to_owned(),
         scheme,
-        secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
+        secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>().into(),
         header: None,
         prefix: None,
         key_id: None,

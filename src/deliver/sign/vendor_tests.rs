@@ -9,7 +9,7 @@ fn key(scheme: Scheme, secrets: &[&str]) -> Result<SigningKey, String> {
     SigningKey::new(KeySettings {
         name: "main".to_owned(),
         scheme,
-        secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
+        secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>().into(),
         ..KeySettings::default()
     })
 }

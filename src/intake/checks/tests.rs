@@ -19,8 +19,8 @@ impl Inquire for Oracle {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let text = String::from_utf8_lossy(&inquiry.body).into_owned();
             let status = match () {
-                () if text.contains("yes") => 200,
-                () if text.contains("no") => 404,
+                () if text.contains("yes@") => 200,
+                () if text.contains("no@") => 404,
                 () => return Err("it is dead".to_owned()),
             };
             Ok(Response { status, content_type: None, body: Bytes::new() })

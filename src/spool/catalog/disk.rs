@@ -1,77 +1,125 @@
-//! The part of the catalog that is on disk: sled 0.34.
+//! The part of the catalog that is on disk: rows in sorted runs, see [`super::runs`].
 //!
-//! sled loses what it acknowledged when the power goes, which is why nothing is
-//! ever read back from an earlier process. It may also panic; every call is
-//! caught and answered as a failure.
-//!
-//! Keys, all integers big endian so that they sort:
-//!
-//! ```text
-//! d lane priority due message number   a waiting post       → nothing
-//! e lane end at message number         the same, by its ends → nothing
-//! x due message number                 one that is over     → nothing
-//! h since message number               a held post          → nothing
-//! o lane key message number            one of its line      → nothing
-//! l lane state message number          any post, to list it → nothing
-//! p message number                     any post             → Entry
-//! k tenant 0 key                       an idempotency key   → Noted
-//! ```
+//! Nothing is ever read back from an earlier process. A row that cannot be read as it was
+//! written is a failure, and the last answer.
 
+use super::merge::Merge;
+use super::rows::{self, NO_PRIORITY, Standing, id_key};
+use super::run::Run;
+use super::runs::{Row, Runs, end_all};
 use super::{End, Entry, Filter, Line, Listing, Noted, Rank, Turn};
-use crate::post::{MessageId, PostId, Timestamp};
-use crate::spool::PostState;
+use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
-use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// Octets sled may keep in memory.
-const CACHE: u64 = 4 << 20;
+/// Rows of each kind that stay in memory, at most.
+const ROOM: usize = 16 * 1024;
+/// Part of what the catalog keeps in memory that may be rows beside it.
+const PART: usize = 8;
+/// Entries that a listing looks at in one go.
+const LOOKS: usize = 4000;
+/// Lanes that are listed one by one at most, and posts of them.
+const LANES: usize = 64;
+const OF_LANES: usize = 2000;
+/// How long after a merge that could not be written the next one is tried.
+const REST: Duration = Duration::from_secs(10);
+/// Expired idempotency keys of a run that are dropped in one go.
+const STALE: usize = 500;
+/// Rows that ended while they were merged, up to which they end while others wait.
+const FEW: usize = 1000;
 
-/// Keys that are read at most to list lanes one by one; more are found faster among all
-/// posts.
-const FEW: usize = 10_000;
-
-/// Entries that a listing of all posts looks at in one go.
-const LOOKS: usize = 2000;
-
-/// An open database.
+/// See the module.
 pub(super) struct OnDisk {
-    tree: sled::Db,
+    directory: PathBuf,
+    posts: Runs,
+    ids: Runs,
+    orders: Runs,
+    notes: Runs,
+    /// Keys of strangers become hashes that they cannot foresee.
+    seeds: [RandomState; 2],
+    /// There may be something to merge.
+    is_ripe: bool,
+    /// Nothing is merged before.
+    rests_until: Option<Instant>,
+}
+
+/// Runs that nobody needs any more.
+pub(in crate::spool) struct Spent(#[expect(dead_code, reason = "dropped, and nothing else")] Vec<Run>);
+
+/// A merge of rows of one kind.
+pub(in crate::spool) struct Chore {
+    kind: usize,
+    merge: Merge,
+    made: Option<Run>,
+}
+
+impl Chore {
+    /// Does it, or puts it off when there is no room to write; needs nobody else meanwhile.
+    /// Blocks.
+    pub fn carry_out(&mut self) -> io::Result<()> {
+        match self.merge.carry_out()? {
+            Ok(run) => self.made = Some(run),
+            Err(reason) => tracing::warn!(%reason, "the catalog cannot be merged now; it is tried again"),
+        }
+        Ok(())
+    }
+
+    /// Ends rows that went meanwhile.
+    pub fn end_all(&mut self, gone: &[Row]) -> io::Result<()> {
+        self.made.as_mut().map_or(Ok(()), |run| end_all(run, gone))
+    }
 }
 
 impl OnDisk {
-    /// An empty database in `directory`, which must not be there.
-    pub fn open(directory: &Path) -> Result<OnDisk, String> {
-        let config = sled::Config::default().path(directory).cache_capacity(CACHE).flush_every_ms(None);
-        let tree = caught(|| config.open())?;
-        if tree.was_recovered() {
-            return Err("an old catalog could not be removed".to_owned());
+    /// Nothing, in `directory`, which must not be there; beside a memory of so many entries.
+    pub fn open(directory: &Path, capacity: usize) -> Result<OnDisk, String> {
+        let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
+        made.map_err(|error| error.to_string())?;
+        let room = (capacity / PART).min(ROOM);
+        Ok(OnDisk {
+            directory: directory.to_owned(),
+            posts: Runs::new(rows::POSTS, room),
+            ids: Runs::new(rows::IDS, room),
+            orders: Runs::new(rows::ORDERS, room),
+            notes: Runs::new(rows::NOTES, room),
+            seeds: Default::default(),
+            is_ripe: false,
+            rests_until: None,
+        })
+    }
+
+    pub fn insert(&mut self, id: PostId, entry: &Entry) -> io::Result<()> {
+        self.is_ripe |= self.posts.insert(rows::post_row(id, entry))?;
+        self.is_ripe |= self.ids.insert(rows::id_row(id, entry))?;
+        if let Some(row) = timed_row(id, entry) {
+            self.is_ripe |= self.orders.insert(row)?;
         }
-        Ok(OnDisk { tree })
+        Ok(())
     }
 
-    pub fn insert(&self, id: PostId, entry: &Entry) -> Result<(), String> {
-        let value = postcard::to_stdvec(entry).map_err(|error| error.to_string())?;
-        let mut batch = sled::Batch::default();
-        turn_keys(id, entry).into_iter().for_each(|key| batch.insert(key, Vec::new()));
-        batch.insert(list_key(entry.lane, entry.state.seen(), id), Vec::new());
-        batch.insert(post_key(id), value);
-        caught(|| self.tree.apply_batch(batch))
+    pub fn remove(&mut self, id: PostId, entry: &Entry) -> io::Result<()> {
+        self.is_ripe |= self.posts.remove(&rows::post_key(id, entry))?;
+        self.is_ripe |= self.ids.remove(&id_key(id))?;
+        if let Some(row) = timed_row(id, entry) {
+            self.is_ripe |= self.orders.remove(&row)?;
+        }
+        Ok(())
     }
 
-    pub fn remove(&self, id: PostId, entry: &Entry) -> Result<(), String> {
-        let mut batch = sled::Batch::default();
-        turn_keys(id, entry).into_iter().for_each(|key| batch.remove(key));
-        batch.remove(list_key(entry.lane, entry.state.seen(), id));
-        batch.remove(post_key(id));
-        caught(|| self.tree.apply_batch(batch))
+    pub fn entry(&self, id: PostId) -> io::Result<Option<Entry>> {
+        let row = self.ids.row(&id_key(id))?;
+        let standing = row.map(|row| rows::standing_in(&row).ok_or_else(unreadable)).transpose()?;
+        standing.map(|standing| self.entry_at(&standing)).transpose()
     }
 
-    pub fn entry(&self, id: PostId) -> Result<Option<Entry>, String> {
-        self.value(&post_key(id))
+    fn entry_at(&self, standing: &Standing) -> io::Result<Entry> {
+        let row = self.posts.row(&standing.key)?.ok_or_else(unreadable)?;
+        Ok(post_in(&row)?.1)
     }
 
     pub fn waiting(
@@ -80,132 +128,185 @@ impl OnDisk {
         priority: u8,
         until: Timestamp,
         max: usize,
-    ) -> Result<Vec<Rank>, String> {
-        self.first(b'd', lane, priority, until, max)
+    ) -> io::Result<Vec<(Rank, Entry)>> {
+        let from = rows::due_key(lane, priority, Timestamp(0));
+        let behind = rows::due_key(lane, priority, Timestamp(until.0.saturating_add(1)));
+        let found = self.posts.first((&from, &behind), max)?;
+        found.iter().map(|row| post_in(row).map(|(id, entry)| (entry.rank(id), entry))).collect()
     }
 
-    pub fn ending(&self, lane: u32, end: End, until: Timestamp, max: usize) -> Result<Vec<Rank>, String> {
-        self.first(b'e', lane, end as u8, until, max)
-    }
-
-    /// The first keys of a lane's part of an order.
-    fn first(
-        &self,
-        order: u8,
+    pub fn ending(
+        &mut self,
         lane: u32,
-        part: u8,
+        end: End,
         until: Timestamp,
         max: usize,
-    ) -> Result<Vec<Rank>, String> {
-        let start = [&[order][..], &lane.to_be_bytes(), &[part]].concat();
-        let end = [start.as_slice(), &until.0.saturating_add(1).to_be_bytes()].concat();
-        let keys = self.keys(start, end, max)?;
-        Ok(keys.iter().filter_map(|key| Some((part, time_at(key, 6)?, id_at(key, 14)?))).collect())
+    ) -> io::Result<Vec<(PostId, Entry)>> {
+        let from = rows::due_key(lane, 0, Timestamp(0));
+        let behind = rows::due_key(lane, NO_PRIORITY, Timestamp(0));
+        let found = self.posts.ending((&from, &behind), (end as usize, until.0), max)?;
+        found.iter().map(|row| post_in(row)).collect()
     }
 
-    pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Result<Vec<PostId>, String> {
-        let behind =
-            |prefix: u8, at: Timestamp| [&[prefix][..], &at.0.saturating_add(1).to_be_bytes()].concat();
-        let mut keys = self.keys(b"x".to_vec(), behind(b'x', until), max)?;
-        keys.extend(self.keys(b"h".to_vec(), behind(b'h', since), max)?);
-        Ok(keys.iter().filter_map(|key| id_at(key, 9)).collect())
-    }
-
-    pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> Result<Listing, String> {
-        let lists = |lanes: &HashMap<u32, Vec<PostState>>| lanes.values().map(Vec::len).sum::<usize>();
-        let few = |lanes: &&HashMap<u32, Vec<PostState>>| lists(lanes).saturating_mul(most) <= FEW;
-        let Some(lanes) = filter.lanes.as_ref().filter(few) else {
-            let older = self.tree.range(vec![b'p']..post_key(before)).rev();
-            let read = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
-                let read = |(key, value): (sled::IVec, sled::IVec)| {
-                    Some((id_at(&key, 1)?, postcard::from_bytes(&value).ok()?))
-                };
-                pair.map(read).transpose()
-            };
-            return caught(|| Listing::of(older.filter_map(read), filter, (most, LOOKS)));
+    pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> io::Result<Vec<PostId>> {
+        let by = |order: u8, at: Timestamp| {
+            let behind = rows::timed_key(order, Timestamp(at.0.saturating_add(1)));
+            self.orders.first((&[order], &behind), max)
         };
-        let mut ids = Vec::new();
-        for (lane, states) in lanes {
-            for state in states {
-                let first = list_key(*lane, *state, super::LEAST);
-                let range = self.tree.range(first..list_key(*lane, *state, before)).keys().rev().take(most);
-                let keys: Vec<_> = caught(|| range.collect())?;
-                ids.extend(keys.iter().filter_map(|key: &sled::IVec| id_at(key, 6)));
+        let found = by(b'x', until)?.into_iter().chain(by(b'h', since)?);
+        found.map(|row| rows::timed_in(&row).ok_or_else(unreadable)).collect()
+    }
+
+    pub fn newest(&self, filter: &Filter, before: PostId, most: usize) -> io::Result<Listing> {
+        if let Some(mut found) = self.few(filter)? {
+            found.retain(|(id, entry)| *id < before && filter.fits(entry));
+            found.sort_unstable_by_key(|(id, _)| Reverse(*id));
+            let reached = found.get(most).and(found.get(most.saturating_sub(1))).map(|(id, _)| *id);
+            found.truncate(most);
+            return Ok(Listing { found, reached });
+        }
+        let rows = self.ids.last(&id_key(before), LOOKS)?;
+        let mut found = Vec::new();
+        for (looked, row) in rows.iter().enumerate() {
+            let standing = rows::standing_in(row).ok_or_else(unreadable)?;
+            if filter.fits_row(standing.lane, standing.seen) {
+                found.push((standing.id, self.entry_at(&standing)?));
+            }
+            if found.len() >= most || looked + 1 == LOOKS {
+                return Ok(Listing { found, reached: Some(standing.id) });
             }
         }
-        ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
-        ids.truncate(most);
-        let reached = ids.last().copied().filter(|_| ids.len() == most);
-        let entries = ids.into_iter().map(|id| Ok(self.entry(id)?.map(|entry| (id, entry))));
-        let found: Result<_, String> = entries.filter_map(Result::transpose).collect();
-        Ok(Listing { found: found?, reached })
+        Ok(Listing { found, reached: None })
     }
 
-    pub fn line_up(&self, line: Line, id: PostId) -> Result<(), String> {
-        caught(|| self.tree.insert(line_key(line, id), Vec::new())).map(|_| ())
-    }
-
-    pub fn step_out(&self, line: Line, id: PostId) -> Result<(), String> {
-        caught(|| self.tree.remove(line_key(line, id))).map(|_| ())
-    }
-
-    pub fn first_from(&self, line: Line, id: PostId) -> Result<Option<(Line, PostId)>, String> {
-        let keys = self.keys(line_key(line, id), vec![b'o' + 1], 1)?;
-        let read = |key: &sled::IVec| {
-            let lane = u32::from_be_bytes(key.get(1..5)?.try_into().ok()?);
-            Some(((lane, time_at(key, 5)?.0), id_at(key, 13)?))
-        };
-        Ok(keys.first().and_then(read))
-    }
-
-    pub fn note(&self, tenant: &Tenant, key: &str, noted: &Noted) -> Result<(), String> {
-        let value = postcard::to_stdvec(noted).map_err(|error| error.to_string())?;
-        caught(|| self.tree.insert(note_key(tenant, key), value)).map(|_| ())
-    }
-
-    pub fn noted(&self, tenant: &Tenant, key: &str) -> Result<Option<Noted>, String> {
-        self.value(&note_key(tenant, key))
-    }
-
-    pub fn drop_stale_notes(&self, now: Timestamp) -> Result<(), String> {
-        caught(|| {
-            for pair in self.tree.scan_prefix(b"k") {
-                let (key, value) = pair?;
-                if postcard::from_bytes::<Noted>(&value).map_or(true, |noted| noted.expires_at <= now) {
-                    self.tree.remove(key)?;
+    /// All posts of the lanes and states that are meant, if they are few.
+    fn few(&self, filter: &Filter) -> io::Result<Option<Vec<(PostId, Entry)>>> {
+        let Some(lanes) = filter.lanes.as_ref().filter(|lanes| lanes.len() <= LANES) else { return Ok(None) };
+        let mut found = Vec::new();
+        for (lane, states) in lanes {
+            let mut turns: Vec<_> = states.iter().map(|state| rows::turns_of(*state)).collect();
+            turns.dedup();
+            for (from, behind) in turns {
+                let from = rows::due_key(*lane, from, Timestamp(0));
+                let behind = rows::due_key(*lane, behind, Timestamp(0));
+                let rows = self.posts.first((&from, &behind), OF_LANES + 1 - found.len())?;
+                found.extend(rows.iter().map(|row| post_in(row)).collect::<io::Result<Vec<_>>>()?);
+                if found.len() > OF_LANES {
+                    return Ok(None);
                 }
             }
-            Ok(())
-        })
+        }
+        Ok(Some(found))
     }
 
-    pub fn catch_up(&self) -> Result<(), String> {
-        caught(|| self.tree.flush()).map(|_| ())
+    pub fn line_up(&mut self, line: Line, id: PostId) -> io::Result<()> {
+        let row = rows::line_row(line, id);
+        // It may stand there already.
+        self.is_ripe |= self.orders.remove(&row)?;
+        self.is_ripe |= self.orders.insert(row)?;
+        Ok(())
     }
 
-    fn value<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, String> {
-        let value = caught(|| self.tree.get(key))?;
-        Ok(value.and_then(|value| postcard::from_bytes(&value).ok()))
+    pub fn step_out(&mut self, line: Line, id: PostId) -> io::Result<()> {
+        self.is_ripe |= self.orders.remove(&rows::line_row(line, id))?;
+        Ok(())
     }
 
-    fn keys(&self, start: Vec<u8>, end: Vec<u8>, max: usize) -> Result<Vec<sled::IVec>, String> {
-        caught(|| self.tree.range(start..end).keys().take(max).collect())
+    pub fn first_from(&self, line: Line, id: PostId) -> io::Result<Option<(Line, PostId)>> {
+        let first = self.orders.first((&rows::line_row(line, id), b"p"), 1)?;
+        first.first().map(|row| rows::line_in(row).ok_or_else(unreadable)).transpose()
+    }
+
+    pub fn note(&mut self, tenant: &Tenant, key: &str, noted: &Noted) -> io::Result<()> {
+        let key = self.note_key(tenant, key);
+        self.is_ripe |= self.notes.remove(&key)?;
+        self.is_ripe |= self.notes.insert(rows::note_row(key, noted))?;
+        Ok(())
+    }
+
+    pub fn noted(&self, tenant: &Tenant, key: &str) -> io::Result<Option<Noted>> {
+        let row = self.notes.row(&self.note_key(tenant, key))?;
+        row.map(|row| rows::note_in(&row).ok_or_else(unreadable)).transpose()
+    }
+
+    /// Whether there may be more of them.
+    pub fn drop_stale_notes(&mut self, now: Timestamp) -> io::Result<bool> {
+        let stale = self.notes.ending((&[], &[u8::MAX; 17]), (0, now.0), STALE)?;
+        for row in &stale {
+            self.is_ripe |= self.notes.remove(rows::NOTES.key(row))?;
+        }
+        Ok(stale.len() >= STALE)
+    }
+
+    fn note_key(&self, tenant: &Tenant, key: &str) -> [u8; 16] {
+        let [one, other] = &self.seeds;
+        let [one, other] = [one, other].map(|seed| u128::from(seed.hash_one((tenant.as_str(), key))));
+        (one << 64 | other).to_be_bytes()
+    }
+
+    /// Whether there may be something to merge since this was asked last.
+    pub fn is_ripe(&mut self) -> bool {
+        std::mem::take(&mut self.is_ripe)
+    }
+
+    /// Whether who adds much should wait until it is merged.
+    pub fn is_behind(&self) -> bool {
+        [&self.posts, &self.ids, &self.orders, &self.notes].into_iter().any(Runs::is_behind)
+    }
+
+    fn kinds(&mut self) -> [&mut Runs; 4] {
+        [&mut self.posts, &mut self.ids, &mut self.orders, &mut self.notes]
+    }
+
+    /// Something to merge, if there is.
+    pub fn chore(&mut self) -> Option<Chore> {
+        if self.rests_until.is_some_and(|end| Instant::now() < end) {
+            return None;
+        }
+        let directory = self.directory.clone();
+        let mut kinds = self.kinds().into_iter().enumerate();
+        kinds.find_map(|(kind, runs)| Some(Chore { kind, merge: runs.merge(&directory)?, made: None }))
+    }
+
+    /// Takes in what was merged, unless many rows went meanwhile: those are handed back, to
+    /// be ended without others waiting for that.
+    pub fn finish(&mut self, mut chore: Chore) -> io::Result<Option<(Chore, Vec<Row>)>> {
+        let Some(runs) = self.kinds().into_iter().nth(chore.kind) else { return Ok(None) };
+        if chore.made.is_none() {
+            runs.put_off();
+            self.rests_until = Some(Instant::now() + REST);
+            return Ok(None);
+        }
+        let gone = runs.gone();
+        if gone.len() > FEW {
+            return Ok(Some((chore, gone)));
+        }
+        chore.end_all(&gone)?;
+        chore.made.into_iter().for_each(|run| runs.merged(run));
+        Ok(None)
+    }
+
+    /// What is to be dropped without others waiting for that.
+    pub fn spent(&mut self) -> Spent {
+        Spent(self.kinds().into_iter().flat_map(Runs::spent).collect())
     }
 }
 
-impl Drop for OnDisk {
-    fn drop(&mut self) {
-        // Nothing of it is wanted any more; a panic on the way out helps nobody.
-        let _ = caught(|| self.tree.clear());
+/// The row of one that is over or held.
+fn timed_row(id: PostId, entry: &Entry) -> Option<Row> {
+    match entry.turn(id) {
+        Turn::Due(..) | Turn::Blocked => None,
+        Turn::Letter(at, id) => Some(rows::timed_row(b'x', at, id)),
+        Turn::Held(at, id) => Some(rows::timed_row(b'h', at, id)),
     }
 }
 
-/// The answer of sled, or why there is none.
-fn caught<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(operation)) {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("it panicked".to_owned()),
-    }
+fn post_in(row: &[u8]) -> io::Result<(PostId, Entry)> {
+    rows::post_in(row).ok_or_else(unreadable)
+}
+
+fn unreadable() -> io::Error {
+    io::Error::other("a row is not what it was")
 }
 
 /// Removes what an earlier process left.
@@ -219,66 +320,4 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-fn turn_keys(id: PostId, entry: &Entry) -> Vec<Vec<u8>> {
-    let ordered = |order: u8, lane: u32, (part, at, id): Rank| {
-        timed([&[order][..], &lane.to_be_bytes(), &[part]].concat(), at, id)
-    };
-    match entry.turn(id) {
-        Turn::Due(lane, rank) => {
-            let ends = entry.ends(id).map(|end| ordered(b'e', lane, end));
-            ends.chain([ordered(b'd', lane, rank)]).collect()
-        }
-        Turn::Blocked => Vec::new(),
-        Turn::Letter(at, _) => vec![timed(vec![b'x'], at, id)],
-        Turn::Held(at, _) => vec![timed(vec![b'h'], at, id)],
-    }
-}
-
-fn timed(mut key: Vec<u8>, at: Timestamp, id: PostId) -> Vec<u8> {
-    key.extend_from_slice(&at.0.to_be_bytes());
-    push_id(&mut key, id);
-    key
-}
-
-fn list_key(lane: u32, state: PostState, id: PostId) -> Vec<u8> {
-    let mut key = vec![b'l'];
-    key.extend_from_slice(&lane.to_be_bytes());
-    key.push(state as u8);
-    push_id(&mut key, id);
-    key
-}
-
-fn line_key((lane, hash): Line, id: PostId) -> Vec<u8> {
-    let mut key = vec![b'o'];
-    key.extend_from_slice(&lane.to_be_bytes());
-    key.extend_from_slice(&hash.to_be_bytes());
-    push_id(&mut key, id);
-    key
-}
-
-fn post_key(id: PostId) -> Vec<u8> {
-    let mut key = vec![b'p'];
-    push_id(&mut key, id);
-    key
-}
-
-fn note_key(tenant: &Tenant, key: &str) -> Vec<u8> {
-    [b"k", tenant.as_str().as_bytes(), b"\0", key.as_bytes()].concat()
-}
-
-fn push_id(key: &mut Vec<u8>, id: PostId) {
-    key.extend_from_slice(&id.message.0.to_be_bytes());
-    key.extend_from_slice(&id.number.to_be_bytes());
-}
-
-fn time_at(key: &[u8], at: usize) -> Option<Timestamp> {
-    Some(Timestamp(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
-}
-
-fn id_at(key: &[u8], at: usize) -> Option<PostId> {
-    let message = MessageId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?));
-    let number = u16::from_be_bytes(key.get(at + 8..at + 10)?.try_into().ok()?);
-    Some(PostId { message, number })
 }

@@ -17,6 +17,12 @@ impl Filter {
         let Some(lanes) = &self.lanes else { return true };
         lanes.get(&entry.lane).is_some_and(|states| states.contains(&entry.state.seen()))
     }
+
+    /// The same of what a row says.
+    pub(super) fn fits_row(&self, lane: u32, seen: u8) -> bool {
+        let Some(lanes) = &self.lanes else { return true };
+        lanes.get(&lane).is_some_and(|states| states.iter().any(|state| *state as u8 == seen))
+    }
 }
 
 /// Entries that a listing found.

@@ -70,12 +70,28 @@ impl InMemory {
         self.posts.get(&id).map(Packed::entry)
     }
 
-    pub fn waiting(&self, lane: u32, priority: u8, until: Timestamp, max: usize) -> Vec<Rank> {
-        first(&self.waiting, lane, priority, until, max)
+    pub fn waiting(
+        &self,
+        lane: u32,
+        priority: u8,
+        until: Timestamp,
+        max: usize,
+    ) -> impl Iterator<Item = (Rank, Entry)> {
+        let ranks = first(&self.waiting, lane, priority, until, max);
+        // One that stands twice in a damaged log counts as it was taken in last.
+        let own = |rank: Rank| self.entry(rank.2).filter(|entry| entry.rank(rank.2) == rank);
+        ranks.filter_map(move |rank| Some((rank, own(rank)?)))
     }
 
-    pub fn ending(&self, lane: u32, end: End, until: Timestamp, max: usize) -> Vec<Rank> {
-        first(&self.ends, lane, end as u8, until, max)
+    pub fn ending(
+        &self,
+        lane: u32,
+        end: End,
+        until: Timestamp,
+        max: usize,
+    ) -> impl Iterator<Item = (PostId, Entry)> {
+        let ends = first(&self.ends, lane, end as u8, until, max);
+        ends.filter_map(|(_, _, id)| Some((id, self.entry(id)?)))
     }
 
     pub fn stale(&self, until: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
@@ -118,10 +134,16 @@ impl InMemory {
 }
 
 /// The first keys of a lane's part of an order.
-fn first(order: &BTreeSet<WaitingKey>, lane: u32, part: u8, until: Timestamp, max: usize) -> Vec<Rank> {
+fn first(
+    order: &BTreeSet<WaitingKey>,
+    lane: u32,
+    part: u8,
+    until: Timestamp,
+    max: usize,
+) -> impl Iterator<Item = Rank> {
     let (first, last) = ((part, Timestamp(0), LEAST), (part, until, GREATEST));
     let (first, last) = (waiting_key(lane, first), waiting_key(lane, last));
-    order.range(first..=last).take(max).filter_map(rank_in).collect()
+    order.range(first..=last).take(max).filter_map(rank_in)
 }
 
 /// An entry as it is kept: there is one for every waiting post.

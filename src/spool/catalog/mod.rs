@@ -3,145 +3,47 @@
 //! It holds nothing that the log cannot rebuild, and is rebuilt at every start:
 //! what an earlier process left on disk is never read, only removed. A fixed
 //! number of entries is kept in [`memory`]; the backlog beyond that goes to
-//! [`disk`], so that memory does not grow with it. Measured with 100,000 posts,
-//! one at a time: memory takes 200 octets and well under a microsecond each,
-//! sled 60 µs of processor time and, as its buffers outrun the disk, 2 KB. Posts that
-//! are over and only kept have an eighth of it at most: nobody waits for them.
+//! [`disk`], so that memory does not grow with it. Memory takes 200 octets of each, the
+//! disk a hundred and a few more of memory. Posts that are over and only kept have an
+//! eighth of it at most: nobody waits for them.
+//!
+//! The disk part is merged by [`Chore`]s, which whoever rings for has carried out.
 //!
 //! When the disk part fails it is given up for good and [`Broken`] is answered
 //! once: the caller then fills the catalog again from the log, all in memory.
 
 mod disk;
+mod entry;
 mod listing;
+mod live;
 mod memory;
+mod merge;
+mod rows;
+mod run;
+mod runs;
 
-use super::record::ALIGN;
-use super::state::{Phase, State};
-use crate::post::{MessageId, PostId, Timestamp};
+use super::Earlier;
+use crate::post::{PostId, Timestamp};
 use crate::tenant::Tenant;
 use disk::OnDisk;
+pub(super) use disk::{Chore, Spent};
+pub(super) use entry::{End, Entry, GREATEST, LEAST, Line, Place, Rank, Spot, Turn};
 pub(super) use listing::{Filter, Listing};
 use memory::InMemory;
+use runs::Row;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
 
 /// The catalog has lost entries because its engine failed.
 #[derive(Debug)]
 pub(super) struct Broken;
 
-/// Where the record of a post is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
-    /// Segment number.
-    pub segment: u64,
-    /// Octet of the segment at which the record begins.
-    pub offset: u64,
-    /// Octets of the record that are this post's share: what it keeps alive.
-    pub share: u32,
-}
-
-/// Where a post's chronicle stands, in few octets, because every waiting post has
-/// one in memory. Segments are given up from the oldest on, so what
-/// stands behind a post's own record outlives it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Spot([u32; 2]);
-
-impl Spot {
-    /// The record at this octet of a segment.
-    pub fn at(segment: u64, offset: u64) -> Spot {
-        let short = |number: u64| u32::try_from(number).unwrap_or_default();
-        Spot([short(segment), short(offset / ALIGN as u64)])
-    }
-
-    /// Segment and offset, unless nothing has happened yet.
-    pub fn place(self) -> Option<(u64, u64)> {
-        let Spot([segment, offset]) = self;
-        (segment > 0).then(|| (u64::from(segment), u64::from(offset) * ALIGN as u64))
-    }
-}
-
-/// What is known of a living post without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub place: Place,
-    pub history: Spot,
-    /// Hash of its ordering key; 0 without one.
-    pub key: u64,
-    pub lane: u32,
-    pub priority: u8,
-    /// The end that its message gave it.
-    pub expires_at: Option<Timestamp>,
-    /// An older post with its key comes first.
-    pub is_blocked: bool,
-    pub state: State,
-}
-
-/// What may end the time of a waiting post: two orders of the catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Its age: the order is that of when that began.
-    Age,
-    /// What its message says.
-    Own,
-}
-
-/// Where a post stands within one order of the catalog.
-pub(super) enum Turn {
-    /// Among those to be sent.
-    Due(u32, Rank),
-    /// Nowhere: it comes when an older one has ended.
-    Blocked,
-    /// Among the dead letters and the delivered, by when they are forgotten.
-    Letter(Timestamp, PostId),
-    /// Among the held, by since when they are.
-    Held(Timestamp, PostId),
-}
-
-/// The smallest id, for ranges.
-pub(super) const LEAST: PostId = PostId { message: MessageId(0), number: 0 };
-/// The greatest id, for ranges.
-pub(super) const GREATEST: PostId = PostId { message: MessageId(u64::MAX), number: u16::MAX };
-
-/// Posts of a lane with the same ordering key: the lane and the hash of the key.
-pub(super) type Line = (u32, u64);
-
-/// The order of posts within a lane: priority, due time, id.
-pub(super) type Rank = (u8, Timestamp, PostId);
-
-impl Entry {
-    pub fn rank(&self, id: PostId) -> Rank {
-        (self.priority, self.state.due_at, id)
-    }
-
-    /// Where it stands in the order of those that end so, if it does.
-    pub fn end(&self, end: End) -> Option<Timestamp> {
-        match end {
-            End::Age => Some(self.state.ages_from),
-            // One that began anew has forgotten an end that was over.
-            End::Own => self.expires_at.filter(|end| !self.state.is_anew || *end > self.state.ages_from),
-        }
-    }
-
-    /// Its places in those orders, each with the number of the order.
-    pub fn ends(&self, id: PostId) -> impl Iterator<Item = Rank> + use<> {
-        let ends = [End::Age, End::Own].map(|end| self.end(end).map(|at| (end as u8, at, id)));
-        ends.into_iter().flatten()
-    }
-
-    pub fn turn(&self, id: PostId) -> Turn {
-        match self.state.phase {
-            Phase::Waiting if self.is_blocked => Turn::Blocked,
-            Phase::Waiting => Turn::Due(self.lane, self.rank(id)),
-            Phase::DeadLetter | Phase::Shelved => Turn::Letter(self.state.due_at, id),
-            Phase::Held => Turn::Held(self.state.due_at, id),
-        }
-    }
-}
-
 /// What an idempotency key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Noted {
-    pub message: MessageId,
+    pub earlier: Earlier,
     pub expires_at: Timestamp,
     pub place: Place,
 }
@@ -157,6 +59,8 @@ pub(super) struct Catalog {
     directory: PathBuf,
     /// Opened when memory is full for the first time.
     disk: Option<OnDisk>,
+    /// Rung when there is a chore.
+    bell: Option<SyncSender<()>>,
 }
 
 impl Catalog {
@@ -166,7 +70,13 @@ impl Catalog {
         if let Err(error) = disk::clear(directory) {
             tracing::warn!(%error, directory = %directory.display(), "the old catalog cannot be removed");
         }
-        Catalog { memory: InMemory::default(), capacity, directory: directory.to_owned(), disk: None }
+        let (memory, directory) = (InMemory::default(), directory.to_owned());
+        Catalog { memory, capacity, directory, disk: None, bell: None }
+    }
+
+    /// The same, which rings when there is a chore.
+    pub fn ringing(self, bell: SyncSender<()>) -> Catalog {
+        Catalog { bell: Some(bell), ..self }
     }
 
     /// Takes in a post that it does not hold.
@@ -177,7 +87,7 @@ impl Catalog {
         match disk {
             Some(disk) => {
                 let inserted = disk.insert(id, entry);
-                self.checked(inserted)
+                self.changed(inserted)
             }
             None => {
                 self.memory.insert(id, *entry);
@@ -192,7 +102,7 @@ impl Catalog {
             && let Some(disk) = &mut self.disk
         {
             let removed = disk.remove(id, entry);
-            return self.checked(removed);
+            return self.changed(removed);
         }
         Ok(())
     }
@@ -214,28 +124,31 @@ impl Catalog {
         priority: u8,
         until: Timestamp,
         max: usize,
-    ) -> Result<Vec<Rank>, Broken> {
-        let mut ranks = self.memory.waiting(lane, priority, until, max);
-        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.waiting(lane, priority, until, max));
-        ranks.extend(self.checked(more)?);
-        ranks.sort_unstable();
-        ranks.truncate(max);
-        Ok(ranks)
+    ) -> Result<Vec<(Rank, Entry)>, Broken> {
+        let mut found: Vec<_> = self.memory.waiting(lane, priority, until, max).collect();
+        if let Some(disk) = &self.disk {
+            let more = disk.waiting(lane, priority, until, max);
+            found.extend(self.checked(more)?);
+            found.sort_unstable_by_key(|(rank, _)| *rank);
+            found.truncate(max);
+        }
+        Ok(found)
     }
 
-    /// Up to `max` waiting posts of a lane whose time ends so by `until`, the first to
-    /// end first, by their ranks.
-    pub fn ending(&mut self, lane: u32, end: End, until: Timestamp, max: usize) -> Result<Vec<Rank>, Broken> {
-        let mut ends = self.memory.ending(lane, end, until, max);
-        let more = self.disk.as_ref().map_or(Ok(Vec::new()), |disk| disk.ending(lane, end, until, max));
-        ends.extend(self.checked(more)?);
-        ends.sort_unstable();
-        ends.truncate(max);
-        let mut ranks = Vec::with_capacity(ends.len());
-        for (_, _, id) in ends {
-            ranks.extend(self.entry(id)?.map(|entry| entry.rank(id)));
-        }
-        Ok(ranks)
+    /// Up to `max` waiting posts of a lane whose time ends so by `until`, with their ranks.
+    pub fn ending(
+        &mut self,
+        lane: u32,
+        end: End,
+        until: Timestamp,
+        max: usize,
+    ) -> Result<Vec<(Rank, Entry)>, Broken> {
+        let mut found: Vec<_> = self.memory.ending(lane, end, until, max).collect();
+        let more = self.disk.as_mut().map_or(Ok(Vec::new()), |disk| disk.ending(lane, end, until, max));
+        found.extend(self.checked(more)?);
+        found.sort_unstable_by_key(|(id, entry)| (entry.end(end), *id));
+        found.truncate(max);
+        Ok(found.into_iter().map(|(id, entry)| (entry.rank(id), entry)).collect())
     }
 
     /// Up to `max` posts that are over, to be forgotten by `until`, and posts that are
@@ -271,7 +184,7 @@ impl Catalog {
         match self.disk_for_more() {
             Some(disk) => {
                 let lined_up = disk.line_up(line, id);
-                self.checked(lined_up)
+                self.changed(lined_up)
             }
             None => {
                 self.memory.line_up(line, id);
@@ -284,8 +197,8 @@ impl Catalog {
     /// its state changes, and memory may have been full only once.
     pub fn step_out(&mut self, line: Line, id: PostId) -> Result<(), Broken> {
         self.memory.step_out(line, id);
-        let stepped_out = self.disk.as_ref().map_or(Ok(()), |disk| disk.step_out(line, id));
-        self.checked(stepped_out)
+        let stepped_out = self.disk.as_mut().map_or(Ok(()), |disk| disk.step_out(line, id));
+        self.changed(stepped_out)
     }
 
     /// The first of the line at or behind this place, with its line.
@@ -301,7 +214,7 @@ impl Catalog {
         match self.disk_for_more() {
             Some(disk) if !is_known => {
                 let kept = disk.note(tenant, key, &noted);
-                self.checked(kept)
+                self.changed(kept)
             }
             _ => {
                 self.memory.note(tenant, key, noted);
@@ -319,11 +232,12 @@ impl Catalog {
         self.checked(noted)
     }
 
-    /// Forgets idempotency keys that expired before `now`.
-    pub fn drop_stale_notes(&mut self, now: Timestamp) -> Result<(), Broken> {
+    /// Forgets idempotency keys that expired before `now`, some at a time; whether there
+    /// may be more.
+    pub fn drop_stale_notes(&mut self, now: Timestamp) -> Result<bool, Broken> {
         self.memory.drop_stale_notes(now);
-        let dropped = self.disk.as_ref().map_or(Ok(()), |disk| disk.drop_stale_notes(now));
-        self.checked(dropped)
+        let dropped = self.disk.as_mut().map_or(Ok(false), |disk| disk.drop_stale_notes(now));
+        self.changed(dropped)
     }
 
     /// Drops what came in since it failed; all of that is in the log, too.
@@ -331,11 +245,27 @@ impl Catalog {
         self.memory = InMemory::default();
     }
 
-    /// Waits until the disk part has written its buffers: who adds much in a row
-    /// must, or they grow without bound.
-    pub fn catch_up(&mut self) -> Result<(), Broken> {
-        let written = self.disk.as_ref().map_or(Ok(()), OnDisk::catch_up);
-        self.checked(written)
+    /// Whether who adds much in a row should have the chores done first.
+    pub fn is_behind(&self) -> bool {
+        self.disk.as_ref().is_some_and(OnDisk::is_behind)
+    }
+
+    /// Something to be done without holding up others, if there is; one at a time.
+    pub fn chore(&mut self) -> Option<Chore> {
+        self.disk.as_mut().and_then(OnDisk::chore)
+    }
+
+    /// Takes in what was done, or why it could not be. Hands it back with rows that are to
+    /// be ended in it first, if those are many.
+    pub fn finish(&mut self, done: io::Result<Chore>) -> Result<Option<(Chore, Vec<Row>)>, Broken> {
+        let Some(disk) = &mut self.disk else { return Ok(None) };
+        let finished = done.and_then(|chore| disk.finish(chore));
+        self.checked(finished)
+    }
+
+    /// What is to be dropped without others waiting for that.
+    pub fn spent(&mut self) -> Option<Spent> {
+        self.disk.as_mut().map(OnDisk::spent)
     }
 
     /// The disk part, if the next entry belongs there.
@@ -349,7 +279,7 @@ impl Catalog {
             return None;
         }
         if self.disk.is_none() {
-            match OnDisk::open(&self.directory) {
+            match OnDisk::open(&self.directory, self.capacity) {
                 Ok(disk) => self.disk = Some(disk),
                 Err(reason) => self.do_without_disk(&reason),
             }
@@ -358,12 +288,23 @@ impl Catalog {
     }
 
     /// The answer of the disk part; a failure is its last.
-    fn checked<T>(&mut self, answer: Result<T, String>) -> Result<T, Broken> {
-        answer.map_err(|reason| {
-            self.do_without_disk(&reason);
+    fn checked<T>(&mut self, answer: io::Result<T>) -> Result<T, Broken> {
+        answer.map_err(|error| {
+            self.do_without_disk(&error.to_string());
             self.memory = InMemory::default();
             Broken
         })
+    }
+
+    /// The same of a change, which may call for a chore.
+    fn changed<T>(&mut self, answer: io::Result<T>) -> Result<T, Broken> {
+        if let (Some(disk), Some(bell)) = (&mut self.disk, &self.bell)
+            && disk.is_ripe()
+        {
+            // One that rings already is heard.
+            let _ = bell.try_send(());
+        }
+        self.checked(answer)
     }
 
     fn do_without_disk(&mut self, reason: &str) {

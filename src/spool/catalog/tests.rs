@@ -1,6 +1,8 @@
 //! What is kept in memory and what on disk, without a log.
 
 use super::*;
+use crate::post::MessageId;
+use crate::spool::state::{Phase, State};
 
 fn id(number: u64) -> PostId {
     PostId { message: MessageId(number), number: 0 }
@@ -34,6 +36,10 @@ fn what_is_over_takes_no_memory_from_what_waits() {
         catalog.insert(id(number), &entry(Phase::Waiting)).unwrap();
     }
     assert_eq!((catalog.memory.len(), catalog.memory.letters()), (80, 10));
+    // What is on disk is looked at in whatever state it is.
+    let mut chore = catalog.chore().unwrap();
+    chore.carry_out().unwrap();
+    assert!(catalog.chore().is_some() && catalog.finish(Ok(chore)).unwrap().is_none());
     let Listing { found, reached } = catalog.newest(&Filter { lanes: None }, GREATEST, 999).unwrap();
     assert_eq!(reached, None);
     assert_eq!(found.len(), 300);

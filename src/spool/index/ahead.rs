@@ -6,9 +6,9 @@
 
 use super::super::catalog::Entry;
 use super::{Index, Lane};
-use crate::post::{Destination, Post, PostId, Timestamp};
+use crate::post::{Destination, Post, PostId, Table, Timestamp};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Posts of one lane that are read ahead at most.
@@ -27,7 +27,7 @@ pub(in crate::spool) struct Known {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Ahead {
-    known: HashMap<PostId, (u64, u32, Known)>,
+    known: Table<PostId, (u64, u32, Known)>,
     order: BTreeMap<u64, PostId>,
     octets: usize,
     next: u64,
@@ -44,13 +44,11 @@ impl Index {
             return Vec::new();
         }
         let mut found = Vec::with_capacity(wanted);
-        for (_, _, id) in self.due(number, wanted, now) {
-            if self.ahead.known.contains_key(&id) || self.fresh.contains_key(&id) {
-                continue;
-            }
+        for ((_, _, id), entry) in self.due(number, wanted, now) {
             // Of one that goes elsewhere, or goes leaner, what was accepted is not all.
-            let entry = self.cataloged(id).filter(|entry| entry.state.is_as_accepted());
-            found.extend(entry.map(|entry| (id, entry)));
+            let entry = entry.filter(|entry| entry.state.is_as_accepted());
+            let unknown = entry.filter(|_| !self.ahead.known.contains_key(&id));
+            found.extend(unknown.map(|entry| (id, entry)));
         }
         if let Some((_, lane)) = self.lanes.get_mut(&number) {
             lane.is_reading = !found.is_empty();

@@ -72,14 +72,11 @@ impl Index {
 
     /// Which lanes and states a query means.
     fn filter(&self, query: &Query) -> Meant {
-        if query.tenant.is_none() && query.destination.is_none() && query.state.is_none() {
+        let is_of_lanes = query.tenant.is_some() || query.destination.is_some() || query.webhook.is_some();
+        if !is_of_lanes && query.state.is_none() {
             return Meant(Filter { lanes: None }, None);
         }
-        let is_meant = |destination: &Destination| {
-            query.tenant.as_ref().is_none_or(|tenant| *tenant == destination.tenant)
-                && query.destination.as_ref().is_none_or(|pattern| pattern.matches(destination))
-        };
-        let meant = self.lanes.iter().filter(|(_, (destination, _))| is_meant(destination));
+        let meant = self.lanes.iter().filter(|(_, (destination, _))| query.means(destination));
         let states = |lane: &Lane| {
             let states = lane.states().into_iter();
             states.filter(|state| query.state.is_none_or(|wanted| wanted == *state)).collect::<Vec<_>>()

@@ -10,6 +10,7 @@
 
 mod ahead;
 mod anew;
+mod chores;
 mod claims;
 mod lines;
 mod looks;
@@ -22,11 +23,12 @@ use super::Order;
 use super::catalog::{Catalog, Entry, Line, Noted, Place, Rank, Spot};
 use super::state::{Phase, State};
 use super::tally::Tallies;
-use crate::post::{Destination, Post, PostId, Timestamp};
+use crate::post::{Destination, Post, PostId, Table, Timestamp};
 use crate::tenant::Tenant;
 use ahead::Ahead;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use shelf::entry_of;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +62,8 @@ struct Lane {
     letters: usize,
     /// Delivered posts that are kept.
     shelved: usize,
+    /// Those of them that are batches, the oldest first; of very many only the newest.
+    listed: VecDeque<PostId>,
     /// Posts that were read ahead.
     known: usize,
     /// Others are being read.
@@ -134,16 +138,16 @@ pub(super) struct Index {
     catalog: Catalog,
     /// The catalog was lost and must be filled from the log again.
     pub broken: bool,
-    numbers: HashMap<Arc<Destination>, u32>,
+    numbers: Table<Arc<Destination>, u32>,
     lanes: BTreeMap<u32, (Arc<Destination>, Lane)>,
     next_lane: u32,
     /// Where each fresh post is.
-    fresh: HashMap<PostId, (u32, Rank)>,
+    fresh: Table<PostId, (u32, Rank)>,
     fresh_octets: usize,
     ahead: Ahead,
-    in_flight: HashMap<PostId, InFlight>,
+    in_flight: Table<PostId, InFlight>,
     /// The lines of which a post is in flight.
-    busy: HashMap<Line, PostId>,
+    busy: Table<Line, PostId>,
     /// Lines up to this one are complete: the first of each may be claimed. While
     /// the log is read an older post may still turn up.
     complete: Option<Line>,
@@ -161,14 +165,14 @@ impl Index {
         Index {
             catalog,
             broken: false,
-            numbers: HashMap::new(),
+            numbers: Table::default(),
             lanes: BTreeMap::new(),
             next_lane: 0,
-            fresh: HashMap::new(),
+            fresh: Table::default(),
             fresh_octets: 0,
             ahead: Ahead::default(),
-            in_flight: HashMap::new(),
-            busy: HashMap::new(),
+            in_flight: Table::default(),
+            busy: Table::default(),
             complete: None,
             rung: Vec::new(),
             next_fence: 0,
@@ -188,11 +192,12 @@ impl Index {
             return;
         }
         self.rung.push((destination, state.due_at));
-        if self.fresh.len() >= FRESH || state.due_at > post.accepted_at {
+        let part = self.part(lane);
+        if self.fresh.len() >= FRESH / part || state.due_at > post.accepted_at {
             self.file(id, entry);
             return;
         }
-        let body = (self.fresh_octets + body.len() <= FRESH_OCTETS).then_some(body);
+        let body = (self.fresh_octets + body.len() <= FRESH_OCTETS / part).then_some(body);
         self.fresh_octets += body.as_ref().map_or(0, Bytes::len);
         let rank = entry.rank(id);
         self.fresh.insert(id, (lane, rank));
@@ -216,6 +221,7 @@ impl Index {
             let entry = entry_of(post, lane, place, history, state);
             self.tallies.add(&entry);
             self.file(post.id, entry);
+            self.relist(post, &entry);
             if entry.key == 0 && state.phase == Phase::Waiting {
                 self.rung.push((Arc::clone(destination), state.due_at));
             }
@@ -334,19 +340,17 @@ impl Index {
         self.intact(noted).flatten().filter(|noted| noted.expires_at > now)
     }
 
-    /// Posts that are over and whose time is, too, and those held since `since` or longer, up to
-    /// `max` of each; forgets expired keys too.
-    pub fn stale(&mut self, now: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
+    /// Forgets idempotency keys that expired, some at a time; whether there may be more.
+    pub fn drop_stale_notes(&mut self, now: Timestamp) -> bool {
         let dropped = self.catalog.drop_stale_notes(now);
-        self.intact(dropped);
-        let stale = self.catalog.stale(now, since, max);
-        self.intact(stale).unwrap_or_default()
+        self.intact(dropped).unwrap_or_default()
     }
 
-    /// Waits until the catalog has written what it buffers.
-    pub fn catch_up(&mut self) {
-        let written = self.catalog.catch_up();
-        self.intact(written);
+    /// Posts that are over and whose time is, too, and those held since `since` or longer, up to
+    /// `max` of each.
+    pub fn stale(&mut self, now: Timestamp, since: Timestamp, max: usize) -> Vec<PostId> {
+        let stale = self.catalog.stale(now, since, max);
+        self.intact(stale).unwrap_or_default()
     }
 
     fn lane_number(&mut self, destination: &Arc<Destination>) -> u32 {
@@ -391,10 +395,4 @@ impl Index {
 /// What orders make of a state, one after another.
 pub(super) fn ordered(state: State, orders: &[Order], now: Timestamp) -> State {
     orders.iter().fold(state, |state, order| state.ordered(order, now).unwrap_or(state))
-}
-
-fn entry_of(post: &Post, lane: u32, place: Place, history: Spot, state: State) -> Entry {
-    let key = post.ordering_key.as_deref().map_or(0, lines::hash);
-    let (priority, expires_at) = (post.priority, post.expires_at);
-    Entry { place, history, key, lane, priority, expires_at, is_blocked: false, state }
 }

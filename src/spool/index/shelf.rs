@@ -1,10 +1,24 @@
 //! Putting posts into the catalog and taking them out, counted by lane.
 
-use super::super::catalog::Entry;
-use super::{Fresh, Index, PRIORITIES};
-use crate::post::PostId;
+use super::super::catalog::{Entry, Place, Spot};
+use super::super::state::{Phase, State};
+use super::{Fresh, Index, PRIORITIES, lines};
+use crate::post::{Post, PostId};
+
+/// Batches of a webhook that are listed when they are over; older ones are forgotten.
+const LISTED: usize = 1000;
+
+/// A lane with as many posts in memory has many. Half of the room is for those that have
+/// few: a destination that takes nothing does not send all others to the log.
+const MANY: usize = 64;
 
 impl Index {
+    /// Into how many parts the room in memory is divided, of which a lane may fill one.
+    pub(super) fn part(&self, lane: u32) -> usize {
+        let has_many = self.lanes.get(&lane).is_some_and(|(_, lane)| lane.fresh.len() >= MANY);
+        if has_many { 2 } else { 1 }
+    }
+
     /// Writes a post into the catalog, and into its line.
     pub(super) fn file(&mut self, id: PostId, mut entry: Entry) {
         let is_in_line = entry.key != 0 && entry.state.phase.is_in_line();
@@ -12,6 +26,24 @@ impl Index {
         self.shelve(id, &entry);
         if is_in_line {
             self.line_up(id, &entry);
+        }
+    }
+
+    /// Notes that what is left of a batch is listed; answers which one is not any more.
+    pub fn list(&mut self, id: PostId, lane: u32) -> Option<PostId> {
+        let (_, lane) = self.lanes.get_mut(&lane)?;
+        lane.listed.push_back(id);
+        if lane.listed.len() > LISTED { lane.listed.pop_front() } else { None }
+    }
+
+    /// The same of one that is found in the log, where the newest come first.
+    pub(super) fn relist(&mut self, post: &Post, entry: &Entry) {
+        let is_listed = post.batch.is_some() && entry.state.phase == Phase::Shelved;
+        if let Some((_, lane)) = self.lanes.get_mut(&entry.lane)
+            && is_listed
+            && lane.listed.len() < LISTED
+        {
+            lane.listed.push_front(post.id);
         }
     }
 
@@ -78,4 +110,11 @@ impl Index {
         let removed = self.catalog.remove(id, entry);
         self.intact(removed);
     }
+}
+
+/// What is known of a post without reading it.
+pub(super) fn entry_of(post: &Post, lane: u32, place: Place, history: Spot, state: State) -> Entry {
+    let key = post.ordering_key.as_deref().map_or(0, lines::hash);
+    let (priority, expires_at) = (post.priority, post.expires_at);
+    Entry { place, history, key, lane, priority, expires_at, is_blocked: false, state }
 }

@@ -1,0 +1,90 @@
+//! Places for streams of events: so many in all, of which a tenant has half at most, and
+//! all tenants together leave some to those who are there for all of them.
+//!
+//! A stream stays as long as its client likes: without a bound, one tenant would keep out
+//! all others, and with them whoever looks why.
+
+use crate::tenant::Tenant;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Most streams at a time, of all callers.
+const MOST: usize = 32;
+
+/// Of one tenant.
+const OF_ONE: usize = MOST / 2;
+
+/// Of all tenants.
+const OF_TENANTS: usize = MOST - MOST / 4;
+
+/// See the module; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seats(Arc<Mutex<HashMap<Option<Tenant>, usize>>>);
+
+/// The place of one stream, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Seats,
+    of: Option<Tenant>,
+}
+
+impl Seats {
+    /// A place for a tenant, or for whoever is there for all; nothing when it has too many.
+    pub(super) fn take(&self, of: Option<&Tenant>) -> Option<Seat> {
+        let mut taken = self.lock();
+        let own = taken.get(&of.cloned()).copied().unwrap_or_default();
+        let all: usize = taken.values().sum();
+        let of_tenants = all - taken.get(&None).copied().unwrap_or_default();
+        if all >= MOST || of.is_some() && (own >= OF_ONE || of_tenants >= OF_TENANTS) {
+            return None;
+        }
+        taken.insert(of.cloned(), own + 1);
+        Some(Seat { seats: self.clone(), of: of.cloned() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Option<Tenant>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.lock();
+        if let Some(count) = taken.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.of);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_has_half_and_tenants_leave_some_to_others() {
+        let seats = Seats::default();
+        let mut taken = Vec::new();
+        for (of, count) in
+            [(Some("shop"), 16), (Some("other"), 8), (Some("third"), 0), (None, 8), (Some("shop"), 0)]
+        {
+            let of = of.map(Tenant::new);
+            let new: Vec<_> = std::iter::from_fn(|| seats.take(of.as_ref())).take(MOST).collect();
+            assert_eq!(new.len(), count, "{of:?}");
+            taken.extend(new);
+        }
+        // What one gives back is there for another.
+        taken.retain(|seat| seat.of != Some(Tenant::new("shop")));
+        let third = Tenant::new("third");
+        let new: Vec<_> = std::iter::from_fn(|| seats.take(Some(&third))).collect();
+        assert_eq!(new.len(), OF_ONE);
+        drop(new);
+        drop(taken);
+        assert!(seats.lock().is_empty());
+        // With nobody else, whoever is there for all has all.
+        let all: Vec<_> = std::iter::from_fn(|| seats.take(None)).collect();
+        assert_eq!(all.len(), MOST);
+    }
+}

@@ -1,0 +1,325 @@
+//! Follows the journal, and has the records of its events written.
+//!
+//! Events that come together are written together, and what is written is durable within
+//! a second. What cannot be written is tried again and again; the journal keeps it
+//! meanwhile as long as it has room, and posts know nothing of it. What it then lets go
+//! is counted.
+
+use super::accounts::{Standing, Terms, missing, standing};
+use super::book::Book;
+use super::bookmark::Bookmark;
+use super::ended::Ended;
+use crate::clock::{self, Clock};
+use crate::journal::Journal;
+use crate::post::Timestamp;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep};
+
+/// Most events that are written at a time.
+const MOST: usize = 1000;
+/// Between two writings, so that events come together.
+const GATHER: Duration = Duration::from_millis(100);
+/// How long what is written need not be durable.
+const NOTE: Duration = Duration::from_secs(1);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often files that have ended are looked at, and at least that of the present.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub(super) struct Follower {
+    journal: Journal,
+    name: String,
+    terms: Arc<Terms>,
+    /// Where bookmarks are.
+    directory: PathBuf,
+    /// Elsewhere while somebody writes in it, and gone when he died.
+    book: Option<Book>,
+    /// Never jumps.
+    clock: Clock,
+    standing: Arc<Mutex<Standing>>,
+    noted_at: Instant,
+    tidied_at: Option<Instant>,
+    tidying: Option<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
+}
+
+/// What is next.
+enum Next {
+    /// There is more.
+    Go,
+    /// Nothing before this time, or before there are more events.
+    Wait(Duration),
+    /// Nothing before this time.
+    Pause(Duration),
+}
+
+impl Follower {
+    /// Of a journal under a name, in these terms from a bookmark on.
+    pub(super) fn new(
+        (journal, name): (Journal, String),
+        (terms, directory, bookmark): (Terms, PathBuf, Bookmark),
+        standing: Arc<Mutex<Standing>>,
+    ) -> Follower {
+        let terms = Arc::new(terms);
+        Follower {
+            journal,
+            name,
+            book: Some(Book::new(Arc::clone(&terms), directory.clone(), bookmark)),
+            terms,
+            directory,
+            clock: Clock::start(),
+            standing,
+            noted_at: Instant::now(),
+            tidied_at: None,
+            tidying: None,
+            is_over: Arc::default(),
+        }
+    }
+
+    /// Writes until `stopped` turns true; what is written is durable then.
+    pub(super) async fn follow(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut news = self.journal.watch();
+        loop {
+            // What comes from here on is news.
+            news.mark_unchanged();
+            let next = match self.step().await {
+                Ok(next) => self.succeed(next),
+                Err(error) => self.fail(&error),
+            };
+            let (least, most) = match next {
+                Next::Go if !*stopped.borrow() => continue,
+                Next::Go => break,
+                Next::Wait(most) => (GATHER.min(most), most),
+                Next::Pause(pause) => (pause, pause),
+            };
+            let waited = async {
+                tokio::join!(sleep(least), async {
+                    tokio::select! {
+                        _ = news.changed() => {}
+                        () = sleep(most) => {}
+                    }
+                });
+            };
+            tokio::select! {
+                // Whoever has let go of the sender wants no more either.
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                () = waited => {}
+            }
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Err(error) = self.with_book(Book::note).await {
+            self.fail(&error);
+        }
+        if let Some(tidying) = self.tidying.take() {
+            // What it died of has been printed.
+            let _ = tidying.await;
+        }
+    }
+
+    /// Writes what there is, as much as is written at a time.
+    async fn step(&mut self) -> io::Result<Next> {
+        let now = clock::wall();
+        self.with_book(move |book| book.look(now)).await?;
+        self.tidy().await?;
+        let position = self.book()?.position();
+        let events = self.journal.read(position, MOST).await?;
+        let is_all = events.is_empty();
+        if !is_all {
+            let lost = events.first().map_or(0, |(next, _)| missing(position, *next));
+            self.with_book(move |book| book.take(&events, now)).await?;
+            standing(&self.standing).lost += lost;
+        }
+        if self.noted_at.elapsed() >= NOTE || is_all {
+            self.note_in_time().await?;
+        }
+        let book = self.book()?;
+        if !is_all {
+            return Ok(if self.journal.last() > book.position() { Next::Go } else { Next::Wait(GATHER) });
+        }
+        let is_done = book.noted() == book.position() && !book.has_ended();
+        let turns = book.turns_at().map_or(TIDY, |at| Duration::from_millis(at.0.saturating_sub(now.0)));
+        Ok(Next::Wait(if is_done { turns.min(TIDY) } else { NOTE }))
+    }
+
+    /// Notes how far it is, but not more often than it must.
+    async fn note_in_time(&mut self) -> io::Result<()> {
+        if self.noted_at.elapsed() < NOTE {
+            return Ok(());
+        }
+        self.noted_at = Instant::now();
+        self.with_book(Book::note).await?;
+        self.journal.hold_within(&self.name, self.book()?.noted());
+        Ok(())
+    }
+
+    /// Has files that have ended looked at, beside everything else.
+    async fn tidy(&mut self) -> io::Result<()> {
+        let is_time = self.tidied_at.is_none_or(|at| at.elapsed() >= TIDY);
+        let is_busy = self.tidying.as_ref().is_some_and(|tidying| !tidying.is_finished());
+        if is_busy || !is_time && !self.book()?.has_ended() {
+            return Ok(());
+        }
+        self.tidied_at = Some(Instant::now());
+        if let Some(ended) = self.with_book(Book::ended).await? {
+            let is_over = Arc::clone(&self.is_over);
+            let clocks = [clock::wall(), self.clock.now()];
+            self.tidying = Some(spawn_blocking(move || settle(ended, clocks, &is_over)));
+        }
+        Ok(())
+    }
+
+    fn book(&self) -> io::Result<&Book> {
+        self.book.as_ref().ok_or_else(died)
+    }
+
+    /// Does something with the book, off the runtime. Where the last writer died, there is
+    /// a new one from the bookmark on.
+    async fn with_book<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Book) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (book, terms, directory) = (self.book.take(), Arc::clone(&self.terms), self.directory.clone());
+        let worked = spawn_blocking(move || {
+            let mut book = book.unwrap_or_else(|| Book::again(terms, directory));
+            let done = work(&mut book);
+            (book, done)
+        });
+        // What it died of has been printed.
+        let (book, done) = worked.await.map_err(|_| died())?;
+        self.book = Some(book);
+        done
+    }
+
+    fn succeed(&mut self, next: Next) -> Next {
+        self.tell(|standing| {
+            if standing.trouble.take().is_some() {
+                tracing::info!(path = %standing.path.display(), "records are written again");
+            }
+        });
+        next
+    }
+
+    fn fail(&mut self, error: &io::Error) -> Next {
+        self.tell(|standing| {
+            standing.failures += 1;
+            let trouble = error.to_string();
+            if standing.trouble.as_ref() != Some(&trouble) {
+                tracing::error!(path = %standing.path.display(), %error, "records cannot be written; it is tried again and again, the journal keeps them");
+            }
+            standing.trouble = Some(trouble);
+        });
+        Next::Pause(PAUSE)
+    }
+
+    /// Says how it goes.
+    fn tell(&self, change: impl FnOnce(&mut Standing)) {
+        let mut standing = standing(&self.standing);
+        if let Some(book) = &self.book {
+            standing.file = book.path().map(PathBuf::from);
+            standing.position = book.position();
+            standing.records = book.records();
+        }
+        change(&mut standing);
+    }
+}
+
+fn died() -> io::Error {
+    io::Error::other("its writer died; it begins again at its bookmark")
+}
+
+fn settle(ended: Ended, clocks: [Timestamp; 2], is_over: &AtomicBool) {
+    let clocks = clocks.map(|at| UNIX_EPOCH + Duration::from_millis(at.0));
+    if let Err(error) = ended.settle(clocks, is_over) {
+        tracing::warn!(%error, "a file of records that has ended cannot be compressed or removed; it is tried again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::accounts::Accounts;
+    use super::super::{Fields, Filter, Naming, Privacy, RECORD_TYPES};
+    use super::*;
+    use crate::event::{Event, EventId, Mark, Wanted};
+    use crate::journal::{self, Position};
+    use crate::tenant::Tenant;
+    use std::fs;
+    use std::path::Path;
+
+    fn terms(path: &Path) -> Terms {
+        Terms {
+            naming: Naming::of(path).unwrap(),
+            path: path.to_owned(),
+            layout: super::super::accounts::Layout::Ndjson,
+            types: RECORD_TYPES.into_iter().map(|(_, kind)| kind).collect(),
+            fields: Fields::all(),
+            privacy: Privacy::Retain,
+            filter: Filter::default(),
+            max_octets: 1 << 20,
+            rotate: Duration::from_hours(24),
+            keep: Duration::from_hours(48),
+            packing: super::super::accounts::Packing::Plain,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_written_holds_no_more_than_the_journal_has_room_for() {
+        const ROOM: u64 = 1 << 20;
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("journal");
+        let options =
+            journal::Options { max_octets: ROOM, segment: 64 << 10, ..journal::Options::at(place.clone()) };
+        let journal = Journal::open(options).unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let next = |_| std::future::pending::<Result<(Mark, Vec<Event>), String>>();
+        tokio::spawn(journal.clone().carry(next, stopped));
+        // There is a file where its directory is to be.
+        let blocked = directory.path().join("log");
+        fs::write(&blocked, "").unwrap();
+        let accounts = Accounts::new(journal.clone(), Wanted::default(), directory.path().join("notes"));
+        accounts.renew(vec![terms(&blocked.join("acct"))]).await;
+        let event = |number: u64| Event {
+            id: EventId::new(Timestamp(number), 0),
+            name: "post.failed".parse().unwrap(),
+            at: Timestamp(number),
+            tenant: Tenant::default(),
+            // More than stays in memory.
+            data: format!("{{\"more\":\"{}\"}}", "x".repeat(40_000)).into(),
+        };
+        for number in 0..200 {
+            journal.append(Mark::default(), vec![event(number)]).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(2 * TIDY).await;
+        let octets: u64 = fs::read_dir(&place).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
+        assert!(octets <= ROOM, "{octets}");
+        let before = accounts.standings().remove(0);
+        assert!(before.trouble.is_some() && before.lost > 0, "{before:?}");
+        fs::remove_file(&blocked).unwrap();
+        sleep(Duration::from_secs(10)).await;
+        let after = accounts.standings().remove(0);
+        assert_eq!((after.trouble, after.lost, after.behind), (None, before.lost, 0));
+        assert_eq!(after.records + after.lost, 200);
+        accounts.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_died_is_followed_by_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
+        let terms = terms(&path);
+        let bookmark = Bookmark { path, position: Position(7), file: None };
+        bookmark.keep(directory.path()).unwrap();
+        let terms = (terms, directory.path().to_owned(), bookmark);
+        let mut follower = Follower::new((journal, "a".to_owned()), terms, Arc::default());
+        assert!(follower.with_book::<()>(|_| panic!("it dies")).await.is_err());
+        assert_eq!(follower.with_book(|book| Ok(book.position())).await.unwrap(), Position(7));
+    }
+}
