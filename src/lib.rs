@@ -31,7 +31,7 @@
 //!
 //! | floor | modules | must not |
 //! | --- | --- | --- |
-//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`seal`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
+//! | words | [`browser`], [`envelope`], [`masked`], [`network`], [`post`], [`seal`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
@@ -77,6 +77,7 @@
 
 pub mod api;
 pub mod app;
+pub mod browser;
 pub mod cli;
 pub mod clock;
 pub mod compose;
