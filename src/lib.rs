@@ -36,7 +36,7 @@
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`], [`fanout`] | know each other |
-//! | surface | [`api`] | know a spool's backends |
+//! | surface | [`api`], [`panel`] | know a spool's backends |
 //! | roof | [`app`], [`cli`], [`config`] | hold logic that a floor below could |
 //!
 //! News travels up as return values and channel messages, never as calls. The
@@ -92,6 +92,7 @@ pub mod journal;
 pub mod masked;
 pub mod metrics;
 pub mod network;
+pub mod panel;
 pub mod post;
 pub mod protocol_log;
 pub mod seal;
