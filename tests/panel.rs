@@ -264,7 +264,7 @@ const HOSTILE: [&str; 6] = [
     "\"><img src=x onerror=alert(1)>",
     "'><svg onload=alert(1)>",
     "javascript:alert(1)",
-    "{{7*7}}",
+    "{{1337*7331}}",
     "\u{202e}gnp.exe",
 ];
 
@@ -276,14 +276,14 @@ fn mail(scene: &Scene, path: &str, message: &str, state: &str) -> String {
     id
 }
 
-/// Nothing of [`HOSTILE`] is markup, and nothing reads `49`.
+/// Nothing of [`HOSTILE`] is markup, and nothing of it is worked out.
 fn is_inert(page: &str) {
     let lower = page.to_lowercase();
     for markup in ["<script>", "<img", "<svg", "href=\"javascript", "src=\"javascript", "srcdoc", "style="] {
         assert!(!lower.contains(markup), "{markup}: {page}");
     }
     assert_eq!(lower.matches("<script ").count(), 2, "its own alone: {page}");
-    assert!(!page.contains("49<") && !page.contains(">49"), "{page}");
+    assert!(!page.contains("9801547"), "{page}");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn hostile_words_are_shown_as_words() {
         has_marks(&page);
     }
     let page = text(&browser.get(&format!("/posts/{id}")));
-    for shown in ["&#60;script&#62;alert(1)&#60;/script&#62;", "{{7*7}}", "<bdi>", "onerror=alert(1)"] {
+    for shown in ["&#60;script&#62;alert(1)&#60;/script&#62;", "{{1337*7331}}", "<bdi>", "onerror=alert(1)"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
     for (name, word) in
