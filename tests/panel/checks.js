@@ -80,20 +80,21 @@ class Watched {
 
   // All of that in every width and scheme, with a picture of each; `name` is for the file.
   async examine(name, pictures) {
-    const wrong = new Set(this.troubles());
+    // What is wrong, and in which windows.
+    const found = new Map();
     for (const scheme of SCHEMES) {
       await this.page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
       for (const width of WIDTHS) {
         await this.page.setViewportSize({ width, height: 900 });
         // What a script draws anew follows the size by a frame or two.
         await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-        const found = [...(await this.overflow()), ...(await this.inaccessible())];
-        found.forEach((one) => wrong.add(`${width} ${scheme}: ${one}`));
+        for (const one of [...(await this.overflow()), ...(await this.inaccessible())])
+          found.set(one, [...(found.get(one) ?? []), `${width} ${scheme}`]);
         if (pictures) await this.page.screenshot({ path: path.join(pictures, `${name}-${width}-${scheme}.png`), fullPage: true });
       }
     }
-    this.troubles().forEach((one) => wrong.add(one));
-    return [...wrong];
+    const windows = [...found].map(([one, where]) => `${where.join(", ")}: ${one}`);
+    return [...new Set(this.troubles()), ...windows];
   }
 }
 
