@@ -14,6 +14,7 @@ class Watched {
   static async open(context) {
     const watched = new Watched();
     watched.page = await context.newPage();
+    watched.page.setDefaultTimeout(15_000);
     await watched.listen(context);
     return watched;
   }
@@ -30,6 +31,8 @@ class Watched {
       dialog.dismiss();
     });
     page.on("request", (request) => {
+      const isPage = request.isNavigationRequest() && request.frame() === page.mainFrame();
+      if (isPage) this.octets = 0;
       const url = new URL(request.url());
       if (this.origin && url.protocol !== "data:" && url.origin !== this.origin) this.strangers.push(request.url());
     });

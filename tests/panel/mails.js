@@ -8,21 +8,22 @@ const PICTURE = `"><img src=x onerror="window.owned = 2">`;
 const RTL = "\u202Egnp.exe";
 const TEMPLATE = "{{7*7}}${7*7}<%= 7*7 %>";
 
-const HOSTILE_HTML = `<html><head><style>body{display:none} main{background:url(http://127.0.0.1:1/css)}</style>
-<base href="http://127.0.0.1:1/"><meta http-equiv="refresh" content="0;url=http://127.0.0.1:1/refresh"></head>
+// `trap` is an origin where nobody may ever ask for anything.
+const hostileHtml = (trap) => `<html><head><style>body{display:none} main{background:url(${trap}/css)}</style>
+<base href="${trap}/"><meta http-equiv="refresh" content="0;url=${trap}/refresh"></head>
 <body onload="window.owned = 3">${SCRIPT}<p id="hostile">Hello <b>there</b></p>
-<img src="http://127.0.0.1:1/pixel.gif"><img src=x onerror="parent.owned = 4; top.owned = 5">
+<img src="${trap}/pixel.gif"><img src="relative.gif"><img src=x onerror="parent.owned = 4; top.owned = 5">
 <a href="javascript:window.owned=6">a link</a><iframe src="javascript:parent.owned=7"></iframe>
-<form action="http://127.0.0.1:1/form" method="post"><input name="password" autofocus><button>Go</button></form>
-<svg onload="window.owned = 8"></svg><link rel="stylesheet" href="http://127.0.0.1:1/sheet.css">
-<object data="http://127.0.0.1:1/o"></object><div style="position:fixed;inset:0;z-index:9">cover</div></body></html>`;
+<form action="${trap}/form" method="post"><input name="password" autofocus><button>Go</button></form>
+<svg onload="window.owned = 8"></svg><link rel="stylesheet" href="${trap}/sheet.css">
+<object data="${trap}/o"></object><div style="position:fixed;inset:0;z-index:9;background:url(${trap}/style)">cover</div></body></html>`;
 
 // In words of MIME, both as text and as HTML.
-function hostileMail(tags) {
+function hostileMail(trap) {
   return [
     `Subject: ${SCRIPT} ${TEMPLATE}`,
     `From: "${PICTURE.replaceAll('"', "'")}" <app@app.example>`,
-    `X-Postgate-Tag: ${tags}`,
+    "X-Postgate-Tag: <b>tag</b>",
     "MIME-Version: 1.0",
     'Content-Type: multipart/mixed; boundary="b"',
     "",
@@ -36,7 +37,7 @@ function hostileMail(tags) {
     "--a",
     "Content-Type: text/html; charset=utf-8",
     "",
-    HOSTILE_HTML,
+    hostileHtml(trap),
     "--a--",
     "--b",
     `Content-Type: text/html; name="invoice.html"`,
@@ -48,13 +49,13 @@ function hostileMail(tags) {
 }
 
 // Hands in all of it; the ids of its posts.
-async function furnish(gateway, receiver) {
+async function furnish(gateway, receiver, trap) {
   const mail = (subject) => `Subject: ${subject}\nContent-Type: text/plain\n\nOrder 17 is ready.\n`;
   await gateway.send(receiver.recipient("/orders"), mail("Delivered"));
   const ids = {
     failed: await gateway.post(receiver.recipient("/gone/with/a/path/that/is/rather/long?and=a&query=of-some-length"), mail("Gone"), "failed"),
     waiting: await gateway.post(receiver.recipient("/busy/orders"), mail("Busy"), "deferred"),
-    hostile: await gateway.post(receiver.recipient(`/busy/%3Cscript%3E?q=javascript:window.owned=11`), hostileMail("<b>tag</b>"), "deferred"),
+    hostile: await gateway.post(receiver.recipient(`/busy/%3Cscript%3E?q=javascript:window.owned=11`), hostileMail(trap.origin), "deferred"),
     held: await gateway.post(receiver.recipient("/busy/held"), mail("Held"), "deferred"),
   };
   await gateway.ask("POST", `/posts/${ids.held}/hold`);
@@ -62,4 +63,4 @@ async function furnish(gateway, receiver) {
   return ids;
 }
 
-module.exports = { furnish, hostileMail, HOSTILE_HTML };
+module.exports = { furnish, hostileMail };

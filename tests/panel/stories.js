@@ -4,6 +4,7 @@ const fs = require("node:fs");
 const http = require("node:http");
 const path = require("node:path");
 const { Watched } = require("./checks");
+const { Gateway, eventually } = require("./world");
 
 // A page with nothing but charts, and what they are to show.
 async function charts({ browser, pictures }) {
@@ -74,6 +75,156 @@ async function charts({ browser, pictures }) {
   return wrong;
 }
 
-const STORIES = [{ name: "charts", play: charts }];
+// A gateway of a story's own, with keys; it ends with the story.
+async function withKeys({ browser, receiver, program }, play) {
+  const gateway = await Gateway.start(program, { withKeys: true });
+  const contexts = [];
+  const wrong = [];
+  const scene = {
+    gateway,
+    receiver,
+    wrong,
+    // Notes what is not as expected.
+    say(what, told, expected) {
+      if (JSON.stringify(told) !== JSON.stringify(expected)) wrong.push(`${what}: ${JSON.stringify(told)}, and not ${JSON.stringify(expected)}`);
+    },
+    // Somebody with a browser who has signed in with this key, or has not.
+    async visitor(key) {
+      const context = await browser.newContext({ timezoneId: "UTC", locale: "en-GB" });
+      contexts.push(context);
+      const watched = await Watched.open(context);
+      if (key) {
+        await watched.go(`${gateway.origin}/sign-in`);
+        await watched.page.getByLabel("API key").fill(gateway.keys[key]);
+        await watched.page.getByRole("button", { name: "Sign in" }).click();
+        await watched.page.getByRole("link", { name: "Overview" }).waitFor();
+      }
+      return Object.assign(watched, { context });
+    },
+  };
+  try {
+    await play(scene);
+  } finally {
+    await Promise.all(contexts.map((context) => context.close()));
+    await gateway.stop();
+  }
+  return wrong;
+}
+
+const MAIL = "Subject: Order\nContent-Type: text/plain\n\nOrder 17 is ready.\n";
+
+async function signIn({ gateway, wrong, say, visitor }, pictures) {
+  const watched = await visitor();
+  const { page, context } = watched;
+  await watched.go(`${gateway.origin}/posts?state=failed`);
+  say("who has not signed in is led to", new URL(page.url()).pathname, "/sign-in");
+  wrong.push(...(await watched.examine("sign-in", pictures)));
+  await page.getByLabel("API key").fill("pgk_nobody");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").waitFor();
+  // The browser itself says that the page was a refusal.
+  watched.said = watched.said.filter((one) => !/status of 403/.test(one));
+  wrong.push(...(await watched.examine("sign-in-wrong", pictures)));
+  await page.getByLabel("API key").fill(gateway.keys.operator);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`${gateway.origin}/posts?state=failed`);
+  const cookies = await context.cookies();
+  for (const { name, httpOnly, sameSite, value } of cookies) {
+    say(`cookie ${name}`, { httpOnly, sameSite }, { httpOnly: true, sameSite: "Strict" });
+    if (value.includes(gateway.keys.operator)) wrong.push(`cookie ${name} holds the key`);
+  }
+  say("there is a cookie", cookies.length > 0, true);
+  await page.getByText("operator").first().waitFor();
+  await page.keyboard.press("Tab");
+  say("the first Tab leads to", await page.evaluate(() => document.activeElement.textContent), "Skip to content");
+  await page.keyboard.press("Enter");
+  say("and Enter to", await page.evaluate(() => document.activeElement.id), "main");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("API key").waitFor();
+  // The cookie of before is worth nothing, even to who has kept it.
+  await context.addCookies(cookies);
+  await watched.go(`${gateway.origin}/posts`);
+  say("after signing out one is led to", new URL(page.url()).pathname, "/sign-in");
+}
+
+// What each may see and do.
+async function roles({ gateway, receiver, say, visitor }) {
+  const id = await gateway.post(receiver.recipient("/gone/roles"), MAIL, "failed");
+  for (const [key, posts, buttons] of [["read", 1, 0], ["operator", 1, 4], ["admin", 1, 4], ["shop", 0, 0]]) {
+    const watched = await visitor(key);
+    await watched.go(`${gateway.origin}/posts`);
+    say(`posts that ${key} sees`, await watched.page.getByRole("link", { name: id }).count(), posts);
+    const actions = watched.page.getByRole("button", { name: /^(Retry|Hold|Release|Delete)/ });
+    say(`what ${key} may do`, await actions.count(), buttons);
+    say(`troubles of ${key}`, watched.troubles(), []);
+  }
+}
+
+// Many posts are held, released and deleted, each after the number was seen.
+async function bulk({ gateway, receiver, wrong, say, visitor }, pictures) {
+  for (let number = 0; number < 3; number += 1) await gateway.post(receiver.recipient(`/busy/${number}`), MAIL, "deferred");
+  await gateway.post(receiver.recipient("/gone/other"), MAIL, "failed");
+  const states = async () => {
+    const { posts } = await gateway.ask("GET", "/posts");
+    return posts.map(({ state }) => state).sort().join(" ");
+  };
+  const watched = await visitor("operator");
+  const { page } = watched;
+  const order = async (state, action, count) => {
+    await watched.go(`${gateway.origin}/posts?state=${state}`);
+    const before = await states();
+    await page.getByRole("button", { name: `${action}…` }).click();
+    await page.getByRole("heading", { name: `${action}: ${count} post` }).waitFor();
+    say(`${action} before it is confirmed`, await states(), before);
+    wrong.push(...(await watched.examine(`confirm-${action.toLowerCase()}`, pictures)));
+    await page.getByRole("button", { name: `${action}: ${count} post` }).click();
+    await page.getByRole("status").filter({ hasText: "Done" }).waitFor();
+    wrong.push(...(await watched.examine(`done-${action.toLowerCase()}`, pictures)));
+  };
+  await order("deferred", "Hold", 3);
+  say("after holding", await states(), "failed held held held");
+  await order("held", "Release", 3);
+  await eventually("those that were released to be tried", async () => (await states()) === "deferred deferred deferred failed");
+  await order("failed", "Delete", 1);
+  say("after deleting", await states(), "deferred deferred deferred");
+  // Back from the question, nothing happens.
+  await watched.go(`${gateway.origin}/posts?state=deferred`);
+  await page.getByRole("button", { name: "Delete…" }).click();
+  await page.getByRole("link", { name: "Back" }).click();
+  await page.waitForURL(`${gateway.origin}/posts?state=deferred`);
+  say("after going back", await states(), "deferred deferred deferred");
+}
+
+// A form of another site, sent with the visitor's cookies, changes nothing.
+async function otherSite({ gateway, receiver, say, visitor }) {
+  const id = await gateway.post(receiver.recipient("/busy/forged"), MAIL, "deferred");
+  const { page } = await visitor("operator");
+  const fields = { action: "delete", sure: "yes", state: "deferred" };
+  const inputs = Object.entries(fields).map(([name, value]) => `<input name="${name}" value="${value}">`).join("");
+  const form = `<form method="post" action="${gateway.origin}/posts/actions">${inputs}<button>Go</button></form>`;
+  const server = http.createServer((_, response) => response.writeHead(200, { "Content-Type": "text/html" }).end(form));
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  // Another port is another origin; another name is another site.
+  for (const host of ["127.0.0.1", "localhost"]) {
+    await page.goto(`http://${host}:${server.address().port}/`);
+    const answered = page.waitForResponse((response) => response.url().endsWith("/posts/actions"));
+    await page.getByRole("button", { name: "Go" }).click();
+    const status = (await answered).status();
+    say(`what a form from ${host} is answered`, [303, 400, 401, 403].includes(status), true);
+    say(`the post after a form from ${host}`, (await gateway.ask("GET", `/posts/${id}`)).state, "deferred");
+  }
+  server.closeAllConnections();
+  server.close();
+}
+
+const owned = (play) => (world) => withKeys(world, (scene) => play(scene, world.pictures));
+
+const STORIES = [
+  { name: "charts", play: charts },
+  { name: "sign-in", play: owned(signIn) },
+  { name: "roles", play: owned(roles) },
+  { name: "bulk", play: owned(bulk) },
+  { name: "other-site", play: owned(otherSite) },
+];
 
 module.exports = { STORIES };
