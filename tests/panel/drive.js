@@ -15,6 +15,8 @@ const PAGES = [
   { name: "posts", path: () => "/posts" },
   { name: "posts-failed", path: () => "/posts?state=failed" },
   { name: "posts-none", path: () => "/posts?q=nothing-is-like-this" },
+  { name: "post-waiting", path: (ids) => `/posts/${ids.waiting}` },
+  { name: "post-held", path: (ids) => `/posts/${ids.held}` },
   { name: "missing", path: () => "/nowhere", status: 404 },
 ];
 

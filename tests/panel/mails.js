@@ -63,4 +63,4 @@ async function furnish(gateway, receiver, trap) {
   return ids;
 }
 
-module.exports = { furnish, hostileMail };
+module.exports = { furnish, hostileHtml, hostileMail };

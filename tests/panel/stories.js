@@ -4,7 +4,8 @@ const fs = require("node:fs");
 const http = require("node:http");
 const path = require("node:path");
 const { Watched } = require("./checks");
-const { Gateway, eventually } = require("./world");
+const { hostileHtml, hostileMail } = require("./mails");
+const { Gateway, Receiver, eventually } = require("./world");
 
 // A page with nothing but charts, and what they are to show.
 async function charts({ browser, pictures }) {
@@ -217,6 +218,135 @@ async function otherSite({ gateway, receiver, say, visitor }) {
   server.close();
 }
 
+// Where nothing keeps it from that, hostile HTML does what it wants; or the story of it proves nothing.
+async function obeyed(context, trap, say) {
+  // But for its going away at once.
+  const html = hostileHtml(trap.origin).replace(/<meta[^>]*>/, "");
+  const server = http.createServer((_, response) => response.writeHead(200, { "Content-Type": "text/html" }).end(html));
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const page = await context.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await eventually("the trap to be asked", () => trap.arrivals.some(({ url }) => url === "/pixel.gif"));
+  say("control: its scripts run", await page.evaluate(() => window.owned > 0), true);
+  await page.close();
+  server.closeAllConnections();
+  server.close();
+  trap.arrivals.length = 0;
+}
+
+// Mail that wants to do something does nothing, wherever it is shown.
+async function hostile({ gateway, receiver, wrong, say, visitor }, pictures) {
+  const trap = await new Receiver().start();
+  const id = await gateway.post(receiver.recipient("/busy/%3Cscript%3E?q=javascript:window.owned=11"), hostileMail(trap.origin), "deferred");
+  const watched = await visitor("admin");
+  const { page, context } = watched;
+  // What was changed by it, in any frame.
+  const owned = async () => (await Promise.all(page.frames().map((frame) => frame.evaluate(() => window.owned ?? null)))).filter(Boolean);
+  await obeyed(context, trap, say);
+  const at = `${gateway.origin}/posts/${id}`;
+  for (const where of ["/", "/posts", "/posts?q=%3Cscript%3Ealert(1)%3C/script%3E", `/posts/${id}`, `/posts/${id}/transcript`]) {
+    await watched.go(gateway.origin + where);
+    const frame = page.locator("iframe");
+    if (await frame.count()) await frame.scrollIntoViewIfNeeded();
+    say(`${where} stays where it is`, page.url(), gateway.origin + where);
+    say(`${where} is not changed`, await owned(), []);
+    say(`${where} does nothing else`, watched.troubles(), []);
+    say(`handlers in ${where}`, await page.locator("[onerror], [onload], [onclick], a[href^='javascript:' i]").count(), 0);
+  }
+  await watched.go(at);
+  await page.getByText("<script>window.owned = 1</script>").first().waitFor();
+  say("templates are text", await page.getByText("{{7*7}}").count() > 0, true);
+  const element = page.locator("iframe");
+  await element.scrollIntoViewIfNeeded();
+  say("the frame may do nothing", await element.getAttribute("sandbox"), "");
+  const frame = page.frameLocator("iframe");
+  await frame.getByText("Hello there").waitFor();
+  const harm = "script, form, iframe, object, link, base, meta[http-equiv], img[src*='http'], img[src='x'], [onload], [onerror]";
+  say("what is left of the HTML", await frame.locator(harm).count(), 0);
+  await frame.getByText("a link").click();
+  say("the frame's link leads nowhere", [page.url(), await owned()], [at, []]);
+  wrong.push(...(await watched.examine("post-hostile", pictures)));
+  // On its own, as if somebody had opened the frame's address.
+  await watched.go(`${at}/mail.html`);
+  say("alone it stays where it is", [page.url(), await owned()], [`${at}/mail.html`, []]);
+  for (const where of ["message", "body", "attachments/1"]) {
+    const answer = await context.request.get(`${at}/${where}`);
+    const { "content-type": kind, "content-disposition": disposition, "x-content-type-options": sniffing } = answer.headers();
+    const told = [answer.status(), kind, disposition?.split(";")[0], sniffing];
+    say(`the download of ${where}`, told, [200, "application/octet-stream", "attachment", "nosniff"]);
+  }
+  say("nobody asked for anything of it", trap.arrivals.map(({ url }) => url), []);
+  trap.stop();
+}
+
+// One post is held, released, sent elsewhere and deleted on its own page.
+async function one({ gateway, receiver, wrong, say, visitor }, pictures) {
+  const id = await gateway.post(receiver.recipient("/gone/one"), MAIL, "failed");
+  const watched = await visitor("operator");
+  const { page } = watched;
+  const at = `${gateway.origin}/posts/${id}`;
+  await watched.go(at);
+  wrong.push(...(await watched.examine("post-failed", pictures)));
+  await page.getByRole("link", { name: "Protocol log of this post" }).click();
+  await page.getByText("404").first().waitFor();
+  wrong.push(...(await watched.examine("transcript", pictures)));
+  await watched.go(at);
+  await page.getByLabel("Reroute to this URL").fill(`${receiver.origin}/busy/rerouted`);
+  await page.getByRole("button", { name: "Reroute" }).click();
+  await gateway.stands(id, "deferred");
+  for (const [action, state] of [["Hold", "held"], ["Release", "deferred"]]) {
+    await watched.go(at);
+    await page.getByRole("button", { name: action }).click();
+    await gateway.stands(id, state);
+  }
+  await watched.go(at);
+  await page.getByRole("button", { name: "Delete…" }).click();
+  say("deleted before it is confirmed", (await gateway.ask("GET", `/posts/${id}`)).state, "deferred");
+  await page.getByRole("button", { name: /^Delete/ }).click();
+  await eventually("the post to be gone", async () => (await gateway.ask("GET", `/posts/${id}`)).status === 404);
+  await watched.go(at);
+  watched.said = [];
+  wrong.push(...(await watched.examine("post-gone", pictures)));
+}
+
+// A destination is paused and resumed.
+async function destinations({ gateway, receiver, wrong, say, visitor }, pictures) {
+  const id = await gateway.post(receiver.recipient("/busy/paused"), MAIL, "deferred");
+  const watched = await visitor("operator");
+  const { page } = watched;
+  await watched.go(`${gateway.origin}/destinations`);
+  wrong.push(...(await watched.examine("destinations", pictures)));
+  const state = async () => (await gateway.ask("GET", "/destinations")).destinations[0].state;
+  await page.getByRole("button", { name: "Pause" }).click();
+  await eventually("the destination to be paused", async () => (await state()) === "paused");
+  await watched.go(`${gateway.origin}/destinations`);
+  wrong.push(...(await watched.examine("destinations-paused", pictures)));
+  await page.getByRole("button", { name: "Resume" }).click();
+  await eventually("the destination to go on", async () => (await state()) !== "paused");
+  const before = receiver.arrivals.length;
+  await watched.go(`${gateway.origin}/destinations`);
+  await page.getByRole("button", { name: "Retry all now" }).click();
+  await eventually("another attempt", () => receiver.arrivals.length > before);
+  say("the post waits again", (await gateway.ask("GET", `/posts/${id}`)).id, id);
+}
+
+// What is live is refreshed under the keyboard, which stays where it is.
+async function focus({ gateway, receiver, say, visitor }) {
+  await gateway.post(receiver.recipient("/busy/focus"), MAIL, "deferred");
+  const { page } = Object.assign(await visitor("operator"));
+  for (const where of ["/", "/destinations"]) {
+    await page.goto(gateway.origin + where);
+    const live = page.waitForResponse((response) => response.url().endsWith("/live"));
+    await page.locator("#live a, #live button").last().focus();
+    const name = () => page.evaluate(() => `${document.activeElement.tagName} ${document.activeElement.textContent.trim().slice(0, 30)}`);
+    const before = await name();
+    await (await live).finished();
+    // It is put in its place within a few frames.
+    await page.evaluate(() => new Promise((done) => setTimeout(done, 300)));
+    say(`the focus on ${where} after it was refreshed`, await name(), before);
+  }
+}
+
 const owned = (play) => (world) => withKeys(world, (scene) => play(scene, world.pictures));
 
 const STORIES = [
@@ -225,6 +355,10 @@ const STORIES = [
   { name: "roles", play: owned(roles) },
   { name: "bulk", play: owned(bulk) },
   { name: "other-site", play: owned(otherSite) },
+  { name: "hostile", play: owned(hostile) },
+  { name: "one-post", play: owned(one) },
+  { name: "destinations", play: owned(destinations) },
+  { name: "focus", play: owned(focus) },
 ];
 
 module.exports = { STORIES };
