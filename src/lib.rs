@@ -31,12 +31,12 @@
 //!
 //! | floor | modules | must not |
 //! | --- | --- | --- |
-//! | words | [`envelope`], [`masked`], [`network`], [`post`], [`seal`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
+//! | words | [`browser`], [`envelope`], [`masked`], [`network`], [`post`], [`seal`], [`tenant`], [`units`], [`url_pattern`] | know any other module |
 //! | rules | [`compose`]; in [`smtp`]: session, command, auth, reply, receive, words; in [`deliver`]: breaker, lane, pace, pauses, profile, retry, ruling, sign, target, terms, turns, window | know sockets, files, clocks, dice, the runtime |
 //! | stores | [`clock`], [`first_attempts`], [`metrics`], [`protocol_log`], [`spool`], [`trace`] | know rules |
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`], [`fanout`] | know each other |
-//! | surface | [`api`] | know a spool's backends |
+//! | surface | [`api`], [`panel`] | know a spool's backends |
 //! | roof | [`app`], [`cli`], [`config`] | hold logic that a floor below could |
 //!
 //! News travels up as return values and channel messages, never as calls. The
@@ -77,6 +77,7 @@
 
 pub mod api;
 pub mod app;
+pub mod browser;
 pub mod cli;
 pub mod clock;
 pub mod compose;
@@ -91,6 +92,7 @@ pub mod journal;
 pub mod masked;
 pub mod metrics;
 pub mod network;
+pub mod panel;
 pub mod post;
 pub mod protocol_log;
 pub mod seal;

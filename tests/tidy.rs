@@ -16,7 +16,21 @@ const FUNCTION_LINES: usize = 60;
 /// or from its own island (its folder). A module is named by its path under
 /// `src`. The stores share the clock, and know no rules.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["envelope", "post", "event", "tenant", "network", "url_pattern", "units", "masked", "seal"]),
+    (
+        0,
+        &[
+            "envelope",
+            "post",
+            "event",
+            "tenant",
+            "network",
+            "url_pattern",
+            "units",
+            "masked",
+            "seal",
+            "browser",
+        ],
+    ),
     (10, &["smtp/session", "smtp/command", "smtp/reply", "smtp/receive", "smtp/auth", "smtp/words"]),
     (10, &["compose"]),
     (

@@ -9,8 +9,9 @@
 //! [`Role::Admin`] is of all tenants, and `X-Tenant-ID` chooses one.
 
 use super::Current;
+use super::ask::{Asked, Nothing};
 use super::desk::Desk;
-use super::problem::Problem;
+use super::problem::{Problem, json};
 use crate::envelope::Client;
 use crate::intake::{Keys, Role, Unknown};
 use crate::tenant::Tenant;
@@ -20,6 +21,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,6 +51,26 @@ impl Caller {
             session: session.to_owned(),
         }
     }
+}
+
+/// Whose key a call shows, and what it allows.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Caller")]
+pub(super) struct CallerShape {
+    #[schemars(extend("enum" = ["read", "inject", "operator", "admin"]))]
+    role: &'static str,
+    /// Whose posts, destinations, webhooks and events there are; all, if nothing.
+    tenant: Option<String>,
+    /// What the key is called; nothing where none are configured.
+    key: Option<String>,
+}
+
+/// `GET /caller`
+pub(super) async fn show(caller: Caller, Asked(Nothing {}): Asked<Nothing>) -> Response {
+    let Caller { role, tenant, key, .. } = caller;
+    let tenant = tenant.map(|tenant| tenant.to_string());
+    let key = key.map(|key| key.to_string());
+    json(StatusCode::OK, &CallerShape { role: role.as_str(), tenant, key })
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -11,7 +11,7 @@
 //! any call, and `leads` says where an id stands for other calls. `schemathesis` calls
 //! all of them, and finds what is not so.
 
-use super::caller::behind;
+use super::caller::{self, CallerShape, behind};
 use super::desk::Desk;
 use super::history::HistoryShape;
 use super::openapi::bodies;
@@ -236,6 +236,8 @@ fn about_the_gateway() -> Vec<Call> {
     const FILE: [Is; 3] = [Is::CONFLICT, Is::UNPROCESSABLE_ENTITY, Is::SERVICE_UNAVAILABLE];
     let good = |call: Call| call.writes(Is::OK, "It is good.", bodies::good).with(&["ETag"]).refuses(&FILE);
     vec![
+        get(Read, "/api/v1/caller", caller::show, "Says whose key a call shows, and what it allows")
+            .answers::<CallerShape>(Is::OK, "The key."),
         get(Read, "/api/v1/routes", routes::list, "Lists routes").writes(
             Is::OK,
             "As configured, secrets hidden.",

@@ -10,19 +10,17 @@
 use super::Options;
 use super::ask::has_type;
 use super::problem::Problem;
+use crate::browser;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Marks of every answer: it is what it says, is for nobody else, and not kept.
 const MARKS: [(HeaderName, &str); 4] = [
@@ -68,12 +66,13 @@ fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
     if percent_decode_str(request.uri().path()).decode_utf8().is_err() {
         return Err(Problem::bad_request("the path is not UTF-8, written with %XX"));
     }
-    let host = host(headers, request.uri())?;
+    let unnamed = || Problem::bad_request("a request names its host once, in Host");
+    let host = browser::host(headers, request.uri()).ok_or_else(unnamed)?;
     // An address of an attachment is a permission by itself, whatever name a proxy or a
     // receiver has for this gateway.
     let is_signed = request.uri().path().starts_with("/attachments/");
     let has_keys = !options.current.borrow().keys.is_empty();
-    if !has_keys && !is_signed && !is_loopback(&host) {
+    if !has_keys && !is_signed && !browser::is_loopback(&host) {
         let detail =
             "this address answers to localhost, 127.0.0.1 and [::1] only; use one of them as the host";
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
@@ -83,7 +82,7 @@ fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::LOOP_DETECTED, detail));
     }
     let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if !is_safe && is_from_another_site(headers, &host) {
+    if !is_safe && browser::is_from_another_site(headers, &host) {
         let detail = "a browser sent this request on behalf of another site; that is not allowed";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
@@ -100,27 +99,6 @@ fn judge(request: &Request<Body>, options: &Options) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The one host that a request is for (RFC 9112 section 3.2).
-fn host(headers: &HeaderMap, uri: &Uri) -> Result<Authority, Problem> {
-    let wrong = || Problem::bad_request("a request names its host once, in Host");
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(wrong()) };
-    let host: Authority = host.to_str().ok().and_then(|host| host.parse().ok()).ok_or_else(wrong)?;
-    match uri.authority() {
-        Some(target) if *target != host => Err(wrong()),
-        _ => Ok(host),
-    }
-}
-
-fn is_loopback(host: &Authority) -> bool {
-    let name = host.host();
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    match literal.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
-}
-
 /// Whether this gateway is among those that a request went through.
 fn is_own(headers: &HeaderMap, instance: &str) -> bool {
     let lists = headers.get_all(CDN_LOOP).iter().filter_map(|list| list.to_str().ok());
@@ -129,15 +107,4 @@ fn is_own(headers: &HeaderMap, instance: &str) -> bool {
         let is_postgate = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("postgate"));
         is_postgate && parts.find_map(|part| part.strip_prefix("id=")).unwrap_or_default() == instance
     })
-}
-
-/// Programs send neither field; a page of our own would send our own origin.
-fn is_from_another_site(headers: &HeaderMap, host: &Authority) -> bool {
-    let is_foreign_fetch = |site: &HeaderValue| site != "same-origin" && site != "none";
-    let is_foreign = |origin: &HeaderValue| {
-        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        authority.is_none_or(|(_, authority)| authority != host.as_str())
-    };
-    headers.get_all(SEC_FETCH_SITE).iter().any(is_foreign_fetch)
-        || headers.get_all(header::ORIGIN).iter().any(is_foreign)
 }

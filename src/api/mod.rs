@@ -67,6 +67,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use caller::Peer;
 use desk::Desk;
+use http::uri::Scheme;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -127,6 +128,8 @@ pub struct Options {
     pub setup: Option<Setup>,
     /// Where webhooks are, and what asks their receivers; without, there are none.
     pub webhooks: Option<Webhooks>,
+    /// What stands before the API on its address, and asks it as a client does.
+    pub front: Option<fn(Router) -> Router>,
     /// Most connections at a time; further ones wait.
     pub connections: usize,
     /// Longest wait for the head of a request, and between two.
@@ -151,6 +154,7 @@ impl Options {
             protocol_log: None,
             setup: None,
             webhooks: None,
+            front: None,
             connections: 100,
             head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -185,6 +189,10 @@ pub async fn serve(
     let (own, end, grace) = (Arc::clone(&options), stop.clone(), Arc::default());
     let router =
         router(Desk { options: own, control, spool, metrics, readers, fetchers, streams, grace, stop: end });
+    let router = match options.front {
+        Some(front) => front(router),
+        None => router,
+    };
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -233,7 +241,7 @@ async fn converse(
     let stream = Patient::new(stream, options.unread_timeout);
     let certificates = options.current.borrow().certificates.clone();
     let Some(certificates) = certificates else {
-        return answer(stream, (peer, presence), router, &options, stop).await;
+        return answer((stream, Scheme::HTTP), (peer, presence), router, &options, stop).await;
     };
     let handshake = TlsAcceptor::from(certificates.http()).accept(stream);
     let shaken = tokio::select! {
@@ -242,13 +250,13 @@ async fn converse(
     };
     // One that fails concerns only its client, who is told by TLS itself.
     if let Ok(Ok(stream)) = shaken {
-        answer(stream, (peer, presence), router, &options, stop).await;
+        answer((stream, Scheme::HTTPS), (peer, presence), router, &options, stop).await;
     }
 }
 
 /// Answers the requests of one connection.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+    (stream, scheme): (S, Scheme),
     (peer, presence): (Peer, Presence),
     router: Router,
     options: &Options,
@@ -258,6 +266,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(presence.clone());
+        request.extensions_mut().insert(scheme.clone());
         router.call(request)
     });
     let mut connection = pin!(

@@ -16,6 +16,7 @@ use crate::first_attempts::FirstAttempts;
 use crate::intake::{self, Allowance};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
+use crate::panel;
 use crate::protocol_log;
 use crate::seal::SealKey;
 use crate::smtp;
@@ -171,6 +172,7 @@ pub(super) fn api(
         accounts: Some(common.accounts.clone()),
         protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
         setup: Some(setup),
+        front: Some(panel::front),
         current,
         wanted: common.wanted.clone(),
         ..options

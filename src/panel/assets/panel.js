@@ -1,0 +1,51 @@
+// Times in the zone of whoever looks, with UTC beside them; the focus, kept where it was
+// when a part of the page is replaced; and a word when what is shown has become old.
+"use strict";
+(() => {
+  const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const other = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+  const show = (root) => {
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const isToday = at.toDateString() === new Date().toDateString();
+      time.textContent = (isToday ? today : other).format(at);
+      time.title = at.toISOString().replace("T", " ").replace("Z", " UTC");
+    }
+  };
+
+  const stale = document.getElementById("stale");
+  let last = new Date();
+  const fresh = () => {
+    last = new Date();
+    stale.hidden = true;
+  };
+  const old = () => {
+    stale.querySelector("span").textContent = "since " + today.format(last);
+    stale.hidden = false;
+  };
+
+  // What an element is, before and after it was replaced by its like.
+  const like = (element) => {
+    const origin = element.form?.elements.origin?.value ?? "";
+    return element.getAttribute("aria-label") ?? element.getAttribute("href") ?? element.value + " " + origin;
+  };
+  let focused = null;
+
+  show(document);
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const active = document.activeElement;
+    focused = event.target.contains(active) ? like(active) : null;
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    show(event.target);
+    fresh();
+    if (focused === null) return;
+    const all = event.target.querySelectorAll("a[href], button, [tabindex]");
+    [...all].find((element) => like(element) === focused)?.focus({ preventScroll: true });
+  });
+  for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(name, old);
+  }
+})();

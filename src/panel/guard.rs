@@ -1,0 +1,257 @@
+//! What stands before every page: who looks, what must not get through, and the marks
+//! of every answer.
+//!
+//! A cookie that another site's link could not bring with it (SameSite=Strict) is not
+//! replaced: whoever follows such a link goes on by a link of our own, and is still
+//! signed in. A form counts with the token of its session, from a page of our own, and
+//! with what a browser's form has: names and values, at most [`LARGEST`] octets.
+
+use super::Panel;
+use super::layout::{self, Answer};
+use super::sessions::Sessions;
+use super::trouble::Trouble;
+use super::visit::Visit;
+use crate::browser::{self, SEC_FETCH_SITE};
+use askama::Template;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use url::form_urlencoded;
+
+/// Most octets of a form.
+const LARGEST: usize = 64 * 1024;
+/// Longest time until a form is there.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Marks of every answer: nothing but what is here is loaded, run or framed, nothing is
+/// kept, and nobody is told where a reader came from.
+const MARKS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Where one signs in.
+pub(super) const SIGN_IN: &str = "/sign-in";
+
+/// What a form says, each name with its value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(Arc<Vec<(String, String)>>);
+
+impl Fields {
+    /// The value of a field; nothing where it is missing or empty.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// What stands in the query of an address, read as a form.
+    pub(super) fn of_query(query: Option<&str>) -> Fields {
+        Fields::read(query.unwrap_or_default().as_bytes())
+    }
+
+    fn read(octets: &[u8]) -> Fields {
+        Fields(Arc::new(form_urlencoded::parse(octets).into_owned().collect()))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Fields {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Fields, Trouble> {
+        let none = || Trouble::new(StatusCode::BAD_REQUEST, "a form is missing");
+        parts.extensions.get().cloned().ok_or_else(none)
+    }
+}
+
+/// Lets through to pages what may see them.
+pub(super) async fn check(State(panel): State<Panel>, request: Request, next: Next) -> Response {
+    let mut response = match Entry::of(panel, &request) {
+        Ok(entry) => entry.answer(request, next).await,
+        // Who is not on our own page is told in a few words.
+        Err(trouble) => (trouble.status, trouble.detail).into_response(),
+    };
+    for (name, value) in MARKS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A request that may be answered, once it is known who sent it.
+struct Entry {
+    visit: Visit,
+    host: Authority,
+    /// Whether the id of its session is new.
+    is_new: bool,
+}
+
+impl Entry {
+    fn of(panel: Panel, request: &Request) -> Result<Entry, Trouble> {
+        let headers = request.headers();
+        let unnamed = || Trouble::new(StatusCode::BAD_REQUEST, "a request names its host once, in Host");
+        let host = browser::host(headers, request.uri()).ok_or_else(unnamed)?;
+        if !is_safe(request.method()) && browser::is_from_another_site(headers, &host) {
+            let detail = "a browser sent this form on behalf of another site; that is not allowed";
+            return Err(Trouble::new(StatusCode::FORBIDDEN, detail));
+        }
+        let shown = cookie(headers, &name(&host)).map(str::to_owned);
+        let (session, is_new) = match shown {
+            Some(id) => (id, false),
+            None => {
+                let undrawn = |_| Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "there is no session now");
+                (Sessions::draw().map_err(undrawn)?, true)
+            }
+        };
+        let now = Instant::now();
+        let key = match refreshes_itself(headers) {
+            true => panel.sessions.key(&session, now),
+            false => panel.sessions.used(&session, now),
+        };
+        Ok(Entry { visit: Visit::of(request, panel, session, key), host, is_new })
+    }
+
+    async fn answer(mut self, request: Request, next: Next) -> Response {
+        let (path, is_live) = (request.uri().clone(), refreshes_itself(request.headers()));
+        if self.is_new && is_safe(request.method()) && came_by_a_link(request.headers()) {
+            return again(&self.visit, path.path_and_query().map_or("/", |path| path.as_str()));
+        }
+        match self.visit.identify().await {
+            Ok(who) => self.visit.who = Some(who),
+            Err(Trouble { status: StatusCode::UNAUTHORIZED, .. }) => {
+                self.visit.panel.sessions.close(&self.visit.session);
+                self.visit.key = None;
+                if path.path() != SIGN_IN {
+                    return to_sign_in(&path, is_live);
+                }
+            }
+            Err(trouble) => return self.dressed(trouble.into_response()),
+        }
+        let response = match self.with_form(request).await {
+            Ok(request) => next.run(request).await,
+            Err(trouble) => trouble.into_response(),
+        };
+        match response.extensions().get::<Trouble>() {
+            Some(trouble) if trouble.status == StatusCode::UNAUTHORIZED => to_sign_in(&path, is_live),
+            _ => self.dressed(response),
+        }
+    }
+
+    /// The request with what its form says, if it is one; of this session alone.
+    async fn with_form(&self, request: Request) -> Result<Request, Trouble> {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(self.visit.clone());
+        if is_safe(&parts.method) {
+            return Ok(Request::from_parts(parts, Body::empty()));
+        }
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if kind.and_then(|kind| kind.split(';').next()) != Some("application/x-www-form-urlencoded") {
+            let detail = "a page sends forms as application/x-www-form-urlencoded alone";
+            return Err(Trouble::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        let too_slow = |_| Trouble::new(StatusCode::REQUEST_TIMEOUT, "the form took too long");
+        let too_large = |_| Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large");
+        let octets = tokio::time::timeout(LONGEST, to_bytes(body, LARGEST)).await.map_err(too_slow)?;
+        let fields = Fields::read(&octets.map_err(too_large)?);
+        let token = fields.text("token").unwrap_or_default();
+        if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
+            let detail = "the form is of another session, or older than the last restart of the gateway; \
+                          nothing was done; open its page again";
+            return Err(Trouble::new(StatusCode::FORBIDDEN, detail));
+        }
+        parts.extensions.insert(fields);
+        Ok(Request::from_parts(parts, Body::empty()))
+    }
+
+    /// The answer with its cookie, and a page where it only said what is wrong.
+    fn dressed(&self, mut response: Response) -> Response {
+        if let Some(trouble) = response.extensions().get::<Trouble>() {
+            response = layout::trouble(&self.visit, trouble);
+        }
+        let scheme = self.visit.scheme();
+        let opened = response.extensions_mut().remove::<Opened>();
+        let id = match &opened {
+            Some(Opened(id)) => Some(id),
+            None => self.is_new.then_some(&self.visit.session),
+        };
+        if let Some(value) = id.and_then(|id| set_cookie(&name(&self.host), id, &scheme)) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+        response
+    }
+}
+
+/// A session that an answer begins.
+#[derive(Clone)]
+pub(super) struct Opened(pub String);
+
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD].contains(method)
+}
+
+/// Whether a part of a page asks, not whoever looks at it.
+fn refreshes_itself(headers: &HeaderMap) -> bool {
+    headers.contains_key("hx-request")
+}
+
+/// Whether a page of another site led here: cookies stay behind then.
+fn came_by_a_link(headers: &HeaderMap) -> bool {
+    let sites = headers.get_all(SEC_FETCH_SITE);
+    sites.iter().any(|site| site == "cross-site" || site == "same-site")
+}
+
+/// Cookies are of a name, not of a port: gateways beside each other have one each.
+fn name(host: &Authority) -> String {
+    host.port_u16().map_or_else(|| "postgate".to_owned(), |port| format!("postgate-{port}"))
+}
+
+/// The id in the cookie of this name.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let fields = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
+    let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(other, id)| *other == name && Sessions::is_id(id)).map(|(_, id)| id).next()
+}
+
+fn set_cookie(name: &str, id: &str, scheme: &Scheme) -> Option<HeaderValue> {
+    let secure = if *scheme == Scheme::HTTPS { "; Secure" } else { "" };
+    let mut value =
+        HeaderValue::from_str(&format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict{secure}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn to_sign_in(from: &http::Uri, is_live: bool) -> Response {
+    let path = if is_live { "/" } else { from.path_and_query().map_or("/", |path| path.as_str()) };
+    let next = utf8_percent_encode(path, NON_ALPHANUMERIC);
+    let there = if path == "/" { SIGN_IN.to_owned() } else { format!("{SIGN_IN}?next={next}") };
+    if is_live {
+        return (StatusCode::UNAUTHORIZED, [("hx-redirect", there)]).into_response();
+    }
+    layout::see(&there)
+}
+
+#[derive(Template)]
+#[template(path = "again.html")]
+struct AgainPage<'a> {
+    frame: layout::Frame,
+    path: &'a str,
+}
+
+fn again(visit: &Visit, path: &str) -> Response {
+    // Never a host: a path that begins with two slashes would name one.
+    let path = if path.starts_with("//") { "/" } else { path };
+    let page: Answer = layout::page(&AgainPage { frame: visit.frame("Postgate"), path });
+    page.unwrap_or_else(|trouble| trouble.into_response())
+}

@@ -1,0 +1,206 @@
+//! `/`: how the gateway does, worst first.
+//!
+//! What needs somebody stands at the top, each with the page where it is mended. It asks
+//! for the queue and the destinations alone, which costs what there are destinations.
+
+use super::layout::{self, Answer, Frame};
+use super::shapes::{Destination, Destinations, Occurrence, Span, Status};
+use super::visit::Visit;
+use super::words;
+use askama::Template;
+
+/// Destinations in each list.
+const FEW: usize = 8;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    frame: Frame,
+    live: Live,
+}
+
+#[derive(Template)]
+#[template(path = "overview_live.html")]
+struct LivePiece {
+    live: Live,
+}
+
+/// What changes while one looks.
+struct Live {
+    status: Status,
+    findings: Vec<Finding>,
+    troubled: Vec<Destination>,
+    /// Those beyond the list.
+    more_troubled: usize,
+    busiest: Vec<Destination>,
+}
+
+/// Something that somebody may want to do something about.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    weight: Weight,
+    text: String,
+    link: &'static str,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    /// Nothing gets better by itself.
+    Bad,
+    /// It may get better by itself.
+    Warn,
+    /// Somebody wanted it so.
+    Note,
+}
+
+impl Weight {
+    fn as_str(self) -> &'static str {
+        match self {
+            Weight::Bad => "bad",
+            Weight::Warn => "warn",
+            Weight::Note => "note",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Weight::Bad => "Problem",
+            Weight::Warn => "Warning",
+            Weight::Note => "Note",
+        }
+    }
+}
+
+/// `GET /`
+pub(super) async fn show(visit: Visit) -> Answer {
+    layout::page(&OverviewPage { frame: visit.frame("Overview"), live: look(&visit).await? })
+}
+
+/// `GET /overview/live`: the part of it that is refreshed.
+pub(super) async fn live(visit: Visit) -> Answer {
+    layout::page(&LivePiece { live: look(&visit).await? })
+}
+
+async fn look(visit: &Visit) -> Result<Live, super::trouble::Trouble> {
+    let status: Status = visit.get("/api/v1/status").await?;
+    let Destinations { destinations } = visit.get("/api/v1/destinations").await?;
+    let findings = findings(&status, &destinations);
+    let (mut troubled, mut busiest): (Vec<_>, Vec<_>) =
+        destinations.into_iter().partition(|destination| destination.trouble().is_some());
+    troubled.sort_by_key(|destination| (destination.trouble(), std::cmp::Reverse(destination.queued)));
+    let more_troubled = troubled.len().saturating_sub(FEW);
+    troubled.truncate(FEW);
+    busiest.sort_by_key(|destination| std::cmp::Reverse((destination.in_flight, destination.queued)));
+    busiest.truncate(FEW);
+    Ok(Live { status, findings, troubled, more_troubled, busiest })
+}
+
+/// What needs somebody, the worst first.
+fn findings(status: &Status, destinations: &[Destination]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut say = |weight, text, link| found.push(Finding { weight, text, link });
+    match status.status.as_str() {
+        "full" => {
+            say(Weight::Bad, "The disk is full: no mail is taken until there is room.".to_owned(), "/posts")
+        }
+        "failed" => {
+            let text = "The spool cannot be written: no mail is taken. The operational log says why.";
+            say(Weight::Bad, text.to_owned(), "/posts");
+        }
+        _ => {}
+    }
+    for accounting in status.accounting.iter().filter(|accounting| accounting.state == "failing") {
+        let error = accounting.error.as_deref().unwrap_or("the log says why");
+        say(Weight::Bad, format!("Accounting cannot write {}: {error}", accounting.path), "/");
+    }
+    let those = |weight| destinations.iter().filter(move |one| one.trouble() == Some(weight));
+    let waiting = |weight| those(weight).map(|one| one.queued).sum::<u64>();
+    for (weight, what) in [(Weight::Warn, "in trouble"), (Weight::Note, "paused or slowed")] {
+        let count = those(weight).count() as u64;
+        if count > 0 {
+            let (places, posts) =
+                (words::counted(count, "destination"), words::counted(waiting(weight), "post"));
+            say(weight, format!("{places} {what}; {posts} waiting"), "/destinations");
+        }
+    }
+    if status.queue.failed > 0 {
+        let text =
+            format!("{} failed for good and kept for you", words::counted(status.queue.failed, "post"));
+        say(Weight::Warn, text, "/posts?state=failed");
+    }
+    if status.queue.held > 0 {
+        let text = format!("{} held back until released", words::counted(status.queue.held, "post"));
+        say(Weight::Note, text, "/posts?state=held");
+    }
+    found.sort_by_key(|finding| finding.weight);
+    found
+}
+
+impl Destination {
+    /// How bad it is with it, if it is.
+    pub(super) fn trouble(&self) -> Option<Weight> {
+        match self.state.as_str() {
+            "backoff" | "deferring" => Some(Weight::Warn),
+            "paused" | "throttled" | "recovering" => Some(Weight::Note),
+            // It is asked again and again, and says no: one post after another is deferred.
+            _ if self.queued > 0 && self.is_refusing() => Some(Weight::Warn),
+            _ => None,
+        }
+    }
+}
+
+impl Destination {
+    /// Whether the last thing that it said was an error.
+    fn is_refusing(&self) -> bool {
+        let at = |occurrence: &Option<Occurrence>| occurrence.as_ref().map(|one| one.at.clone());
+        self.last_error.is_some() && at(&self.last) == at(&self.last_error)
+    }
+}
+
+impl Live {
+    /// Rows of the table of traffic.
+    fn spans(&self) -> Vec<(&'static str, &Span)> {
+        let traffic = self.status.traffic.iter();
+        traffic
+            .flat_map(|traffic| {
+                [
+                    ("Last minute", &traffic.last_minute),
+                    ("Last hour", &traffic.last_hour),
+                    ("Best minute", &traffic.peak_minute),
+                    ("Best hour", &traffic.peak_hour),
+                    ("Since the start", &traffic.total),
+                ]
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shapes::Queue;
+    use super::*;
+
+    #[test]
+    fn the_worst_comes_first_and_a_calm_gateway_says_nothing() {
+        let mut status = Status { status: "running".to_owned(), ..Status::default() };
+        let destination =
+            |state: &str| Destination { state: state.to_owned(), queued: 3, ..Destination::default() };
+        assert_eq!(findings(&status, &[destination("active")]), []);
+        status.queue = Queue { held: 1, failed: 1200, ..Queue::default() };
+        status.status = "full".to_owned();
+        let all =
+            findings(&status, &[destination("paused"), destination("backoff"), destination("deferring")]);
+        let texts: Vec<_> = all.iter().map(|finding| (finding.weight, finding.text.as_str())).collect();
+        assert_eq!(
+            texts,
+            [
+                (Weight::Bad, "The disk is full: no mail is taken until there is room."),
+                (Weight::Warn, "2 destinations in trouble; 6 posts waiting"),
+                (Weight::Warn, "1,200 posts failed for good and kept for you"),
+                (Weight::Note, "1 destination paused or slowed; 3 posts waiting"),
+                (Weight::Note, "1 post held back until released"),
+            ]
+        );
+    }
+}

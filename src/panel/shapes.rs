@@ -1,0 +1,293 @@
+//! What the API answers, as far as pages show it. What an answer lacks is empty, so that
+//! a page shows the rest.
+
+use super::words;
+use serde::Deserialize;
+
+/// `GET /status`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub version: String,
+    /// `ok`, or why nothing is taken.
+    pub status: String,
+    pub now: String,
+    pub started_at: String,
+    /// In seconds.
+    pub uptime: u64,
+    pub queue: Queue,
+    /// Nobody's alone: a tenant is not told.
+    pub traffic: Option<Traffic>,
+    pub connections: Option<Connections>,
+    pub spool: Option<Spool>,
+    pub accounting: Vec<Accounting>,
+}
+
+/// Posts by state.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Queue {
+    pub waiting: u64,
+    pub sending: u64,
+    pub held: u64,
+    pub failed: u64,
+    pub destinations: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Traffic {
+    pub total: Span,
+    pub last_hour: Span,
+    pub last_minute: Span,
+    pub peak_hour: Span,
+    pub peak_minute: Span,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Span {
+    pub r#in: Volume,
+    pub out: Volume,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Volume {
+    pub posts: u64,
+    pub messages: u64,
+    pub kb: f64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Connections {
+    pub r#in: Heads,
+    pub out: Heads,
+}
+
+/// Now, allowed (0: no limit), at most so far.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Heads {
+    pub cur: u64,
+    pub max: u64,
+    pub top: u64,
+}
+
+/// In octets.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Spool {
+    pub size: u64,
+    pub disk_free: u64,
+    pub disk_size: u64,
+    pub is_read: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Accounting {
+    pub path: String,
+    pub state: String,
+    pub error: Option<String>,
+}
+
+/// `GET /destinations`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Destinations {
+    pub destinations: Vec<Destination>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Destination {
+    pub origin: String,
+    pub tenant: String,
+    pub webhook: Option<String>,
+    pub state: String,
+    pub reason: Option<String>,
+    pub since: Option<String>,
+    pub until: Option<String>,
+    pub queued: u64,
+    pub sending: u64,
+    pub held: u64,
+    pub failed: u64,
+    pub in_flight: u64,
+    pub concurrency_limit: u64,
+    pub connections: u64,
+    pub http_version: Option<String>,
+    pub rates: Vec<Rate>,
+    pub last: Option<Occurrence>,
+    pub last_error: Option<Occurrence>,
+    pub insecure: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Rate {
+    pub rate: String,
+    pub used: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Occurrence {
+    pub at: String,
+    pub text: String,
+}
+
+/// `GET /posts`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Posts {
+    pub posts: Vec<Post>,
+    pub next: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Post {
+    pub id: String,
+    pub state: String,
+    pub tenant: String,
+    pub method: String,
+    pub url: String,
+    pub destination: String,
+    pub sender: String,
+    pub recipient: String,
+    pub accepted_at: String,
+    pub next_attempt_at: Option<String>,
+    pub kept_until: Option<String>,
+    pub attempts: u64,
+    pub last_attempt: Option<Attempt>,
+    pub not_before: Option<String>,
+    pub expires: Option<String>,
+    pub priority: u64,
+    pub tags: Vec<String>,
+    pub body_size: u64,
+    pub headers: Vec<Header>,
+    pub idempotency_key: Option<String>,
+    pub ordering_key: Option<String>,
+    pub sign_with: Option<String>,
+    pub auth: Option<String>,
+    pub xs_message_id: Option<String>,
+    pub xs_mailing_id: Option<String>,
+}
+
+/// A field; without its value when that might be a secret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Header {
+    pub name: String,
+    pub value: Option<String>,
+}
+
+/// `GET /posts/{id}/attempts`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Attempts {
+    pub attempts: Vec<Attempt>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Attempt {
+    pub number: u64,
+    pub started_at: Option<String>,
+    /// In seconds.
+    pub duration: f64,
+    pub status: Option<u16>,
+    pub reason: String,
+    pub response: String,
+}
+
+impl Attempt {
+    /// What came of it in a few words.
+    pub(super) fn summary(&self) -> String {
+        match self.status {
+            Some(status) if self.reason.is_empty() => format!("HTTP {status}"),
+            Some(status) if self.reason.contains(&status.to_string()) => self.reason.clone(),
+            Some(status) => format!("HTTP {status}: {}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
+}
+
+/// `GET /posts/{id}/transcript`: lines of the protocol log.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Transcript {
+    pub smtp: Vec<String>,
+    pub http: Vec<String>,
+    pub truncated: bool,
+}
+
+/// What an order came to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Ordered {
+    pub count: u64,
+    pub paused: Vec<Paused>,
+    pub dropped_headers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Paused {
+    pub origin: String,
+    pub count: u64,
+}
+
+impl Spool {
+    /// Octets of the disk that are taken.
+    pub(super) fn used(&self) -> u64 {
+        self.disk_size.saturating_sub(self.disk_free)
+    }
+
+    /// From which on it is getting full.
+    pub(super) fn high(&self) -> u64 {
+        self.disk_size / 10 * 9
+    }
+}
+
+impl Destination {
+    /// The page of its posts.
+    pub(super) fn path(&self) -> String {
+        format!("/posts?destination={}", words::piece(&self.origin))
+    }
+
+    /// Why it is as it is, as far as anybody said.
+    pub(super) fn why(&self) -> &str {
+        let reason = self.reason.as_deref().filter(|reason| !reason.is_empty());
+        reason.or(self.last_error.as_ref().map(|error| error.text.as_str())).unwrap_or("–")
+    }
+}
+
+impl Post {
+    /// The page of its destination's posts.
+    pub(super) fn destination_path(&self) -> String {
+        format!("/posts?destination={}", words::piece(&self.destination))
+    }
+
+    /// What few posts have.
+    pub(super) fn further(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("Idempotency key", &self.idempotency_key),
+            ("Ordering key", &self.ordering_key),
+            ("Signed with", &self.sign_with),
+            ("Auth profile", &self.auth),
+            ("Message id", &self.xs_message_id),
+            ("Mailing id", &self.xs_mailing_id),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+}
+
+impl Attempt {
+    /// Whether the receiver took it.
+    pub(super) fn is_good(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}

@@ -1,0 +1,206 @@
+//! A request for a page, and what the page asks of the API for it.
+//!
+//! The API is asked in this process, over no socket, and judges the request as it judges
+//! any: by the key of the session, by where the request comes from, and by what the
+//! browser says of the site behind it.
+
+use super::Panel;
+use super::layout::Frame;
+use super::sessions::Key;
+use super::trouble::Trouble;
+use crate::browser::SEC_FETCH_SITE;
+use crate::intake::Role;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What the API is told of the request for a page.
+const CARRIED: [HeaderName; 4] =
+    [header::HOST, header::ORIGIN, SEC_FETCH_SITE, HeaderName::from_static("cdn-loop")];
+
+/// What is known of the connection of a request, from before it had a path.
+#[derive(Clone, Default)]
+pub(super) struct Outside(pub Extensions);
+
+/// Keeps what is known of the connection for requests that the API is asked for it.
+pub(super) async fn remember(mut request: Request, next: Next) -> Response {
+    // Whoever asks the API itself has no need of it.
+    if !request.uri().path().starts_with("/api/") {
+        let outside = Outside(request.extensions().clone());
+        request.extensions_mut().insert(outside);
+    }
+    next.run(request).await
+}
+
+/// Who looks, as the API knows them.
+#[derive(Clone, Debug)]
+pub(super) struct Who {
+    /// What they may do.
+    pub role: Role,
+    /// Whose posts there are for them; nothing: all.
+    pub tenant: Option<String>,
+    /// What their key is called; nothing where there are no keys.
+    pub key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CallerShape {
+    role: String,
+    tenant: Option<String>,
+    key: Option<String>,
+}
+
+/// A request for a page.
+#[derive(Clone)]
+pub(super) struct Visit {
+    /// What all pages need.
+    pub panel: Panel,
+    /// What its cookie says, or will say.
+    pub session: String,
+    /// Whose key stands behind it, if anybody has signed in.
+    pub key: Option<Key>,
+    /// Who looks; nobody known, on the page to sign in alone.
+    pub who: Option<Who>,
+    outside: Extensions,
+    carried: HeaderMap,
+}
+
+impl Visit {
+    /// Of a request whose cookie has this id; who looks is not known yet.
+    pub(super) fn of(request: &Request, panel: Panel, session: String, key: Option<Key>) -> Visit {
+        let mut carried = HeaderMap::new();
+        for name in CARRIED {
+            for value in request.headers().get_all(&name) {
+                carried.append(name.clone(), value.clone());
+            }
+        }
+        let outside = request.extensions().get::<Outside>().cloned().unwrap_or_default().0;
+        Visit { panel, session, key, who: None, outside, carried }
+    }
+
+    /// The same with the key that somebody wants to sign in with.
+    pub(super) fn with_key(&self, key: Key) -> Visit {
+        Visit { key: Some(key), who: None, ..self.clone() }
+    }
+
+    /// Whether the browser speaks TLS, with us or, as its own forms say, with a proxy.
+    pub(super) fn scheme(&self) -> Scheme {
+        let origin = self.carried.get(header::ORIGIN);
+        if origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://")) {
+            return Scheme::HTTPS;
+        }
+        self.outside.get().cloned().unwrap_or(Scheme::HTTP)
+    }
+
+    /// Whether who looks may steer.
+    pub(super) fn may_steer(&self) -> bool {
+        self.who.as_ref().is_some_and(|who| who.role >= Role::Operator)
+    }
+
+    /// What stands around a page of this title.
+    pub(super) fn frame(&self, title: impl Into<String>) -> Frame {
+        Frame {
+            title: title.into(),
+            who: self.who.clone(),
+            token: self.panel.sessions.token(&self.session),
+            assets: Arc::clone(&self.panel.assets),
+        }
+    }
+
+    /// Asks the API who the key is.
+    pub(super) async fn identify(&self) -> Result<Who, Trouble> {
+        let CallerShape { role, tenant, key } = self.get("/api/v1/caller").await?;
+        let role = role.parse().map_err(|_| Trouble::not_understood())?;
+        Ok(Who { role, tenant, key })
+    }
+
+    /// What the API answers at a path.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+        read(&whole(self.ask(Method::GET, path, None).await?).await?)
+    }
+
+    /// The octets that the API answers at a path.
+    pub(super) async fn fetch(&self, path: &str) -> Result<Bytes, Trouble> {
+        whole(self.ask(Method::GET, path, None).await?).await
+    }
+
+    /// The answer of the API at a path as it comes.
+    pub(super) async fn pass(&self, path: &str) -> Result<Response, Trouble> {
+        let response = self.ask(Method::GET, path, None).await?;
+        if response.status().is_success() { Ok(response) } else { Err(trouble(response).await) }
+    }
+
+    /// Has the API do something.
+    pub(super) async fn order<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, Trouble> {
+        read(&whole(self.ask(method, path, body).await?).await?)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Trouble> {
+        let text = body.map(ToString::to_string);
+        let request = http::Request::builder().method(method).uri(path);
+        let mut request = request
+            .body(text.map_or_else(Body::empty, Body::from))
+            .map_err(|_| Trouble::new(StatusCode::BAD_REQUEST, "that can be no address of the API"))?;
+        *request.extensions_mut() = self.outside.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.carried);
+        if body.is_some() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(key) = &self.key {
+            let mut value = HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", key.as_str())))
+                .map_err(|_| Trouble::new(StatusCode::UNAUTHORIZED, "that is no key"))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        match TowerToHyperService::new(self.panel.api.clone()).call(request).await {
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visit {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visit, Trouble> {
+        let unasked = || Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody asked who looks");
+        parts.extensions.get().cloned().ok_or_else(unasked)
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Trouble> {
+    serde_json::from_slice(body).map_err(|_| Trouble::not_understood())
+}
+
+/// The body of a good answer.
+async fn whole(response: Response) -> Result<Bytes, Trouble> {
+    if !response.status().is_success() {
+        return Err(trouble(response).await);
+    }
+    // It is in memory: the API limits what that takes.
+    let unread = |_| Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "the API's answer broke off");
+    to_bytes(response.into_body(), usize::MAX).await.map_err(unread)
+}
+
+async fn trouble(response: Response) -> Trouble {
+    let status = response.status();
+    Trouble::told(status, &to_bytes(response.into_body(), 64 * 1024).await.unwrap_or_default())
+}
