@@ -66,6 +66,7 @@ pub fn front(api: Router) -> Router {
     let pages = Router::new()
         .route("/", get(overview::show))
         .route("/overview/live", get(overview::live))
+        .route("/history", get(overview::history))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))
         .route("/sign-out", form(sign_in::leave))
         .route("/posts", get(posts::list))

@@ -347,6 +347,26 @@ async function focus({ gateway, receiver, say, visitor }) {
   }
 }
 
+// What passed is drawn for who is there for all tenants, and for nobody else.
+async function overviewCharts({ gateway, receiver, wrong, say, visitor }, pictures) {
+  await gateway.post(receiver.recipient("/gone/chart"), MAIL, "failed");
+  const sum = (values) => values.reduce((all, one) => all + one, 0);
+  await eventually("a step to be over", async () => sum((await gateway.ask("GET", "/history?span=hour")).series.failed) === 1);
+  const watched = await visitor("admin");
+  const { page } = watched;
+  await watched.go(`${gateway.origin}/`);
+  const charts = page.locator("figure svg[role=slider]");
+  await charts.nth(1).waitFor();
+  say("the last hour", await charts.first().getAttribute("aria-valuetext"), "last hour: in 1, delivered 0, deferred 0, failed 1");
+  await charts.first().focus();
+  await page.keyboard.press("Home");
+  say("an hour ago", (await charts.first().getAttribute("aria-valuetext")).endsWith(": not running"), true);
+  wrong.push(...(await watched.examine("overview-charts", pictures)));
+  const other = await visitor("operator");
+  say("what a tenant is shown", await other.page.locator("figure").count(), 0);
+  say("troubles of a tenant", other.troubles(), []);
+}
+
 const owned = (play) => (world) => withKeys(world, (scene) => play(scene, world.pictures));
 
 const STORIES = [
@@ -358,6 +378,7 @@ const STORIES = [
   { name: "hostile", play: owned(hostile) },
   { name: "one-post", play: owned(one) },
   { name: "destinations", play: owned(destinations) },
+  { name: "overview-charts", play: owned(overviewCharts) },
   { name: "focus", play: owned(focus) },
 ];
 
