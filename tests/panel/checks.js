@@ -9,7 +9,7 @@ const SCHEMES = ["light", "dark"];
 // Octets of a page with all that it loads, headers included, by an empty cache.
 const MOST_OCTETS = 150_000;
 
-// A page of the browser that remembers what happened on it.
+// A page of the browser that remembers what happened on it; what is like `allowed` may be said.
 class Watched {
   static async open(context) {
     const watched = new Watched();
@@ -57,9 +57,10 @@ class Watched {
 
   // What the page did that it must not do, since it was gone to.
   troubles() {
+    const said = this.said.filter((one) => !this.allowed?.test(one));
     const foreign = this.strangers.map((url) => `it asks a stranger: ${url}`);
     const heavy = this.octets > MOST_OCTETS ? [`${this.octets} octets were transferred`] : [];
-    return [...this.said, ...foreign, ...heavy];
+    return [...said, ...foreign, ...heavy];
   }
 
   // What axe-core finds.

@@ -1,7 +1,7 @@
 // Charts of what passed: fills each <figure data-history="/history?span=hour">.
 //
-// Attributes and classes alone, never a style: style-src 'self' is enough. A chart is a slider:
-// arrow keys, Home, End and the pointer go along its steps, which are told in words as well.
+// Attributes and classes, never a style: style-src 'self' is enough. A chart is a slider:
+// arrow keys and the pointer go along its steps, told in words.
 {
 const SERIES = { in: "", delivered: "8 2", deferred: "5 4", failed: "2 2" };
 const MOVES = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -1e9, End: 1e9 };
@@ -71,14 +71,14 @@ const chart = (figure) => {
       label(time((last * part) / 2), x((last * part) / 2), HEIGHT - 6, anchor));
     const lines = Object.entries(steps).map(([name, values]) => {
       const isGap = (at) => values[at] == null;
-      // One step between two gaps is a dot.
-      const points = values.map((posts, at) =>
-        isGap(at) ? "" : `${isGap(at - 1) ? "M" : "L"}${x(at).toFixed(1)} ${y(posts).toFixed(1)}h.1`);
+      const place = (at) => `${x(at).toFixed(1)} ${y(values[at]).toFixed(1)}`;
+      const points = values.map((_, at) => (isGap(at) ? "" : isGap(at - 1) ? `M${place(at)}h2` : "L" + place(at)));
       return svg("path", `chart-line chart-${name}`, { fill: "none", "stroke-dasharray": SERIES[name], d: points.join("") });
     });
     set(picture, { width, viewBox: `0 0 ${width} ${HEIGHT}` });
     picture.replaceChildren(...grid, ...times, ...lines, cursor);
-    frame.append(picture);
+    // Once: who is moved loses the focus.
+    picture.parentNode || frame.append(picture);
     show(at);
   };
 
@@ -87,10 +87,10 @@ const chart = (figure) => {
     if (isLate || !figure.isConnected) return;
     try {
       const answer = await fetch(figure.dataset.history);
-      if (!answer.ok) throw Error(`status ${answer.status}`);
+      if (!answer.ok) throw Error(answer.status);
       const { step_seconds, until: end, series } = await answer.json();
       [step, until, last] = [step_seconds, Date.parse(end), step_seconds < 60 ? 359 : 1439];
-      // It may be known for a part of the span only.
+      // A part of the span may be known.
       const whole = (known) => [...Array(last + 1 - known.length).fill(null), ...known];
       steps = {};
       for (const name in SERIES) steps[name] = whole(series[name]);
