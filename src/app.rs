@@ -202,7 +202,7 @@ impl Gateway {
         let current = entrance::current(&config, (&access, None), &common, &log)?;
         let (api_current, current) = watch::channel(Arc::new(current));
         if let Some(listener) = api {
-            let api = options::api(&config, &common, current, setup);
+            let api = options::api(&config, &common, &sockets, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
             parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
         }

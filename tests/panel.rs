@@ -242,7 +242,7 @@ fn the_overview_says_first_what_is_wrong() {
     let page = eventually("what is wrong", DEADLINE, looked);
     assert!(page.find("failed for good").unwrap() < page.find("held back").unwrap(), "{page}");
     assert!(page.contains("href=\"/posts?state=failed\"") && !page.contains("All is well"), "{page}");
-    assert!(page.contains("<time datetime=\""), "{page}");
+    assert!(page.contains("<time datetime=\"") && page.contains(&scene.gateway.smtp.to_string()), "{page}");
     scene.post("/busy", "", "deferred");
     let page = text(&browser.get("/"));
     assert!(page.contains("1 destination in trouble; 1 post waiting"), "{page}");

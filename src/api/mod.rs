@@ -52,6 +52,7 @@ mod upload;
 mod webhooks;
 
 pub use entrance::{Entrance, Limits};
+pub use status::Listener;
 
 use crate::compose::LinkKey;
 use crate::deliver::control::Control;
@@ -126,6 +127,8 @@ pub struct Options {
     pub protocol_log: Option<PathBuf>,
     /// Who holds the configuration, if anybody does.
     pub setup: Option<Setup>,
+    /// Where mail is taken, to be told.
+    pub listeners: Vec<Listener>,
     /// Where webhooks are, and what asks their receivers; without, there are none.
     pub webhooks: Option<Webhooks>,
     /// What stands before the API on its address, and asks it as a client does.
@@ -153,6 +156,7 @@ impl Options {
             links: None,
             protocol_log: None,
             setup: None,
+            listeners: Vec::new(),
             webhooks: None,
             front: None,
             connections: 100,

@@ -17,10 +17,23 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
+
+/// Where mail is taken, and how.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Listener {
+    /// An address and a port, or the path of a socket.
+    pub address: String,
+    /// `smtp` or `lmtp`.
+    #[schemars(extend("enum" = ["smtp", "lmtp"]))]
+    pub protocol: &'static str,
+    /// When it is encrypted: `none`, `starttls` or `implicit`.
+    #[schemars(extend("enum" = ["none", "starttls", "implicit"]))]
+    pub tls: &'static str,
+}
 
 /// The query of `GET /status`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -76,6 +89,7 @@ struct Common {
     connections: Heads,
     spool: Option<Usage>,
     accounting: Vec<Standing>,
+    listeners: Vec<Listener>,
 }
 
 /// Connections: now, allowed (0: no limit), at most so far.
@@ -122,6 +136,7 @@ pub(super) async fn figures(desk: &Desk, tenant: Option<&Tenant>) -> Result<Figu
             connections: Heads::at(&metrics.connections),
             spool: desk.spool.usage().await?,
             accounting: desk.options.accounts.as_ref().map(Accounts::standings).unwrap_or_default(),
+            listeners: desk.options.listeners.clone(),
         }),
     };
     let state = match *desk.spool.health().borrow() {
@@ -159,6 +174,7 @@ impl Figures {
             told.insert("connections".to_owned(), connections);
             told.insert("spool".to_owned(), common.spool.as_ref().map_or(Value::Null, disk));
             told.insert("accounting".to_owned(), common.accounting.iter().map(records).collect());
+            told.insert("listeners".to_owned(), json!(common.listeners));
         }
         told
     }

@@ -1,5 +1,6 @@
 //! Where and how a gateway listens, as it is told to whoever started it.
 
+use crate::api;
 use crate::config::Listener;
 use crate::smtp::{Address, Protocol, Socket, TlsUse};
 use std::fmt;
@@ -21,6 +22,23 @@ impl Listening {
         let address = socket.address().clone();
         Listening { address, protocol: listener.protocol, tls: listener.tls }
     }
+}
+
+/// Sockets and what listens on each, as the API tells of them.
+pub(super) fn told(sockets: &[Socket], listeners: &[Listener]) -> Vec<api::Listener> {
+    let told = |(socket, listener): (&Socket, &Listener)| {
+        let protocol = match listener.protocol {
+            Protocol::Smtp => "smtp",
+            Protocol::Lmtp => "lmtp",
+        };
+        let tls = match listener.tls {
+            TlsUse::None => "none",
+            TlsUse::StartTls => "starttls",
+            TlsUse::Implicit => "implicit",
+        };
+        api::Listener { address: socket.address().to_string(), protocol, tls }
+    };
+    sockets.iter().zip(listeners).map(told).collect()
 }
 
 impl fmt::Display for Listening {

@@ -3,7 +3,7 @@
 //! One function a part; nothing is decided here.
 
 use super::access::Access;
-use super::{StartError, routes};
+use super::{StartError, listening, routes};
 use crate::api::{self, setup::Setup};
 use crate::clock::Ids;
 use crate::compose::{self, HeaderControl, LinkKey, Links};
@@ -160,6 +160,7 @@ pub(super) fn common(
 pub(super) fn api(
     config: &Config,
     common: &Common,
+    sockets: &[smtp::Socket],
     current: watch::Receiver<Arc<api::Current>>,
     setup: Setup,
 ) -> api::Options {
@@ -172,6 +173,7 @@ pub(super) fn api(
         accounts: Some(common.accounts.clone()),
         protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
         setup: Some(setup),
+        listeners: listening::told(sockets, &config.listeners.0),
         front: Some(panel::front),
         current,
         wanted: common.wanted.clone(),

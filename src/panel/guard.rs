@@ -138,7 +138,8 @@ impl Entry {
                     return to_sign_in(&path, is_live);
                 }
             }
-            Err(trouble) => return self.dressed(trouble.into_response()),
+            // Without a cookie: it may be under a name that is not ours.
+            Err(trouble) => return layout::trouble(&self.visit, &trouble),
         }
         let response = match self.with_form(request).await {
             Ok(request) => next.run(request).await,

@@ -21,6 +21,15 @@ pub(super) struct Status {
     pub connections: Option<Connections>,
     pub spool: Option<Spool>,
     pub accounting: Vec<Accounting>,
+    pub listeners: Vec<Listener>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Listener {
+    pub address: String,
+    pub protocol: String,
+    pub tls: String,
 }
 
 /// Posts by state.

@@ -60,6 +60,16 @@ pub(super) fn utc(at: &str) -> String {
     }
 }
 
+/// The beginning of a text that may be long, for a row of a table.
+pub(super) fn brief(text: impl AsRef<str>) -> String {
+    let mut chars = text.as_ref().chars();
+    let start: String = chars.by_ref().take(BRIEF).collect();
+    if chars.next().is_some() { start + "…" } else { start }
+}
+
+/// Characters of a text in a row.
+const BRIEF: usize = 160;
+
 /// A text as one piece of a path.
 pub(super) fn piece(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
@@ -92,5 +102,6 @@ mod tests {
         }
         assert_eq!(utc("2026-01-31T12:00:00.123Z"), "2026-01-31 12:00:00 UTC");
         assert_eq!(utc("x"), "x");
+        assert_eq!((brief("ä"), brief("ä".repeat(BRIEF + 1)).chars().count()), ("ä".to_owned(), BRIEF + 1));
     }
 }

@@ -4,6 +4,7 @@
 //! other: `schemathesis` looks at what the program answers, and would find one.
 
 use super::super::shapes::{AttemptShape, DestinationShape, PostShape};
+use super::super::status::Listener;
 use super::super::tenants::TenantShape;
 use super::super::webhooks::batches::BatchShape;
 use super::super::webhooks::replay::ReplayShape;
@@ -361,7 +362,7 @@ fn records() -> Schema {
 }
 
 /// The figures, in our own words or in those of PowerMTA.
-pub(in crate::api) fn status(_: Schemas<'_>) -> Schema {
+pub(in crate::api) fn status(schemas: Schemas<'_>) -> Schema {
     let heads = object(json!({ "cur": count(), "max": count(), "top": count() }));
     let queue = json!({ "waiting": count(), "sending": count(), "held": count(), "failed": count(), "destinations": count() });
     let disk = json!({
@@ -374,7 +375,7 @@ pub(in crate::api) fn status(_: Schemas<'_>) -> Schema {
         "traffic": traffic(["total", "last_hour", "last_minute", "peak_hour", "peak_minute"], ["posts", "messages", "kb"]),
         "connections": object(json!({ "in": heads, "out": heads })),
         "spool": { "anyOf": [object(disk), { "type": "null" }] },
-        "accounting": list(records()),
+        "accounting": list(records()), "listeners": list(schemas.subschema_for::<Listener>()),
     }));
     // A tenant is told of its own alone.
     let common = ["product", "version", "status", "now", "started_at", "uptime", "queue"];
