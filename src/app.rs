@@ -17,6 +17,7 @@ mod delivery;
 mod door;
 mod entrance;
 mod front;
+mod history;
 mod instance;
 mod journal;
 mod links;
@@ -190,9 +191,8 @@ impl Gateway {
             parts.spawn(collector::carry(spans, endpoint, changing.clone(), stopped.clone()));
         }
         // Before anything happens.
-        common.accounts.renew(accounting::terms(&config)).await;
-        common.accounts.forget_others().await;
-        parts.spawn(accounting::carry(common.accounts.clone(), stopped.clone()));
+        history::begin(&common, &stopped, &mut parts).await;
+        accounting::begin(&config, &common.accounts, &stopped, &mut parts).await;
         parts.spawn(journal::carry(common.journal.clone(), common.shared_spool(), stopped.clone()));
         parts.spawn(engine::run(told, asked, stopped.clone()));
         parts.spawn(replay::run(replays, fanout, stopped.clone()));
@@ -314,6 +314,7 @@ impl Gateway {
                 Ending::CutOff
             }
         };
+        history::keep(&self.common.metrics, &*self.common.spool).await;
         let (spool, log) = (self.common.embedded, self.log);
         let close = move || {
             let closed = spool.close().map_err(OpenError::Spool);

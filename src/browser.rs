@@ -32,13 +32,17 @@ pub fn is_loopback(host: &Authority) -> bool {
 }
 
 /// Whether a page of another site had a browser send a request. Programs send neither
-/// field; a page of our own sends our own origin.
+/// field; a page of our own sends our own origin, or none (`null`, as the Fetch standard has it
+/// for a page that names no referrer), which counts only where the browser says itself that
+/// the page is ours: of a sandboxed frame it does not.
 pub fn is_from_another_site(headers: &HeaderMap, host: &Authority) -> bool {
-    let is_foreign_fetch = |site: &HeaderValue| site != "same-origin" && site != "none";
+    let sites = headers.get_all(SEC_FETCH_SITE);
+    let is_ours = sites.iter().next().is_some() && sites.iter().all(|site| site == "same-origin");
     let is_foreign = |origin: &HeaderValue| {
         let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        authority.is_none_or(|(_, authority)| authority != host.as_str())
+        let is_null = origin == "null" && is_ours;
+        !is_null && authority.is_none_or(|(_, authority)| authority != host.as_str())
     };
-    headers.get_all(SEC_FETCH_SITE).iter().any(is_foreign_fetch)
+    sites.iter().any(|site| site != "same-origin" && site != "none")
         || headers.get_all(header::ORIGIN).iter().any(is_foreign)
 }

@@ -13,13 +13,14 @@
 
 use super::caller::{self, CallerShape, behind};
 use super::desk::Desk;
+use super::history::HistoryShape;
 use super::openapi::bodies;
 use super::openapi::call::{Call, delete, get, patch, post, put};
 use super::shapes::{OrderedShape, PostShape};
 use super::webhooks::{batches, replay, shape::WebhookShape, sparkpost, trial};
 use super::{
-    attachments, commands, config, destinations, events, health, inject, mail, openapi, posts, publish,
-    routes, status, stream, tenants, transcript, webhooks,
+    attachments, commands, config, destinations, events, health, history, inject, mail, openapi, posts,
+    publish, routes, status, stream, tenants, transcript, webhooks,
 };
 use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use crate::metrics::CONTENT_TYPE;
@@ -252,6 +253,8 @@ fn about_the_gateway() -> Vec<Call> {
             "In our words, or in PowerMTA's.",
             bodies::status,
         ),
+        get(Read, "/api/v1/history", history::show, "Shows what passed lately, step by step")
+            .answers::<HistoryShape>(Is::OK, "An hour in steps of ten seconds, or a day in minutes."),
         get(Admin, "/api/v1/config", config::read, "Fetches the configuration file")
             .tells(TOML, "The file, secrets hidden.")
             .with(&["ETag"])

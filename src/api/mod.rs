@@ -27,6 +27,7 @@ mod filter;
 mod grace;
 mod guard;
 mod health;
+mod history;
 mod inject;
 mod mail;
 mod openapi;

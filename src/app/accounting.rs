@@ -4,6 +4,7 @@ use crate::config::{self, Config, Discretion};
 use crate::fanout::accounting::accounts::{Accounts, Terms};
 use crate::fanout::accounting::{Fields, Naming, Privacy};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// What each of them holds, and how long.
 pub(super) fn terms(config: &Config) -> Vec<Terms> {
@@ -34,7 +35,18 @@ fn file(config: &Config, file: &config::Accounting) -> Result<Terms, String> {
 }
 
 /// Has records written until `stopped` turns true, and then what is left.
-pub(super) async fn carry(accounts: Accounts, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn begin(
+    config: &Config,
+    accounts: &Accounts,
+    stopped: &watch::Receiver<bool>,
+    parts: &mut JoinSet<()>,
+) {
+    accounts.renew(terms(config)).await;
+    accounts.forget_others().await;
+    parts.spawn(carry(accounts.clone(), stopped.clone()));
+}
+
+async fn carry(accounts: Accounts, mut stopped: watch::Receiver<bool>) {
     // Its sender lives as long as the gateway.
     let _ = stopped.wait_for(|stopped| *stopped).await;
     accounts.end().await;

@@ -10,15 +10,19 @@
 //! or an address of mail.
 
 mod checks;
+mod history;
 mod injections;
 mod lane;
 mod machine;
+mod recorder;
 mod scene;
 mod traffic;
 
 pub use checks::CheckResult;
+pub use history::{SERIES, Span, Step};
 pub use injections::InjectionResult;
 pub use lane::{LaneMetrics, Outcome};
+pub use recorder::Past;
 pub use scene::{AccountingScene, JournalScene, LaneScene, Scene};
 pub use traffic::{Flow, Here, Meter, Turnstile, Volume};
 
@@ -29,6 +33,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use recorder::Recorder;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,6 +97,7 @@ pub struct Metrics {
     pub incoming: Meter,
     /// What was delivered.
     pub outgoing: Meter,
+    recorder: Recorder,
     /// Connections of clients that are open.
     pub clients: Turnstile,
     /// Connections to destinations that are open.
@@ -164,6 +170,7 @@ impl Default for Metrics {
             registry: list.0,
             incoming: Meter::default(),
             outgoing: Meter::default(),
+            recorder: Recorder::default(),
             clients: Turnstile::default(),
             connections: Turnstile::default(),
         }

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 const STYLE: &[u8] = include_bytes!("assets/panel.css");
 const SCRIPT: &[u8] = include_bytes!("assets/panel.js");
+const CHART: &[u8] = include_bytes!("assets/chart.js");
 const HTMX: &[u8] = include_bytes!("assets/htmx.min.js");
 const ICON: &[u8] = include_bytes!("assets/icon.svg");
 
@@ -22,6 +23,8 @@ pub(super) struct Assets {
     pub style: String,
     /// Times, and what of a page is stale.
     pub script: String,
+    /// What passed lately, drawn.
+    pub chart: String,
     /// What refreshes parts of pages.
     pub htmx: String,
     /// The mark in a browser's tab.
@@ -34,6 +37,7 @@ impl Assets {
         Assets {
             style: named("panel", "css", STYLE),
             script: named("panel", "js", SCRIPT),
+            chart: named("chart", "js", CHART),
             htmx: named("htmx", "js", HTMX),
             icon: named("icon", "svg", ICON),
         }
@@ -43,6 +47,7 @@ impl Assets {
         let all = [
             (&self.style, "text/css; charset=utf-8", STYLE),
             (&self.script, "text/javascript; charset=utf-8", SCRIPT),
+            (&self.chart, "text/javascript; charset=utf-8", CHART),
             (&self.htmx, "text/javascript; charset=utf-8", HTMX),
             (&self.icon, "image/svg+xml", ICON),
         ];

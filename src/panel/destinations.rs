@@ -15,14 +15,14 @@ use serde_json::json;
 const MOST: usize = 200;
 
 #[derive(Template)]
-#[template(path = "destinations.html")]
+#[template(config = "src/panel/askama.toml", path = "destinations.html")]
 struct DestinationsPage {
     frame: Frame,
     list: List,
 }
 
 #[derive(Template)]
-#[template(path = "destinations_live.html")]
+#[template(config = "src/panel/askama.toml", path = "destinations_live.html")]
 struct ListPiece {
     frame: Frame,
     list: List,

@@ -244,7 +244,7 @@ fn to_sign_in(from: &http::Uri, is_live: bool) -> Response {
 }
 
 #[derive(Template)]
-#[template(path = "again.html")]
+#[template(config = "src/panel/askama.toml", path = "again.html")]
 struct AgainPage<'a> {
     frame: layout::Frame,
     path: &'a str,

@@ -24,7 +24,7 @@ pub(super) struct Frame {
 }
 
 #[derive(Template)]
-#[template(path = "trouble.html")]
+#[template(config = "src/panel/askama.toml", path = "trouble.html")]
 struct TroublePage<'a> {
     frame: Frame,
     trouble: &'a Trouble,

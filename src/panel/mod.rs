@@ -19,6 +19,7 @@ mod guard;
 mod hex;
 mod layout;
 mod mail_page;
+mod nowhere;
 mod overview;
 mod post;
 mod posts;
@@ -62,10 +63,11 @@ pub fn front(api: Router) -> Router {
         }
     };
     let (assets, readers) = (Arc::new(Assets::new()), Arc::new(Semaphore::new(READERS)));
-    let panel = Panel { api: api.clone(), sessions, assets, readers };
+    let panel = Panel { api, sessions, assets, readers };
     let pages = Router::new()
         .route("/", get(overview::show))
         .route("/overview/live", get(overview::live))
+        .route("/history", get(overview::history))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))
         .route("/sign-out", form(sign_in::leave))
         .route("/posts", get(posts::list))
@@ -82,7 +84,7 @@ pub fn front(api: Router) -> Router {
         .route("/destinations/actions", form(destinations::act))
         .layer(from_fn_with_state(panel.clone(), guard::check))
         .route("/assets/{name}", get(assets::fetch))
-        .fallback_service(api)
+        .fallback(nowhere::answer)
         .with_state(panel);
     Router::new().fallback_service(pages).layer(from_fn(visit::remember))
 }

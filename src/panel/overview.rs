@@ -8,19 +8,22 @@ use super::shapes::{Destination, Destinations, Occurrence, Span, Status};
 use super::visit::Visit;
 use super::words;
 use askama::Template;
+use axum::extract::RawQuery;
 
 /// Destinations in each list.
 const FEW: usize = 8;
 
 #[derive(Template)]
-#[template(path = "overview.html")]
+#[template(config = "src/panel/askama.toml", path = "overview.html")]
 struct OverviewPage {
     frame: Frame,
     live: Live,
+    /// What passed is told of all tenants together, to who is there for all of them.
+    has_charts: bool,
 }
 
 #[derive(Template)]
-#[template(path = "overview_live.html")]
+#[template(config = "src/panel/askama.toml", path = "overview_live.html")]
 struct LivePiece {
     live: Live,
 }
@@ -74,12 +77,18 @@ impl Weight {
 
 /// `GET /`
 pub(super) async fn show(visit: Visit) -> Answer {
-    layout::page(&OverviewPage { frame: visit.frame("Overview"), live: look(&visit).await? })
+    let has_charts = visit.who.as_ref().is_some_and(|who| who.tenant.is_none());
+    layout::page(&OverviewPage { frame: visit.frame("Overview"), live: look(&visit).await?, has_charts })
 }
 
 /// `GET /overview/live`: the part of it that is refreshed.
 pub(super) async fn live(visit: Visit) -> Answer {
     layout::page(&LivePiece { live: look(&visit).await? })
+}
+
+/// `GET /history`: what the charts draw.
+pub(super) async fn history(visit: Visit, RawQuery(query): RawQuery) -> Answer {
+    visit.pass(&format!("/api/v1/history?{}", query.unwrap_or_default())).await
 }
 
 async fn look(visit: &Visit) -> Result<Live, super::trouble::Trouble> {

@@ -24,7 +24,7 @@ const TEXT: usize = 128 * 1024;
 const FIRST: [&str; 5] = ["From", "To", "Cc", "Date", "Subject"];
 
 #[derive(Template)]
-#[template(path = "post.html")]
+#[template(config = "src/panel/askama.toml", path = "post.html")]
 struct PostPage {
     frame: Frame,
     /// Where its pages are.
@@ -101,7 +101,7 @@ pub(super) async fn message(visit: Visit, Path(id): Path<String>) -> Answer {
 }
 
 #[derive(Template)]
-#[template(path = "transcript.html")]
+#[template(config = "src/panel/askama.toml", path = "transcript.html")]
 struct TranscriptPage {
     frame: Frame,
     id: String,

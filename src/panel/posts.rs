@@ -84,7 +84,7 @@ impl Search {
 }
 
 #[derive(Template)]
-#[template(path = "posts.html")]
+#[template(config = "src/panel/askama.toml", path = "posts.html")]
 struct PostsPage {
     frame: Frame,
     search: Search,

@@ -267,6 +267,12 @@ impl Destination {
         format!("/posts?destination={}", words::piece(&self.origin))
     }
 
+    /// What names it in a page: what has the focus keeps it when the page is refreshed.
+    pub(super) fn key(&self) -> String {
+        let webhook = self.webhook.as_deref().unwrap_or_default();
+        words::piece(&format!("{} {} {webhook}", self.origin, self.tenant))
+    }
+
     /// Why it is as it is, as far as anybody said.
     pub(super) fn why(&self) -> &str {
         let reason = self.reason.as_deref().filter(|reason| !reason.is_empty());

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 const LONGEST: usize = 512;
 
 #[derive(Template)]
-#[template(path = "sign_in.html")]
+#[template(config = "src/panel/askama.toml", path = "sign_in.html")]
 struct SignInPage<'a> {
     frame: Frame,
     next: &'a str,

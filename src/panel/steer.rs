@@ -46,7 +46,7 @@ impl Action {
 }
 
 #[derive(Template)]
-#[template(path = "confirm.html")]
+#[template(config = "src/panel/askama.toml", path = "confirm.html")]
 struct ConfirmPage<'a> {
     frame: Frame,
     action: Action,
@@ -64,7 +64,7 @@ struct ConfirmPage<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "done.html")]
+#[template(config = "src/panel/askama.toml", path = "done.html")]
 struct DonePage {
     frame: Frame,
     action: Action,

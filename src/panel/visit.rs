@@ -10,6 +10,7 @@ use super::sessions::Key;
 use super::trouble::Trouble;
 use crate::browser::SEC_FETCH_SITE;
 use crate::intake::Role;
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
@@ -170,10 +171,15 @@ impl Visit {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        match TowerToHyperService::new(self.panel.api.clone()).call(request).await {
-            Ok(response) => Ok(response),
-            Err(never) => match never {},
-        }
+        Ok(ask(self.panel.api.clone(), request).await)
+    }
+}
+
+/// What a router answers in this process.
+pub(super) async fn ask(router: Router, request: Request) -> Response {
+    match TowerToHyperService::new(router).call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 
