@@ -37,6 +37,10 @@ impl InMemory {
     }
 
     pub fn insert(&mut self, id: PostId, entry: Entry) {
+        // One that stands twice in a damaged log counts as it was taken in last.
+        if let Some(earlier) = self.posts.insert(id, Packed::of(&entry)) {
+            self.leave_orders(id, &earlier.entry());
+        }
         match entry.turn(id) {
             Turn::Due(lane, rank) => {
                 self.ends.extend(entry.ends(id).map(|end| waiting_key(lane, end)));
@@ -46,12 +50,16 @@ impl InMemory {
             Turn::Letter(at, id) => self.letters.insert((at, id)),
             Turn::Held(at, id) => self.held.insert((at, id)),
         };
-        self.posts.insert(id, Packed::of(&entry));
     }
 
     /// Takes out a post; whether it was there.
     pub fn remove(&mut self, id: PostId) -> bool {
         let Some(entry) = self.posts.remove(&id).map(|packed| packed.entry()) else { return false };
+        self.leave_orders(id, &entry);
+        true
+    }
+
+    fn leave_orders(&mut self, id: PostId, entry: &Entry) {
         match entry.turn(id) {
             Turn::Due(lane, rank) => {
                 for end in entry.ends(id) {
@@ -63,7 +71,6 @@ impl InMemory {
             Turn::Letter(at, id) => self.letters.remove(&(at, id)),
             Turn::Held(at, id) => self.held.remove(&(at, id)),
         };
-        true
     }
 
     pub fn entry(&self, id: PostId) -> Option<Entry> {
@@ -78,9 +85,7 @@ impl InMemory {
         max: usize,
     ) -> impl Iterator<Item = (Rank, Entry)> {
         let ranks = first(&self.waiting, lane, priority, until, max);
-        // One that stands twice in a damaged log counts as it was taken in last.
-        let own = |rank: Rank| self.entry(rank.2).filter(|entry| entry.rank(rank.2) == rank);
-        ranks.filter_map(move |rank| Some((rank, own(rank)?)))
+        ranks.filter_map(|rank| Some((rank, self.entry(rank.2)?)))
     }
 
     pub fn ending(
