@@ -80,6 +80,7 @@ fn a_kill_costs_the_last_minute_and_leaves_a_gap() {
     scene.post("/gone", "", "failed");
     shows(&scene, [2, 0, 1, 1]);
     assert_eq!(scene.gateway.end("-KILL"), -1);
+    a_step_begins();
     scene.again();
     let after = steps(&scene, "in");
     assert_eq!(after.iter().flatten().sum::<u64>(), 1, "{after:?}");
@@ -96,6 +97,7 @@ fn a_foreign_history_is_dropped_with_a_warning() {
     runtime.block_on(spool.set_note("history", foreign, None)).unwrap();
     spool.close().unwrap();
     drop(spool);
+    a_step_begins();
     scene.again();
     assert_eq!(steps(&scene, "in"), []);
     let log = fs::read_to_string(scene.directory.path().join("stderr")).unwrap();

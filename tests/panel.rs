@@ -94,6 +94,17 @@ fn a_cookie_is_secure_where_the_browser_speaks_tls() {
     let fields = [("token", token.as_str()), ("key", key.as_str())];
     let entered = browser.form("/sign-in", &fields, &format!("Origin: https://{}\r\n", scene.api));
     assert!(entered.header("set-cookie").unwrap().ends_with("; Secure"), "{entered:?}");
+    // A page of ours names no referrer, and its forms no origin; but of sites browsers speak
+    // to who is trustworthy alone.
+    for (host, site, is_secure) in [
+        ("gate.example", "Sec-Fetch-Site: none\r\n", true),
+        ("gate.example", "", false),
+        ("localhost", "Sec-Fetch-Site: none\r\n", false),
+    ] {
+        let page = format!("GET /sign-in HTTP/1.1\r\nHost: {host}\r\n{site}Connection: close\r\n\r\n");
+        let set = scene.raw(&page).header("set-cookie").unwrap().to_owned();
+        assert_eq!(set.ends_with("; Secure"), is_secure, "{host} {site}: {set}");
+    }
 }
 
 #[test]

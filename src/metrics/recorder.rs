@@ -93,7 +93,6 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::metrics::Verdict;
-    use std::time::Instant;
 
     #[test]
     fn what_is_counted_is_in_the_history_of_the_next_process() {
@@ -119,12 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn the_next_step_is_at_most_a_step_away_and_looks_cost_next_to_nothing() {
+    fn the_next_step_is_at_most_a_step_away() {
         let metrics = Metrics::default();
-        let began = Instant::now();
-        (0..1000).for_each(|_| metrics.record());
-        // Without optimization, on a busy machine.
-        assert!(began.elapsed() < 1000 * Duration::from_micros(100), "{:?}", began.elapsed());
+        metrics.record();
         let rest = metrics.rest_of_step();
         assert!(rest > Duration::ZERO && rest <= Span::Hour.step(), "{rest:?}");
     }

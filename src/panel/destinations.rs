@@ -71,6 +71,11 @@ pub(super) async fn act(visit: Visit, fields: Fields) -> Answer {
             return Err(Trouble::new(StatusCode::NOT_FOUND, detail));
         }
     };
+    // A row is of one tenant, and so is what its buttons do.
+    let visit = match fields.text("tenant") {
+        Some(tenant) => visit.for_tenant(tenant)?,
+        None => visit,
+    };
     let path = format!("/api/v1/destinations/{}/{verb}", words::piece(origin));
     let _: Ordered = visit.order(Method::POST, &path, Some(&body)).await?;
     Ok(layout::see("/destinations"))

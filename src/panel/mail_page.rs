@@ -14,6 +14,8 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, StatusCode};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What browsers may look up before anybody asks for it.
 const DNS_PREFETCH: HeaderName = HeaderName::from_static("x-dns-prefetch-control");
@@ -24,18 +26,18 @@ const POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; im
 
 /// Reads the mail of a post.
 pub(super) async fn letter(visit: &Visit, id: &str) -> Result<Letter, Trouble> {
-    let _place = visit.panel.readers.acquire().await;
+    let place = place(visit).await?;
     let message = message(visit, id).await?;
-    apart(move || Letter::read(&message)).await
+    apart(place, move || Letter::read(&message)).await
 }
 
 /// `GET /posts/{id}/mail.html`: for a frame that may do nothing.
 pub(super) async fn html(visit: Visit, Path(id): Path<String>) -> Answer {
-    let letter = letter(&visit, &id).await?;
+    let place = place(&visit).await?;
+    let message = message(&visit, &id).await?;
+    let body = apart(place, move || Letter::read(&message).html.map(|html| compose::safe_html(&html)));
     let none = || Trouble::new(StatusCode::NOT_FOUND, "the mail has no HTML");
-    let html = letter.html.ok_or_else(none)?;
-    let _place = visit.panel.readers.acquire().await;
-    let body = apart(move || compose::safe_html(&html)).await?;
+    let body = body.await?.ok_or_else(none)?;
     let head = "<!doctype html><html><head><meta charset=\"utf-8\"><title>Mail</title></head><body>";
     let fields = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
@@ -47,9 +49,9 @@ pub(super) async fn html(visit: Visit, Path(id): Path<String>) -> Answer {
 
 /// `GET /posts/{id}/attachments/{number}`: octets of strangers, which no browser is to show.
 pub(super) async fn attachment(visit: Visit, Path((id, number)): Path<(String, usize)>) -> Answer {
-    let _place = visit.panel.readers.acquire().await;
+    let place = place(&visit).await?;
     let message = message(&visit, &id).await?;
-    let file = apart(move || compose::attachment(&message, number)).await?;
+    let file = apart(place, move || compose::attachment(&message, number)).await?;
     let none = || Trouble::new(StatusCode::NOT_FOUND, "the mail has no such attachment");
     let file = file.ok_or_else(none)?;
     let name = words::piece(&file.name);
@@ -67,8 +69,23 @@ async fn message(visit: &Visit, id: &str) -> Result<Bytes, Trouble> {
     visit.fetch(&format!("/api/v1/posts/{}/message", words::piece(id))).await
 }
 
-/// Reads off the runtime's threads: mail may be large.
-async fn apart<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+/// A place among those that read mail.
+async fn place(visit: &Visit) -> Result<OwnedSemaphorePermit, Trouble> {
+    let closed = |_| Trouble::new(StatusCode::SERVICE_UNAVAILABLE, "no mail is read any more");
+    Arc::clone(&visit.panel.readers).acquire_owned().await.map_err(closed)
+}
+
+/// Reads off the runtime's threads: mail may be large. What was begun keeps its place to its
+/// end, also when nobody waits for it any more.
+async fn apart<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Trouble> {
     let died = |_| Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "the mail could not be read");
-    tokio::task::spawn_blocking(read).await.map_err(died)
+    let reading = move || {
+        let read = read();
+        drop(place);
+        read
+    };
+    tokio::task::spawn_blocking(reading).await.map_err(died)
 }

@@ -10,6 +10,8 @@ use url::form_urlencoded;
 
 /// Most octets of a text that are shown.
 const TEXT: usize = 256 * 1024;
+/// Most octets that a text becomes with indentation: of deep nesting that would be all.
+const INDENTED: usize = 4 * TEXT;
 /// Most octets that are shown as such.
 const OCTETS: usize = 4 * 1024;
 
@@ -34,8 +36,12 @@ pub(super) fn shown(body: &[u8], content_type: &str) -> Shown {
     let is_cut = text.len() < body.len();
     let is_json = essence.ends_with("/json") || essence.ends_with("+json");
     // The beginning of JSON is none.
-    if is_json && !is_cut && serde_json::from_str::<IgnoredAny>(text).is_ok() {
-        return Shown { how: "JSON, indented", text: indented(text), is_cut };
+    if is_json
+        && !is_cut
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+        && let Some(text) = indented(text)
+    {
+        return Shown { how: "JSON, indented", text, is_cut };
     }
     if essence == "application/x-www-form-urlencoded" && !is_cut {
         let lines =
@@ -60,8 +66,9 @@ fn text(body: &[u8]) -> Option<&str> {
     (!text.contains(is_odd)).then_some(text)
 }
 
-/// JSON with a line for each element; it is known to be JSON, not nested too deep.
-fn indented(json: &str) -> String {
+/// JSON with a line for each element; nothing where that is too much to be read. It is known
+/// to be JSON, however deep it is nested.
+fn indented(json: &str) -> Option<String> {
     let (mut text, mut depth, mut is_string, mut is_escaped) = (String::new(), 0_usize, false, false);
     let line = |text: &mut String, depth: usize| {
         text.push('\n');
@@ -69,6 +76,9 @@ fn indented(json: &str) -> String {
     };
     let mut rest = json.chars().peekable();
     while let Some(char) = rest.next() {
+        if text.len() + 2 * depth > INDENTED {
+            return None;
+        }
         if is_string {
             text.push(char);
             is_string = is_escaped || char != '"';
@@ -103,7 +113,7 @@ fn indented(json: &str) -> String {
             }
         }
     }
-    text
+    Some(text)
 }
 
 #[cfg(test)]
@@ -122,9 +132,11 @@ mod tests {
     #[test]
     fn what_is_not_what_it_claims_is_shown_as_it_is() {
         let deep = "[".repeat(100_000);
+        let closed = "[".repeat(TEXT / 2) + &"]".repeat(TEXT / 2);
         for (body, kind, how) in [
             (&b"{\"a\":"[..], "application/json", "text"),
             (deep.as_bytes(), "application/json", "text"),
+            (closed.as_bytes(), "application/json", "text"),
             (b"a=1&b=%3C", "application/x-www-form-urlencoded", "form, decoded"),
             (b"<script>", "text/html", "text"),
             (b"\0\x01", "text/plain", "hexadecimal"),

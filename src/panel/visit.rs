@@ -8,7 +8,7 @@ use super::Panel;
 use super::layout::Frame;
 use super::sessions::Key;
 use super::trouble::Trouble;
-use crate::browser::SEC_FETCH_SITE;
+use crate::browser::{self, SEC_FETCH_SITE};
 use crate::intake::Role;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -96,10 +96,24 @@ impl Visit {
         Visit { key: Some(key), who: None, ..self.clone() }
     }
 
-    /// Whether the browser speaks TLS, with us or, as its own forms say, with a proxy.
+    /// The same for one tenant alone, as far as who looks may see it.
+    pub(super) fn for_tenant(&self, tenant: &str) -> Result<Visit, Trouble> {
+        let unfit = |_| Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "that is no tenant; nothing was done");
+        let mut visit = self.clone();
+        visit.carried.insert("x-tenant-id", HeaderValue::from_bytes(tenant.as_bytes()).map_err(unfit)?);
+        Ok(visit)
+    }
+
+    /// Whether the browser speaks TLS, with us or with a proxy: as the origin of its forms says,
+    /// or because it tells of sites at all, which browsers do on such connections and on this
+    /// machine alone (Fetch Metadata section 2.3).
     pub(super) fn scheme(&self) -> Scheme {
         let origin = self.carried.get(header::ORIGIN);
-        if origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://")) {
+        let host = self.carried.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+        let is_elsewhere = host.is_some_and(|host| !browser::is_loopback(&host));
+        if origin.is_some_and(|origin| origin.as_bytes().starts_with(b"https://"))
+            || is_elsewhere && self.carried.contains_key(SEC_FETCH_SITE)
+        {
             return Scheme::HTTPS;
         }
         self.outside.get().cloned().unwrap_or(Scheme::HTTP)

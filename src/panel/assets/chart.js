@@ -86,7 +86,7 @@ const chart = (figure) => {
     isLate = document.hidden;
     if (isLate || !figure.isConnected) return;
     try {
-      const answer = await fetch(figure.dataset.history);
+      const answer = await fetch(figure.dataset.history, { headers: { "HX-Request": "true" } });
       if (!answer.ok) throw Error(answer.status);
       const { step_seconds, until: end, series } = await answer.json();
       [step, until, last] = [step_seconds, Date.parse(end), step_seconds < 60 ? 359 : 1439];
