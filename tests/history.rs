@@ -111,7 +111,8 @@ fn it_is_of_all_tenants_and_of_two_spans() {
     for (lines, status) in [("", 200), ("X-Tenant-ID: default\r\n", 403)] {
         assert_eq!(scene.raw(&format!("{path}{lines}\r\n")).status, status, "{lines}");
     }
-    for query in ["", "?span=", "?span=week", "?span=hour&span=day", "?span=hour&step=1"] {
+    assert_eq!(scene.get("/api/v1/history").json()["step_seconds"], 10);
+    for query in ["?span=", "?span=week", "?span=hour&span=day", "?span=hour&step=1"] {
         let response = scene.get(&format!("/api/v1/history{query}"));
         assert!([400, 422].contains(&response.status), "{query}: {response:?}");
     }

@@ -18,8 +18,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asking {
+    /// The last hour, unless it is said.
+    #[serde(default = "hour")]
     #[schemars(extend("enum" = ["hour", "day"]))]
     span: String,
+}
+
+fn hour() -> String {
+    "hour".to_owned()
 }
 
 /// What is answered.
