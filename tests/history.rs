@@ -108,7 +108,8 @@ fn a_foreign_history_is_dropped_with_a_warning() {
 fn it_is_of_all_tenants_and_of_two_spans() {
     let scene = Scene::start("");
     let path = "GET /api/v1/history?span=hour HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
-    for (lines, status) in [("", 200), ("X-Tenant-ID: default\r\n", 403)] {
+    // Without tenants all is that of the one that has no name.
+    for (lines, status) in [("", 200), ("X-Tenant-ID: default\r\n", 200), ("X-Tenant-ID: shop\r\n", 403)] {
         assert_eq!(scene.raw(&format!("{path}{lines}\r\n")).status, status, "{lines}");
     }
     assert_eq!(scene.get("/api/v1/history").json()["step_seconds"], 10);

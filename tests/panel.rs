@@ -569,6 +569,18 @@ fn a_tenant_sees_and_steers_its_own_alone() {
 }
 
 #[test]
+fn charts_are_shown_to_whom_all_posts_are_shown() {
+    let scene = with_keys();
+    for (name, sees) in [("admin", true), ("default-read", false), ("club-operator", false)] {
+        let page = text(&Browser::with_key(&scene, &key(name)).get("/"));
+        assert_eq!(page.contains("data-history"), sees, "{name}: {page}");
+    }
+    let scene = Scene::start(&block("default-read"));
+    let page = text(&Browser::with_key(&scene, &key("default-read")).get("/"));
+    assert!(page.contains("data-history"), "{page}");
+}
+
+#[test]
 fn destinations_are_paused_resumed_and_flushed() {
     let scene = Scene::start("");
     let mut browser = Browser::new(&scene);

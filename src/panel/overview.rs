@@ -9,6 +9,7 @@ use super::visit::Visit;
 use super::words;
 use askama::Template;
 use axum::extract::RawQuery;
+use serde::de::IgnoredAny;
 
 /// Destinations in each list.
 const FEW: usize = 8;
@@ -18,7 +19,7 @@ const FEW: usize = 8;
 struct OverviewPage {
     frame: Frame,
     live: Live,
-    /// What passed is told of all tenants together, to who is there for all of them.
+    /// Whether who looks is told what passed: of all tenants together, or not at all.
     has_charts: bool,
 }
 
@@ -77,7 +78,7 @@ impl Weight {
 
 /// `GET /`
 pub(super) async fn show(visit: Visit) -> Answer {
-    let has_charts = visit.who.as_ref().is_some_and(|who| who.tenant.is_none());
+    let has_charts = visit.get::<IgnoredAny>("/api/v1/history").await.is_ok();
     layout::page(&OverviewPage { frame: visit.frame("Overview"), live: look(&visit).await?, has_charts })
 }
 
