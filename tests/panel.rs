@@ -4,6 +4,8 @@
 
 #[path = "panel/browser.rs"]
 mod browser;
+#[path = "panel/config.rs"]
+mod config;
 mod support;
 
 use browser::{Browser, text};

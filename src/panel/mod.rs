@@ -14,7 +14,9 @@
 //! from a page of our own (`guard`).
 
 mod assets;
+mod config;
 mod destinations;
+mod difference;
 mod guard;
 mod hex;
 mod layout;
@@ -48,10 +50,14 @@ struct Panel {
     assets: Arc<Assets>,
     /// Places of those that have mail read for them, which takes a multiple of its size.
     readers: Arc<Semaphore>,
+    /// Places of those who sent a long form and have not signed in.
+    forms: Arc<Semaphore>,
 }
 
 /// Mails that are read at a time.
 const READERS: usize = 4;
+/// Long forms of nobody that are read at a time.
+const FORMS: usize = 8;
 
 /// The panel before an API: pages at their paths, the API at its own.
 pub fn front(api: Router) -> Router {
@@ -63,7 +69,8 @@ pub fn front(api: Router) -> Router {
         }
     };
     let (assets, readers) = (Arc::new(Assets::new()), Arc::new(Semaphore::new(READERS)));
-    let panel = Panel { api, sessions, assets, readers };
+    let forms = Arc::new(Semaphore::new(FORMS));
+    let panel = Panel { api, sessions, assets, readers, forms };
     let pages = Router::new()
         .route("/", get(overview::show))
         .route("/overview/live", get(overview::live))
@@ -82,6 +89,7 @@ pub fn front(api: Router) -> Router {
         .route("/destinations", get(destinations::list))
         .route("/destinations/live", get(destinations::live))
         .route("/destinations/actions", form(destinations::act))
+        .route(config::PATH, get(config::show).post(config::act))
         .layer(from_fn_with_state(panel.clone(), guard::check))
         .route("/assets/{name}", get(assets::fetch))
         .fallback(nowhere::answer)

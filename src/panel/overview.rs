@@ -56,14 +56,18 @@ pub(super) enum Weight {
     Warn,
     /// Somebody wanted it so.
     Note,
+    /// It is as it should be.
+    Good,
 }
 
 impl Weight {
-    fn as_str(self) -> &'static str {
+    /// As style sheets name it.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Weight::Bad => "bad",
             Weight::Warn => "warn",
             Weight::Note => "note",
+            Weight::Good => "good",
         }
     }
 
@@ -72,6 +76,7 @@ impl Weight {
             Weight::Bad => "Problem",
             Weight::Warn => "Warning",
             Weight::Note => "Note",
+            Weight::Good => "Good",
         }
     }
 }

@@ -17,6 +17,8 @@ const PAGES = [
   { name: "posts-none", path: () => "/posts?q=nothing-is-like-this" },
   { name: "post-waiting", path: (ids) => `/posts/${ids.waiting}` },
   { name: "post-held", path: (ids) => `/posts/${ids.held}` },
+  { name: "destinations", path: () => "/destinations" },
+  { name: "config", path: () => "/config" },
   { name: "missing", path: () => "/nowhere", status: 404 },
 ];
 

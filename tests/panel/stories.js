@@ -383,6 +383,7 @@ const STORIES = [
   { name: "destinations", play: owned(destinations) },
   { name: "overview-charts", play: owned(overviewCharts) },
   { name: "focus", play: owned(focus) },
+  { name: "config", play: owned(require("./stories_config").config) },
 ];
 
 module.exports = { STORIES };
