@@ -6,6 +6,8 @@
 mod browser;
 #[path = "panel/config.rs"]
 mod config;
+#[path = "panel/destinations.rs"]
+mod destinations;
 mod support;
 
 use browser::{Browser, text};

@@ -180,7 +180,10 @@ impl Entry {
         if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
             let detail = "the form is of another session, or older than the last restart of the gateway; \
                           nothing was done; open its page again";
-            return Err(Refusal { trouble: Trouble::new(StatusCode::FORBIDDEN, detail), typed: Some(fields) });
+            return Err(Refusal {
+                trouble: Trouble::new(StatusCode::FORBIDDEN, detail),
+                typed: Some(fields),
+            });
         }
         parts.extensions.insert(fields);
         Ok(Request::from_parts(parts, Body::empty()))

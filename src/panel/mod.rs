@@ -20,6 +20,7 @@ mod difference;
 mod guard;
 mod hex;
 mod layout;
+mod looks;
 mod mail_page;
 mod nowhere;
 mod overview;
@@ -38,6 +39,7 @@ use assets::Assets;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post as form};
+use looks::Looks;
 use sessions::Sessions;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -50,6 +52,8 @@ struct Panel {
     assets: Arc<Assets>,
     /// Places of those that have mail read for them, which takes a multiple of its size.
     readers: Arc<Semaphore>,
+    /// What live parts of pages show.
+    looks: Arc<Looks>,
     /// Places of those who sent a long form and have not signed in.
     forms: Arc<Semaphore>,
 }
@@ -70,7 +74,7 @@ pub fn front(api: Router) -> Router {
     };
     let (assets, readers) = (Arc::new(Assets::new()), Arc::new(Semaphore::new(READERS)));
     let forms = Arc::new(Semaphore::new(FORMS));
-    let panel = Panel { api, sessions, assets, readers, forms };
+    let panel = Panel { api, sessions, assets, readers, looks: Arc::default(), forms };
     let pages = Router::new()
         .route("/", get(overview::show))
         .route("/overview/live", get(overview::live))

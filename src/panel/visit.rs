@@ -6,6 +6,7 @@
 
 use super::Panel;
 use super::layout::Frame;
+use super::looks::Age;
 use super::sessions::Key;
 use super::trouble::Trouble;
 use crate::browser::{self, SEC_FETCH_SITE};
@@ -144,6 +145,12 @@ impl Visit {
     /// What the API answers at a path.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
         read(&whole(self.ask(Method::GET, path, None).await?).await?)
+    }
+
+    /// The same, maybe of a moment ago.
+    pub(super) async fn look<T: DeserializeOwned>(&self, path: &str, age: Age) -> Result<T, Trouble> {
+        let key = self.key.as_ref().map_or("", |key| key.as_str());
+        read(&self.panel.looks.at((key, path), age, self.fetch(path)).await?)
     }
 
     /// The octets that the API answers at a path.

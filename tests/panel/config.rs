@@ -79,7 +79,8 @@ impl Page {
 
     /// Presses a button of it; a browser ends lines in CRLF.
     fn press(&self, browser: &mut Browser<'_>, action: &str) -> Page {
-        let all: Vec<_> = self.fields.iter().map(|(name, value)| (*name, value.replace('\n', "\r\n"))).collect();
+        let all: Vec<_> =
+            self.fields.iter().map(|(name, value)| (*name, value.replace('\n', "\r\n"))).collect();
         let mut all: Vec<_> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
         all.push(("action", action));
         let page = Page::of(&browser.send("/config", &all));
@@ -110,7 +111,8 @@ fn the_file_is_checked_compared_and_applied() {
     assert!(compared.html.contains("new: </span>recipients = 0</ins>"), "{}", compared.html);
     assert!(compared.html.contains("limits.recipients") && !compared.html.contains("value=\"apply\""));
     let page = compared.press(&mut browser, "edit").with("recipients = 0", "recipients = 800");
-    let page = page.with("hostname = \"gateway.example\"", "hostname = \"gateway.example\"\ndata_dir = \"else\"");
+    let page =
+        page.with("hostname = \"gateway.example\"", "hostname = \"gateway.example\"\ndata_dir = \"else\"");
     assert!(page.press(&mut browser, "check").html.contains("<b>Good</b>"));
     let compared = page.press(&mut browser, "difference");
     assert!(compared.html.contains("value=\"apply\"") && compared.html.contains("server.data_dir"));

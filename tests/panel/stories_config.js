@@ -59,7 +59,7 @@ async function config({ gateway, wrong, say, visitor }, pictures) {
   wrong.push(...(await watched.examine("config-applied", pictures)));
   say("after it was applied", fs.readFileSync(file, "utf8"), `${before.replace("breaker = 0", "breaker = 4")}\n# theirs\n`);
   await press("Reload the file");
-  await page.getByText("in force as it stands").waitFor();
+  await page.getByText("The file is in force as it stands").waitFor();
   // The browser asks before it forgets.
   await area.fill("typed");
   const asked = page.waitForEvent("dialog");

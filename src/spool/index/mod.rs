@@ -8,6 +8,7 @@
 //! grow with the backlog. The index knows no files and no clock: positions and
 //! times are arguments, and it is changed only by what the log has made durable.
 
+mod ages;
 mod ahead;
 mod anew;
 mod chores;
@@ -25,6 +26,7 @@ use super::state::{Phase, State};
 use super::tally::Tallies;
 use crate::post::{Destination, Post, PostId, Table, Timestamp};
 use crate::tenant::Tenant;
+use ages::Ages;
 use ahead::Ahead;
 use bytes::Bytes;
 use shelf::entry_of;
@@ -68,6 +70,8 @@ struct Lane {
     known: usize,
     /// Others are being read.
     is_reading: bool,
+    /// Of those that wait or are in flight.
+    ages: Ages,
 }
 
 impl Lane {
@@ -203,6 +207,7 @@ impl Index {
         self.fresh.insert(id, (lane, rank));
         if let Some((_, lane)) = self.lanes.get_mut(&lane) {
             lane.fresh.insert(rank, Box::new(Fresh { post: Arc::new(post), body, entry }));
+            lane.ages.add(id);
         }
     }
 
