@@ -223,8 +223,8 @@ pub(super) struct DestinationShape {
     sending: u64,
     held: u64,
     failed: u64,
-    /// When the oldest post was accepted that waits or is being sent, or a little earlier: by a
-    /// quarter of its age at most. Missing where there is none.
+    /// When the oldest post was accepted that waits or is being sent, or a little earlier: by no
+    /// more than its age. Missing where there is none.
     #[schemars(extend("format" = "date-time"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,

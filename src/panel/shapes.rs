@@ -314,7 +314,9 @@ impl Latency {
         let point = |(at, took): (usize, &f64)| {
             format!("{:.1},{:.1}", 1.0 + step * at as f64, 15.0 - 14.0 * took / most)
         };
-        self.recent.iter().enumerate().map(point).collect::<Vec<_>>().join(" ")
+        // A single one is a line as well.
+        let again = self.recent.first().filter(|_| self.recent.len() == 1);
+        self.recent.iter().chain(again).enumerate().map(point).collect::<Vec<_>>().join(" ")
     }
 }
 

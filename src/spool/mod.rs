@@ -348,7 +348,7 @@ pub struct Counts {
     /// Dead letters.
     pub failed: u64,
     /// When the oldest of those that wait or are under way was accepted, or a little earlier:
-    /// by a quarter of its age at most.
+    /// by no more than its age.
     pub oldest_at: Option<Timestamp>,
 }
 

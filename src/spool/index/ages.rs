@@ -105,7 +105,7 @@ mod tests {
             let (told, oldest) = (ages.oldest_at().map(|at| at.0 >> SECOND_BITS), there.first().copied());
             assert_eq!(told.is_some(), oldest.is_some(), "{now}");
             let Some((told, oldest)) = told.zip(oldest) else { continue };
-            assert!(told <= oldest && oldest - told <= (now - told) / 4, "{told} {oldest} {now}");
+            assert!(told <= oldest && oldest - told <= (now - told) / 2, "{told} {oldest} {now}");
             assert!(ages.steps.len() <= MOST);
         }
         there.iter().for_each(|second| ages.remove(id(*second)));
