@@ -4,7 +4,11 @@
 
 #[path = "panel/browser.rs"]
 mod browser;
+#[path = "panel/hooks.rs"]
+mod hooks;
 mod support;
+#[path = "panel/tail.rs"]
+mod tail;
 
 use browser::{Browser, text};
 use data_encoding::HEXLOWER;

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 const STYLE: &[u8] = include_bytes!("assets/panel.css");
 const SCRIPT: &[u8] = include_bytes!("assets/panel.js");
 const CHART: &[u8] = include_bytes!("assets/chart.js");
+const EVENTS: &[u8] = include_bytes!("assets/events.js");
 const HTMX: &[u8] = include_bytes!("assets/htmx.min.js");
 const ICON: &[u8] = include_bytes!("assets/icon.svg");
 
@@ -25,6 +26,8 @@ pub(super) struct Assets {
     pub script: String,
     /// What passed lately, drawn.
     pub chart: String,
+    /// Events as they happen.
+    pub events: String,
     /// What refreshes parts of pages.
     pub htmx: String,
     /// The mark in a browser's tab.
@@ -38,6 +41,7 @@ impl Assets {
             style: named("panel", "css", STYLE),
             script: named("panel", "js", SCRIPT),
             chart: named("chart", "js", CHART),
+            events: named("events", "js", EVENTS),
             htmx: named("htmx", "js", HTMX),
             icon: named("icon", "svg", ICON),
         }
@@ -48,6 +52,7 @@ impl Assets {
             (&self.style, "text/css; charset=utf-8", STYLE),
             (&self.script, "text/javascript; charset=utf-8", SCRIPT),
             (&self.chart, "text/javascript; charset=utf-8", CHART),
+            (&self.events, "text/javascript; charset=utf-8", EVENTS),
             (&self.htmx, "text/javascript; charset=utf-8", HTMX),
             (&self.icon, "image/svg+xml", ICON),
         ];

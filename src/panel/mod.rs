@@ -15,6 +15,7 @@
 
 mod assets;
 mod destinations;
+mod events;
 mod guard;
 mod hex;
 mod layout;
@@ -28,8 +29,10 @@ mod sessions;
 mod shapes;
 mod sign_in;
 mod steer;
+mod tail;
 mod trouble;
 mod visit;
+mod webhooks;
 mod words;
 
 use assets::Assets;
@@ -82,6 +85,9 @@ pub fn front(api: Router) -> Router {
         .route("/destinations", get(destinations::list))
         .route("/destinations/live", get(destinations::live))
         .route("/destinations/actions", form(destinations::act))
+        .route("/events", get(events::list))
+        .route("/events/stream", get(tail::stream))
+        .merge(webhooks::pages())
         .layer(from_fn_with_state(panel.clone(), guard::check))
         .route("/assets/{name}", get(assets::fetch))
         .fallback(nowhere::answer)
