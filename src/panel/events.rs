@@ -17,10 +17,11 @@ use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
 /// Events of a page.
-const PAGE: usize = 50;
+const PAGE: usize = 25;
 
-/// Most octets of an event that are shown on a page of many.
-const LARGEST: usize = 16 * 1024;
+/// Octets of all events together, as a page may take 150 kB with all that it loads; those
+/// above are written whole.
+const ROOM: usize = 45_000;
 
 /// Parameters of a search, as the API names them.
 const PARAMETERS: [&str; 6] = ["type", "tag", "destination", "recipient", "since", "until"];
@@ -120,14 +121,16 @@ struct Told {
 }
 
 impl Told {
-    fn of(event: &Value) -> Told {
+    /// As much of it as there is room for, of which it takes its part.
+    fn of(event: &Value, room: &mut usize) -> Told {
         let text = |value: &Value, name: &str| {
             value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let data = event.get("data").unwrap_or(&Value::Null);
         let json = event.to_string();
-        let whole = pretty::shown(json.as_bytes(), "application/json").text;
-        let start = whole.get(..whole.floor_char_boundary(LARGEST)).unwrap_or_default();
+        let whole = pretty::shown(json.as_bytes(), "application/json");
+        let shown = pretty::beginning(&whole.text, *room).to_owned();
+        *room -= pretty::octets(&shown).min(*room);
         let post = Some(text(data, "postId"))
             .filter(|id| !id.is_empty() && id.bytes().all(|it| it.is_ascii_hexdigit()));
         Told {
@@ -136,8 +139,8 @@ impl Told {
             at: text(event, "timestamp"),
             tenant: text(event, "tenant"),
             about: about(data),
-            is_cut: start.len() < whole.len(),
-            text: start.to_owned(),
+            is_cut: whole.is_cut || shown.len() < whole.text.len(),
+            text: shown,
             post: post.map(|id| format!("/posts/{id}")),
         }
     }
@@ -184,7 +187,8 @@ pub(super) async fn list(visit: Visit, RawQuery(query): RawQuery) -> Answer {
     asked.extend(cursor.map(|cursor| ("cursor", cursor)));
     let path = format!("/api/v1/events?{}", search.asked(&asked));
     let Events { events, next } = search.visit(&visit)?.get(&path).await?;
-    let events: Vec<_> = events.iter().map(Told::of).collect();
+    let mut room = ROOM;
+    let events: Vec<_> = events.iter().map(|event| Told::of(event, &mut room)).collect();
     let Kinds { types: kinds } = visit.get("/api/v1/events/types").await?;
     let tenants = tenants(&visit).await?;
     layout::page(&EventsPage {
@@ -239,11 +243,13 @@ mod tests {
         ] {
             assert_eq!(about(&data), expected);
         }
+        let mut room = 1000;
         let event =
-            json!({ "id": "evt_1", "type": "a.b", "data": { "postId": "../x", "a": "ä".repeat(LARGEST) } });
-        let told = Told::of(&event);
-        assert!(told.is_cut && told.text.len() <= LARGEST && told.post.is_none());
-        let told = Told::of(&json!({ "data": { "postId": "52a0000000000002" } }));
+            json!({ "id": "evt_1", "type": "a.b", "data": { "postId": "../x", "a": "ä".repeat(1000) } });
+        let told = Told::of(&event, &mut room);
+        assert!(told.is_cut && (800..=1000).contains(&told.text.len()) && told.post.is_none());
+        assert!(room < 10, "{room}");
+        let told = Told::of(&json!({ "data": { "postId": "52a0000000000002" } }), &mut 1000);
         assert_eq!((told.post.as_deref(), told.is_cut), (Some("/posts/52a0000000000002"), false));
     }
 }

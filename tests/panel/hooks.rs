@@ -207,12 +207,8 @@ fn batches_are_shown_page_by_page_and_events_are_sent_again() {
     let (_, rest) = page.split_once(&format!("href=\"{path}/batches/")).unwrap();
     let batch = rest.split('"').next().unwrap();
     let details = text(&browser.get(&format!("{path}/batches/{batch}")));
-    for part in
-        ["<code>order.paid</code>", "evt_", "jane@customer.example", "HTTP 200", "200 OK", "JSON, indented"]
-    {
-        if part != "200 OK" {
-            assert!(details.contains(part), "{part}: {details}");
-        }
+    for part in ["<code>order.paid</code>", "evt_", "jane@customer.example", "200", "JSON, indented"] {
+        assert!(details.contains(part), "{part}: {details}");
     }
     assert_eq!(browser.get(&format!("{path}/batches/0123456789abcdef")).status, 404);
     browser.get(&path);
@@ -292,19 +288,7 @@ fn who_may_only_look_is_offered_no_webhook_to_make_and_other_tenants_are_shown_n
 fn what_strangers_say_of_webhooks_is_shown_as_words() {
     let scene = Scene::start("[journal]\nalways = true\n");
     let words = "<script>alert(1)</script> {{1337*7331}} \"><img src=x>";
-    let id = made(
-        &scene,
-        "/ok?q=%3Cscript%3E",
-        &json!({ "description": words, "format": "json",
-        "headers": { "X-<b>": "1" } })
-        .as_object()
-        .map(|all| {
-            let mut all = all.clone();
-            all.remove("headers");
-            Value::Object(all)
-        })
-        .unwrap(),
-    );
+    let id = made(&scene, "/ok?q=%3Cscript%3E", &json!({ "description": words, "format": "json" }));
     let event = json!({ "type": "order.paid", "data": { "recipient": HOSTILE[1], "url": HOSTILE[3], "reason": HOSTILE[0], "x": HOSTILE } });
     assert_eq!(scene.post_to("/api/v1/events", &event.to_string()).status, 202);
     scene.receiver.received(1);

@@ -13,7 +13,10 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 /// Most events that are listed; all of them are in the body.
-const LISTED: usize = 200;
+const LISTED: usize = 100;
+
+/// Octets of a body on its page, which may take 150 kB with all that it loads.
+const ROOM: usize = 40_000;
 
 #[derive(Template)]
 #[template(config = "src/panel/askama.toml", path = "webhook_batch.html")]
@@ -53,9 +56,16 @@ pub(super) async fn show(visit: Visit, Path((id, batch)): Path<(String, String)>
         (None, None) => None,
     };
     let frame = visit.frame(format!("Webhook, batch {}", whole.batch.batch_id));
-    let body = octets.as_deref().map(|octets| pretty::shown(octets, &kind));
+    let body = octets.as_deref().map(|octets| shown(octets, &kind));
     let events = octets.as_deref().map(told).unwrap_or_default();
     layout::page(&BatchPage { frame, body, events, webhook, whole })
+}
+
+/// A body, as much of it as has room.
+fn shown(octets: &[u8], kind: &str) -> Shown {
+    let Shown { how, text, is_cut } = pretty::shown(octets, kind);
+    let start = pretty::beginning(&text, ROOM);
+    Shown { how, is_cut: is_cut || start.len() < text.len(), text: start.to_owned() }
 }
 
 /// Events of a body: one, a list of them, or one a line; none of what is written otherwise.

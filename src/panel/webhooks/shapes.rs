@@ -50,7 +50,11 @@ pub(super) struct Webhook {
 impl Webhook {
     /// Where its pages are.
     pub(super) fn path(&self) -> String {
-        format!("/webhooks/{}", words::piece(&self.id))
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'_' || octet == b'-';
+        match self.id.bytes().all(is_plain) {
+            true => format!("/webhooks/{}", self.id),
+            false => format!("/webhooks/{}", words::piece(&self.id)),
+        }
     }
 
     /// Its own call.
