@@ -237,8 +237,10 @@ fn batches_are_shown_page_by_page_and_events_are_sent_again() {
         page.contains("it has taken nothing so far").then_some(page)
     });
     assert!(page.find("Bad one") < page.find("/ok"), "the worst first: {page}");
-    let page = text(&browser.get(&format!("/webhooks/{failing}/live?state=deferred")));
-    assert!(page.contains("HTTP 500") && page.contains("badge deferred"), "{page}");
+    eventually("the failure to be settled", DEADLINE, || {
+        let page = text(&browser.get(&format!("/webhooks/{failing}/live?state=deferred")));
+        (page.contains("HTTP 500") && page.contains("badge deferred")).then_some(())
+    });
 }
 
 #[test]
