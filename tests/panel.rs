@@ -8,7 +8,11 @@ mod browser;
 mod config;
 #[path = "panel/destinations.rs"]
 mod destinations;
+#[path = "panel/hooks.rs"]
+mod hooks;
 mod support;
+#[path = "panel/tail.rs"]
+mod tail;
 
 use browser::{Browser, text};
 use data_encoding::HEXLOWER;

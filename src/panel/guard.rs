@@ -67,6 +67,12 @@ impl Fields {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
 
+    /// All values of a field that may be there several times, but those that are empty.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let found = self.0.iter().filter(move |(other, _)| other == name);
+        found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
     /// What stands in the query of an address, read as a form.
     pub(super) fn of_query(query: Option<&str>) -> Fields {
         Fields::read(query.unwrap_or_default().as_bytes())
@@ -255,7 +261,7 @@ fn is_safe(method: &Method) -> bool {
 }
 
 /// Whether a part of a page asks, not whoever looks at it.
-fn refreshes_itself(headers: &HeaderMap) -> bool {
+pub(super) fn refreshes_itself(headers: &HeaderMap) -> bool {
     headers.contains_key("hx-request")
 }
 

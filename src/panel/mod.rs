@@ -17,6 +17,7 @@ mod assets;
 mod config;
 mod destinations;
 mod difference;
+mod events;
 mod guard;
 mod hex;
 mod layout;
@@ -31,8 +32,10 @@ mod sessions;
 mod shapes;
 mod sign_in;
 mod steer;
+mod tail;
 mod trouble;
 mod visit;
+mod webhooks;
 mod words;
 
 use assets::Assets;
@@ -94,6 +97,9 @@ pub fn front(api: Router) -> Router {
         .route("/destinations/live", get(destinations::live))
         .route("/destinations/actions", form(destinations::act))
         .route(config::PATH, get(config::show).post(config::act))
+        .route("/events", get(events::list))
+        .route("/events/stream", get(tail::stream))
+        .merge(webhooks::pages())
         .layer(from_fn_with_state(panel.clone(), guard::check))
         .route("/assets/{name}", get(assets::fetch))
         .fallback(nowhere::answer)

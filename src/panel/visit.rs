@@ -105,6 +105,24 @@ impl Visit {
         Ok(visit)
     }
 
+    /// The same for what has this version alone, as an `ETag` named it.
+    pub(super) fn for_version(&self, version: &str) -> Visit {
+        let mut visit = self.clone();
+        if let Ok(version) = HeaderValue::from_str(version) {
+            visit.carried.insert(header::IF_MATCH, version);
+        }
+        visit
+    }
+
+    /// The same for a stream that goes on behind this event.
+    pub(super) fn after(&self, last: Option<&HeaderValue>) -> Visit {
+        let mut visit = self.clone();
+        if let Some(last) = last {
+            visit.carried.insert("last-event-id", last.clone());
+        }
+        visit
+    }
+
     /// Whether the browser speaks TLS, with us or with a proxy: as the origin of its forms says,
     /// or because it tells of sites at all, which browsers do on such connections and on this
     /// machine alone (Fetch Metadata section 2.3).
@@ -151,6 +169,19 @@ impl Visit {
     pub(super) async fn look<T: DeserializeOwned>(&self, path: &str, age: Age) -> Result<T, Trouble> {
         let key = self.key.as_ref().map_or("", |key| key.as_str());
         read(&self.panel.looks.at((key, path), age, self.fetch(path)).await?)
+    }
+
+    /// What the API answers at a path, and the version of that.
+    pub(super) async fn versioned<T: DeserializeOwned>(&self, path: &str) -> Result<(T, String), Trouble> {
+        let response = self.ask(Method::GET, path, None).await?;
+        let version = response.headers().get(header::ETAG).and_then(|version| version.to_str().ok());
+        let version = version.unwrap_or_default().to_owned();
+        Ok((read(&whole(response).await?)?, version))
+    }
+
+    /// Has the API do something that it says nothing of.
+    pub(super) async fn carry_out(&self, method: Method, path: &str) -> Result<(), Trouble> {
+        whole(self.ask(method, path, None).await?).await.map(drop)
     }
 
     /// The octets that the API answers at a path.

@@ -5,6 +5,7 @@ const http = require("node:http");
 const path = require("node:path");
 const { Watched } = require("./checks");
 const { hostileHtml, hostileMail } = require("./mails");
+const { HOOK_STORIES } = require("./stories_hooks");
 const { Gateway, Receiver, eventually } = require("./world");
 
 // A page with nothing but charts, and what they are to show.
@@ -392,6 +393,7 @@ const STORIES = [
   { name: "overview-charts", play: owned(overviewCharts) },
   { name: "focus", play: owned(focus) },
   { name: "config", play: owned(require("./stories_config").config) },
+  ...HOOK_STORIES.map(({ name, play }) => ({ name, play: owned(play) })),
 ];
 
 module.exports = { STORIES };

@@ -1,8 +1,8 @@
 //! Since when a lane's posts wait, nearly, in a little memory however many they are.
 //!
-//! Posts are counted by the second of their ids. When there are too many seconds, two and
-//! two are counted as one, but for the last: what has waited long is known less exactly
-//! than what came just now. The oldest is never said to be younger than it is.
+//! Posts are counted by the second of their ids. When there are too many seconds, two are
+//! counted as one, but for the last: what has waited long is known less exactly than what
+//! came just now. The oldest is never said to be younger than it is.
 
 use crate::post::{MessageId, PostId, Timestamp};
 
@@ -61,15 +61,20 @@ impl Ages {
         self.steps.clear();
     }
 
+    /// Makes one of the two steps that are shortest for their age; the last one stays.
     fn coarsen(&mut self) {
-        let last = self.steps.pop();
-        let mut coarse = Vec::with_capacity(MOST);
-        for pair in self.steps.chunks(2) {
-            let posts = pair.iter().fold(0_u32, |all, step| all.saturating_add(step.posts));
-            coarse.extend(pair.first().map(|step| Step { since: step.since, posts }));
+        let newest = self.steps.last().map_or(0, |step| step.since);
+        let parts = self.steps.windows(3).enumerate().filter_map(|(at, three)| {
+            let [first, _, behind] = three else { return None };
+            let (width, age) = (behind.since - first.since, newest - first.since);
+            Some((at, f64::from(width) / f64::from(age)))
+        });
+        let shortest = parts.min_by(|(_, one), (_, other)| one.total_cmp(other));
+        let Some((at, _)) = shortest else { return };
+        let posts = self.steps.remove(at + 1).posts;
+        if let Some(step) = self.steps.get_mut(at) {
+            step.posts = step.posts.saturating_add(posts);
         }
-        coarse.extend(last);
-        self.steps = coarse;
     }
 }
 
