@@ -85,17 +85,6 @@ impl Lane {
         let priorities = self.priorities;
         (0..PRIORITIES).filter(move |priority| priorities & (1 << priority) != 0)
     }
-
-    /// The number of those that an entry in the catalog counts among.
-    fn number_of(&mut self, entry: &Entry) -> &mut usize {
-        match entry.state.phase {
-            Phase::Waiting if entry.is_blocked => &mut self.blocked,
-            Phase::Waiting => &mut self.cataloged,
-            Phase::Held => &mut self.held,
-            Phase::DeadLetter => &mut self.letters,
-            Phase::Shelved => &mut self.shelved,
-        }
-    }
 }
 
 /// A claimed post.

@@ -2,7 +2,7 @@
 
 use super::super::catalog::{Entry, Place, Spot};
 use super::super::state::{Phase, State};
-use super::{Fresh, Index, PRIORITIES, lines};
+use super::{Fresh, Index, Lane, PRIORITIES, lines};
 use crate::post::{Post, PostId};
 
 /// Batches of a webhook that are listed when they are over; older ones are forgotten.
@@ -118,6 +118,19 @@ impl Index {
     pub(super) fn uncatalog(&mut self, id: PostId, entry: &Entry) {
         let removed = self.catalog.remove(id, entry);
         self.intact(removed);
+    }
+}
+
+impl Lane {
+    /// The number of those that an entry in the catalog counts among.
+    fn number_of(&mut self, entry: &Entry) -> &mut usize {
+        match entry.state.phase {
+            Phase::Waiting if entry.is_blocked => &mut self.blocked,
+            Phase::Waiting => &mut self.cataloged,
+            Phase::Held => &mut self.held,
+            Phase::DeadLetter => &mut self.letters,
+            Phase::Shelved => &mut self.shelved,
+        }
     }
 }
 
