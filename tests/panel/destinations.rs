@@ -37,7 +37,7 @@ fn the_worst_are_on_the_page_and_the_others_are_found() {
     let own = format!("/destinations?origin={}", scene.origin_piece());
     let page = text(&browser.get(&own));
     assert_eq!(page.matches("value=\"pause\"").count(), 1, "{page}");
-    assert!(page.contains("<polyline points=\"1.0,1.0\"") && page.contains("p99 "), "{page}");
+    assert!(page.contains("<polyline points=\"1.0,1.0 63.0,1.0\"") && page.contains("p99 "), "{page}");
     let live = format!("/destinations/live?origin={}", scene.origin_piece());
     assert!(page.contains("hx-get=\"/destinations/live?origin=http%3A%2F%2F127%2E0%2E0%2E1%3A"), "{page}");
     let origin = scene.origin();
