@@ -18,6 +18,8 @@ const PAGES = [
   { name: "post-waiting", path: (ids) => `/posts/${ids.waiting}` },
   { name: "post-held", path: (ids) => `/posts/${ids.held}` },
   { name: "events-of-mail", path: () => "/events?type=post.*" },
+  { name: "destinations", path: () => "/destinations" },
+  { name: "config", path: () => "/config" },
   { name: "missing", path: () => "/nowhere", status: 404 },
 ];
 

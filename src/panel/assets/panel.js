@@ -10,7 +10,8 @@
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       const isToday = at.toDateString() === new Date().toDateString();
-      time.textContent = (isToday ? today : other).format(at);
+      // An age stays one.
+      if (!("age" in time.dataset)) time.textContent = (isToday ? today : other).format(at);
       time.title = at.toISOString().replace("T", " ").replace("Z", " UTC");
     }
   };
