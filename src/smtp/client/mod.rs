@@ -1,16 +1,19 @@
 //! A small SMTP client (RFC 5321) that shows what it says and hears.
 //!
 //! [`send`] hands over one message and stops at the first refusal; [`Dialogue`]
-//! is for who wants to look at each reply. There is deliberately no TLS, AUTH,
-//! pipelining or retry: it is for programs on the gateway's own machine, a real
-//! client or MTA does the rest. All of it blocks.
+//! is for who wants to look at each reply. TLS and AUTH are for listeners of our own
+//! ([`own`]). There is deliberately no pipelining or retry: it is for programs on the
+//! gateway's own machine, a real client or MTA does the rest. All of it blocks.
 
+mod limited;
 pub mod lines;
+pub mod own;
 pub mod wire;
 
+use limited::{Limited, Stream};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::time::Duration;
-use wire::Wire;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// One message with its envelope.
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ pub struct Extensions {
 
 /// A connection on which the greeting has been read.
 pub struct Dialogue<'a> {
-    stream: BufReader<Wire>,
+    stream: BufReader<Stream>,
     /// Whether what is said now is mail data, of which nothing may become an end.
     is_in_data: bool,
     show: &'a mut dyn FnMut(Side, &str),
@@ -90,11 +93,19 @@ pub struct Dialogue<'a> {
 impl<'a> Dialogue<'a> {
     /// Connects to `server`, `HOST:PORT` or `unix:/path`, and reads its greeting.
     pub fn open(server: &str, show: &'a mut dyn FnMut(Side, &str)) -> Result<Dialogue<'a>, SendError> {
-        let wire = wire::connect(server)?;
-        wire.set_timeout(REPLY)?;
-        let mut dialogue = Dialogue { stream: BufReader::new(wire), is_in_data: false, show };
+        let mut dialogue = Dialogue::connect(server, None, show)?;
         dialogue.reply(2)?;
         Ok(dialogue)
+    }
+
+    /// Connects, and ends at a point in time; nothing is said yet.
+    fn connect(
+        server: &str,
+        until: Option<Instant>,
+        show: &'a mut dyn FnMut(Side, &str),
+    ) -> Result<Dialogue<'a>, SendError> {
+        let stream = Stream::Clear(Limited::new(wire::connect(server)?, REPLY, until));
+        Ok(Dialogue { stream: BufReader::new(stream), is_in_data: false, show })
     }
 
     fn transaction(&mut self, mail: &Mail) -> Result<String, SendError> {
@@ -145,7 +156,8 @@ impl<'a> Dialogue<'a> {
 
     /// QUIT: the message's fate is known, how the farewell goes does not matter.
     pub fn farewell(&mut self) {
-        if !self.is_in_data && self.stream.get_ref().set_timeout(FAREWELL).is_ok() {
+        self.stream.get_mut().shorten(FAREWELL);
+        if !self.is_in_data {
             let _ = self.command("QUIT");
         }
     }
@@ -156,8 +168,16 @@ impl<'a> Dialogue<'a> {
     }
 
     fn say(&mut self, line: &str) -> Result<(), SendError> {
-        (self.show)(Side::Client, line);
-        Ok(self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes())?)
+        self.say_as(line, line)
+    }
+
+    /// Says a line, of which another is shown.
+    fn say_as(&mut self, line: &str, shown: &str) -> Result<(), SendError> {
+        (self.show)(Side::Client, shown);
+        let line = Zeroizing::new(format!("{line}\r\n"));
+        let stream = self.stream.get_mut();
+        stream.write_all(line.as_bytes())?;
+        Ok(stream.flush()?)
     }
 
     /// Reads a reply and answers with its lines, if it has the class that is
