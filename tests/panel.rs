@@ -5,6 +5,8 @@
 #[path = "panel/browser.rs"]
 mod browser;
 mod support;
+#[path = "panel/talk.rs"]
+mod talk;
 
 use browser::{Browser, text};
 use data_encoding::HEXLOWER;

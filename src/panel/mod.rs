@@ -18,12 +18,14 @@ mod destinations;
 mod guard;
 mod hex;
 mod layout;
+mod log;
 mod mail_page;
 mod nowhere;
 mod overview;
 mod post;
 mod posts;
 mod pretty;
+mod send;
 mod sessions;
 mod shapes;
 mod sign_in;
@@ -82,6 +84,11 @@ pub fn front(api: Router) -> Router {
         .route("/destinations", get(destinations::list))
         .route("/destinations/live", get(destinations::live))
         .route("/destinations/actions", form(destinations::act))
+        .route("/send", get(send::show).post(send::send))
+        .route("/send/log", get(send::log))
+        .route("/log", get(log::list))
+        .route("/log/live", get(log::live))
+        .route("/log/lines", get(log::lines))
         .layer(from_fn_with_state(panel.clone(), guard::check))
         .route("/assets/{name}", get(assets::fetch))
         .fallback(nowhere::answer)

@@ -5,6 +5,7 @@ const http = require("node:http");
 const path = require("node:path");
 const { Watched } = require("./checks");
 const { hostileHtml, hostileMail } = require("./mails");
+const { TALK } = require("./stories_talk");
 const { Gateway, Receiver, eventually } = require("./world");
 
 // A page with nothing but charts, and what they are to show.
@@ -383,6 +384,9 @@ const STORIES = [
   { name: "destinations", play: owned(destinations) },
   { name: "overview-charts", play: owned(overviewCharts) },
   { name: "focus", play: owned(focus) },
+  { name: "send", play: owned(TALK.send) },
+  { name: "protocol-log", play: owned(TALK.log) },
+  { name: "log-live", play: owned(TALK.live) },
 ];
 
 module.exports = { STORIES };
