@@ -13,6 +13,8 @@ mod hooks;
 mod support;
 #[path = "panel/tail.rs"]
 mod tail;
+#[path = "panel/talk.rs"]
+mod talk;
 
 use browser::{Browser, text};
 use data_encoding::HEXLOWER;

@@ -20,7 +20,7 @@ use super::shapes::{OrderedShape, PostShape};
 use super::webhooks::{batches, replay, shape::WebhookShape, sparkpost, trial};
 use super::{
     attachments, commands, config, destinations, events, health, history, inject, mail, openapi, posts,
-    publish, routes, status, stream, tenants, transcript, webhooks,
+    protocol_log, publish, routes, send_test, status, stream, tenants, transcript, webhooks,
 };
 use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use crate::metrics::CONTENT_TYPE;
@@ -64,6 +64,15 @@ fn about_posts() -> Vec<Call> {
             .answers::<mail::AcceptedShape>(Is::ACCEPTED, "It is on disk.")
             .leads("/posts/0", "/api/v1/posts/")
             .answers::<mail::AcceptedShape>(Is::OK, "It was, by a request with the same key."),
+        post(
+            Inject,
+            "/api/v1/send-test",
+            send_test::send,
+            "Sends a message over SMTP, and shows what was said",
+        )
+        .answers::<send_test::SentShape>(Is::OK, "What came of it, accepted or not.")
+        .leads("/id", "/api/v1/posts/")
+        .refuses(&[Is::CONFLICT, Is::UNPROCESSABLE_ENTITY, Is::SERVICE_UNAVAILABLE]),
         get(Read, "/api/v1/posts/{id}", posts::show, "Shows a post")
             .answers::<PostShape>(Is::OK, "The post."),
         get(Read, "/api/v1/posts/{id}/attempts", posts::attempts, "Lists the attempts of a post").writes(
@@ -255,6 +264,12 @@ fn about_the_gateway() -> Vec<Call> {
         ),
         get(Read, "/api/v1/history", history::show, "Shows what passed lately, step by step")
             .answers::<HistoryShape>(Is::OK, "An hour in steps of ten seconds, or a day in minutes."),
+        get(Read, "/api/v1/protocol-log", protocol_log::list, "Shows dialogues of the protocol log")
+            .answers::<protocol_log::PageShape>(Is::OK, "A page; only one without `next` is the last.")
+            .refuses(&[Is::NOT_FOUND, Is::UNPROCESSABLE_ENTITY]),
+        get(Read, "/api/v1/protocol-log/lines", protocol_log::follow, "Shows what is added to it")
+            .answers::<protocol_log::LinesShape>(Is::OK, "Lines, and where it goes on.")
+            .refuses(&[Is::NOT_FOUND, Is::UNPROCESSABLE_ENTITY]),
         get(Admin, "/api/v1/config", config::read, "Fetches the configuration file")
             .tells(TOML, "The file, secrets hidden.")
             .with(&["ETag"])

@@ -6,6 +6,7 @@ use super::grace::Grace;
 use super::problem::{Problem, json};
 use super::readers::Readers;
 use super::seats::Seats;
+use super::send_test::Tests;
 use super::shapes::OrderedShape;
 use super::{Current, Entrance, Options};
 use crate::compose::{BadUrl, Endpoint};
@@ -38,6 +39,8 @@ pub(super) struct Desk {
     pub streams: Seats,
     /// What is wanted between two streams.
     pub grace: Arc<Grace>,
+    /// Messages that callers have sent to see what happens.
+    pub tests: Arc<Tests>,
     /// Turns true when the gateway stops.
     pub stop: watch::Receiver<bool>,
 }

@@ -37,11 +37,13 @@ mod places;
 mod posts;
 mod presence;
 mod problem;
+mod protocol_log;
 mod publish;
 mod ranges;
 mod readers;
 mod routes;
 mod seats;
+mod send_test;
 pub mod setup;
 mod shapes;
 mod status;
@@ -62,6 +64,7 @@ use crate::fanout::accounting::accounts::Accounts;
 use crate::intake::{Keys, Tenants};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::protocol_log::Level;
 use crate::smtp::Certificates;
 use crate::spool::Spool;
 use axum::Router;
@@ -106,6 +109,8 @@ pub struct Current {
     pub routes: Vec<serde_json::Value>,
     /// What is shown to clients; with any, there is nothing but TLS.
     pub certificates: Option<Certificates>,
+    /// What listeners for mail show.
+    pub smtp_certificates: Option<Certificates>,
 }
 
 /// What the API needs to know.
@@ -124,8 +129,8 @@ pub struct Options {
     pub accounts: Option<Accounts>,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
-    /// Where the protocol log is, if one is kept.
-    pub protocol_log: Option<PathBuf>,
+    /// How much of a protocol log is kept, and where.
+    pub protocol_log: Option<(Level, PathBuf)>,
     /// Who holds the configuration, if anybody does.
     pub setup: Option<Setup>,
     /// Where mail is taken, to be told.
@@ -190,10 +195,20 @@ pub async fn serve(
     let places = Places::new(options.connections);
     let readers = Arc::new(Readers::new());
     let fetchers = Arc::new(Semaphore::new(attachments::most(options.connections)));
-    let streams = Seats::default();
+    let (streams, tests) = (Seats::default(), Arc::default());
     let (own, end, grace) = (Arc::clone(&options), stop.clone(), Arc::default());
-    let router =
-        router(Desk { options: own, control, spool, metrics, readers, fetchers, streams, grace, stop: end });
+    let router = router(Desk {
+        options: own,
+        control,
+        spool,
+        metrics,
+        readers,
+        fetchers,
+        streams,
+        grace,
+        tests,
+        stop: end,
+    });
     let router = match options.front {
         Some(front) => front(router),
         None => router,

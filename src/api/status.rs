@@ -33,6 +33,10 @@ pub struct Listener {
     /// When it is encrypted: `none`, `starttls` or `implicit`.
     #[schemars(extend("enum" = ["none", "starttls", "implicit"]))]
     pub tls: &'static str,
+    /// Where this machine itself reaches it, `HOST:PORT` or `unix:/path`; nothing when only
+    /// proxies do.
+    #[serde(skip)]
+    pub reached_at: Option<String>,
 }
 
 /// The query of `GET /status`.

@@ -1,7 +1,7 @@
 //! `GET /posts/{id}/transcript`: the dialogues of a post, as the protocol log has them.
 //!
-//! The log knows no tenants, so a caller of one is shown those of its own living posts;
-//! others also those of posts that are over.
+//! The log knows no tenants, so a caller of one is shown those of its own living posts
+//! and of what it has sent as a test lately; others also those of posts that are over.
 
 use super::ask::{Asked, Nothing, id};
 use super::caller::Caller;
@@ -25,11 +25,11 @@ pub(super) async fn show(
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Result<Response, Problem> {
     let id = id(&text)?;
-    if caller.tenant.is_some() {
+    if caller.tenant.as_ref().is_some_and(|tenant| !desk.tests.is_of(id.message, tenant)) {
         desk.find(&text, &caller).await?;
     }
     let off = || Problem::not_found("no protocol log is kept; set log.protocol_log = \"full\"");
-    let directory = desk.options.protocol_log.clone().ok_or_else(off)?;
+    let (_, directory) = desk.options.protocol_log.clone().ok_or_else(off)?;
     // As few at a time as read attachments.
     let read = async move { tokio::task::spawn_blocking(move || of_post(&directory, id, LIMITS)).await };
     let died = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the protocol log cannot be read");

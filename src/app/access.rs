@@ -65,6 +65,7 @@ impl Access {
         let old = before.and_then(|before| before.certificates.clone());
         api::Current {
             entrance: None,
+            smtp_certificates: self.certificates.clone(),
             keys: Arc::clone(&self.keys),
             tenants: Arc::clone(&self.tenants),
             routes: routes::shown(config),

@@ -4,6 +4,7 @@ use crate::api;
 use crate::config::Listener;
 use crate::smtp::{Address, Protocol, Socket, TlsUse};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where and how a gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +37,25 @@ pub(super) fn told(sockets: &[Socket], listeners: &[Listener]) -> Vec<api::Liste
             TlsUse::StartTls => "starttls",
             TlsUse::Implicit => "implicit",
         };
-        api::Listener { address: socket.address().to_string(), protocol, tls }
+        let reached_at = if listener.proxy_protocol { None } else { reached_at(socket) };
+        api::Listener { address: socket.address().to_string(), protocol, tls, reached_at }
     };
     sockets.iter().zip(listeners).map(told).collect()
+}
+
+/// Where a socket is reached from this machine; what listens on all addresses does so on
+/// that of the machine itself.
+fn reached_at(socket: &Socket) -> Option<String> {
+    if let Address::Unix(path) = socket.address() {
+        return path.to_str().map(|path| format!("unix:{path}"));
+    }
+    let mut address = socket.network_address()?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Some(address.to_string())
 }
 
 impl fmt::Display for Listening {

@@ -171,7 +171,7 @@ pub(super) fn api(
         journal: Some(common.journal.clone()),
         webhooks: common.webhooks.clone(),
         accounts: Some(common.accounts.clone()),
-        protocol_log: (log.level != protocol_log::Level::Off).then_some(log.directory),
+        protocol_log: (log.level != protocol_log::Level::Off).then_some((log.level, log.directory)),
         setup: Some(setup),
         listeners: listening::told(sockets, &config.listeners.0),
         front: Some(panel::front),

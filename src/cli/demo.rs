@@ -5,12 +5,12 @@
 //! the reason, whenever the post is not exactly what the mail asked for.
 
 use super::receiver::{Arrival, Behaviour, Receiver};
-use super::smtp_client::{self, Mail, SendError};
 use super::{Failure, SOFTWARE, block_on, columns, say};
 use crate::app::Gateway;
 use crate::config::{self, ApiAddress, Config};
 use crate::protocol_log::dialogues::Line;
 use crate::smtp::Address;
+use crate::smtp::client::{self, Mail, SendError};
 use http::StatusCode;
 use std::fs;
 use std::io;
@@ -103,7 +103,7 @@ async fn converse(
         recipients: vec![format!("post@http://{receiver}/webhook.aspx")],
         data: MAIL.as_bytes().to_vec(),
     };
-    let send = move || smtp_client::send(&smtp.to_string(), &mail, &mut |_, _| {});
+    let send = move || client::send(&smtp.to_string(), &mail, &mut |_, _| {});
     let sent = tokio::task::spawn_blocking(send).await;
     match sent.map_err(|error| Failure::new(SOFTWARE, error))? {
         Ok(_) => {}

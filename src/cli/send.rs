@@ -1,7 +1,7 @@
 //! `postgate send`: hands one message to a server and shows the dialogue.
 
-use super::smtp_client::{self, Mail, SendError, Side};
 use super::{DATA, Failure, NO_INPUT, TRY_AGAIN, UNAVAILABLE, USAGE, say};
+use crate::smtp::client::{self, Mail, SendError, Side};
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             shown = say(self::shown(side, line));
         }
     };
-    let result = smtp_client::send(&arguments.server, &mail, &mut show);
+    let result = client::send(&arguments.server, &mail, &mut show);
     shown?;
     match result {
         Ok(_) => Ok(()),

@@ -49,7 +49,7 @@ use crate::first_attempts::FirstAttempts;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::post::{Destination, Trust};
-use crate::smtp::auth::{Credentials, Mechanisms, Offer};
+use crate::smtp::auth::{Credentials, Mechanisms, Offer, Secret};
 use crate::smtp::session::{Judged, Opening, Policy};
 use crate::spool::spill::MailData;
 use crate::spool::{Committed, Health, Spool, SpoolError};
@@ -58,6 +58,7 @@ use crate::url_pattern::UrlPattern;
 use entries::TurnedAway;
 use first::Shares;
 use keeping::{refusal, repeated};
+use std::net::IpAddr;
 use std::sync::Arc;
 use traced::Traced;
 
@@ -243,6 +244,17 @@ impl Intake {
             }
             _ => Err(Refusal::new(504, (5, 4), "this client cannot log in this way")),
         }
+    }
+
+    /// Whether a password is right that somebody at this address has shown us elsewhere than
+    /// in a session; failures count as there.
+    pub async fn log_in(
+        &self,
+        address: Option<IpAddr>,
+        name: &str,
+        password: Secret,
+    ) -> Result<Login, Refusal> {
+        self.options.logins.by_password(address, name, password).await
     }
 
     /// What composing this client's messages goes by.

@@ -21,6 +21,7 @@ mod events;
 mod guard;
 mod hex;
 mod layout;
+mod log;
 mod looks;
 mod mail_page;
 mod nowhere;
@@ -28,6 +29,7 @@ mod overview;
 mod post;
 mod posts;
 mod pretty;
+mod send;
 mod sessions;
 mod shapes;
 mod sign_in;
@@ -100,6 +102,11 @@ pub fn front(api: Router) -> Router {
         .route("/events", get(events::list))
         .route("/events/stream", get(tail::stream))
         .merge(webhooks::pages())
+        .route("/send", get(send::show).post(send::send))
+        .route("/send/log", get(send::log))
+        .route("/log", get(log::list))
+        .route("/log/live", get(log::live))
+        .route("/log/lines", get(log::lines))
         .layer(from_fn_with_state(panel.clone(), guard::check))
         .route("/assets/{name}", get(assets::fetch))
         .fallback(nowhere::answer)

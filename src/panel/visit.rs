@@ -57,6 +57,13 @@ pub(super) struct Who {
     pub key: Option<String>,
 }
 
+impl Who {
+    /// Whether they may hand something in.
+    pub(super) fn may_send(&self) -> bool {
+        self.role >= Role::Inject
+    }
+}
+
 #[derive(Deserialize)]
 struct CallerShape {
     role: String,

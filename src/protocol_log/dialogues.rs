@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
     }
 
     /// The post whose attempt begins with this line, and what is said of it.
-    fn attempt(&self) -> Option<(PostId, &'a str)> {
+    pub(super) fn attempt(&self) -> Option<(PostId, &'a str)> {
         let (id, rest) = self.text.split_once(" attempt ")?;
         let (_, what) = rest.split_once(": ")?;
         let id = id.parse().ok().filter(|_| self.mark == '*' && !self.is_session())?;
@@ -51,7 +51,7 @@ impl<'a> Line<'a> {
     }
 
     /// The message that is acknowledged with this line.
-    fn acknowledged(&self) -> Option<PostId> {
+    pub(super) fn acknowledged(&self) -> Option<PostId> {
         let (_, id) = self.text.rsplit_once(" queued as ")?;
         let is_reply = match self.is_smtp() {
             true => self.mark == '>' && self.text.starts_with("250 "),
@@ -82,7 +82,7 @@ pub enum Question {
 
 impl Question {
     /// Whether the attempt is one that is asked for.
-    fn wants_attempt(&self, id: PostId, what: &str) -> bool {
+    pub(super) fn wants_attempt(&self, id: PostId, what: &str) -> bool {
         match self {
             Question::Post(wanted) => {
                 wanted.message == id.message && (wanted.number == 0 || wanted.number == id.number)

@@ -15,6 +15,8 @@
 
 pub mod dialogues;
 mod files;
+pub mod pages;
+pub mod parts;
 pub mod search;
 
 use crate::clock;

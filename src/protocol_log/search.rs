@@ -69,14 +69,8 @@ pub fn of_post(directory: &Path, id: PostId, limits: Limits) -> io::Result<Dialo
 /// The newest files from a day on that may be read, the oldest first; whether others
 /// were left out.
 fn chosen(directory: &Path, first: &str, mut octets: u64) -> io::Result<(Vec<PathBuf>, bool)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if !day(&path).is_empty() && day(&path) >= first.get(..10).unwrap_or_default() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let mut files = files(directory)?;
+    files.retain(|path| day(path) >= first.get(..10).unwrap_or_default());
     let mut chosen = Vec::new();
     for path in files.iter().rev() {
         let length = fs::metadata(path)?.len();
@@ -89,8 +83,21 @@ fn chosen(directory: &Path, first: &str, mut octets: u64) -> io::Result<(Vec<Pat
     Ok((chosen, is_cut))
 }
 
+/// The files of the log, the oldest first: their names sort by day.
+pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if !day(&path).is_empty() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// The day of a file, as its name has it; nothing when it is none of the log's.
-fn day(path: &Path) -> &str {
+pub(super) fn day(path: &Path) -> &str {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.strip_prefix("protocol-").and_then(|name| name.strip_suffix(".log")).unwrap_or_default()
 }

@@ -20,6 +20,7 @@ mod tls;
 mod wire;
 
 pub mod auth;
+pub mod client;
 pub mod command;
 pub mod receive;
 pub mod reply;

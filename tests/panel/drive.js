@@ -17,6 +17,7 @@ const PAGES = [
   { name: "posts-none", path: () => "/posts?q=nothing-is-like-this" },
   { name: "post-waiting", path: (ids) => `/posts/${ids.waiting}` },
   { name: "post-held", path: (ids) => `/posts/${ids.held}` },
+  { name: "events-of-mail", path: () => "/events?type=post.*" },
   { name: "destinations", path: () => "/destinations" },
   { name: "config", path: () => "/config" },
   { name: "missing", path: () => "/nowhere", status: 404 },

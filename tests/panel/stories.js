@@ -6,6 +6,7 @@ const path = require("node:path");
 const { Watched } = require("./checks");
 const { hostileHtml, hostileMail } = require("./mails");
 const { HOOK_STORIES } = require("./stories_hooks");
+const { TALK } = require("./stories_talk");
 const { Gateway, Receiver, eventually } = require("./world");
 
 // A page with nothing but charts, and what they are to show.
@@ -394,6 +395,9 @@ const STORIES = [
   { name: "focus", play: owned(focus) },
   { name: "config", play: owned(require("./stories_config").config) },
   ...HOOK_STORIES.map(({ name, play }) => ({ name, play: owned(play) })),
+  { name: "send", play: owned(TALK.send) },
+  { name: "protocol-log", play: owned(TALK.log) },
+  { name: "log-live", play: owned(TALK.live) },
 ];
 
 module.exports = { STORIES };

@@ -6,8 +6,8 @@
 //! without a name, so a message costs the same memory whatever its size.
 
 use super::options::LoneDot;
-use crate::cli::lines;
 use crate::cli::{DATA, Failure, IO, TRY_AGAIN};
+use crate::smtp::client::lines;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -19,8 +19,8 @@ mod message;
 mod options;
 mod place;
 
-use super::smtp_client::{Dialogue, Extensions, SendError, Side};
-use super::{DATA, Failure, NO_PERMISSION, NO_USER, TRY_AGAIN, UNAVAILABLE, USAGE, help, say, send, wire};
+use super::{DATA, Failure, NO_PERMISSION, NO_USER, TRY_AGAIN, UNAVAILABLE, USAGE, help, say, send};
+use crate::smtp::client::{Dialogue, Extensions, SendError, Side, wire};
 use addresses::{addresses, qualified};
 use message::Message;
 use options::{Mode, Options};

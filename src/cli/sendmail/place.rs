@@ -7,9 +7,9 @@
 //! host's name.
 
 use super::options::Options;
-use crate::cli::wire::UNIX;
 use crate::cli::{CONFIG, Failure};
 use crate::config;
+use crate::smtp::client::wire::UNIX;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -43,6 +43,10 @@
   document.addEventListener("htmx:afterSwap", (event) => {
     show(event.target);
     fresh();
+    // What only grows would fill the memory of a browser that is left open.
+    for (const list of document.querySelectorAll("[data-most]")) {
+      while (list.children.length > Number(list.dataset.most)) list.lastElementChild.remove();
+    }
     if (focused === null) return;
     const all = event.target.querySelectorAll("a[href], button, [tabindex]");
     [...all].find((element) => like(element) === focused)?.focus({ preventScroll: true });

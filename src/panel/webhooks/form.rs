@@ -145,7 +145,7 @@ impl Form {
     pub(super) fn is_long(&self) -> bool {
         let usual = [("max_events", "500"), ("max_bytes", "1MiB"), ("max_wait", "1s")];
         let says = |name: &&str| !self.value(name).is_empty() && !usual.contains(&(name, self.value(name)));
-        RARE.iter().any(|name| says(&name) || self.wrong(name).is_some())
+        RARE.iter().any(|name| says(name) || self.wrong(name).is_some())
     }
 
     /// The same with what the API says of it, each at its field.
@@ -164,38 +164,38 @@ impl Form {
         self
     }
 
-    /// As `POST /webhooks` takes it, or the same form with what is wrong.
-    pub(super) fn made(self, secret: Option<&str>) -> Result<(Form, Value), Form> {
-        let (form, mut fields) = self.read()?;
-        fields.insert("url".to_owned(), form.value("url").into());
+    /// As `POST /webhooks` takes it; nothing where something is wrong, which it says then.
+    pub(super) fn made(&mut self, secret: Option<&str>) -> Option<Value> {
+        let mut fields = self.read()?;
+        fields.insert("url".to_owned(), self.value("url").into());
         let secret = secret.filter(|secret| !secret.is_empty());
         fields.extend(secret.map(|secret| ("secret".to_owned(), secret.into())));
-        fields.extend(form.is_trusted.then(|| ("verify".to_owned(), "skip".into())));
+        fields.extend(self.is_trusted.then(|| ("verify".to_owned(), "skip".into())));
         let mut settings = Value::Object(fields);
         prune(&mut settings);
-        Ok((form, settings))
+        Some(settings)
     }
 
-    /// As `PATCH /webhooks/{id}` takes it, for one that is so.
-    pub(super) fn changed(mut self, webhook: &Webhook) -> Result<(Form, Value), Form> {
+    /// As `PATCH /webhooks/{id}` takes it, for one that is so; nothing where something is wrong.
+    pub(super) fn changed(&mut self, webhook: &Webhook) -> Option<Value> {
         let url = self.value("url").to_owned();
         if url != webhook.url && url.contains("***") {
             let text = "write the whole URL: *** stands for what is not shown";
             self.wrong.push(("url".to_owned(), text.to_owned()));
         }
-        let (form, mut fields) = self.read()?;
+        let mut fields = self.read()?;
         if url != webhook.url {
             fields.insert("url".to_owned(), url.into());
         }
-        Ok((form, Value::Object(fields)))
+        Some(Value::Object(fields))
     }
 
     /// All but the URL, where what is empty is null.
-    fn read(mut self) -> Result<(Form, Map<String, Value>), Form> {
+    fn read(&mut self) -> Option<Map<String, Value>> {
         let (events, headers) = (self.names(), self.headers());
         let numbers = [self.number("max_events"), self.number("max_connections")];
         if !self.wrong.is_empty() {
-            return Err(self);
+            return None;
         }
         let [max_events, max_connections] = numbers;
         let text = |name: &str| Some(self.value(name)).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -217,8 +217,8 @@ impl Form {
             "filter": { "tag": lines("tag"), "destination": lines("destination"), "recipient": lines("recipient") },
         });
         match settings {
-            Value::Object(fields) => Ok((self, fields)),
-            _ => Err(self),
+            Value::Object(fields) => Some(fields),
+            _ => None,
         }
     }
 
@@ -321,7 +321,7 @@ mod tests {
     fn what_is_written_becomes_what_the_api_takes() {
         let query = "url=https%3A%2F%2Fr.example&event=post.*&event=email.sent&more_events=order.paid%2C+a.b\
                      &format=json&max_events=20&headers=X-A%3A+1%0D%0AX-B%3A2&tag=a%0Ab&verify=skip&max_connections=3";
-        let (_, made) = form(query).made(Some("s")).unwrap();
+        let made = form(query).made(Some("s")).unwrap();
         let expected = json!({
             "events": ["post.*", "email.sent", "order.paid", "a.b"], "format": "json",
             "batch": { "max_events": 20 }, "headers": { "X-A": "1", "X-B": "2" }, "max_connections": 3,
@@ -334,19 +334,21 @@ mod tests {
     fn what_was_left_as_it_was_is_not_sent_and_what_was_emptied_is_null() {
         let webhook = Webhook { url: "https://r.example/?token=***".to_owned(), ..Webhook::default() };
         let same = "url=https%3A%2F%2Fr.example%2F%3Ftoken%3D***&event=*&drop=X-A";
-        let (_, patch) = form(same).changed(&webhook).unwrap();
+        let patch = form(same).changed(&webhook).unwrap();
         assert_eq!(patch.get("url"), None);
         assert_eq!((&patch["auth"], &patch["headers"]), (&Value::Null, &json!({ "X-A": null })));
         assert_eq!(patch["filter"], json!({ "tag": null, "destination": null, "recipient": null }));
-        let half = form("url=https%3A%2F%2Fother.example%2F%3Ftoken%3D***").changed(&webhook).unwrap_err();
+        let mut half = form("url=https%3A%2F%2Fother.example%2F%3Ftoken%3D***");
+        assert_eq!(half.changed(&webhook), None);
         assert!(half.wrong("url").unwrap().contains("***"));
-        let (_, patch) = form("url=https%3A%2F%2Fother.example").changed(&webhook).unwrap();
+        let patch = form("url=https%3A%2F%2Fother.example").changed(&webhook).unwrap();
         assert_eq!(patch["url"], "https://other.example");
     }
 
     #[test]
     fn what_is_wrong_stands_at_its_field() {
-        let wrong = form("max_events=many&headers=nothing").made(None).unwrap_err();
+        let mut wrong = form("max_events=many&headers=nothing");
+        assert_eq!(wrong.made(None), None);
         assert!(wrong.wrong("max_events").is_some() && wrong.wrong("headers").is_some() && wrong.is_long());
         let told = |field: &str, text: &str| {
             let fields = vec![(field.to_owned(), text.to_owned())];

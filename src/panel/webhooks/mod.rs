@@ -140,10 +140,9 @@ async fn fresh(visit: Visit) -> Answer {
 
 /// `POST /webhooks`
 async fn create(visit: Visit, fields: Fields) -> Answer {
-    let secret = fields.text("secret");
-    let (form, settings) = match Form::of(&fields).made(secret) {
-        Ok(made) => made,
-        Err(form) => return form_page(&visit, form, None).await,
+    let mut form = Form::of(&fields);
+    let Some(settings) = form.made(fields.text("secret")) else {
+        return form_page(&visit, form, None).await;
     };
     let own = match form.tenant.as_str() {
         "" => visit.clone(),
@@ -172,9 +171,9 @@ async fn edit(visit: Visit, Path(id): Path<String>) -> Answer {
 /// `POST /webhooks/{id}/edit`
 async fn save(visit: Visit, Path(id): Path<String>, fields: Fields) -> Answer {
     let (webhook, version) = find(&visit, &id).await?;
-    let (form, patch) = match Form::of(&fields).changed(&webhook) {
-        Ok(changed) => changed,
-        Err(form) => return form_page(&visit, form, Some(webhook)).await,
+    let mut form = Form::of(&fields);
+    let Some(patch) = form.changed(&webhook) else {
+        return form_page(&visit, form, Some(webhook)).await;
     };
     let own = visit.for_version(&form.version);
     match own.order::<Webhook>(Method::PATCH, &webhook.call(), Some(&patch)).await {

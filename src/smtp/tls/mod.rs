@@ -17,15 +17,16 @@
 
 mod load;
 mod names;
+mod ours;
 
 pub use load::{TlsError, TlsFiles};
 
 use load::{Stamp, self_signed, stamps};
 use names::{AskOnly, ByName, Pair, names_of};
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::{ClientConfig, ServerConfig};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub(super) struct Loaded {
     /// The same for HTTP.
     http: Arc<ServerConfig>,
     authorities: Option<Arc<dyn ClientCertVerifier>>,
+    /// What a client of our own believes.
+    ours: Arc<ClientConfig>,
 }
 
 impl fmt::Debug for Certificates {
@@ -133,6 +136,13 @@ impl Certificates {
         self.loaded().http
     }
 
+    /// What a client of our own believes: a server that shows a certificate that is in
+    /// force here, and proves that it has the key. Its name and who vouches for it count
+    /// for nothing.
+    pub fn ours(&self) -> Arc<ClientConfig> {
+        self.loaded().ours
+    }
+
     fn has_changed(&self) -> bool {
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         current.stamps != stamps(&self.0.files)
@@ -160,6 +170,8 @@ impl Loaded {
         }
         let remarks: Vec<String> = pairs.iter().filter_map(|pair| pair.remark.clone()).collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let own = pairs.iter().filter_map(Pair::certificate).collect();
+        let ours = ours::believing(own, &provider).map_err(TlsError::Unfit)?;
         let authorities = match &files.client_ca {
             None => None,
             Some(path) => {
@@ -190,7 +202,7 @@ impl Loaded {
         for remark in remarks {
             tracing::warn!("{remark}");
         }
-        Ok(Loaded { config, http, authorities })
+        Ok(Loaded { config, http, authorities, ours })
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {

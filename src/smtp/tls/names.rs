@@ -33,6 +33,11 @@ impl Pair {
         let names = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
         Pair { names, key: Arc::new(key), remark }
     }
+
+    /// The certificate itself, without those of who vouches for it.
+    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.key.cert.first().cloned()
+    }
 }
 
 /// Chooses by the name that the client wants to reach.

@@ -13,17 +13,19 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// What a server on a unix socket begins with.
-pub(super) const UNIX: &str = "unix:";
+pub const UNIX: &str = "unix:";
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub enum Wire {
+    /// Over the network.
     Tcp(TcpStream),
+    /// On this machine.
     Unix(UnixStream),
 }
 
 /// Connects to `server`, trying every address of its name in turn.
-pub(super) fn connect(server: &str) -> io::Result<Wire> {
+pub fn connect(server: &str) -> io::Result<Wire> {
     if let Some(path) = server.strip_prefix(UNIX) {
         return UnixStream::connect(path).map(Wire::Unix);
     }
@@ -42,7 +44,7 @@ pub(super) fn connect(server: &str) -> io::Result<Wire> {
 
 impl Wire {
     /// How long a read and a write may take each.
-    pub(super) fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Wire::Tcp(stream) => {
                 stream.set_read_timeout(Some(timeout))?;
@@ -56,7 +58,7 @@ impl Wire {
     }
 
     /// A second end for another thread.
-    pub(super) fn try_clone(&self) -> io::Result<Wire> {
+    pub fn try_clone(&self) -> io::Result<Wire> {
         match self {
             Wire::Tcp(stream) => stream.try_clone().map(Wire::Tcp),
             Wire::Unix(stream) => stream.try_clone().map(Wire::Unix),
@@ -64,7 +66,7 @@ impl Wire {
     }
 
     /// Says that nothing more will be written.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    pub fn finish(&self) -> io::Result<()> {
         match self {
             Wire::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Wire::Unix(stream) => stream.shutdown(Shutdown::Write),

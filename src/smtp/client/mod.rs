@@ -1,18 +1,23 @@
 //! A small SMTP client (RFC 5321) that shows what it says and hears.
 //!
 //! [`send`] hands over one message and stops at the first refusal; [`Dialogue`]
-//! is for who wants to look at each reply. There is deliberately no TLS, AUTH,
-//! pipelining or retry: it is for programs on the gateway's own machine, a real
-//! client or MTA does the rest.
+//! is for who wants to look at each reply. TLS and AUTH are for listeners of our own
+//! ([`own`]). There is deliberately no pipelining or retry: it is for programs on the
+//! gateway's own machine, a real client or MTA does the rest. All of it blocks.
 
-use super::lines;
-use super::wire::{self, Wire};
+mod limited;
+pub mod lines;
+pub mod own;
+pub mod wire;
+
+use limited::{Limited, Stream};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// One message with its envelope.
 #[derive(Clone, Debug)]
-pub(super) struct Mail {
+pub struct Mail {
     /// Reverse-path without brackets; empty for the null sender.
     pub sender: String,
     /// Forward-paths without brackets.
@@ -23,7 +28,7 @@ pub(super) struct Mail {
 
 /// Who said a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
     /// This program.
     Client,
     /// The server.
@@ -32,7 +37,7 @@ pub(super) enum Side {
 
 /// Why a command or a message was not accepted.
 #[derive(Debug)]
-pub(super) enum SendError {
+pub enum SendError {
     /// No connection, or it ended in the middle.
     Unavailable(String),
     /// The server said no; its reply.
@@ -57,7 +62,7 @@ const WRITE: usize = 64 * 1024;
 
 /// Hands the mail to `server` and answers with the last line of the reply that
 /// accepted it.
-pub(super) fn send(server: &str, mail: &Mail, show: &mut dyn FnMut(Side, &str)) -> Result<String, SendError> {
+pub fn send(server: &str, mail: &Mail, show: &mut dyn FnMut(Side, &str)) -> Result<String, SendError> {
     let mut dialogue = Dialogue::open(server, show)?;
     let result = dialogue.transaction(mail);
     dialogue.farewell();
@@ -66,7 +71,7 @@ pub(super) fn send(server: &str, mail: &Mail, show: &mut dyn FnMut(Side, &str)) 
 
 /// What a server offers besides the bare protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extensions {
+pub struct Extensions {
     /// Whether SIZE may be declared (RFC 1870).
     pub size: bool,
     /// Most octets of a message; 0 = not said.
@@ -78,8 +83,8 @@ pub(super) struct Extensions {
 }
 
 /// A connection on which the greeting has been read.
-pub(super) struct Dialogue<'a> {
-    stream: BufReader<Wire>,
+pub struct Dialogue<'a> {
+    stream: BufReader<Stream>,
     /// Whether what is said now is mail data, of which nothing may become an end.
     is_in_data: bool,
     show: &'a mut dyn FnMut(Side, &str),
@@ -87,12 +92,20 @@ pub(super) struct Dialogue<'a> {
 
 impl<'a> Dialogue<'a> {
     /// Connects to `server`, `HOST:PORT` or `unix:/path`, and reads its greeting.
-    pub(super) fn open(server: &str, show: &'a mut dyn FnMut(Side, &str)) -> Result<Dialogue<'a>, SendError> {
-        let wire = wire::connect(server)?;
-        wire.set_timeout(REPLY)?;
-        let mut dialogue = Dialogue { stream: BufReader::new(wire), is_in_data: false, show };
+    pub fn open(server: &str, show: &'a mut dyn FnMut(Side, &str)) -> Result<Dialogue<'a>, SendError> {
+        let mut dialogue = Dialogue::connect(server, None, show)?;
         dialogue.reply(2)?;
         Ok(dialogue)
+    }
+
+    /// Connects, and ends at a point in time; nothing is said yet.
+    fn connect(
+        server: &str,
+        until: Option<Instant>,
+        show: &'a mut dyn FnMut(Side, &str),
+    ) -> Result<Dialogue<'a>, SendError> {
+        let stream = Stream::Clear(Limited::new(wire::connect(server)?, REPLY, until));
+        Ok(Dialogue { stream: BufReader::new(stream), is_in_data: false, show })
     }
 
     fn transaction(&mut self, mail: &Mail) -> Result<String, SendError> {
@@ -105,23 +118,23 @@ impl<'a> Dialogue<'a> {
     }
 
     /// EHLO.
-    pub(super) fn hello(&mut self) -> Result<Extensions, SendError> {
+    pub fn hello(&mut self) -> Result<Extensions, SendError> {
         Ok(extensions(&self.command("EHLO localhost")?))
     }
 
     /// MAIL, with parameters such as ` SIZE=100`.
-    pub(super) fn sender(&mut self, path: &str, parameters: &str) -> Result<(), SendError> {
+    pub fn sender(&mut self, path: &str, parameters: &str) -> Result<(), SendError> {
         self.command(&format!("MAIL FROM:<{path}>{parameters}")).map(drop)
     }
 
     /// RCPT.
-    pub(super) fn recipient(&mut self, path: &str) -> Result<(), SendError> {
+    pub fn recipient(&mut self, path: &str) -> Result<(), SendError> {
         self.command(&format!("RCPT TO:<{path}>")).map(drop)
     }
 
     /// DATA and the message to its end; answers with the last line of the reply.
     /// When `message` cannot be read the dot is never sent, so nothing is accepted.
-    pub(super) fn data(&mut self, message: &mut impl BufRead) -> Result<String, SendError> {
+    pub fn data(&mut self, message: &mut impl BufRead) -> Result<String, SendError> {
         self.say("DATA")?;
         self.reply(3)?;
         self.is_in_data = true;
@@ -142,8 +155,9 @@ impl<'a> Dialogue<'a> {
     }
 
     /// QUIT: the message's fate is known, how the farewell goes does not matter.
-    pub(super) fn farewell(&mut self) {
-        if !self.is_in_data && self.stream.get_ref().set_timeout(FAREWELL).is_ok() {
+    pub fn farewell(&mut self) {
+        self.stream.get_mut().shorten(FAREWELL);
+        if !self.is_in_data {
             let _ = self.command("QUIT");
         }
     }
@@ -154,8 +168,16 @@ impl<'a> Dialogue<'a> {
     }
 
     fn say(&mut self, line: &str) -> Result<(), SendError> {
-        (self.show)(Side::Client, line);
-        Ok(self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes())?)
+        self.say_as(line, line)
+    }
+
+    /// Says a line, of which another is shown.
+    fn say_as(&mut self, line: &str, shown: &str) -> Result<(), SendError> {
+        (self.show)(Side::Client, shown);
+        let line = Zeroizing::new(format!("{line}\r\n"));
+        let stream = self.stream.get_mut();
+        stream.write_all(line.as_bytes())?;
+        Ok(stream.flush()?)
     }
 
     /// Reads a reply and answers with its lines, if it has the class that is

@@ -11,7 +11,7 @@ const PIECE: usize = 64 * 1024;
 
 /// Reads the next line into `piece`, or the next 64 KiB of a longer one; the
 /// line end, if the piece has one, becomes CRLF. False at the end of the input.
-pub(super) fn read(input: &mut impl BufRead, piece: &mut Vec<u8>) -> io::Result<bool> {
+pub fn read(input: &mut impl BufRead, piece: &mut Vec<u8>) -> io::Result<bool> {
     piece.clear();
     loop {
         let room = PIECE.saturating_sub(piece.len()).max(1);

@@ -1,0 +1,264 @@
+//! `POST /send-test`: a message over SMTP to a listener of our own, and what was said.
+//!
+//! The session comes from this machine, which listeners may trust more than whoever calls:
+//! a client there names any URL without a login, as the default tenant, and some users may
+//! log in from there alone. So whoever is of another tenant logs in as one of its users,
+//! and every password is judged first as coming from the caller's own address, where
+//! failures count for that address. What the listener then says is what any client hears.
+//!
+//! Few are sent at a time, each on a thread for what blocks, and none for longer than
+//! [`LONGEST`]; one that was begun goes on when its caller leaves.
+
+use super::ask::Given;
+use super::caller::Caller;
+use super::desk::Desk;
+use super::problem::{Problem, json};
+use super::status::Listener;
+use crate::post::{MessageId, PostId};
+use crate::smtp::auth::Secret;
+use crate::smtp::client::own::{self, Way};
+use crate::smtp::client::{Mail, SendError, Side};
+use crate::smtp::{Protocol, TlsUse};
+use crate::tenant::Tenant;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// Time for a session: less than a request of the API may take.
+const LONGEST: Duration = Duration::from_secs(20);
+/// Sessions at a time.
+const MOST: usize = 4;
+/// Messages of tenants that are remembered.
+const REMEMBERED: usize = 1000;
+/// Most octets of an address.
+const ADDRESS: usize = 4000;
+/// Lines of a dialogue that are told; a greeting of ours has few.
+const LINES: usize = 200;
+
+/// Test messages under way, and those that were.
+#[derive(Debug)]
+pub(super) struct Tests {
+    places: Arc<Semaphore>,
+    /// Those of one tenant, which may look at their dialogues; the oldest first.
+    sent: Mutex<VecDeque<(MessageId, Tenant)>>,
+}
+
+impl Default for Tests {
+    fn default() -> Tests {
+        Tests { places: Arc::new(Semaphore::new(MOST)), sent: Mutex::default() }
+    }
+}
+
+impl Tests {
+    /// Whether a message is a test that this tenant has sent lately.
+    pub(super) fn is_of(&self, message: MessageId, tenant: &Tenant) -> bool {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.iter().any(|(other, its)| *other == message && its == tenant)
+    }
+
+    fn remember(&self, message: MessageId, tenant: &Tenant) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() >= REMEMBERED {
+            sent.pop_front();
+        }
+        sent.push_back((message, tenant.clone()));
+    }
+}
+
+/// The body of `POST /send-test`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Test {
+    /// Its address, as the status names it; without, the first that can be reached.
+    listener: Option<String>,
+    /// Reverse-path; nothing is the null sender.
+    #[serde(default)]
+    from: String,
+    /// Forward-path.
+    to: String,
+    /// The mail: header section, an empty line, and the text. Line ends of any kind.
+    message: String,
+    /// A user of the listener.
+    user: Option<String>,
+    /// Its password.
+    password: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SentTest")]
+pub(super) struct SentShape {
+    /// Where it was sent to.
+    listener: String,
+    /// `accepted`, `refused`, or `broken`: there was no session, or it ended early.
+    #[schemars(extend("enum" = ["accepted", "refused", "broken"]))]
+    outcome: &'static str,
+    /// The reply that decided, or why there was none.
+    reply: String,
+    /// Of the message, and of its post if there is one alone.
+    id: Option<String>,
+    dialogue: Vec<SaidShape>,
+}
+
+/// A line of the session, without passwords.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Said")]
+struct SaidShape {
+    #[schemars(extend("enum" = ["client", "server"]))]
+    by: &'static str,
+    line: String,
+}
+
+/// `POST /send-test`
+pub(super) async fn send(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Given(test): Given<Test>,
+) -> Result<Response, Problem> {
+    for (field, address) in [("from", &test.from), ("to", &test.to)] {
+        if address.len() > ADDRESS || address.contains(char::is_control) {
+            return Err(Problem::bad_field(field, format!("write an address of up to {ADDRESS} octets")));
+        }
+    }
+    let listener = chosen(&desk, test.listener.as_deref())?;
+    let login = log_in(&desk, &caller, test.user, test.password).await?;
+    let way = way(&desk, listener, login)?;
+    let mail = Mail { sender: test.from, recipients: vec![test.to], data: test.message.into_bytes() };
+    let place = Arc::clone(&desk.tests.places).try_acquire_owned();
+    let place = place.map_err(|_| {
+        Problem::too_many(format!("{MOST} test messages are under way"), Duration::from_secs(1))
+    })?;
+    let talk = move || {
+        let _place = place;
+        let mut dialogue = Vec::new();
+        let result = own::hand_over(&way, &mail, &mut |side, line| {
+            let by = if side == Side::Client { "client" } else { "server" };
+            if dialogue.len() < LINES {
+                dialogue.push(SaidShape { by, line: line.to_owned() });
+            }
+        });
+        (result, dialogue)
+    };
+    let died = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the session broke off");
+    let (result, dialogue) = tokio::task::spawn_blocking(talk).await.map_err(died)?;
+    let (outcome, reply) = match result {
+        Ok(reply) => ("accepted", reply),
+        Err(SendError::Refused(reply)) => ("refused", reply),
+        Err(SendError::Unavailable(why)) => ("broken", why),
+    };
+    let id = (outcome == "accepted").then(|| acknowledged(&reply)).flatten();
+    if let (Some(id), Some(tenant)) = (id, &caller.tenant) {
+        desk.tests.remember(id.message, tenant);
+    }
+    let listener = listener.address.clone();
+    let sent = SentShape { listener, outcome, reply, id: id.map(|id| id.to_string()), dialogue };
+    Ok(json(StatusCode::OK, &sent))
+}
+
+/// The listener that is meant.
+fn chosen<'a>(desk: &'a Desk, address: Option<&str>) -> Result<&'a Listener, Problem> {
+    let listeners = &desk.options.listeners;
+    match address {
+        Some(address) => {
+            let unknown = || Problem::bad_field("listener", "no listener has this address; see GET /status");
+            listeners.iter().find(|one| one.address == address).ok_or_else(unknown)
+        }
+        None => {
+            let none = "no listener takes mail from this machine itself; configure a [[listener]]";
+            let found = listeners.iter().find(|one| one.reached_at.is_some());
+            found.ok_or_else(|| Problem::new(StatusCode::CONFLICT, none))
+        }
+    }
+}
+
+/// A login that is good for this caller; none, where none is needed.
+async fn log_in(
+    desk: &Desk,
+    caller: &Caller,
+    user: Option<String>,
+    password: Option<String>,
+) -> Result<Option<(String, Secret)>, Problem> {
+    let forbidden = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    let (user, password) = match (user, password) {
+        (Some(user), Some(password)) => (user, Secret::new(password)),
+        (Some(_), None) => return Err(Problem::bad_field("password", "the user's password is missing")),
+        (None, Some(_)) => return Err(Problem::bad_field("user", "a password without a user")),
+        (None, None) => {
+            return match caller.tenant.as_ref().filter(|tenant| **tenant != Tenant::default()) {
+                None => Ok(None),
+                Some(tenant) => forbidden(format!(
+                    "a session without a login would be the default tenant's; name a [[user]] of tenant \
+                     {tenant}, and its password"
+                )),
+            };
+        }
+    };
+    if user.contains('\0') || password.reveal().contains('\0') {
+        return Err(Problem::bad_field("user", "a login holds no NUL"));
+    }
+    let intake = desk.entrance()?.intake;
+    match intake.log_in(Some(caller.address), &user, password.clone()).await {
+        Ok(login) if caller.tenant.as_ref().is_none_or(|own| *own == login.tenant) => {
+            Ok(Some((user, password)))
+        }
+        // No other than what is said of a wrong password: it would tell of users of others.
+        Ok(_) => Err(Problem::bad_field("password", "535 5.7.8 authentication failed")),
+        Err(refusal) if refusal.code < 500 => Err(Problem::refused(&refusal, Duration::ZERO)),
+        Err(refusal) => Err(Problem::bad_field("password", refusal.to_string())),
+    }
+}
+
+fn way(desk: &Desk, listener: &Listener, login: Option<(String, Secret)>) -> Result<Way, Problem> {
+    let unreachable = || {
+        let detail = "only proxies reach this listener (proxy_protocol); choose another";
+        Problem::bad_field("listener", detail)
+    };
+    Ok(Way {
+        server: listener.reached_at.clone().ok_or_else(unreachable)?,
+        protocol: if listener.protocol == "lmtp" { Protocol::Lmtp } else { Protocol::Smtp },
+        tls: match listener.tls {
+            "starttls" => TlsUse::StartTls,
+            "implicit" => TlsUse::Implicit,
+            _ => TlsUse::None,
+        },
+        believed: desk.current().smtp_certificates.as_ref().map(|all| all.ours()),
+        login,
+        until: Instant::now() + LONGEST,
+    })
+}
+
+/// The id in a reply that accepts.
+fn acknowledged(reply: &str) -> Option<PostId> {
+    let mut words = reply.split([' ', ',', '.']).filter(|word| word.len() >= 16);
+    words.find_map(|word| word.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_in_what_accepts() {
+        for (reply, id) in [
+            ("250 2.0.0 Message received and queued as 52a0000000000002.", Some("52a0000000000002")),
+            ("250 2.0.0 delivered", None),
+        ] {
+            assert_eq!(acknowledged(reply).map(|id| id.to_string()).as_deref(), id, "{reply}");
+        }
+    }
+
+    #[test]
+    fn only_the_latest_tests_of_a_tenant_are_remembered() {
+        let (tests, shop, club) = (Tests::default(), Tenant::new("shop"), Tenant::new("club"));
+        let id = |number: usize| MessageId(number as u64);
+        (0..=REMEMBERED).for_each(|number| tests.remember(id(number), &shop));
+        assert!(!tests.is_of(id(0), &shop) && tests.is_of(id(1), &shop));
+        assert!(tests.is_of(id(REMEMBERED), &shop) && !tests.is_of(id(REMEMBERED), &club));
+    }
+}

@@ -1,0 +1,339 @@
+//! The log a page at a time, the newest dialogue first, and what is added to it.
+//!
+//! A day may have gigabytes. A page is looked for from a [`Place`] towards the past, a
+//! stretch of a file after another, until it is full, or so much was read that whoever
+//! asked has to say that it goes on: the page says how far it came, and where the next one
+//! begins. Each dialogue is on the page where it begins, with what follows within
+//! [`TAIL`] octets behind that page. All of this blocks.
+
+use super::parts::{Part, Wanted, parts};
+use super::search::{day, files};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// Octets of the first stretch; each further one has four times as many, up to the last.
+const FIRST: u64 = 256 << 10;
+const LARGEST: u64 = 8 << 20;
+/// How far the lines of a dialogue are followed beyond the stretch where it begins.
+const TAIL: u64 = 1 << 20;
+/// How far the beginnings of dialogues are looked for whose new lines are wanted.
+const CONTEXT: u64 = 1 << 20;
+/// Octets of new lines at a time.
+const NEWS: u64 = 256 << 10;
+
+/// An octet of a day's file, written `2026-01-31.4711`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    day: String,
+    octet: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.day, self.octet)
+    }
+}
+
+/// What is no place in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPlace;
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Place, NoPlace> {
+        let (day, octet) = text.split_once('.').ok_or(NoPlace)?;
+        let octet = octet.parse().map_err(|_| NoPlace)?;
+        if is_day(day) { Ok(Place { day: day.to_owned(), octet }) } else { Err(NoPlace) }
+    }
+}
+
+/// Whether a text is written as a day is: `2026-01-31`.
+pub fn is_day(text: &str) -> bool {
+    let is_right =
+        |(at, octet): (usize, u8)| if at == 4 || at == 7 { octet == b'-' } else { octet.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(is_right)
+}
+
+/// From where a page is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The newest line.
+    Newest,
+    /// The last line of a day, and no other day.
+    Day(String),
+    /// Where a page said that the next one begins.
+    Place(Place),
+    /// The same, of pages of one day.
+    Within(Place),
+}
+
+/// How much is done for a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Dialogues.
+    pub dialogues: usize,
+    /// Octets of files that are read, as far as a stretch more.
+    pub read: u64,
+    /// Octets of lines that are kept.
+    pub kept: usize,
+    /// Time for all of it.
+    pub time: Duration,
+}
+
+/// A dialogue, as lines of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialogue {
+    /// Where it begins.
+    pub place: Place,
+    /// The name in its lines.
+    pub name: String,
+    /// Whether it really begins there, or in an earlier file or too long before.
+    pub has_begin: bool,
+    /// Its lines.
+    pub lines: Vec<String>,
+    /// Lines at its end for which there was no room.
+    pub left_out: usize,
+}
+
+/// A page of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The newest first.
+    pub dialogues: Vec<Dialogue>,
+    /// Where the next one begins; nothing when there is no more.
+    pub next: Option<Place>,
+    /// Behind the last line that there is.
+    pub end: Option<Place>,
+    /// Octets that were looked at for it.
+    pub read: u64,
+    /// When the oldest line of these was written.
+    pub until: Option<String>,
+}
+
+/// The days of which there are files, the newest first.
+pub fn days(directory: &Path) -> io::Result<Vec<String>> {
+    Ok(files(directory)?.iter().rev().map(|path| day(path).to_owned()).collect())
+}
+
+/// A page of what is wanted.
+pub fn page(directory: &Path, wanted: &Wanted, start: &Start, limits: Limits) -> io::Result<Page> {
+    let until = Instant::now() + limits.time;
+    let mut files = files(directory)?;
+    let end = match files.last() {
+        Some(newest) => Some(Place { day: day(newest).to_owned(), octet: length(newest)? }),
+        None => None,
+    };
+    let mut place = match start {
+        Start::Newest => end.clone(),
+        Start::Day(day) => Some(Place { day: day.clone(), octet: u64::MAX }),
+        Start::Place(place) | Start::Within(place) => Some(place.clone()),
+    };
+    if let (Start::Day(only) | Start::Within(Place { day: only, .. }), files) = (start, &mut files) {
+        files.retain(|path| day(path) == only);
+    }
+    let mut looking =
+        Looking { wanted, limits, found: Vec::new(), room: limits.kept, read: 0, until: None, unbegun: None };
+    let mut next = None;
+    while let Some(from) = place.take() {
+        // What was removed meanwhile is passed over.
+        let Some(path) = files.iter().rev().find(|path| day(path) <= from.day.as_str()) else { break };
+        let octet = if day(path) == from.day { from.octet } else { u64::MAX };
+        let file = Place { day: day(path).to_owned(), octet };
+        match looking.look(path, &file, until)? {
+            Ended::Full(place) => next = Some(place),
+            Ended::Begin => place = earlier(&files, path),
+        }
+    }
+    let dialogues = looking.ordered(start);
+    Ok(Page { dialogues, next, end, read: looking.read, until: looking.until })
+}
+
+/// Behind the end of the file before this one.
+fn earlier(files: &[PathBuf], path: &Path) -> Option<Place> {
+    let older = files.iter().rev().find(|other| day(other) < day(path))?;
+    Some(Place { day: day(older).to_owned(), octet: u64::MAX })
+}
+
+/// How the look through a file ended.
+enum Ended {
+    /// There is no more room, or no more time; it goes on there.
+    Full(Place),
+    /// At its beginning.
+    Begin,
+}
+
+struct Looking<'a> {
+    wanted: &'a Wanted,
+    limits: Limits,
+    found: Vec<Dialogue>,
+    /// Octets of lines that still may be kept.
+    room: usize,
+    read: u64,
+    until: Option<String>,
+    /// What the newest stretch has of dialogues that begin before it, and where the last line
+    /// of each is.
+    unbegun: Option<Vec<(u64, Dialogue)>>,
+}
+
+impl Looking<'_> {
+    /// Looks for what begins before a place, stretch after stretch.
+    fn look(&mut self, path: &Path, from: &Place, until: Instant) -> io::Result<Ended> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let (mut before, mut size) = (from.octet.min(length), FIRST);
+        while before > 0 {
+            let begin = before.saturating_sub(size);
+            let (octets, first) = stretch(&mut file, begin, (before + TAIL).min(length))?;
+            self.read += before - begin;
+            let mut all = parts(&octets, first);
+            let oldest = all.first().and_then(|part| part.lines.first());
+            self.until =
+                oldest.and_then(|(_, line)| Some(line.split_once(' ')?.0.to_owned())).or(self.until.take());
+            all.retain(|part| part.begins_at() < before && self.wanted.has(part));
+            let (begun, rest): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|part| part.has_begin || begin == 0);
+            if self.unbegun.is_none() {
+                let mut room = self.limits.kept / 2;
+                let last = |part: &Part<'_>| part.lines.last().map_or(0, |(at, _)| *at);
+                let goes_on =
+                    rest.iter().map_while(|part| Some((last(part), take(part, &from.day, &mut room)?)));
+                self.unbegun = Some(goes_on.collect());
+            }
+            for part in begun.iter().rev() {
+                let is_full = self.found.len() >= self.limits.dialogues;
+                match take(part, &from.day, &mut self.room).filter(|_| !is_full) {
+                    Some(dialogue) => self.found.push(dialogue),
+                    None => {
+                        let octet = part.begins_at() + 1;
+                        return Ok(Ended::Full(Place { day: from.day.clone(), octet }));
+                    }
+                }
+            }
+            before = begin;
+            size = (size * 4).min(LARGEST);
+            let is_enough = self.read >= self.limits.read || Instant::now() > until;
+            if is_enough {
+                return Ok(Ended::Full(Place { day: from.day.clone(), octet: before }));
+            }
+        }
+        Ok(Ended::Begin)
+    }
+
+    /// The newest first; on the first page, before them, those that began too long ago, and
+    /// went on after the oldest of the page had begun.
+    fn ordered(&mut self, start: &Start) -> Vec<Dialogue> {
+        let found = std::mem::take(&mut self.found);
+        let goes_on = match start {
+            Start::Newest | Start::Day(_) => self.unbegun.take().unwrap_or_default(),
+            Start::Place(_) | Start::Within(_) => Vec::new(),
+        };
+        let is_old = |day: &str, last: u64| {
+            found.last().is_some_and(|oldest| oldest.place.day == day && last < oldest.place.octet)
+        };
+        let is_found = |name: &str| found.iter().any(|other| other.name == name);
+        let goes_on =
+            goes_on.into_iter().filter(|(last, one)| !is_old(&one.place.day, *last) && !is_found(&one.name));
+        let mut all: Vec<_> = goes_on.map(|(_, one)| one).collect();
+        all.extend(found);
+        all
+    }
+}
+
+/// A part with as many of its lines as there is room for, and its first one at least;
+/// nothing when there is no room at all.
+fn take(part: &Part<'_>, day: &str, room: &mut usize) -> Option<Dialogue> {
+    if *room == 0 {
+        return None;
+    }
+    let mut lines = Vec::new();
+    for (_, line) in &part.lines {
+        if line.len() > *room && !lines.is_empty() {
+            *room = 0;
+            break;
+        }
+        *room = room.saturating_sub(line.len());
+        lines.push((*line).to_owned());
+    }
+    Some(Dialogue {
+        place: Place { day: day.to_owned(), octet: part.begins_at() },
+        name: part.name.to_owned(),
+        has_begin: part.has_begin,
+        left_out: part.lines.len() - lines.len(),
+        lines,
+    })
+}
+
+/// The lines that begin in a stretch, and where the first one does; a line that is cut at
+/// its beginning is not among them.
+fn stretch(file: &mut File, begin: u64, end: u64) -> io::Result<(Vec<u8>, u64)> {
+    // The octet before says whether a line begins at `begin`.
+    let from = begin.saturating_sub(1);
+    file.seek(SeekFrom::Start(from))?;
+    let mut octets = Vec::new();
+    file.take(end.saturating_sub(from)).read_to_end(&mut octets)?;
+    if begin == 0 {
+        return Ok((octets, 0));
+    }
+    let cut = octets.iter().position(|octet| *octet == b'\n').map_or(octets.len(), |at| at + 1);
+    octets.drain(..cut);
+    Ok((octets, from + cut as u64))
+}
+
+fn length(path: &Path) -> io::Result<u64> {
+    Ok(std::fs::metadata(path)?.len())
+}
+
+/// Lines that were added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// In the order of the log.
+    pub lines: Vec<String>,
+    /// Behind the last line that was looked at.
+    pub end: Option<Place>,
+    /// Octets that were passed over, as there were too many.
+    pub skipped: u64,
+}
+
+/// What was added of what is wanted behind a place; from the end on, if there is none.
+pub fn news(directory: &Path, wanted: &Wanted, behind: Option<Place>) -> io::Result<News> {
+    let files = files(directory)?;
+    let Some(newest) = files.last() else { return Ok(News::default()) };
+    let Some(behind) = behind else {
+        let end = Some(Place { day: day(newest).to_owned(), octet: length(newest)? });
+        return Ok(News { end, ..News::default() });
+    };
+    let next = |found: &str| files.iter().find(|path| day(path) > found);
+    let (path, octet) = match files.iter().find(|path| day(path) == behind.day) {
+        Some(path) => (path, behind.octet),
+        None => (next(&behind.day).unwrap_or(newest), 0),
+    };
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = octet.min(length).max(length.saturating_sub(NEWS));
+    // Whose lines they are does not matter where all are wanted.
+    let context = if *wanted == Wanted::default() { 0 } else { CONTEXT };
+    let (octets, first) = stretch(&mut file, from.saturating_sub(context), length)?;
+    let whole = octets.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1);
+    let octets = octets.get(..whole).unwrap_or_default();
+    let all = parts(octets, first);
+    let wanted = all.iter().filter(|part| wanted.has(part)).flat_map(|part| &part.lines);
+    let mut lines: Vec<_> = wanted.filter(|(at, _)| *at >= from).collect();
+    lines.sort_unstable_by_key(|(at, _)| *at);
+    let end = (first + whole as u64).max(octet.min(length));
+    let at_end = end >= length;
+    let end = match next(day(path)).filter(|_| at_end) {
+        Some(next) => Place { day: day(next).to_owned(), octet: 0 },
+        None => Place { day: day(path).to_owned(), octet: end },
+    };
+    let lines = lines.into_iter().map(|(_, line)| (*line).to_owned()).collect();
+    Ok(News { lines, end: Some(end), skipped: from - octet.min(from) })
+}
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;
