@@ -1,3 +1,5 @@
+//! Pages of logs that are made up: of two days, with sessions whose lines are mixed.
+
 use super::*;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
