@@ -188,6 +188,7 @@ def rounds(bench, found, postfix, smtp_sink, sink):
             (f"end to end, {one}", lambda: deliver(bench, found, sink, one)),
             (f"end to end, {other}", lambda: deliver(bench, found, sink, other)),
             ("events", lambda: looks.events(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
+            ("panel", lambda: looks.panel(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
             ("drains", lambda: delivery.drains(bench, found, BACKLOG, OCTETS, SESSIONS)),
             ("Postfix with curl", lambda: postfix and postfix_posts(found, postfix, sink)),
             ("hyper client", lambda: reference(bench, found, "bare hyper client", "post", sink.url,
@@ -325,6 +326,9 @@ def targets(found, backlog, door):
         yield at_most(f"{row}: cost in throughput", percent, "%", looks.cost(found, row))
     yield at_most(f"`GET /posts` over {QUEUED:,} queued posts, p99 of the slowest filter", 50, "ms", door.get("search"))
     yield at_most("status and metrics beside them, p99", 20, "ms", door.get("status"))
+    yield at_most("pages of the panel beside them, p99 of the slowest", 100, "ms", door.get("page"))
+    yield at_most("the largest of these pages", 150, "kB", door.get("page size"))
+    yield at_most(f"{looks.OPEN}: cost in throughput", 2, "%", looks.cost(found, looks.OPEN, looks.SHUT))
     yield at_most(f"memory of each of {IDLE:,} idle connections", 32, "KiB", door.get("plain"))
     yield at_most(f"memory of each of {IDLE:,} idle connections over TLS", 64, "KiB", door.get("tls"))
     yield at_most(f"a good client's p99 beside {SLOW:,} slow ones / alone", 2, "times", door.get("slow"))

@@ -245,6 +245,22 @@ fn destinations_are_shown_paused_resumed_and_flushed() {
     );
     assert!(own["last_error"]["text"].as_str().unwrap().contains("500"), "{own}");
     assert_eq!(scene.get("/api/v1/destinations").json(), shown);
+    // One post after another is refused.
+    let group = json!({ "destinations": 1, "queued": 1 });
+    let none = json!({ "destinations": 0, "queued": 0 });
+    assert_eq!(
+        (&own["standing"], &shown["in_trouble"], &shown["slowed"]),
+        (&json!("trouble"), &group, &none)
+    );
+    let latency = &own["latency"];
+    assert!(latency["p50"].as_f64().unwrap() > 0.0 && latency["p50"] == latency["p99"], "{own}");
+    assert_eq!(latency["recent"], json!([latency["p50"]]));
+    let accepted_at = scene.get(&format!("/api/v1/posts/{id}")).json()["accepted_at"].clone();
+    let [accepted, oldest] =
+        [&accepted_at, &own["oldest"]].map(|at| at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
+    // To the second, and the younger the nearer.
+    assert!((0..2_100).contains(&(accepted.as_millisecond() - oldest.as_millisecond())), "{own}");
+    assert_eq!(shown["oldest"], own["oldest"]);
     let paused = scene.post_to(&format!("{path}/pause"), &json!({ "reason": "moving house" }).to_string());
     assert_eq!(paused.json(), json!({ "count": 1 }));
     let second = scene.send("/ok", "");
@@ -257,6 +273,36 @@ fn destinations_are_shown_paused_resumed_and_flushed() {
     assert_eq!(scene.post_to(&format!("{path}/flush"), "").json(), json!({ "count": 1 }));
     scene.receiver.received(3);
     scene.stands(&id, "deferred");
+}
+
+#[test]
+fn the_foremost_destinations_are_told_of_and_all_are_counted() {
+    let scene = Scene::start("");
+    let names = |query: &str| {
+        let told = scene.get(&format!("/api/v1/destinations?{query}")).json();
+        let names = told["destinations"].as_array().unwrap().iter();
+        let host = |one: &Value| one["origin"].as_str().unwrap().split('.').next_back().unwrap().to_owned();
+        (names.map(host).map(|host| host.split(':').next().unwrap().to_owned()).collect::<Vec<_>>(), told)
+    };
+    let url = |host: u8| format!("http://127.0.0.{host}:{}/x", scene.receiver.address.port());
+    // Nobody listens there, but at the last one's.
+    let posts: Vec<_> = [7, 5, 5, 6, 1].map(|host| json!({ "url": url(host), "body": "x" })).into();
+    assert_eq!(scene.post_to("/api/v1/posts", &Value::from(posts).to_string()).status, 202);
+    let pause = format!(
+        "/api/v1/destinations/{}/pause",
+        url(6).trim_end_matches("/x").replace(':', "%3A").replace('/', "%2F")
+    );
+    assert_eq!(scene.post_to(&pause, "").status, 200);
+    let (_, told) = eventually("each to stand as it does", DEADLINE, || {
+        Some(names("order=worst&limit=2")).filter(|(names, told)| {
+            (names.join(" "), &told["in_trouble"])
+                == ("5 7".to_owned(), &json!({ "destinations": 2, "queued": 3 }))
+        })
+    });
+    assert_eq!((&told["total"], &told["slowed"]), (&json!(4), &json!({ "destinations": 1, "queued": 1 })));
+    assert_eq!(names("order=worst").0, ["5", "7", "6", "1"]);
+    assert_eq!(names("").0, ["1", "5", "6", "7"]);
+    assert_eq!(names("limit=1").0, ["1"]);
 }
 
 /// What is refused, with the field that is at fault where there is one.
@@ -279,6 +325,9 @@ fn what_cannot_be_meant_is_refused_with_a_problem() {
         ("GET", "/api/v1/posts/52a0000000000002", "", 404, ""),
         ("GET", "/api/v1/posts/..%2F..%2Fetc", "", 404, ""),
         ("GET", "/api/v1/destinations?x=1", "", 400, ""),
+        ("GET", "/api/v1/destinations?limit=0", "", 422, "limit"),
+        ("GET", "/api/v1/destinations?limit=1001", "", 422, "limit"),
+        ("GET", "/api/v1/destinations?order=best", "", 422, "order"),
         ("GET", "/api/v1/nothing", "", 404, ""),
         ("PUT", "/api/v1/posts", "", 405, ""),
         ("POST", "/healthz", "", 405, ""),

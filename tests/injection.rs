@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 use support::DEADLINE;
 use support::api::{Response, Scene};
 use support::program::eventually;
@@ -360,18 +361,27 @@ fn bodies_that_nobody_takes_are_few() {
         write!(&stream, "{call}\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
         stream
     };
-    let is_answered = |mut stream: &TcpStream, longest| {
+    let is_answered = |stream: &TcpStream, longest| {
         stream.set_read_timeout(Some(longest)).unwrap();
-        stream.read_exact(&mut [0; 12]).is_ok()
+        stream.peek(&mut [0]).is_ok_and(|octets| octets > 0)
     };
     let streams: Vec<_> = (0..8).map(|_| ask()).collect();
+    let (blink, soon) = (Duration::from_millis(20), Duration::from_millis(300));
+    let is_any = || streams.iter().any(|stream| is_answered(stream, blink)).then_some(());
+    eventually("the first", DEADLINE, is_any);
     // All could be by then.
-    let soon = std::time::Duration::from_millis(300);
-    let (answered, others): (Vec<_>, Vec<_>) =
+    let (answered, mut others): (Vec<_>, Vec<_>) =
         streams.into_iter().partition(|stream| is_answered(stream, soon));
     assert!((1..=3).contains(&answered.len()), "{}", answered.len());
     drop(answered);
-    assert!(is_answered(&others[0], DEADLINE), "room that is left is given to the next");
+    // Some of the others may have had room late: whoever has it, it goes round.
+    while !others.is_empty() {
+        eventually("room to be given to the next", DEADLINE, || {
+            let all = others.len();
+            others.retain(|stream| !is_answered(stream, blink));
+            (others.len() < all).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -4,7 +4,15 @@
 
 #[path = "panel/browser.rs"]
 mod browser;
+#[path = "panel/config.rs"]
+mod config;
+#[path = "panel/destinations.rs"]
+mod destinations;
+#[path = "panel/hooks.rs"]
+mod hooks;
 mod support;
+#[path = "panel/tail.rs"]
+mod tail;
 #[path = "panel/talk.rs"]
 mod talk;
 
@@ -319,7 +327,8 @@ fn mail(scene: &Scene, path: &str, message: &str, state: &str) -> String {
 
 /// Nothing of [`HOSTILE`] is markup, and nothing of it is worked out.
 fn is_inert(page: &str) {
-    let lower = page.to_lowercase();
+    // Lines of latencies are our own.
+    let lower = page.to_lowercase().replace("<svg class=\"spark\"", "");
     for markup in ["<script>", "<img", "<svg", "href=\"javascript", "src=\"javascript", "srcdoc", "style="] {
         assert!(!lower.contains(markup), "{markup}: {page}");
     }

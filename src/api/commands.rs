@@ -7,7 +7,7 @@
 use super::ask::{Actions, Asked, Given, Nothing, Pause, Reroute};
 use super::caller::Caller;
 use super::desk::Desk;
-use super::destinations::{self, Purge};
+use super::destinations::{self, Listing, Purge};
 use super::filter::Page;
 use super::problem::{Problem, json};
 use super::status;
@@ -187,7 +187,7 @@ async fn carry_out(
             return Ok(());
         }
         Verb::Status => status::show(state(), who(), Asked(given(options)?)).await?,
-        Verb::Destinations => destinations::list(state(), who(), nothing()).await?,
+        Verb::Destinations => destinations::list(state(), who(), Asked(Listing::default())).await?,
         Verb::List => posts::list(state(), who(), Asked(given::<Page>(options)?)).await?,
         Verb::Reload => {
             admin()?;

@@ -8,8 +8,10 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::shapes::{DestinationShape, OrderedShape};
-use crate::deliver::control::{Status, Which};
-use crate::spool::{Order, PostState, Query};
+use crate::clock::rfc3339;
+use crate::deliver::control::Which;
+use crate::deliver::look::{Choice, Group, Look, Order};
+use crate::spool::{self, PostState, Query};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -19,14 +21,41 @@ use serde_json::json;
 
 type Answer = Result<Response, Problem>;
 
+/// The query of `GET /destinations`, and of that of one origin.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    /// Which come first: by their names, which is usual; those in trouble, then those that are
+    /// slowed; or those that do well, where most attempts are under way first.
+    #[schemars(extend("enum" = ["name", "worst", "busiest"]))]
+    order: Option<String>,
+    /// How many at most; all of them without it.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<usize>,
+}
+
+/// Most destinations that a limit may name.
+const MOST: usize = 1000;
+
+impl Listing {
+    fn choice(&self) -> Result<Choice, Problem> {
+        let order = match self.order.as_deref() {
+            None | Some("name") => Order::Name,
+            Some("worst") => Order::Worst,
+            Some("busiest") => Order::Busiest,
+            Some(_) => return Err(Problem::bad_field("order", "write name, worst or busiest")),
+        };
+        match self.limit {
+            None => Ok(Choice { order, ..Choice::ALL }),
+            Some(most @ 1..=MOST) => Ok(Choice { order, most }),
+            Some(_) => Err(Problem::bad_field("limit", format!("write a number from 1 to {MOST}"))),
+        }
+    }
+}
+
 /// `GET /destinations`
-pub(super) async fn list(
-    State(desk): State<Desk>,
-    caller: Caller,
-    Asked(Nothing {}): Asked<Nothing>,
-) -> Answer {
-    let statuses = desk.control.destinations(which("*", &caller)?).await?;
-    Ok(shown(&statuses))
+pub(super) async fn list(State(desk): State<Desk>, caller: Caller, Asked(listing): Asked<Listing>) -> Answer {
+    Ok(shown(&desk.control.look(which("*", &caller)?, listing.choice()?).await?))
 }
 
 /// `GET /destinations/{origin}`: one for each tenant that uses it.
@@ -34,18 +63,24 @@ pub(super) async fn show(
     State(desk): State<Desk>,
     caller: Caller,
     Path(origin): Path<String>,
-    Asked(Nothing {}): Asked<Nothing>,
+    Asked(listing): Asked<Listing>,
 ) -> Answer {
-    let statuses = desk.control.destinations(which(&origin, &caller)?).await?;
-    if statuses.is_empty() {
+    let look = desk.control.look(which(&origin, &caller)?, listing.choice()?).await?;
+    if look.total == 0 {
         return Err(Problem::not_found("no posts, connections or pauses of this origin"));
     }
-    Ok(shown(&statuses))
+    Ok(shown(&look))
 }
 
-fn shown(statuses: &[Status]) -> Response {
-    let shapes: Vec<_> = statuses.iter().map(DestinationShape::of).collect();
-    json(StatusCode::OK, &json!({ "destinations": shapes }))
+fn shown(Look { chosen, total, trouble, slowed, oldest_at }: &Look) -> Response {
+    let shapes: Vec<_> = chosen.iter().map(DestinationShape::of).collect();
+    let group =
+        |Group { destinations, waiting }: &Group| json!({ "destinations": destinations, "queued": waiting });
+    let told = json!({
+        "destinations": shapes, "total": total, "in_trouble": group(trouble), "slowed": group(slowed),
+        "oldest": oldest_at.map(rfc3339),
+    });
+    json(StatusCode::OK, &told)
 }
 
 fn which(origin: &str, caller: &Caller) -> Result<Which, Problem> {
@@ -126,7 +161,7 @@ pub(super) async fn purge(
     let mut count = 0;
     for state in WAITING {
         let query = Query { state: Some(state), ..query.clone() };
-        count += desk.control.order(query, Order::Delete).await?.count;
+        count += desk.control.order(query, spool::Order::Delete).await?.count;
     }
     counted(count)
 }

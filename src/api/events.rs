@@ -6,15 +6,15 @@
 
 use super::ask::{Asked, Nothing};
 use super::caller::Caller;
+use super::choice::{About, Choice, NAMES, PATTERNS};
 use super::desk::Desk;
 use super::filter::MOST;
 use super::problem::{Problem, json};
 use crate::clock;
-use crate::event::{Event, EventName, EventPattern};
+use crate::event::{Event, EventName};
 use crate::fanout::{self, Format, Sharing, Style, Told, sample};
 use crate::journal::{Journal, Position};
 use crate::post::{BadTime, Timestamp};
-use crate::tenant::Tenant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -46,15 +46,8 @@ const LOOK: u64 = 10_000;
 /// Octets of a page, if it has more than one event.
 const PAGE: usize = 1 << 20;
 
-/// Most names in a query: each is compared with every event that is looked at.
-const NAMES: usize = 100;
-
 /// How much older an event may be than one that stands before it.
 const SKEW: Duration = Duration::from_mins(1);
-
-/// Patterns of names with commas between, as a regular expression.
-pub(super) const PATTERNS: &str =
-    r"^ *(\*|([A-Za-z0-9_-]+\.)+([A-Za-z0-9_-]+|\*))( *, *(\*|([A-Za-z0-9_-]+\.)+([A-Za-z0-9_-]+|\*)))* *$";
 
 /// The query of `GET /events`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -69,39 +62,18 @@ pub(super) struct Page {
     /// Names such as `post.delivered`, `post.*` or `*`, with commas between.
     #[schemars(extend("pattern" = PATTERNS))]
     r#type: Option<String>,
+    /// One of their tags, with `*` for any text.
+    #[schemars(length(min = 1, max = 256))]
+    tag: Option<String>,
+    /// An origin, or a pattern such as `https://*.shop.example`.
+    destination: Option<String>,
+    /// With `*` for any text.
+    #[schemars(length(min = 1, max = 256))]
+    recipient: Option<String>,
     #[schemars(with = "Option<u16>", range(min = 1, max = 1000))]
     limit: Option<String>,
     /// The field `next` of the page before.
     cursor: Option<String>,
-}
-
-/// Which events are wanted: those of a tenant and of some names.
-#[derive(Clone, Debug)]
-pub(super) struct Choice {
-    tenant: Option<Tenant>,
-    patterns: Vec<EventPattern>,
-}
-
-impl Choice {
-    /// What a caller may see of the names in `text`: patterns with commas between; all
-    /// when there is none.
-    pub(super) fn of(caller: &Caller, text: Option<&str>) -> Result<Choice, Problem> {
-        let pattern = |text: &str| {
-            let expected = |bad| format!("write names such as post.delivered, post.* or *; {bad}");
-            text.trim().parse().map_err(|bad| Problem::bad_field("type", expected(bad)))
-        };
-        if text.is_some_and(|text| text.matches(',').count() >= NAMES) {
-            return Err(Problem::bad_field("type", format!("write no more than {NAMES} names")));
-        }
-        let patterns = text.map(|text| text.split(',').map(pattern).collect()).transpose()?;
-        Ok(Choice { tenant: caller.tenant.clone(), patterns: patterns.unwrap_or_default() })
-    }
-
-    /// Whether this one is.
-    pub(super) fn takes(&self, event: &Event) -> bool {
-        let is_own = self.tenant.as_ref().is_none_or(|tenant| *tenant == event.tenant);
-        is_own && (self.patterns.is_empty() || self.patterns.iter().any(|it| it.matches(&event.name)))
-    }
 }
 
 fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
@@ -122,7 +94,8 @@ fn read_cursor(text: &str) -> Result<Position, Problem> {
 
 /// `GET /events`: the newest first.
 pub(super) async fn list(State(desk): State<Desk>, caller: Caller, Asked(page): Asked<Page>) -> Answer {
-    let choice = Choice::of(&caller, page.r#type.as_deref())?;
+    let Page { tag, destination, recipient, .. } = page;
+    let choice = Choice::of(&caller, page.r#type.as_deref(), About { tag, destination, recipient })?;
     let (since, until) = (time("since", page.since.as_deref())?, time("until", page.until.as_deref())?);
     let limit = page.limit.as_deref().map_or(Ok(USUAL), |text| {
         let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
@@ -198,9 +171,8 @@ async fn look(
                 found.next = Some(Position(position.0 + 1));
                 return Ok(found);
             }
-            let is_meant = (span.since..span.until).contains(&event.at) && choice.takes(&event);
-            if is_meant {
-                let told = Told::of(event);
+            let is_then = (span.since..span.until).contains(&event.at);
+            if let Some(told) = is_then.then(|| choice.told(&event)).flatten() {
                 octets += told.json().len();
                 found.told.push(told);
             }
@@ -344,6 +316,7 @@ mod tests {
     use super::*;
     use crate::event::{EventId, Mark};
     use crate::journal;
+    use crate::tenant::Tenant;
 
     #[tokio::test]
     async fn large_events_are_listed_without_all_of_them_in_memory() {
@@ -367,7 +340,7 @@ mod tests {
         let span = Span { since: Timestamp(0), until: Timestamp(u64::MAX) };
         for choice in [None, Some("order.paid"), Some("none.x")] {
             let patterns = choice.iter().map(|name| name.parse().unwrap()).collect();
-            let choice_of = Choice { tenant: None, patterns };
+            let choice_of = Choice { tenant: None, patterns, sieve: None };
             let (mut seen, mut before) = (Vec::new(), None);
             loop {
                 let page = look(&journal, &choice_of, &span, before, 1000).await.unwrap();

@@ -15,6 +15,7 @@ mod ask;
 mod attachments;
 mod caller;
 mod calls;
+mod choice;
 mod commands;
 mod conditions;
 mod config;

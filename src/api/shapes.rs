@@ -7,6 +7,8 @@
 use super::ask::state_name;
 use crate::clock::{self, rfc3339};
 use crate::deliver::control::{Ordered, State, Status};
+use crate::deliver::latencies::Latency;
+use crate::deliver::look::Standing;
 use crate::deliver::pace::Rate;
 use crate::masked;
 use crate::post::{Field, Timestamp};
@@ -221,6 +223,11 @@ pub(super) struct DestinationShape {
     sending: u64,
     held: u64,
     failed: u64,
+    /// When the oldest post was accepted that waits or is being sent, or a little earlier: by no
+    /// more than its age. Missing where there is none.
+    #[schemars(extend("format" = "date-time"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
     in_flight: usize,
     /// Attempts that may be under way now.
     concurrency_limit: usize,
@@ -232,6 +239,34 @@ pub(super) struct DestinationShape {
     last_error: Option<EventShape>,
     /// Its certificate is not checked.
     insecure: bool,
+    /// `trouble`: it takes no posts; `slowed`: fewer go out than could, as somebody wanted it.
+    #[schemars(extend("enum" = ["trouble", "slowed", "well"]))]
+    standing: &'static str,
+    /// Missing before its first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<LatencyShape>,
+}
+
+/// How long the last answers took, in seconds: up to a hundred of them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Latency")]
+struct LatencyShape {
+    p50: f64,
+    p99: f64,
+    /// Up to 32 of them, the last one last.
+    recent: Vec<f64>,
+}
+
+/// Answers that are listed one by one.
+const RECENT: usize = 32;
+
+impl LatencyShape {
+    fn of(Latency { p50, p99, recent }: Latency) -> LatencyShape {
+        // A receiver beside us answers within a millisecond.
+        let seconds = |took: Duration| took.as_micros() as f64 / 1e6;
+        let recent = recent.into_iter().rev().take(RECENT).rev().map(seconds).collect();
+        LatencyShape { p50: seconds(p50), p99: seconds(p99), recent }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -294,6 +329,7 @@ impl DestinationShape {
             sending: status.counts.sending,
             held: status.counts.held,
             failed: status.counts.failed,
+            oldest: status.counts.oldest_at.map(rfc3339),
             in_flight: status.in_flight,
             concurrency_limit: status.window,
             max_connections: status.max_connections,
@@ -303,6 +339,12 @@ impl DestinationShape {
             last: status.last.as_ref().map(EventShape::of),
             last_error: status.last_error.as_ref().map(EventShape::of),
             insecure: status.insecure,
+            standing: match status.standing() {
+                Standing::Trouble => "trouble",
+                Standing::Slowed => "slowed",
+                Standing::Well => "well",
+            },
+            latency: status.latencies.as_ref().and_then(|known| known.told()).map(LatencyShape::of),
         }
     }
 }

@@ -10,14 +10,13 @@
 use super::Current;
 use super::ask::Asked;
 use super::caller::{Admission, Caller};
+use super::choice::{About, Choice, PATTERNS};
 use super::desk::Desk;
-use super::events::{Choice, PATTERNS};
 use super::grace::Grace;
 use super::presence::Presence;
 use super::problem::Problem;
 use super::seats::Seat;
 use crate::event::Want;
-use crate::fanout;
 use crate::intake::Role;
 use crate::journal::{Journal, Position};
 use crate::tenant::Tenant;
@@ -57,6 +56,14 @@ pub(super) struct Filter {
     /// Names such as `post.delivered`, `post.*` or `*`, with commas between.
     #[schemars(extend("pattern" = PATTERNS))]
     r#type: Option<String>,
+    /// One of their tags, with `*` for any text.
+    #[schemars(length(min = 1, max = 256))]
+    tag: Option<String>,
+    /// An origin, or a pattern such as `https://*.shop.example`.
+    destination: Option<String>,
+    /// With `*` for any text.
+    #[schemars(length(min = 1, max = 256))]
+    recipient: Option<String>,
 }
 
 /// `GET /events/stream`
@@ -68,7 +75,8 @@ pub(super) async fn stream(
     Extension(Admission(admitted)): Extension<Admission>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Problem> {
-    let choice = Choice::of(&caller, filter.r#type.as_deref())?;
+    let Filter { r#type: names, tag, destination, recipient } = filter;
+    let choice = Choice::of(&caller, names.as_deref(), About { tag, destination, recipient })?;
     let journal = desk.journal()?.clone();
     let last = journal.last();
     let after = match headers.get("last-event-id") {
@@ -199,8 +207,7 @@ impl Teller {
                 break;
             }
             self.after = position;
-            if self.choice.takes(&event) {
-                let told = fanout::Told::of(Arc::clone(&event));
+            if let Some(told) = self.choice.told(&event) {
                 text.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
                 text.extend_from_slice(told.json());
                 text.extend_from_slice(b"\n\n");
@@ -283,7 +290,7 @@ mod tests {
         let mut teller = Teller {
             news: journal.watch(),
             journal,
-            choice: Choice::of(&caller, None).unwrap(),
+            choice: Choice::of(&caller, None, About::default()).unwrap(),
             after: Position(0),
             has_begun: false,
             silent_until: Instant::now(),

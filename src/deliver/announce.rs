@@ -49,6 +49,9 @@ impl Dispatcher {
         let ended_at = attempt.started_at.after(attempt.duration);
         let Some(berth) = self.lanes.at_mut(lane) else { return };
         berth.note(ended_at, Arc::clone(&reason), *verdict == Verdict::Delivered);
+        if attempt.status.is_some() {
+            berth.clock(attempt.duration);
+        }
         let announced = berth.announced.take();
         if (change, measure) == (Change::None, Measure::Nothing) {
             return;

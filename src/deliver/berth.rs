@@ -4,6 +4,7 @@
 use super::control::{State, Status};
 use super::lane::{Carrier, Condition, Lane};
 use super::lanes::LaneId;
+use super::latencies::Latencies;
 use super::order::Order;
 use super::pauses::Pause;
 use super::terms::{Terms, TlsTrust};
@@ -14,6 +15,7 @@ use crate::post::{Destination, Timestamp, Trust};
 use crate::spool::{Claim, Counts};
 use http::Version;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -45,6 +47,8 @@ pub(super) struct Berth {
     version: Option<Version>,
     last: Option<(Timestamp, Arc<str>)>,
     last_error: Option<(Timestamp, Arc<str>)>,
+    /// From its first answer on.
+    latencies: Option<Arc<Latencies>>,
     /// What was announced, until something else happens.
     pub announced: Option<Arc<str>>,
     /// Its counters, from the end of its first attempt on.
@@ -80,6 +84,7 @@ impl Berth {
             version: None,
             last: None,
             last_error: None,
+            latencies: None,
             announced: None,
             tally: Arc::default(),
         }
@@ -160,6 +165,11 @@ impl Berth {
         self.last = Some((at, reason));
     }
 
+    /// Notes how long an answer took.
+    pub(super) fn clock(&mut self, took: Duration) {
+        self.latencies.get_or_insert_default().note(took);
+    }
+
     /// The last attempt that was not delivered: when it ended and why.
     pub(super) fn last_error(&self) -> Option<(Timestamp, String)> {
         self.last_error.as_ref().map(|(at, text)| (*at, text.to_string()))
@@ -188,6 +198,7 @@ impl Berth {
             last: self.last.as_ref().map(|(at, text)| (*at, text.to_string())),
             last_error: self.last_error(),
             insecure: self.terms.tls.trust == TlsTrust::Anyone,
+            latencies: self.latencies.clone(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! How others look at delivery and steer it: requests to the dispatcher, each
 //! with the place for its answer.
 
+use super::latencies::Latencies;
+use super::look::{Choice, Look};
 use crate::post::{Destination, PostId, Timestamp};
 use crate::spool::{Counts, Order, Query, SpoolError};
 use crate::tenant::Tenant;
@@ -37,7 +39,7 @@ pub(super) enum Request {
     Resume(Which, oneshot::Sender<Result<u64, SpoolError>>),
     Flush(Which, oneshot::Sender<Result<Ordered, SpoolError>>),
     Stocked(Vec<(Arc<Destination>, PostId)>, oneshot::Sender<Result<HashSet<PostId>, SpoolError>>),
-    Destinations(Which, oneshot::Sender<Result<Vec<Status>, SpoolError>>),
+    Destinations(Which, Choice, oneshot::Sender<Result<Look, SpoolError>>),
 }
 
 /// What an order to posts came to.
@@ -76,6 +78,8 @@ pub struct Status {
     pub last_error: Option<(Timestamp, String)>,
     /// Whether its certificate does not count.
     pub insecure: bool,
+    /// How long it took to answer lately; nothing before its first answer.
+    pub latencies: Option<Arc<Latencies>>,
 }
 
 /// Whether posts go out to a destination.
@@ -149,9 +153,14 @@ impl Control {
         self.ask(|answer| Request::Stocked(posts, answer)).await
     }
 
-    /// How destinations do.
+    /// How destinations do, by their names.
     pub async fn destinations(&self, which: Which) -> Result<Vec<Status>, SpoolError> {
-        self.ask(|answer| Request::Destinations(which, answer)).await
+        Ok(self.look(which, Choice::ALL).await?.chosen)
+    }
+
+    /// How destinations do together, and each of those that are chosen.
+    pub async fn look(&self, which: Which, choice: Choice) -> Result<Look, SpoolError> {
+        self.ask(|answer| Request::Destinations(which, choice, answer)).await
     }
 
     async fn ask<T>(

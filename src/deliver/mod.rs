@@ -38,6 +38,8 @@ mod http2;
 pub mod inquiry;
 pub mod lane;
 mod lanes;
+pub mod latencies;
+pub mod look;
 mod message;
 mod notes;
 mod order;

@@ -6,19 +6,17 @@
 use super::Options;
 use super::announce::News;
 use super::batches;
-use super::berth::Berth;
 use super::caught::caught;
-use super::control::{Ordered, Request, Status, Which};
+use super::control::{Ordered, Request, Which};
 use super::dispatch::Dispatcher;
 use super::lanes::LaneId;
-use super::pauses::{Part, Pause, Pauses};
+use super::look::{self, Choice, Look};
+use super::pauses::{Part, Pause};
 use super::shop::{Settled, Shop};
-use super::terms::Book;
 use super::work::Done;
 use crate::clock;
 use crate::post::{Destination, PostId};
 use crate::spool::{Claim, Counts, Order, PostState, Query, Spool, SpoolError};
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -41,7 +39,7 @@ impl Dispatcher {
                 // Nobody need wait for the answer.
                 let _ = answer.send(Ok(stocked));
             }
-            Request::Destinations(which, answer) => self.tell_status(which, answer, now),
+            Request::Destinations(which, choice, answer) => self.tell(which, choice, answer, now),
         }
     }
 
@@ -160,15 +158,14 @@ impl Dispatcher {
         self.command(query, Order::Retry, answer, now);
     }
 
-    fn tell_status(&mut self, which: Which, answer: Answer<Vec<Status>>, now: Instant) {
+    fn tell(&mut self, which: Which, choice: Choice, answer: Answer<Look>, now: Instant) {
         let known = self.lanes.iter().filter(|berth| which.means(&berth.name));
-        let known =
-            known.map(|berth| (Arc::clone(&berth.name), berth.status(self.pauses.of(&berth.name), now)));
-        let known: HashMap<_, _> = known.collect();
+        let known: Vec<_> = known.map(|berth| berth.status(self.pauses.of(&berth.name), now)).collect();
         let (book, pauses) = (self.book.clone(), self.pauses.clone());
         let shop = Arc::clone(&self.shop);
         self.tasks.spawn(async move {
-            let _ = answer.send(join(&shop, &which, known, &book, &pauses, now).await);
+            let look = look::over(&shop, (&which, choice), known, (&book, &pauses), now).await;
+            let _ = answer.send(look);
             Done::Nothing
         });
     }
@@ -242,36 +239,4 @@ async fn count(spool: &dyn Spool, which: Query, order: &Order) -> Result<u64, Sp
     };
     let census = spool.census(which).await?;
     Ok(census.into_iter().filter(|(state, _)| is_meant(*state)).map(|(_, count)| count).sum())
-}
-
-/// How destinations do that are in memory, have posts, or are paused by name.
-async fn join(
-    shop: &Shop,
-    which: &Which,
-    mut known: HashMap<Arc<Destination>, Status>,
-    book: &Book,
-    pauses: &Pauses,
-    now: Instant,
-) -> Result<Vec<Status>, SpoolError> {
-    for (lane, counts) in shop.spool.counts().await?.into_iter().filter(|(lane, _)| which.means(lane)) {
-        let status = known.entry(lane).or_insert_with_key(|lane| {
-            let terms = batches::terms(book, &shop.subscribers, lane);
-            Berth::new(Arc::clone(lane), terms, 0, now).status(pauses.of(lane), now)
-        });
-        let stocked = status.counts.waiting.min(counts.sending);
-        let (waiting, sending) = (counts.waiting + stocked, counts.sending - stocked);
-        status.counts = Counts { waiting, sending, ..counts };
-    }
-    let tenant = which.tenant.clone().unwrap_or_default();
-    for (pause, lane) in pauses.named(&tenant).filter(|(_, lane)| which.means(lane)) {
-        if !known.keys().any(|known| pause.means(known)) {
-            let lane = Arc::new(lane);
-            let berth = Berth::new(Arc::clone(&lane), book.terms(&lane), 0, now);
-            let status = berth.status(Some(pause), now);
-            known.insert(lane, status);
-        }
-    }
-    let mut all: Vec<_> = known.into_values().collect();
-    all.sort_by(|one, other| one.destination.cmp(&other.destination));
-    Ok(all)
 }

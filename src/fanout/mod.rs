@@ -30,6 +30,7 @@ pub mod webhook;
 
 use accounting::{Fields, Privacy};
 use bytes::Bytes;
+pub use pattern::Sieve;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use told::Told;

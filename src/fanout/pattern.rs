@@ -42,7 +42,7 @@ impl Pattern {
 
 /// The filter of a webhook, read: for each field that it names, what is let through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Sieve(Vec<Vec<Pattern>>);
+pub struct Sieve(Vec<Vec<Pattern>>);
 
 impl Sieve {
     /// That of a filter.

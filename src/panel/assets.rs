@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 const STYLE: &[u8] = include_bytes!("assets/panel.css");
 const SCRIPT: &[u8] = include_bytes!("assets/panel.js");
 const CHART: &[u8] = include_bytes!("assets/chart.js");
+const CONFIG: &[u8] = include_bytes!("assets/config.js");
+const EVENTS: &[u8] = include_bytes!("assets/events.js");
 const HTMX: &[u8] = include_bytes!("assets/htmx.min.js");
 const ICON: &[u8] = include_bytes!("assets/icon.svg");
 
@@ -25,6 +27,10 @@ pub(super) struct Assets {
     pub script: String,
     /// What passed lately, drawn.
     pub chart: String,
+    /// Lines of a configuration that is edited.
+    pub config: String,
+    /// Events as they happen.
+    pub events: String,
     /// What refreshes parts of pages.
     pub htmx: String,
     /// The mark in a browser's tab.
@@ -38,6 +44,8 @@ impl Assets {
             style: named("panel", "css", STYLE),
             script: named("panel", "js", SCRIPT),
             chart: named("chart", "js", CHART),
+            config: named("config", "js", CONFIG),
+            events: named("events", "js", EVENTS),
             htmx: named("htmx", "js", HTMX),
             icon: named("icon", "svg", ICON),
         }
@@ -48,6 +56,8 @@ impl Assets {
             (&self.style, "text/css; charset=utf-8", STYLE),
             (&self.script, "text/javascript; charset=utf-8", SCRIPT),
             (&self.chart, "text/javascript; charset=utf-8", CHART),
+            (&self.config, "text/javascript; charset=utf-8", CONFIG),
+            (&self.events, "text/javascript; charset=utf-8", EVENTS),
             (&self.htmx, "text/javascript; charset=utf-8", HTMX),
             (&self.icon, "image/svg+xml", ICON),
         ];

@@ -1,18 +1,23 @@
 //! `/destinations`: each origin with its state, its queue and what it answered last;
 //! paused, resumed and flushed from here.
+//!
+//! The worst come first, and no more than a page holds; the others are found by their
+//! origins, or by a pattern of them.
 
 use super::guard::Fields;
 use super::layout::{self, Answer, Frame};
+use super::looks::Age;
 use super::shapes::{Destination, Destinations, Ordered};
 use super::trouble::Trouble;
 use super::visit::Visit;
 use super::words;
 use askama::Template;
+use axum::extract::RawQuery;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 /// Most destinations on the page, the worst first.
-const MOST: usize = 200;
+const MOST: usize = 50;
 
 #[derive(Template)]
 #[template(config = "src/panel/askama.toml", path = "destinations.html")]
@@ -29,32 +34,51 @@ struct ListPiece {
 }
 
 struct List {
+    /// Which are looked for; empty for all.
+    origin: String,
     destinations: Vec<Destination>,
     /// Those that have no room on the page.
-    more: usize,
+    more: u64,
     may_steer: bool,
     has_tenants: bool,
 }
 
+impl List {
+    /// The part of the page that is refreshed.
+    fn live(&self) -> String {
+        match self.origin.as_str() {
+            "" => "/destinations/live".to_owned(),
+            origin => format!("/destinations/live?origin={}", words::piece(origin)),
+        }
+    }
+}
+
 /// `GET /destinations`
-pub(super) async fn list(visit: Visit) -> Answer {
-    layout::page(&DestinationsPage { frame: visit.frame("Destinations"), list: look(&visit).await? })
+pub(super) async fn list(visit: Visit, RawQuery(query): RawQuery) -> Answer {
+    let list = look(&visit, query.as_deref(), Age::New).await?;
+    layout::page(&DestinationsPage { frame: visit.frame("Destinations"), list })
 }
 
 /// `GET /destinations/live`: the part of it that is refreshed.
-pub(super) async fn live(visit: Visit) -> Answer {
-    layout::page(&ListPiece { frame: visit.frame("Destinations"), list: look(&visit).await? })
+pub(super) async fn live(visit: Visit, RawQuery(query): RawQuery) -> Answer {
+    let list = look(&visit, query.as_deref(), Age::Recent).await?;
+    layout::page(&ListPiece { frame: visit.frame("Destinations"), list })
 }
 
-async fn look(visit: &Visit) -> Result<List, Trouble> {
-    let Destinations { mut destinations } = visit.get("/api/v1/destinations").await?;
-    let waiting = |one: &Destination| std::cmp::Reverse(one.queued + one.sending);
-    destinations.sort_by_key(|one| (one.trouble(), waiting(one)));
-    destinations.sort_by_key(|one| one.trouble().is_none());
-    let more = destinations.len().saturating_sub(MOST);
-    destinations.truncate(MOST);
+async fn look(visit: &Visit, query: Option<&str>, age: Age) -> Result<List, Trouble> {
+    let fields = Fields::of_query(query);
+    let origin = fields.text("origin").unwrap_or_default().to_owned();
+    let piece = if origin.is_empty() { String::new() } else { format!("/{}", words::piece(&origin)) };
+    let path = format!("/api/v1/destinations{piece}?order=worst&limit={MOST}");
+    let found = match visit.look(&path, age).await {
+        // Nothing is like that; the page says so.
+        Err(Trouble { status: StatusCode::NOT_FOUND, .. }) => Destinations::default(),
+        found => found?,
+    };
+    let Destinations { destinations, total, .. } = found;
+    let more = total.saturating_sub(destinations.len() as u64);
     let has_tenants = destinations.iter().any(|one| one.tenant != "default");
-    Ok(List { destinations, more, may_steer: visit.may_steer(), has_tenants })
+    Ok(List { origin, destinations, more, may_steer: visit.may_steer(), has_tenants })
 }
 
 /// `POST /destinations/actions`
@@ -77,6 +101,9 @@ pub(super) async fn act(visit: Visit, fields: Fields) -> Answer {
         None => visit,
     };
     let path = format!("/api/v1/destinations/{}/{verb}", words::piece(origin));
-    let _: Ordered = visit.order(Method::POST, &path, Some(&body)).await?;
-    Ok(layout::see("/destinations"))
+    let ordered: Result<Ordered, _> = visit.order(Method::POST, &path, Some(&body)).await;
+    visit.panel.looks.end();
+    ordered?;
+    let found = fields.text("found").map(|found| format!("?origin={}", words::piece(found)));
+    Ok(layout::see(&format!("/destinations{}", found.unwrap_or_default())))
 }

@@ -7,6 +7,7 @@
 //! with what a browser's form has: names and values, at most [`LARGEST`] octets.
 
 use super::Panel;
+use super::config;
 use super::layout::{self, Answer};
 use super::sessions::Sessions;
 use super::trouble::Trouble;
@@ -28,6 +29,9 @@ use url::form_urlencoded;
 
 /// Most octets of a form.
 const LARGEST: usize = 64 * 1024;
+/// The same of one with a configuration: the largest that the API takes, each of its octets
+/// written as three.
+const LARGEST_CONFIG: usize = 3 * 1024 * 1024 + 4096;
 /// Longest time until a form is there.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -55,6 +59,17 @@ impl Fields {
     /// The value of a field; nothing where it is missing or empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a field as it was typed; empty where it is missing.
+    pub(super) fn whole(&self, name: &str) -> &str {
+        self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
+    }
+
+    /// All values of a field that may be there several times, but those that are empty.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let found = self.0.iter().filter(move |(other, _)| other == name);
         found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
@@ -125,6 +140,8 @@ impl Entry {
 
     async fn answer(mut self, request: Request, next: Next) -> Response {
         let (path, is_live) = (request.uri().clone(), refreshes_itself(request.headers()));
+        // What was typed there took somebody an hour.
+        let is_kept = !is_safe(request.method()) && path.path() == config::PATH;
         if self.is_new && is_safe(request.method()) && came_by_a_link(request.headers()) {
             return again(&self.visit, path.path_and_query().map_or("/", |path| path.as_str()));
         }
@@ -133,16 +150,23 @@ impl Entry {
             Err(Trouble { status: StatusCode::UNAUTHORIZED, .. }) => {
                 self.visit.panel.sessions.close(&self.visit.session);
                 self.visit.key = None;
+                if is_kept {
+                    return self.kept(request, config::signed_out()).await;
+                }
                 if path.path() != SIGN_IN {
                     return to_sign_in(&path, is_live);
                 }
             }
+            Err(trouble) if is_kept => return self.kept(request, trouble).await,
             // Without a cookie: it may be under a name that is not ours.
             Err(trouble) => return layout::trouble(&self.visit, &trouble),
         }
         let response = match self.with_form(request).await {
             Ok(request) => next.run(request).await,
-            Err(trouble) => trouble.into_response(),
+            Err(Refusal { trouble, typed: Some(fields) }) if is_kept => {
+                config::keep(&self.visit, &fields, &trouble)
+            }
+            Err(Refusal { trouble, .. }) => trouble.into_response(),
         };
         match response.extensions().get::<Trouble>() {
             Some(trouble) if trouble.status == StatusCode::UNAUTHORIZED => to_sign_in(&path, is_live),
@@ -151,12 +175,28 @@ impl Entry {
     }
 
     /// The request with what its form says, if it is one; of this session alone.
-    async fn with_form(&self, request: Request) -> Result<Request, Trouble> {
+    async fn with_form(&self, request: Request) -> Result<Request, Refusal> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(self.visit.clone());
         if is_safe(&parts.method) {
             return Ok(Request::from_parts(parts, Body::empty()));
         }
+        let fields = self.typed(&parts, body).await?;
+        let token = fields.text("token").unwrap_or_default();
+        if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
+            let detail = "the form is of another session, or older than the last restart of the gateway; \
+                          nothing was done; open its page again";
+            return Err(Refusal {
+                trouble: Trouble::new(StatusCode::FORBIDDEN, detail),
+                typed: Some(fields),
+            });
+        }
+        parts.extensions.insert(fields);
+        Ok(Request::from_parts(parts, Body::empty()))
+    }
+
+    /// What a form says, of whatever session.
+    async fn typed(&self, parts: &Parts, body: Body) -> Result<Fields, Trouble> {
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if kind.and_then(|kind| kind.split(';').next()) != Some("application/x-www-form-urlencoded") {
             let detail = "a page sends forms as application/x-www-form-urlencoded alone";
@@ -164,16 +204,22 @@ impl Entry {
         }
         let too_slow = |_| Trouble::new(StatusCode::REQUEST_TIMEOUT, "the form took too long");
         let too_large = |_| Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large");
-        let octets = tokio::time::timeout(LONGEST, to_bytes(body, LARGEST)).await.map_err(too_slow)?;
-        let fields = Fields::read(&octets.map_err(too_large)?);
-        let token = fields.text("token").unwrap_or_default();
-        if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
-            let detail = "the form is of another session, or older than the last restart of the gateway; \
-                          nothing was done; open its page again";
-            return Err(Trouble::new(StatusCode::FORBIDDEN, detail));
-        }
-        parts.extensions.insert(fields);
-        Ok(Request::from_parts(parts, Body::empty()))
+        let largest = if parts.uri.path() == config::PATH { LARGEST_CONFIG } else { LARGEST };
+        let octets = tokio::time::timeout(LONGEST, to_bytes(body, largest)).await.map_err(too_slow)?;
+        Ok(Fields::read(&octets.map_err(too_large)?))
+    }
+
+    /// The page with what was typed into a form that is refused, whoever sent it.
+    async fn kept(&self, request: Request, trouble: Trouble) -> Response {
+        let (parts, body) = request.into_parts();
+        // Nobody is known to have sent it: so much at a time is there for that.
+        let place = self.visit.panel.forms.acquire().await;
+        let response = match self.typed(&parts, body).await {
+            Ok(fields) => config::keep(&self.visit, &fields, &trouble),
+            Err(trouble) => trouble.into_response(),
+        };
+        drop(place);
+        self.dressed(response)
     }
 
     /// The answer with its cookie, and a page where it only said what is wrong.
@@ -194,6 +240,18 @@ impl Entry {
     }
 }
 
+/// Why a form does nothing, and what it says, if that is known.
+struct Refusal {
+    trouble: Trouble,
+    typed: Option<Fields>,
+}
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Refusal {
+        Refusal { trouble, typed: None }
+    }
+}
+
 /// A session that an answer begins.
 #[derive(Clone)]
 pub(super) struct Opened(pub String);
@@ -203,7 +261,7 @@ fn is_safe(method: &Method) -> bool {
 }
 
 /// Whether a part of a page asks, not whoever looks at it.
-fn refreshes_itself(headers: &HeaderMap) -> bool {
+pub(super) fn refreshes_itself(headers: &HeaderMap) -> bool {
     headers.contains_key("hx-request")
 }
 

@@ -14,11 +14,15 @@
 //! from a page of our own (`guard`).
 
 mod assets;
+mod config;
 mod destinations;
+mod difference;
+mod events;
 mod guard;
 mod hex;
 mod layout;
 mod log;
+mod looks;
 mod mail_page;
 mod nowhere;
 mod overview;
@@ -30,14 +34,17 @@ mod sessions;
 mod shapes;
 mod sign_in;
 mod steer;
+mod tail;
 mod trouble;
 mod visit;
+mod webhooks;
 mod words;
 
 use assets::Assets;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post as form};
+use looks::Looks;
 use sessions::Sessions;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -50,10 +57,16 @@ struct Panel {
     assets: Arc<Assets>,
     /// Places of those that have mail read for them, which takes a multiple of its size.
     readers: Arc<Semaphore>,
+    /// What live parts of pages show.
+    looks: Arc<Looks>,
+    /// Places of those who sent a long form and have not signed in.
+    forms: Arc<Semaphore>,
 }
 
 /// Mails that are read at a time.
 const READERS: usize = 4;
+/// Long forms of nobody that are read at a time.
+const FORMS: usize = 8;
 
 /// The panel before an API: pages at their paths, the API at its own.
 pub fn front(api: Router) -> Router {
@@ -65,7 +78,8 @@ pub fn front(api: Router) -> Router {
         }
     };
     let (assets, readers) = (Arc::new(Assets::new()), Arc::new(Semaphore::new(READERS)));
-    let panel = Panel { api, sessions, assets, readers };
+    let forms = Arc::new(Semaphore::new(FORMS));
+    let panel = Panel { api, sessions, assets, readers, looks: Arc::default(), forms };
     let pages = Router::new()
         .route("/", get(overview::show))
         .route("/overview/live", get(overview::live))
@@ -84,6 +98,10 @@ pub fn front(api: Router) -> Router {
         .route("/destinations", get(destinations::list))
         .route("/destinations/live", get(destinations::live))
         .route("/destinations/actions", form(destinations::act))
+        .route(config::PATH, get(config::show).post(config::act))
+        .route("/events", get(events::list))
+        .route("/events/stream", get(tail::stream))
+        .merge(webhooks::pages())
         .route("/send", get(send::show).post(send::send))
         .route("/send/log", get(send::log))
         .route("/log", get(log::list))

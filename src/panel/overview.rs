@@ -1,10 +1,12 @@
 //! `/`: how the gateway does, worst first.
 //!
 //! What needs somebody stands at the top, each with the page where it is mended. It asks
-//! for the queue and the destinations alone, which costs what there are destinations.
+//! for the queue and the foremost destinations, at most once a second for all tabs of a
+//! key.
 
 use super::layout::{self, Answer, Frame};
-use super::shapes::{Destination, Destinations, Occurrence, Span, Status};
+use super::looks::Age;
+use super::shapes::{Destination, Destinations, Span, Status};
 use super::visit::Visit;
 use super::words;
 use askama::Template;
@@ -35,8 +37,10 @@ struct Live {
     findings: Vec<Finding>,
     troubled: Vec<Destination>,
     /// Those beyond the list.
-    more_troubled: usize,
+    more_troubled: u64,
     busiest: Vec<Destination>,
+    /// When the oldest post was accepted that waits.
+    oldest: Option<String>,
 }
 
 /// Something that somebody may want to do something about.
@@ -56,14 +60,18 @@ pub(super) enum Weight {
     Warn,
     /// Somebody wanted it so.
     Note,
+    /// It is as it should be.
+    Good,
 }
 
 impl Weight {
-    fn as_str(self) -> &'static str {
+    /// As style sheets name it.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Weight::Bad => "bad",
             Weight::Warn => "warn",
             Weight::Note => "note",
+            Weight::Good => "good",
         }
     }
 
@@ -72,6 +80,7 @@ impl Weight {
             Weight::Bad => "Problem",
             Weight::Warn => "Warning",
             Weight::Note => "Note",
+            Weight::Good => "Good",
         }
     }
 }
@@ -79,12 +88,16 @@ impl Weight {
 /// `GET /`
 pub(super) async fn show(visit: Visit) -> Answer {
     let has_charts = visit.get::<IgnoredAny>("/api/v1/history").await.is_ok();
-    layout::page(&OverviewPage { frame: visit.frame("Overview"), live: look(&visit).await?, has_charts })
+    layout::page(&OverviewPage {
+        frame: visit.frame("Overview"),
+        live: look(&visit, Age::New).await?,
+        has_charts,
+    })
 }
 
 /// `GET /overview/live`: the part of it that is refreshed.
 pub(super) async fn live(visit: Visit) -> Answer {
-    layout::page(&LivePiece { live: look(&visit).await? })
+    layout::page(&LivePiece { live: look(&visit, Age::Recent).await? })
 }
 
 /// `GET /history`: what the charts draw.
@@ -92,22 +105,23 @@ pub(super) async fn history(visit: Visit, RawQuery(query): RawQuery) -> Answer {
     visit.pass(&format!("/api/v1/history?{}", query.unwrap_or_default())).await
 }
 
-async fn look(visit: &Visit) -> Result<Live, super::trouble::Trouble> {
-    let status: Status = visit.get("/api/v1/status").await?;
-    let Destinations { destinations } = visit.get("/api/v1/destinations").await?;
-    let findings = findings(&status, &destinations);
-    let (mut troubled, mut busiest): (Vec<_>, Vec<_>) =
-        destinations.into_iter().partition(|destination| destination.trouble().is_some());
-    troubled.sort_by_key(|destination| (destination.trouble(), std::cmp::Reverse(destination.queued)));
-    let more_troubled = troubled.len().saturating_sub(FEW);
-    troubled.truncate(FEW);
-    busiest.sort_by_key(|destination| std::cmp::Reverse((destination.in_flight, destination.queued)));
-    busiest.truncate(FEW);
-    Ok(Live { status, findings, troubled, more_troubled, busiest })
+async fn look(visit: &Visit, age: Age) -> Result<Live, super::trouble::Trouble> {
+    let status: Status = visit.look("/api/v1/status", age).await?;
+    let path = |order| format!("/api/v1/destinations?order={order}&limit={FEW}");
+    let worst: Destinations = visit.look(&path("worst"), age).await?;
+    let busiest: Destinations = visit.look(&path("busiest"), age).await?;
+    let findings = findings(&status, &worst);
+    let all = worst.in_trouble.destinations + worst.slowed.destinations;
+    let (oldest, mut troubled) = (worst.oldest, worst.destinations);
+    troubled.retain(|destination| destination.trouble().is_some());
+    let more_troubled = all.saturating_sub(troubled.len() as u64);
+    let mut busiest = busiest.destinations;
+    busiest.retain(|destination| destination.trouble().is_none());
+    Ok(Live { status, findings, troubled, more_troubled, busiest, oldest })
 }
 
 /// What needs somebody, the worst first.
-fn findings(status: &Status, destinations: &[Destination]) -> Vec<Finding> {
+fn findings(status: &Status, destinations: &Destinations) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut say = |weight, text, link| found.push(Finding { weight, text, link });
     match status.status.as_str() {
@@ -124,13 +138,13 @@ fn findings(status: &Status, destinations: &[Destination]) -> Vec<Finding> {
         let error = accounting.error.as_deref().unwrap_or("the log says why");
         say(Weight::Bad, format!("Accounting cannot write {}: {error}", accounting.path), "/");
     }
-    let those = |weight| destinations.iter().filter(move |one| one.trouble() == Some(weight));
-    let waiting = |weight| those(weight).map(|one| one.queued).sum::<u64>();
-    for (weight, what) in [(Weight::Warn, "in trouble"), (Weight::Note, "paused or slowed")] {
-        let count = those(weight).count() as u64;
-        if count > 0 {
-            let (places, posts) =
-                (words::counted(count, "destination"), words::counted(waiting(weight), "post"));
+    for (weight, group, what) in [
+        (Weight::Warn, &destinations.in_trouble, "in trouble"),
+        (Weight::Note, &destinations.slowed, "paused or slowed"),
+    ] {
+        if group.destinations > 0 {
+            let places = words::counted(group.destinations, "destination");
+            let posts = words::counted(group.queued, "post");
             say(weight, format!("{places} {what}; {posts} waiting"), "/destinations");
         }
     }
@@ -150,21 +164,11 @@ fn findings(status: &Status, destinations: &[Destination]) -> Vec<Finding> {
 impl Destination {
     /// How bad it is with it, if it is.
     pub(super) fn trouble(&self) -> Option<Weight> {
-        match self.state.as_str() {
-            "backoff" | "deferring" => Some(Weight::Warn),
-            "paused" | "throttled" | "recovering" => Some(Weight::Note),
-            // It is asked again and again, and says no: one post after another is deferred.
-            _ if self.queued > 0 && self.is_refusing() => Some(Weight::Warn),
+        match self.standing.as_str() {
+            "trouble" => Some(Weight::Warn),
+            "slowed" => Some(Weight::Note),
             _ => None,
         }
-    }
-}
-
-impl Destination {
-    /// Whether the last thing that it said was an error.
-    fn is_refusing(&self) -> bool {
-        let at = |occurrence: &Option<Occurrence>| occurrence.as_ref().map(|one| one.at.clone());
-        self.last_error.is_some() && at(&self.last) == at(&self.last_error)
     }
 }
 
@@ -188,19 +192,19 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shapes::Queue;
+    use super::super::shapes::{Group, Queue};
     use super::*;
 
     #[test]
     fn the_worst_comes_first_and_a_calm_gateway_says_nothing() {
         let mut status = Status { status: "running".to_owned(), ..Status::default() };
-        let destination =
-            |state: &str| Destination { state: state.to_owned(), queued: 3, ..Destination::default() };
-        assert_eq!(findings(&status, &[destination("active")]), []);
+        assert_eq!(findings(&status, &Destinations { total: 3, ..Destinations::default() }), []);
         status.queue = Queue { held: 1, failed: 1200, ..Queue::default() };
         status.status = "full".to_owned();
-        let all =
-            findings(&status, &[destination("paused"), destination("backoff"), destination("deferring")]);
+        let group = |destinations, queued| Group { destinations, queued };
+        let destinations =
+            Destinations { in_trouble: group(2, 6), slowed: group(1, 3), ..Destinations::default() };
+        let all = findings(&status, &destinations);
         let texts: Vec<_> = all.iter().map(|finding| (finding.weight, finding.text.as_str())).collect();
         assert_eq!(
             texts,

@@ -51,6 +51,26 @@ pub(super) fn shown(body: &[u8], content_type: &str) -> Shown {
     Shown { how: "text", text: text.to_owned(), is_cut }
 }
 
+/// As much of a text as takes so many octets in a page.
+pub(super) fn beginning(text: &str, most: usize) -> &str {
+    let taken = text.char_indices().scan(0, |taken, (at, char)| {
+        *taken += written(char);
+        Some((at + char.len_utf8(), *taken))
+    });
+    let end = taken.take_while(|(_, taken)| *taken <= most).last().map_or(0, |(end, _)| end);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Octets that a text takes in a page.
+pub(super) fn octets(text: &str) -> usize {
+    text.chars().map(written).sum()
+}
+
+/// Octets of a character in a page, where markup is written as `&#34;`.
+fn written(char: char) -> usize {
+    if matches!(char, '"' | '\'' | '<' | '>' | '&') { 5 } else { char.len_utf8() }
+}
+
 /// The beginning of a body, if that is text.
 fn text(body: &[u8]) -> Option<&str> {
     let start = body.get(..TEXT).unwrap_or(body);
@@ -147,6 +167,20 @@ mod tests {
             assert_eq!(shown(body, kind).how, how, "{kind}");
         }
         assert_eq!(shown(b"a=1&b=%3C", "application/x-www-form-urlencoded").text, "a = 1\nb = <\n");
+    }
+
+    #[test]
+    fn the_beginning_of_a_text_has_room_in_its_page() {
+        for (text, octets, expected) in [
+            ("abc", 9, "abc"),
+            ("abc", 2, "ab"),
+            ("a<b", 5, "a"),
+            ("a<b", 7, "a<b"),
+            ("ää", 3, "ä"),
+            ("<", 4, ""),
+        ] {
+            assert_eq!(beginning(text, octets), expected, "{text} in {octets}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 /// A session ends when nothing was asked in it for so long.
@@ -38,12 +39,20 @@ struct Session {
     digest: KeyDigest,
     begun_at: Instant,
     seen_at: Instant,
+    /// Whoever listens hears when it is gone.
+    here: watch::Sender<()>,
 }
 
 impl Session {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen_at) >= IDLE
             || now.saturating_duration_since(self.begun_at) >= LONGEST
+    }
+
+    /// How long it is there at least, if nobody ends it.
+    fn left(&self, now: Instant) -> Duration {
+        let end = (self.seen_at + IDLE).min(self.begun_at + LONGEST);
+        end.saturating_duration_since(now)
     }
 }
 
@@ -76,7 +85,8 @@ impl Sessions {
             open.remove(&oldest);
         }
         let key = Arc::new(Zeroizing::new(key.to_owned()));
-        open.insert(place(&id), Session { key, digest, begun_at: now, seen_at: now });
+        let here = watch::channel(()).0;
+        open.insert(place(&id), Session { key, digest, begun_at: now, seen_at: now, here });
         Ok(id)
     }
 
@@ -96,6 +106,24 @@ impl Sessions {
             open.remove(&place(id));
         }
         open.get(&place(id)).map(|session| Arc::clone(&session.key))
+    }
+
+    /// Waits until a session is over, however that comes; waiting is no sign that anybody
+    /// is there.
+    pub(super) async fn ended(&self, id: &str) {
+        loop {
+            let now = Instant::now();
+            let Some((left, mut here)) = self.key(id, now).and_then(|_| {
+                let open = self.lock();
+                open.get(&place(id)).map(|session| (session.left(now), session.here.subscribe()))
+            }) else {
+                return;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                _ = here.changed() => {}
+            }
+        }
     }
 
     /// Ends a session.
@@ -154,6 +182,29 @@ mod tests {
         let id = sessions.open("key", start).unwrap();
         sessions.close(&id);
         assert!(!is_open(&id, start));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_end_of_a_session_hears_of_it_and_keeps_none_open() {
+        let (sessions, now) = (Arc::new(Sessions::new().unwrap()), Instant::now());
+        let waits = |id: String| {
+            let sessions = Arc::clone(&sessions);
+            tokio::spawn(async move { sessions.ended(&id).await })
+        };
+        let (closed, other) = (sessions.open("key", now).unwrap(), sessions.open("key", now).unwrap());
+        let (first, second) = (waits(closed.clone()), waits(other.clone()));
+        tokio::task::yield_now().await;
+        sessions.close(&closed);
+        first.await.unwrap();
+        assert!(!second.is_finished());
+        sessions.close(&other);
+        second.await.unwrap();
+        // One that is over when it is waited for, and one that nobody has opened.
+        let idle = sessions.open("key", now - IDLE).unwrap();
+        waits(idle).await.unwrap();
+        waits(Sessions::draw().unwrap()).await.unwrap();
+        let nearly = sessions.open("key", now + Duration::from_millis(50) - IDLE).unwrap();
+        waits(nearly).await.unwrap();
     }
 
     #[test]

@@ -107,6 +107,18 @@ pub(super) struct Accounting {
 #[serde(default)]
 pub(super) struct Destinations {
     pub destinations: Vec<Destination>,
+    pub total: u64,
+    pub in_trouble: Group,
+    pub slowed: Group,
+    pub oldest: Option<String>,
+}
+
+/// Destinations that stand alike.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Group {
+    pub destinations: u64,
+    pub queued: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -123,14 +135,28 @@ pub(super) struct Destination {
     pub sending: u64,
     pub held: u64,
     pub failed: u64,
+    pub oldest: Option<String>,
     pub in_flight: u64,
     pub concurrency_limit: u64,
+    pub max_connections: u64,
     pub connections: u64,
     pub http_version: Option<String>,
     pub rates: Vec<Rate>,
     pub last: Option<Occurrence>,
     pub last_error: Option<Occurrence>,
     pub insecure: bool,
+    pub standing: String,
+    pub latency: Option<Latency>,
+}
+
+/// In seconds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Latency {
+    pub p50: f64,
+    pub p99: f64,
+    /// The last one last.
+    pub recent: Vec<f64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -277,6 +303,20 @@ impl Destination {
     pub(super) fn why(&self) -> &str {
         let reason = self.reason.as_deref().filter(|reason| !reason.is_empty());
         reason.or(self.last_error.as_ref().map(|error| error.text.as_str())).unwrap_or("–")
+    }
+}
+
+impl Latency {
+    /// Its last answers as the points of a line in a field of 64 by 16, the slowest at the top.
+    pub(super) fn points(&self) -> String {
+        let most = self.recent.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let step = 62.0 / self.recent.len().saturating_sub(1).max(1) as f64;
+        let point = |(at, took): (usize, &f64)| {
+            format!("{:.1},{:.1}", 1.0 + step * at as f64, 15.0 - 14.0 * took / most)
+        };
+        // A single one is a line as well.
+        let again = self.recent.first().filter(|_| self.recent.len() == 1);
+        self.recent.iter().chain(again).enumerate().map(point).collect::<Vec<_>>().join(" ")
     }
 }
 

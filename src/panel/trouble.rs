@@ -13,6 +13,8 @@ pub(super) struct Trouble {
     pub detail: String,
     /// What is wrong with single fields.
     pub errors: Vec<String>,
+    /// The same by the names that fields have in the API, also of one alone.
+    pub fields: Vec<(String, String)>,
 }
 
 /// What the API says of an error (RFC 9457), as far as it is shown.
@@ -33,16 +35,17 @@ struct Wrong {
 impl Trouble {
     /// An error of the panel's own.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Trouble {
-        Trouble { status, detail: detail.into(), errors: Vec::new() }
+        Trouble { status, detail: detail.into(), errors: Vec::new(), fields: Vec::new() }
     }
 
     /// What the API answered with this status.
     pub(super) fn told(status: StatusCode, body: &[u8]) -> Trouble {
         let Problem { detail, errors } = serde_json::from_slice(body).unwrap_or_default();
+        let fields: Vec<_> = errors.into_iter().map(|Wrong { field, detail }| (field, detail)).collect();
         // One alone stands in the text already.
-        let errors = if errors.len() > 1 { errors } else { Vec::new() };
-        let errors = errors.into_iter().map(|Wrong { field, detail }| format!("{field}: {detail}"));
-        Trouble { status, detail, errors: errors.collect() }
+        let several = fields.iter().filter(|_| fields.len() > 1);
+        let errors = several.map(|(field, detail)| format!("{field}: {detail}")).collect();
+        Trouble { status, detail, errors, fields }
     }
 
     /// An answer of the API that is not as it was when the panel was made.

@@ -6,6 +6,7 @@
 
 use super::Panel;
 use super::layout::Frame;
+use super::looks::Age;
 use super::sessions::Key;
 use super::trouble::Trouble;
 use crate::browser::{self, SEC_FETCH_SITE};
@@ -111,6 +112,24 @@ impl Visit {
         Ok(visit)
     }
 
+    /// The same for what has this version alone, as an `ETag` named it.
+    pub(super) fn for_version(&self, version: &str) -> Visit {
+        let mut visit = self.clone();
+        if let Ok(version) = HeaderValue::from_str(version) {
+            visit.carried.insert(header::IF_MATCH, version);
+        }
+        visit
+    }
+
+    /// The same for a stream that goes on behind this event.
+    pub(super) fn after(&self, last: Option<&HeaderValue>) -> Visit {
+        let mut visit = self.clone();
+        if let Some(last) = last {
+            visit.carried.insert("last-event-id", last.clone());
+        }
+        visit
+    }
+
     /// Whether the browser speaks TLS, with us or with a proxy: as the origin of its forms says,
     /// or because it tells of sites at all, which browsers do on such connections and on this
     /// machine alone (Fetch Metadata section 2.3).
@@ -153,6 +172,25 @@ impl Visit {
         read(&whole(self.ask(Method::GET, path, None).await?).await?)
     }
 
+    /// The same, maybe of a moment ago.
+    pub(super) async fn look<T: DeserializeOwned>(&self, path: &str, age: Age) -> Result<T, Trouble> {
+        let key = self.key.as_ref().map_or("", |key| key.as_str());
+        read(&self.panel.looks.at((key, path), age, self.fetch(path)).await?)
+    }
+
+    /// What the API answers at a path, and the version of that.
+    pub(super) async fn versioned<T: DeserializeOwned>(&self, path: &str) -> Result<(T, String), Trouble> {
+        let response = self.ask(Method::GET, path, None).await?;
+        let version = response.headers().get(header::ETAG).and_then(|version| version.to_str().ok());
+        let version = version.unwrap_or_default().to_owned();
+        Ok((read(&whole(response).await?)?, version))
+    }
+
+    /// Has the API do something that it says nothing of.
+    pub(super) async fn carry_out(&self, method: Method, path: &str) -> Result<(), Trouble> {
+        whole(self.ask(method, path, None).await?).await.map(drop)
+    }
+
     /// The octets that the API answers at a path.
     pub(super) async fn fetch(&self, path: &str) -> Result<Bytes, Trouble> {
         whole(self.ask(Method::GET, path, None).await?).await
@@ -174,25 +212,53 @@ impl Visit {
         read(&whole(self.ask(method, path, body).await?).await?)
     }
 
+    /// What the API answers to a configuration, which is to take the place of this version of
+    /// it where one is named.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        config: String,
+        version: Option<&str>,
+    ) -> Result<Response, Trouble> {
+        let mut request = self.request(method, path, Body::from(config))?;
+        let kind = HeaderValue::from_static("application/toml");
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(version) = version {
+            let unfit = |_| Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "that is no version of the file");
+            let tag = HeaderValue::try_from(format!("\"{version}\"")).map_err(unfit)?;
+            request.headers_mut().insert(header::IF_MATCH, tag);
+        }
+        Ok(ask(self.panel.api.clone(), request).await)
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Trouble> {
         let text = body.map(ToString::to_string);
-        let request = http::Request::builder().method(method).uri(path);
-        let mut request = request
-            .body(text.map_or_else(Body::empty, Body::from))
+        let mut request = self.request(method, path, text.map_or_else(Body::empty, Body::from))?;
+        if body.is_some() {
+            let kind = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        Ok(ask(self.panel.api.clone(), request).await)
+    }
+
+    /// A request to the API with what it is to be judged by.
+    fn request(&self, method: Method, path: &str, body: Body) -> Result<Request, Trouble> {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .body(body)
             .map_err(|_| Trouble::new(StatusCode::BAD_REQUEST, "that can be no address of the API"))?;
         *request.extensions_mut() = self.outside.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.carried);
-        if body.is_some() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
         if let Some(key) = &self.key {
             let mut value = HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", key.as_str())))
                 .map_err(|_| Trouble::new(StatusCode::UNAUTHORIZED, "that is no key"))?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        Ok(ask(self.panel.api.clone(), request).await)
+        Ok(request)
     }
 }
 

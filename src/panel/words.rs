@@ -52,6 +52,23 @@ pub(super) fn span(seconds: impl Borrow<u64>) -> String {
     if text.is_empty() { "0 s".to_owned() } else { text.join(" ") }
 }
 
+/// Seconds as short as they are worth reading: `0.4 ms`, `12 ms`, `1.5 s`.
+pub(super) fn took(seconds: impl Borrow<f64>) -> String {
+    match *seconds.borrow() {
+        short if short < 0.000_95 => format!("{:.1} ms", short * 1e3),
+        short if short < 0.9995 => format!("{:.0} ms", short * 1e3),
+        long if long < 9.95 => format!("{long:.1} s"),
+        long => format!("{long:.0} s"),
+    }
+}
+
+/// How long ago a point in time (RFC 3339) is: `3 d 4 h`.
+pub(super) fn ago(at: impl AsRef<str>) -> String {
+    let at: Result<jiff::Timestamp, _> = at.as_ref().parse();
+    let millis = at.map_or(0, |at| jiff::Timestamp::now().as_millisecond() - at.as_millisecond());
+    span(u64::try_from(millis / 1000).unwrap_or_default())
+}
+
 /// A point in time (RFC 3339) as it reads without script: `2026-01-31 12:00:00 UTC`.
 pub(super) fn utc(at: &str) -> String {
     match (at.get(..10), at.get(11..19)) {
@@ -99,6 +116,11 @@ mod tests {
             [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_661, "1 h 1 min"), (86_400, "1 d"), (86_401, "1 d")]
         {
             assert_eq!(span(seconds), text);
+        }
+        for (seconds, text) in
+            [(0.0, "0.0 ms"), (0.000_4, "0.4 ms"), (0.012, "12 ms"), (0.9996, "1.0 s"), (30.2, "30 s")]
+        {
+            assert_eq!(took(seconds), text);
         }
         assert_eq!(utc("2026-01-31T12:00:00.123Z"), "2026-01-31 12:00:00 UTC");
         assert_eq!(utc("x"), "x");

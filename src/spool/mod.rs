@@ -347,6 +347,9 @@ pub struct Counts {
     pub held: u64,
     /// Dead letters.
     pub failed: u64,
+    /// When the oldest of those that wait or are under way was accepted, or a little earlier:
+    /// by no more than its age.
+    pub oldest_at: Option<Timestamp>,
 }
 
 /// A small durable fact.

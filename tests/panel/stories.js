@@ -5,6 +5,7 @@ const http = require("node:http");
 const path = require("node:path");
 const { Watched } = require("./checks");
 const { hostileHtml, hostileMail } = require("./mails");
+const { HOOK_STORIES } = require("./stories_hooks");
 const { TALK } = require("./stories_talk");
 const { Gateway, Receiver, eventually } = require("./world");
 
@@ -331,6 +332,14 @@ async function destinations({ gateway, receiver, wrong, say, visitor }, pictures
   await watched.go(`${gateway.origin}/destinations`);
   await page.getByRole("button", { name: "Retry all now" }).click();
   await eventually("another attempt", () => receiver.arrivals.length > before);
+  await watched.go(`${gateway.origin}/destinations`);
+  await page.getByLabel("Origin").fill(`${receiver.origin}`);
+  await page.getByRole("button", { name: "Find" }).click();
+  await page.locator("svg.spark polyline").waitFor();
+  wrong.push(...(await watched.examine("destinations-found", pictures)));
+  await page.getByLabel("Origin").fill("https://no.example");
+  await page.getByRole("button", { name: "Find" }).click();
+  await page.getByText("No destination is like").waitFor();
   say("the post waits again", (await gateway.ask("GET", `/posts/${id}`)).id, id);
 }
 
@@ -384,6 +393,8 @@ const STORIES = [
   { name: "destinations", play: owned(destinations) },
   { name: "overview-charts", play: owned(overviewCharts) },
   { name: "focus", play: owned(focus) },
+  { name: "config", play: owned(require("./stories_config").config) },
+  ...HOOK_STORIES.map(({ name, play }) => ({ name, play: owned(play) })),
   { name: "send", play: owned(TALK.send) },
   { name: "protocol-log", play: owned(TALK.log) },
   { name: "log-live", play: owned(TALK.live) },

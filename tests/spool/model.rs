@@ -150,7 +150,14 @@ impl Pair {
         }
         let mut counts = [self.spool.counts().await.unwrap(), self.model.counts().await.unwrap()];
         counts.iter_mut().for_each(|counts| counts.sort_by_key(|(lane, _)| Arc::clone(lane)));
-        assert_eq!(counts[0], counts[1]);
+        // Since when they wait is known nearly, and exactly where there is a model of it.
+        let [mut ours, mut theirs] = counts;
+        for ((lane, ours), (_, theirs)) in ours.iter_mut().zip(&mut theirs) {
+            let (ours, theirs) = (ours.oldest_at.take(), theirs.oldest_at.take());
+            assert_eq!(ours.is_some(), theirs.is_some(), "{lane}");
+            assert!(ours <= theirs, "{lane}: {ours:?} {theirs:?}");
+        }
+        assert_eq!(ours, theirs);
     }
 
     /// Ends the process; the model hears what that means for attempts under way.

@@ -687,6 +687,10 @@ impl Spool for MemorySpool {
             for entry in kept.entries.values() {
                 let Some(seen) = entry.seen().filter(|seen| *seen != PostState::Delivered) else { continue };
                 let counts = lanes.entry(Arc::clone(&entry.post.destination)).or_default();
+                if matches!(seen, PostState::Queued | PostState::Deferred | PostState::Sending) {
+                    let oldest = counts.oldest_at.into_iter().chain([entry.post.accepted_at]).min();
+                    counts.oldest_at = oldest;
+                }
                 *match seen {
                     PostState::Queued | PostState::Deferred => &mut counts.waiting,
                     PostState::Sending => &mut counts.sending,

@@ -64,7 +64,14 @@ pub(in crate::api) fn transcript(_: Schemas<'_>) -> Schema {
 
 /// Destinations.
 pub(in crate::api) fn destinations(schemas: Schemas<'_>) -> Schema {
-    object(json!({ "destinations": list(schemas.subschema_for::<DestinationShape>()) }))
+    let group = object(json!({ "destinations": count(), "queued": count() }));
+    object(json!({
+        "destinations": list(schemas.subschema_for::<DestinationShape>()),
+        "total": count(),
+        "in_trouble": group,
+        "slowed": group,
+        "oldest": { "type": ["string", "null"], "format": "date-time" },
+    }))
 }
 
 /// How many it concerned.

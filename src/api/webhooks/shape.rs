@@ -6,6 +6,7 @@ use crate::fanout::verify;
 use crate::fanout::webhook::{Batch, Filter, Status, Webhook};
 use crate::fanout::{FORMATS, Format};
 use crate::masked::Masked;
+use crate::post::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -35,6 +36,11 @@ pub(in crate::api) struct WebhookShape<'a> {
     /// Not of one of the configuration.
     created_at: Option<String>,
     status: Status,
+    /// Of one that is disabled: since when and why, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_reason: Option<&'a str>,
     verified_at: Option<String>,
     verified_by: Option<&'a str>,
     last_success_at: Option<String>,
@@ -59,6 +65,7 @@ impl<'a> WebhookShape<'a> {
     pub(super) fn of(placed: &'a Placed) -> WebhookShape<'a> {
         let Webhook { id, tenant, settings, created_at, verified, .. } = &placed.webhook;
         let is_unverified = placed.webhook.status() == Status::Unverified;
+        let (disabled_at, disabled_reason) = disabled(&placed.webhook).unzip();
         WebhookShape {
             id,
             tenant: tenant.as_str(),
@@ -77,6 +84,8 @@ impl<'a> WebhookShape<'a> {
             fixed: placed.version.is_none(),
             created_at: placed.version.map(|_| rfc3339(*created_at)),
             status: placed.webhook.status(),
+            disabled_at: disabled_at.map(rfc3339),
+            disabled_reason: disabled_reason.filter(|why| !why.is_empty()),
             verified_at: verified.as_ref().filter(|_| placed.version.is_some()).map(|(at, _)| rfc3339(*at)),
             verified_by: verified.as_ref().map(|(_, way)| way.as_str()),
             last_success_at: placed.webhook.last_success_at.map(rfc3339),
@@ -93,6 +102,14 @@ impl<'a> WebhookShape<'a> {
     pub(super) fn with_secret(self, secret: Option<String>) -> WebhookShape<'a> {
         WebhookShape { secret, ..self }
     }
+}
+
+/// Since when one that is disabled is so, and why.
+fn disabled(webhook: &Webhook) -> Option<(Timestamp, &str)> {
+    let turn = webhook.turns.iter().rev().find(|turn| turn.name == "webhook.disabled");
+    let told = turn.map(|turn| (turn.at, turn.reason.as_str()));
+    let given_up = webhook.given_up.as_ref().map(|given_up| (given_up.at, given_up.why.as_str()));
+    given_up.or(told).filter(|_| webhook.status() == Status::Disabled)
 }
 
 fn format_name(format: Format) -> &'static str {

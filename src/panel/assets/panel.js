@@ -10,7 +10,8 @@
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       const isToday = at.toDateString() === new Date().toDateString();
-      time.textContent = (isToday ? today : other).format(at);
+      // An age stays one.
+      if (!("age" in time.dataset)) time.textContent = (isToday ? today : other).format(at);
       time.title = at.toISOString().replace("T", " ").replace("Z", " UTC");
     }
   };
@@ -34,6 +35,7 @@
   let focused = null;
 
   show(document);
+  document.addEventListener("postgate:shown", ({ detail }) => show(detail));
   document.addEventListener("htmx:beforeSwap", (event) => {
     const active = document.activeElement;
     focused = event.target.contains(active) ? like(active) : null;
@@ -51,5 +53,15 @@
   });
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(name, old);
+  }
+
+  // What is shown once is copied; where that is not allowed, it is marked to be.
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    const field = document.getElementById(button.dataset.copy);
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      field.select();
+      await navigator.clipboard?.writeText(field.value).then(() => (button.textContent = "Copied"), () => {});
+    });
   }
 })();

@@ -18,6 +18,13 @@ impl Index {
         for (_, lane) in self.lanes.values_mut() {
             (lane.cataloged, lane.blocked, lane.held) = (0, 0, 0);
             (lane.letters, lane.shelved) = (0, 0);
+            lane.ages.clear();
+            lane.fresh.keys().for_each(|rank| lane.ages.add(rank.2));
+        }
+        for (id, claimed) in &self.in_flight {
+            if let Some((_, lane)) = self.lanes.get_mut(&claimed.entry.lane) {
+                lane.ages.add(*id);
+            }
         }
         let fresh = self.lanes.values().flat_map(|(_, lane)| lane.fresh.values().map(|fresh| fresh.entry));
         let living: Vec<Entry> = fresh.chain(self.in_flight.values().map(|claimed| claimed.entry)).collect();

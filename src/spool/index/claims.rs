@@ -43,6 +43,7 @@ impl Index {
         }
         if let Some((_, lane)) = self.lanes.get_mut(&number) {
             lane.in_flight += taken.len();
+            taken.iter().for_each(|taken| lane.ages.add(taken.id));
         }
         taken
     }

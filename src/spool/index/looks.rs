@@ -104,6 +104,7 @@ impl Lane {
             sending: number(self.in_flight),
             held: number(self.held),
             failed: number(self.letters),
+            oldest_at: self.ages.oldest_at(),
         }
     }
 

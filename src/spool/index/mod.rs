@@ -8,6 +8,7 @@
 //! grow with the backlog. The index knows no files and no clock: positions and
 //! times are arguments, and it is changed only by what the log has made durable.
 
+mod ages;
 mod ahead;
 mod anew;
 mod chores;
@@ -25,6 +26,7 @@ use super::state::{Phase, State};
 use super::tally::Tallies;
 use crate::post::{Destination, Post, PostId, Table, Timestamp};
 use crate::tenant::Tenant;
+use ages::Ages;
 use ahead::Ahead;
 use bytes::Bytes;
 use shelf::entry_of;
@@ -68,6 +70,8 @@ struct Lane {
     known: usize,
     /// Others are being read.
     is_reading: bool,
+    /// Of those that wait or are in flight.
+    ages: Ages,
 }
 
 impl Lane {
@@ -80,17 +84,6 @@ impl Lane {
     fn priorities(&self) -> impl Iterator<Item = u8> + use<> {
         let priorities = self.priorities;
         (0..PRIORITIES).filter(move |priority| priorities & (1 << priority) != 0)
-    }
-
-    /// The number of those that an entry in the catalog counts among.
-    fn number_of(&mut self, entry: &Entry) -> &mut usize {
-        match entry.state.phase {
-            Phase::Waiting if entry.is_blocked => &mut self.blocked,
-            Phase::Waiting => &mut self.cataloged,
-            Phase::Held => &mut self.held,
-            Phase::DeadLetter => &mut self.letters,
-            Phase::Shelved => &mut self.shelved,
-        }
     }
 }
 
@@ -203,6 +196,7 @@ impl Index {
         self.fresh.insert(id, (lane, rank));
         if let Some((_, lane)) = self.lanes.get_mut(&lane) {
             lane.fresh.insert(rank, Box::new(Fresh { post: Arc::new(post), body, entry }));
+            lane.ages.add(id);
         }
     }
 

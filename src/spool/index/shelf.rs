@@ -2,7 +2,7 @@
 
 use super::super::catalog::{Entry, Place, Spot};
 use super::super::state::{Phase, State};
-use super::{Fresh, Index, PRIORITIES, lines};
+use super::{Fresh, Index, Lane, PRIORITIES, lines};
 use crate::post::{Post, PostId};
 
 /// Batches of a webhook that are listed when they are over; older ones are forgotten.
@@ -51,6 +51,9 @@ impl Index {
     pub(super) fn shelve(&mut self, id: PostId, entry: &Entry) {
         if let Some((_, lane)) = self.lanes.get_mut(&entry.lane) {
             *lane.number_of(entry) += 1;
+            if entry.state.phase == Phase::Waiting {
+                lane.ages.add(id);
+            }
             lane.priorities |= 1 << entry.priority.min(PRIORITIES - 1);
         }
         self.catalog(id, entry);
@@ -61,6 +64,9 @@ impl Index {
         if let Some((_, lane)) = self.lanes.get_mut(&entry.lane) {
             let number = lane.number_of(entry);
             *number = number.saturating_sub(1);
+            if entry.state.phase == Phase::Waiting {
+                lane.ages.remove(id);
+            }
             if lane.cataloged == 0 {
                 lane.priorities = 0;
             }
@@ -74,6 +80,7 @@ impl Index {
             let entry = claimed.entry;
             if let Some((_, lane)) = self.lanes.get_mut(&entry.lane) {
                 lane.in_flight = lane.in_flight.saturating_sub(1);
+                lane.ages.remove(id);
             }
             if entry.key != 0 {
                 self.busy.remove(&(entry.lane, entry.key));
@@ -93,7 +100,9 @@ impl Index {
 
     pub(super) fn take_fresh(&mut self, id: PostId) -> Option<Box<Fresh>> {
         let (lane, rank) = self.fresh.remove(&id)?;
-        self.lanes.get_mut(&lane)?.1.fresh.remove(&rank)
+        let (_, lane) = self.lanes.get_mut(&lane)?;
+        lane.ages.remove(id);
+        lane.fresh.remove(&rank)
     }
 
     pub(super) fn cataloged(&mut self, id: PostId) -> Option<Entry> {
@@ -109,6 +118,19 @@ impl Index {
     pub(super) fn uncatalog(&mut self, id: PostId, entry: &Entry) {
         let removed = self.catalog.remove(id, entry);
         self.intact(removed);
+    }
+}
+
+impl Lane {
+    /// The number of those that an entry in the catalog counts among.
+    fn number_of(&mut self, entry: &Entry) -> &mut usize {
+        match entry.state.phase {
+            Phase::Waiting if entry.is_blocked => &mut self.blocked,
+            Phase::Waiting => &mut self.cataloged,
+            Phase::Held => &mut self.held,
+            Phase::DeadLetter => &mut self.letters,
+            Phase::Shelved => &mut self.shelved,
+        }
     }
 }
 
