@@ -18,6 +18,7 @@ use data_encoding::HEXLOWER;
 use http::{Method, StatusCode, header};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use std::time::Instant;
 
 /// Where the page is.
 pub(super) const PATH: &str = "/config";
@@ -184,7 +185,10 @@ fn digest(text: &str) -> String {
 /// `GET /config`
 pub(super) async fn show(visit: Visit) -> Answer {
     match fetch(&visit).await? {
-        Ok(file) => editor(&visit, Told::default(), Some(Draft::of(file))),
+        Ok(file) => {
+            visit.panel.drafts.show(&visit.session, Instant::now());
+            editor(&visit, Told::default(), Some(Draft::of(file)))
+        }
         Err(refusal) => unread(&visit, Told::default(), refusal),
     }
 }
