@@ -1,4 +1,5 @@
-//! Long forms, with a configuration in them: who may send one, and how many there are.
+//! Drafts of the configuration, the longest of all forms: who may send one, and how many
+//! there are.
 //!
 //! A form, what it says and the page with that take several times its size. So few are
 //! there at a time, from before the first is read until the last octet of its answer has
@@ -12,6 +13,7 @@ use crate::api::LARGEST_CONFIG;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -78,6 +80,60 @@ impl Drafts {
         let place = tokio::time::timeout(LONGEST, Arc::clone(&self.places).acquire_owned()).await;
         place.map_err(|_| full())?.map_err(|_| full())
     }
+}
+
+/// A text on its way to be the file. Its lines end as HTML has them, in LF.
+#[derive(Clone)]
+pub(super) struct Draft {
+    pub text: String,
+    /// Of the file that it began as.
+    pub version: String,
+    /// How the lines of the file end: `crlf` or `lf`.
+    pub ends: &'static str,
+    /// The digest of what it began as.
+    pub origin: String,
+}
+
+impl Draft {
+    /// Of a file as it stands.
+    pub(super) fn of(file: &str, version: String) -> Draft {
+        let ends = if ends(file) == "crlf" { "crlf" } else { "lf" };
+        let text = file.replace("\r\n", "\n");
+        Draft { origin: digest(&text), text, version, ends }
+    }
+
+    /// What a form says. Forms end lines in CRLF, whatever the file does.
+    pub(super) fn typed(fields: &Fields) -> Draft {
+        Draft {
+            text: fields.whole("config").replace("\r\n", "\n"),
+            version: fields.whole("version").to_owned(),
+            ends: if fields.whole("ends") == "crlf" { "crlf" } else { "lf" },
+            origin: fields.whole("origin").to_owned(),
+        }
+    }
+
+    /// As the file would have it.
+    pub(super) fn written(&self) -> String {
+        if self.ends == "crlf" { self.text.replace('\n', "\r\n") } else { self.text.clone() }
+    }
+
+    /// Whether there is something in it that is nowhere else.
+    pub(super) fn is_changed(&self) -> bool {
+        self.origin != digest(&self.text)
+    }
+}
+
+/// How all lines of a text end: `crlf` or `lf`; `mixed` where that differs.
+pub(super) fn ends(text: &str) -> &'static str {
+    match text.matches("\r\n").count() {
+        0 => "lf",
+        all if all == text.matches('\n').count() => "crlf",
+        _ => "mixed",
+    }
+}
+
+fn digest(text: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(text))
 }
 
 /// Whether a page can be made of what a form says: each octet of it may become five there.
@@ -162,6 +218,19 @@ mod tests {
         show(MOST);
         let remembered = [0, 1, 2, MOST].map(|number| drafts.was_shown(&number.to_string()));
         assert_eq!(remembered, [true, false, true, true]);
+    }
+
+    #[test]
+    fn lines_end_in_crlf_where_all_of_them_do() {
+        for (file, all, written) in [
+            ("a\r\nb\r\n", "crlf", "a\r\nb\r\n"),
+            ("a\r\nb", "crlf", "a\r\nb"),
+            ("a\nb\n", "lf", "a\nb\n"),
+            ("a", "lf", "a"),
+            ("a\r\nb\n", "mixed", "a\nb\n"),
+        ] {
+            assert_eq!((ends(file), Draft::of(file, String::new()).written().as_str()), (all, written));
+        }
     }
 
     #[test]

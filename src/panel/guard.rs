@@ -17,14 +17,16 @@ use super::visit::{Visit, Who};
 use crate::browser::{self, SEC_FETCH_SITE};
 use crate::intake::Role;
 use askama::Template;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -199,10 +201,7 @@ impl Entry {
         if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
             let detail = "the form is of another session, or older than the last restart of the gateway; \
                           nothing was done; open its page again";
-            return Err(Refusal {
-                trouble: Trouble::new(StatusCode::FORBIDDEN, detail),
-                typed: Some(typed),
-            });
+            return Err(Refusal { trouble: Trouble::new(StatusCode::FORBIDDEN, detail), typed: Some(typed) });
         }
         parts.extensions.insert(typed.fields);
         Ok((Request::from_parts(parts, Body::empty()), typed.place))
@@ -222,12 +221,12 @@ impl Entry {
             false => None,
         };
         let largest = if place.is_some() { drafts::LARGEST } else { LARGEST };
-        let octets = tokio::time::timeout(LONGEST, to_bytes(body, largest)).await.map_err(too_slow)?;
-        let too_large = |_| match is_draft && place.is_none() {
+        let octets = tokio::time::timeout(LONGEST, whole(body, largest)).await.map_err(too_slow)?;
+        let too_large = || match is_draft && place.is_none() {
             true => too_long_for(self.visit.who.as_ref()),
             false => Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large; nothing was done"),
         };
-        let fields = Fields::read(&octets.map_err(too_large)?)?;
+        let fields = Fields::read(&octets.ok_or_else(too_large)?)?;
         if is_draft {
             drafts::fits(&fields)?;
         }
@@ -291,6 +290,22 @@ impl From<Trouble> for Refusal {
 /// A session that an answer begins.
 #[derive(Clone)]
 pub(super) struct Opened(pub String);
+
+/// A body of at most so many octets. A larger one is read on, and nothing of it kept: a
+/// browser that sends all of it before it reads would never see the answer.
+async fn whole(mut body: Body, largest: usize) -> Option<Bytes> {
+    let (mut held, mut octets) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        octets += data.len();
+        match octets {
+            _ if octets <= largest => held.extend_from_slice(&data),
+            _ if octets <= drafts::LARGEST => held = BytesMut::new(),
+            _ => return None,
+        }
+    }
+    (octets <= largest).then(|| held.freeze())
+}
 
 /// Why a draft is not read, with what its sender can do about it.
 fn too_long_for(who: Option<&Who>) -> Trouble {
