@@ -4,7 +4,9 @@
 //! a client there names any URL without a login, as the default tenant, and some users may
 //! log in from there alone. So whoever is of another tenant logs in as one of its users,
 //! and every password is judged first as coming from the caller's own address, where
-//! failures count for that address. What the listener then says is what any client hears.
+//! failures count for that address. Who may not log in from this machine is not tried here:
+//! that would count against the applications that do. What the listener then says is what
+//! any client hears.
 //!
 //! Few are sent at a time, each on a thread for what blocks, and none for longer than
 //! [`LONGEST`]; one that was begun goes on when its caller leaves.
@@ -14,6 +16,7 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::status::Listener;
+use crate::network::Network;
 use crate::post::{MessageId, PostId};
 use crate::smtp::auth::Secret;
 use crate::smtp::client::own::{self, Way};
@@ -26,6 +29,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -127,8 +131,9 @@ pub(super) async fn send(
         }
     }
     let listener = chosen(&desk, test.listener.as_deref())?;
-    let login = log_in(&desk, &caller, test.user, test.password).await?;
-    let way = way(&desk, listener, login)?;
+    let (server, source) = reach(listener)?;
+    let login = log_in(&desk, (&caller, source), test.user, test.password).await?;
+    let way = way(&desk, listener, server, login);
     let mail = Mail { sender: test.from, recipients: vec![test.to], data: test.message.into_bytes() };
     let place = Arc::clone(&desk.tests.places).try_acquire_owned();
     let place = place.map_err(|_| {
@@ -177,10 +182,26 @@ fn chosen<'a>(desk: &'a Desk, address: Option<&str>) -> Result<&'a Listener, Pro
     }
 }
 
-/// A login that is good for this caller; none, where none is needed.
+/// Where a listener is reached, and the address that a session with it comes from.
+fn reach(listener: &Listener) -> Result<(String, Option<IpAddr>), Problem> {
+    let only_proxies = || {
+        let detail = "only proxies reach this listener (proxy_protocol); choose another";
+        Problem::bad_field("listener", detail)
+    };
+    let server = listener.reached_at.clone().ok_or_else(only_proxies)?;
+    let unreachable = |error| {
+        let detail = format!("{server} cannot be reached from this machine: {error}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    };
+    let source = own::source(&server).map_err(unreachable)?;
+    Ok((server, source))
+}
+
+/// A login that is good for this caller, and for a session from `source`; none, where none
+/// is needed.
 async fn log_in(
     desk: &Desk,
-    caller: &Caller,
+    (caller, source): (&Caller, Option<IpAddr>),
     user: Option<String>,
     password: Option<String>,
 ) -> Result<Option<(String, Secret)>, Problem> {
@@ -205,6 +226,8 @@ async fn log_in(
     let intake = desk.entrance()?.intake;
     match intake.log_in(Some(caller.address), &user, password.clone()).await {
         Ok(login) if caller.tenant.as_ref().is_none_or(|own| *own == login.tenant) => {
+            let welcome = intake.welcome(source, &user);
+            welcome.map_err(|networks| Problem::bad_field("user", unwelcome(&networks, source)))?;
             Ok(Some((user, password)))
         }
         // No other than what is said of a wrong password: it would tell of users of others.
@@ -214,13 +237,22 @@ async fn log_in(
     }
 }
 
-fn way(desk: &Desk, listener: &Listener, login: Option<(String, Secret)>) -> Result<Way, Problem> {
-    let unreachable = || {
-        let detail = "only proxies reach this listener (proxy_protocol); choose another";
-        Problem::bad_field("listener", detail)
+/// What is said of a user that may log in from these networks, and not from `source`.
+fn unwelcome(networks: &[Network], source: Option<IpAddr>) -> String {
+    let networks = networks.iter().map(Network::to_string).collect::<Vec<_>>().join(", ");
+    let here = match source {
+        Some(address) => format!("this machine ({address})"),
+        None => "a socket in the file system".to_owned(),
     };
-    Ok(Way {
-        server: listener.reached_at.clone().ok_or_else(unreachable)?,
+    format!(
+        "this user may log in from {networks} only, not from {here}, as a test does; send from there, or add \
+         this machine to its networks"
+    )
+}
+
+fn way(desk: &Desk, listener: &Listener, server: String, login: Option<(String, Secret)>) -> Way {
+    Way {
+        server,
         protocol: if listener.protocol == "lmtp" { Protocol::Lmtp } else { Protocol::Smtp },
         tls: match listener.tls {
             "starttls" => TlsUse::StartTls,
@@ -230,7 +262,7 @@ fn way(desk: &Desk, listener: &Listener, login: Option<(String, Secret)>) -> Res
         believed: desk.current().smtp_certificates.as_ref().map(|all| all.ours()),
         login,
         until: Instant::now() + LONGEST,
-    })
+    }
 }
 
 /// The id in a reply that accepts.
