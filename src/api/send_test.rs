@@ -5,8 +5,10 @@
 //! log in from there alone. So whoever is of another tenant logs in as one of its users,
 //! and every password is judged first as coming from the caller's own address, where
 //! failures count for that address. Who may not log in from this machine is not tried here:
-//! that would count against the applications that do. What the listener then says is what
-//! any client hears.
+//! that would count against the applications that do. A route that lets in this machine
+//! and not the caller is not reached this way either, and a socket in the file system,
+//! which its mode guards, takes an operator. What the listener then says is what any
+//! client hears.
 //!
 //! Few are sent at a time, each on a thread for what blocks, and none for longer than
 //! [`LONGEST`]; one that was begun goes on when its caller leaves.
@@ -16,11 +18,16 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::status::Listener;
+use crate::envelope::{Client, Login, Recipient};
+use crate::intake::Role;
 use crate::network::Network;
 use crate::post::{MessageId, PostId};
 use crate::smtp::auth::Secret;
 use crate::smtp::client::own::{self, Way};
+use crate::smtp::client::wire::UNIX;
 use crate::smtp::client::{Mail, SendError, Side};
+use crate::smtp::command::{self, Command};
+use crate::smtp::session::{CheckState, Opening, Policy as _, Question};
 use crate::smtp::{Protocol, TlsUse};
 use crate::tenant::Tenant;
 use axum::extract::State;
@@ -130,9 +137,10 @@ pub(super) async fn send(
             return Err(Problem::bad_field(field, format!("write an address of up to {ADDRESS} octets")));
         }
     }
-    let listener = chosen(&desk, test.listener.as_deref())?;
+    let listener = chosen(&desk, &caller, test.listener.as_deref())?;
     let (server, source) = reach(listener)?;
     let login = log_in(&desk, (&caller, source), test.user, test.password).await?;
+    judge(&desk, (&caller, source), login.as_ref(), (&test.from, &test.to)).await?;
     let way = way(&desk, listener, server, login);
     let mail = Mail { sender: test.from, recipients: vec![test.to], data: test.message.into_bytes() };
     let place = Arc::clone(&desk.tests.places).try_acquire_owned();
@@ -166,18 +174,27 @@ pub(super) async fn send(
     Ok(json(StatusCode::OK, &sent))
 }
 
-/// The listener that is meant.
-fn chosen<'a>(desk: &'a Desk, address: Option<&str>) -> Result<&'a Listener, Problem> {
+/// The listener that is meant. Who may use a socket in the file system its mode says, which
+/// this program need not ask.
+fn chosen<'a>(desk: &'a Desk, caller: &Caller, address: Option<&str>) -> Result<&'a Listener, Problem> {
     let listeners = &desk.options.listeners;
+    let is_guarded = |one: &Listener| one.reached_at.as_ref().is_some_and(|at| at.starts_with(UNIX));
+    let is_open = |one: &&Listener| caller.role >= Role::Operator || !is_guarded(one);
+    let forbidden = || {
+        let detail = "tests over a socket in the file system need a key of the role operator";
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    };
     match address {
         Some(address) => {
             let unknown = || Problem::bad_field("listener", "no listener has this address; see GET /status");
-            listeners.iter().find(|one| one.address == address).ok_or_else(unknown)
+            let found = listeners.iter().find(|one| one.address == address).ok_or_else(unknown)?;
+            Some(found).filter(is_open).ok_or_else(forbidden)
         }
         None => {
             let none = "no listener takes mail from this machine itself; configure a [[listener]]";
-            let found = listeners.iter().find(|one| one.reached_at.is_some());
-            found.ok_or_else(|| Problem::new(StatusCode::CONFLICT, none))
+            let mut reached = listeners.iter().filter(|one| one.reached_at.is_some()).peekable();
+            reached.peek().ok_or_else(|| Problem::new(StatusCode::CONFLICT, none))?;
+            reached.find(is_open).ok_or_else(forbidden)
         }
     }
 }
@@ -204,7 +221,7 @@ async fn log_in(
     (caller, source): (&Caller, Option<IpAddr>),
     user: Option<String>,
     password: Option<String>,
-) -> Result<Option<(String, Secret)>, Problem> {
+) -> Result<Option<(Login, Secret)>, Problem> {
     let forbidden = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, detail));
     let (user, password) = match (user, password) {
         (Some(user), Some(password)) => (user, Secret::new(password)),
@@ -228,7 +245,7 @@ async fn log_in(
         Ok(login) if caller.tenant.as_ref().is_none_or(|own| *own == login.tenant) => {
             let welcome = intake.welcome(source, &user);
             welcome.map_err(|networks| Problem::bad_field("user", unwelcome(&networks, source)))?;
-            Ok(Some((user, password)))
+            Ok(Some((login, password)))
         }
         // No other than what is said of a wrong password: it would tell of users of others.
         Ok(_) => Err(Problem::bad_field("password", "535 5.7.8 authentication failed")),
@@ -250,7 +267,52 @@ fn unwelcome(networks: &[Network], source: Option<IpAddr>) -> String {
     )
 }
 
-fn way(desk: &Desk, listener: &Listener, server: String, login: Option<(String, Secret)>) -> Way {
+/// Refuses what this caller may not hand in itself and would as a session from `source`;
+/// what is refused of both the listener says. Paths must be such that the listener reads
+/// the same in them.
+async fn judge(
+    desk: &Desk,
+    (caller, source): (&Caller, Option<IpAddr>),
+    login: Option<&(Login, Secret)>,
+    (from, to): (&str, &str),
+) -> Result<(), Problem> {
+    let own = caller.address.to_canonical();
+    if source.is_some_and(|source| source.to_canonical() == own) {
+        return Ok(());
+    }
+    if !matches!(command::parse(format!("MAIL FROM:<{from}>").as_bytes()), Ok(Command::Mail(it)) if it.path == from)
+    {
+        return Err(Problem::bad_field("from", "that is no address of a sender"));
+    }
+    if !matches!(command::parse(format!("RCPT TO:<{to}>").as_bytes()), Ok(Command::Rcpt(it)) if it.path == to)
+    {
+        return Err(Problem::bad_field("to", "that is no address of a recipient"));
+    }
+    let (name, tenant) = match login {
+        Some((Login { name, tenant }, _)) => (Some(name.clone()), tenant.clone()),
+        None => (None, Tenant::default()),
+    };
+    let client = Client { login: name, tenant, ..caller.client("") };
+    let refused = |refusal| Problem::refused_recipients(vec![("to".to_owned(), refusal)]);
+    let intake = desk.entrance()?.intake;
+    let opening = Opening { reverse_path: from, size: None };
+    let judged = match intake.recipient(&client, opening, to) {
+        Ok(judged) => judged,
+        Err(refusal) => {
+            let session = Client { address: source, ..client };
+            let is_let_in = intake.recipient(&session, opening, to).is_ok();
+            return if is_let_in { Err(refused(refusal)) } else { Ok(()) };
+        }
+    };
+    if judged.check == CheckState::Due {
+        let recipient = Recipient { posts: judged.posts, ..Recipient::new(to, judged.target) };
+        let question = Question { client, reverse_path: from.to_owned(), size: None, recipient };
+        intake.check(&question).await.map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn way(desk: &Desk, listener: &Listener, server: String, login: Option<(Login, Secret)>) -> Way {
     Way {
         server,
         protocol: if listener.protocol == "lmtp" { Protocol::Lmtp } else { Protocol::Smtp },
@@ -260,7 +322,7 @@ fn way(desk: &Desk, listener: &Listener, server: String, login: Option<(String, 
             _ => TlsUse::None,
         },
         believed: desk.current().smtp_certificates.as_ref().map(|all| all.ours()),
-        login,
+        login: login.map(|(login, password)| (login.name, password)),
         until: Instant::now() + LONGEST,
     }
 }

@@ -74,3 +74,42 @@ fn a_test_locks_nobody_out_who_logs_in_from_this_machine() {
     let sent = ask(&scene, "default-inject", "/api/v1/send-test", &test);
     assert_eq!(sent.json()["outcome"], "accepted", "{sent:?}");
 }
+
+#[test]
+fn a_route_for_this_machine_takes_no_test_of_another() {
+    let route = "[[route]]\nrecipient = \"local@route.example\"\nurl = \"http://RECEIVER\"\n\
+                 allow_from = [\"127.0.0.1/32\"]\n\n";
+    let scene = with(&format!("{route}{}", block("default-inject")));
+    let mail = json!({"return_path": "a@app.example", "recipients": [{"address": "local@route.example"}],
+                      "content": {"email_rfc822": "\r\nx"}});
+    let handed_in = ask(&scene, "default-inject", "/api/v1/messages", &mail);
+    let test = |to: &str| json!({"from": "a@app.example", "to": to, "message": "\r\nx"});
+    let tested = ask(&scene, "default-inject", "/api/v1/send-test", &test("local@route.example"));
+    for refused in [handed_in, tested] {
+        assert_eq!(refused.status, 422, "{refused:?}");
+        let detail = refused.json()["errors"][0]["detail"].clone();
+        assert_eq!(detail, "550 5.7.1 this recipient does not take mail from this client");
+    }
+    // The listener reads something else in that than it says.
+    let hidden =
+        ask(&scene, "default-inject", "/api/v1/send-test", &test("local@route.example> NOTIFY=NEVER X=<"));
+    assert_eq!(hidden.status, 422, "{hidden:?}");
+    // What nobody may the listener says.
+    let unknown = ask(&scene, "default-inject", "/api/v1/send-test", &test("nobody@route.example"));
+    assert_eq!(unknown.json()["outcome"], "refused", "{unknown:?}");
+    assert_eq!(scene.receiver.count(), 0);
+}
+
+#[test]
+fn a_socket_in_the_file_system_takes_tests_of_operators() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("smtp.sock");
+    let listener = format!("[[listener]]\naddress = \"unix:{}\"\n\n", path.display());
+    let scene = with(&format!("{listener}{}{}", block("default-inject"), block("default-operator")));
+    let to = scene.receiver.recipient("/own");
+    let test = json!({"to": to, "message": "\r\nx", "listener": format!("unix:{}", path.display())});
+    let refused = ask(&scene, "default-inject", "/api/v1/send-test", &test);
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let sent = ask(&scene, "default-operator", "/api/v1/send-test", &test);
+    assert_eq!(sent.json()["outcome"], "accepted", "{sent:?}");
+}
