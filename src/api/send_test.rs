@@ -17,6 +17,7 @@ use super::ask::Given;
 use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
+use super::seats::Seats;
 use super::status::Listener;
 use crate::envelope::{Client, Login, Recipient};
 use crate::intake::Role;
@@ -39,9 +40,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
-/// Time for a session: less than a request of the API may take.
+/// Time for all of a test: less than a request of the API may take.
 const LONGEST: Duration = Duration::from_secs(20);
 /// Sessions at a time.
 const MOST: usize = 4;
@@ -55,14 +55,15 @@ const LINES: usize = 200;
 /// Test messages under way, and those that were.
 #[derive(Debug)]
 pub(super) struct Tests {
-    places: Arc<Semaphore>,
+    /// One for each of them, of which no tenant has them all.
+    seats: Seats,
     /// Those of one tenant, which may look at their dialogues; the oldest first.
     sent: Mutex<VecDeque<(MessageId, Tenant)>>,
 }
 
 impl Default for Tests {
     fn default() -> Tests {
-        Tests { places: Arc::new(Semaphore::new(MOST)), sent: Mutex::default() }
+        Tests { seats: Seats::new(MOST), sent: Mutex::default() }
     }
 }
 
@@ -132,6 +133,7 @@ pub(super) async fn send(
     caller: Caller,
     Given(test): Given<Test>,
 ) -> Result<Response, Problem> {
+    let until = Instant::now() + LONGEST;
     for (field, address) in [("from", &test.from), ("to", &test.to)] {
         if address.len() > ADDRESS || address.contains(char::is_control) {
             return Err(Problem::bad_field(field, format!("write an address of up to {ADDRESS} octets")));
@@ -141,37 +143,43 @@ pub(super) async fn send(
     let (server, source) = reach(listener)?;
     let login = log_in(&desk, (&caller, source), test.user, test.password).await?;
     judge(&desk, (&caller, source), login.as_ref(), (&test.from, &test.to)).await?;
-    let way = way(&desk, listener, server, login);
+    let way = way(&desk, listener, (server, login), until);
     let mail = Mail { sender: test.from, recipients: vec![test.to], data: test.message.into_bytes() };
-    let place = Arc::clone(&desk.tests.places).try_acquire_owned();
-    let place = place.map_err(|_| {
-        Problem::too_many(format!("{MOST} test messages are under way"), Duration::from_secs(1))
+    let seat = desk.tests.seats.take(caller.tenant.as_ref()).ok_or_else(|| {
+        let detail = format!("as many test messages are under way as may be ({MOST} in all)");
+        Problem::too_many(detail, Duration::from_secs(1))
     })?;
-    let talk = move || {
-        let _place = place;
-        let mut dialogue = Vec::new();
-        let result = own::hand_over(&way, &mail, &mut |side, line| {
-            let by = if side == Side::Client { "client" } else { "server" };
-            if dialogue.len() < LINES {
-                dialogue.push(SaidShape { by, line: line.to_owned() });
-            }
-        });
-        (result, dialogue)
+    let (tests, listener) = (Arc::clone(&desk.tests), listener.address.clone());
+    let work = move || {
+        let _seat = seat;
+        let (sent, id) = talk(listener, &way, &mail);
+        // Also when nobody waits for the answer any more.
+        if let (Some(id), Some(tenant)) = (id, &caller.tenant) {
+            tests.remember(id.message, tenant);
+        }
+        sent
     };
     let died = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the session broke off");
-    let (result, dialogue) = tokio::task::spawn_blocking(talk).await.map_err(died)?;
+    let sent = tokio::task::spawn_blocking(work).await.map_err(died)?;
+    Ok(json(StatusCode::OK, &sent))
+}
+
+/// What comes of a session, and the id of what was accepted. Blocks.
+fn talk(listener: String, way: &Way, mail: &Mail) -> (SentShape, Option<PostId>) {
+    let mut dialogue = Vec::new();
+    let result = own::hand_over(way, mail, &mut |side, line| {
+        let by = if side == Side::Client { "client" } else { "server" };
+        if dialogue.len() < LINES {
+            dialogue.push(SaidShape { by, line: line.to_owned() });
+        }
+    });
     let (outcome, reply) = match result {
         Ok(reply) => ("accepted", reply),
         Err(SendError::Refused(reply)) => ("refused", reply),
         Err(SendError::Unavailable(why)) => ("broken", why),
     };
     let id = (outcome == "accepted").then(|| acknowledged(&reply)).flatten();
-    if let (Some(id), Some(tenant)) = (id, &caller.tenant) {
-        desk.tests.remember(id.message, tenant);
-    }
-    let listener = listener.address.clone();
-    let sent = SentShape { listener, outcome, reply, id: id.map(|id| id.to_string()), dialogue };
-    Ok(json(StatusCode::OK, &sent))
+    (SentShape { listener, outcome, reply, id: id.map(|id| id.to_string()), dialogue }, id)
 }
 
 /// The listener that is meant. Who may use a socket in the file system its mode says, which
@@ -312,7 +320,12 @@ async fn judge(
     Ok(())
 }
 
-fn way(desk: &Desk, listener: &Listener, server: String, login: Option<(Login, Secret)>) -> Way {
+fn way(
+    desk: &Desk,
+    listener: &Listener,
+    (server, login): (String, Option<(Login, Secret)>),
+    until: Instant,
+) -> Way {
     Way {
         server,
         protocol: if listener.protocol == "lmtp" { Protocol::Lmtp } else { Protocol::Smtp },
@@ -323,7 +336,7 @@ fn way(desk: &Desk, listener: &Listener, server: String, login: Option<(Login, S
         },
         believed: desk.current().smtp_certificates.as_ref().map(|all| all.ours()),
         login: login.map(|(login, password)| (login.name, password)),
-        until: Instant::now() + LONGEST,
+        until,
     }
 }
 
