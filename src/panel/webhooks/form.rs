@@ -185,6 +185,13 @@ impl Form {
             self.wrong.push(("url".to_owned(), text.to_owned()));
         }
         let mut fields = self.read()?;
+        if let Some(Value::Object(headers)) = fields.get_mut("headers") {
+            // A name that is written otherwise is the same name (RFC 9110 section 5.1).
+            let is_anew =
+                |name: &&String| headers.keys().any(|new| new != *name && new.eq_ignore_ascii_case(name));
+            let gone: Vec<_> = webhook.headers.keys().filter(is_anew).cloned().collect();
+            headers.extend(gone.into_iter().map(|name| (name, Value::Null)));
+        }
         if url != webhook.url {
             fields.insert("url".to_owned(), url.into());
         }
@@ -267,7 +274,7 @@ fn place(field: &str, text: &str) -> Option<&'static str> {
     let begins = |name: &&&'static str| text.starts_with(**name);
     match field {
         "batch" => ["max_events", "max_bytes", "max_wait"].iter().find(begins).copied(),
-        "filter" => Some(if text.starts_with("destination") { "destination" } else { "tag" }),
+        "filter" => ["tag", "destination", "recipient"].iter().find(begins).copied(),
         "events" => Some("events"),
         "secret" => Some("secret"),
         _ => TEXTS.into_iter().find(|name| *name == field),
@@ -316,6 +323,14 @@ mod tests {
 
     fn form(query: &str) -> Form {
         Form::of(&Fields::of_query(Some(query)))
+    }
+
+    #[test]
+    fn a_header_that_is_written_otherwise_takes_the_place_of_the_old_one() {
+        let headers = [("X-Team".to_owned(), None), ("X-Other".to_owned(), None)].into();
+        let webhook = Webhook { headers, ..Webhook::default() };
+        let changed = form("headers=X-TEAM%3A+new").changed(&webhook).unwrap();
+        assert_eq!(changed["headers"], json!({ "X-TEAM": "new", "X-Team": null }));
     }
 
     #[test]
