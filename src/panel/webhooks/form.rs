@@ -164,11 +164,12 @@ impl Form {
         self
     }
 
-    /// As `POST /webhooks` takes it; nothing where something is wrong, which it says then.
-    pub(super) fn made(&mut self, secret: Option<&str>) -> Option<Value> {
+    /// As `POST /webhooks` takes it, with the secret as it was typed; nothing where something
+    /// is wrong, which it says then.
+    pub(super) fn made(&mut self, typed: &Fields) -> Option<Value> {
         let mut fields = self.read()?;
         fields.insert("url".to_owned(), self.value("url").into());
-        let secret = secret.filter(|secret| !secret.is_empty());
+        let secret = Some(typed.whole("secret")).filter(|secret| !secret.is_empty());
         fields.extend(secret.map(|secret| ("secret".to_owned(), secret.into())));
         fields.extend(self.is_trusted.then(|| ("verify".to_owned(), "skip".into())));
         let mut settings = Value::Object(fields);
@@ -336,11 +337,11 @@ mod tests {
     fn what_is_written_becomes_what_the_api_takes() {
         let query = "url=https%3A%2F%2Fr.example&event=post.*&event=email.sent&more_events=order.paid%2C+a.b\
                      &format=json&max_events=20&headers=X-A%3A+1%0D%0AX-B%3A2&tag=a%0Ab&verify=skip&max_connections=3";
-        let made = form(query).made(Some("s")).unwrap();
+        let made = form(query).made(&Fields::of_query(Some("secret=+s+"))).unwrap();
         let expected = json!({
             "events": ["post.*", "email.sent", "order.paid", "a.b"], "format": "json",
             "batch": { "max_events": 20 }, "headers": { "X-A": "1", "X-B": "2" }, "max_connections": 3,
-            "filter": { "tag": ["a", "b"] }, "url": "https://r.example", "secret": "s", "verify": "skip",
+            "filter": { "tag": ["a", "b"] }, "url": "https://r.example", "secret": " s ", "verify": "skip",
         });
         assert_eq!(made, expected);
     }
@@ -363,7 +364,7 @@ mod tests {
     #[test]
     fn what_is_wrong_stands_at_its_field() {
         let mut wrong = form("max_events=many&headers=nothing");
-        assert_eq!(wrong.made(None), None);
+        assert_eq!(wrong.made(&Fields::default()), None);
         assert!(wrong.wrong("max_events").is_some() && wrong.wrong("headers").is_some() && wrong.is_long());
         let told = |field: &str, text: &str| {
             let fields = vec![(field.to_owned(), text.to_owned())];
