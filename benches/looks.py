@@ -44,7 +44,7 @@ SEARCHES = [
 # Pages of the panel, with a post that waits.
 PAGES = [
     "/", "/overview/live", "/posts", "/posts?state=queued&tag=t3", "/posts?tag=rare", "/posts?q=nothing", "/posts/{post}",
-    "/destinations", "/destinations/live", "/webhooks", "/events", "/log", "/config", "/send",
+    "/destinations", "/destinations/live", "/webhooks", "/events", "/log", "/log?post={post}", "/log/live", "/config", "/send",
 ]
 # What two pages that somebody leaves open ask for, and every how many seconds.
 LIVE = {"/overview/live": 5, "/history?span=hour": 10, "/destinations/live": 5}
@@ -98,7 +98,7 @@ def search(bench, count):
     """The p99 of the slowest filter over so many queued posts, of status and metrics, and of the
     slowest page; and the largest page."""
     port, to = free_port(), free_port()
-    with bench.gateway("http://127.0.0.1:9/", "off", extra=OVER_HTTP.format(port=port)) as process, \
+    with bench.gateway("http://127.0.0.1:9/", "full", extra=OVER_HTTP.format(port=port)) as process, \
             closing(Api(port)) as api:
         process.stdout.readline()
         api.ask("POST", "/api/v1/destinations/%2A/pause", {})

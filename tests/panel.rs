@@ -2,6 +2,8 @@
 //! gets in, what a page may do, and what it shows of hostile mail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "panel/afar.rs"]
+mod afar;
 #[path = "panel/browser.rs"]
 mod browser;
 #[path = "panel/config.rs"]

@@ -1,5 +1,6 @@
-//! Places for streams of events: so many in all, of which a tenant has half at most, and
-//! all tenants together leave some to those who are there for all of them.
+//! Places for what takes long, such as streams of events: so many in all, of which a tenant
+//! has half at most, and all tenants together leave some to those who are there for all of
+//! them.
 //!
 //! A stream stays as long as its client likes: without a bound, one tenant would keep out
 //! all others, and with them whoever looks why.
@@ -11,17 +12,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Most streams at a time, of all callers.
 const MOST: usize = 32;
 
-/// Of one tenant.
-const OF_ONE: usize = MOST / 2;
-
-/// Of all tenants.
-const OF_TENANTS: usize = MOST - MOST / 4;
-
 /// See the module; clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seats(Arc<Mutex<HashMap<Option<Tenant>, usize>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Seats {
+    most: usize,
+    taken: Arc<Mutex<HashMap<Option<Tenant>, usize>>>,
+}
 
-/// The place of one stream, until it is dropped.
+impl Default for Seats {
+    /// For streams.
+    fn default() -> Seats {
+        Seats::new(MOST)
+    }
+}
+
+/// One place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
     seats: Seats,
@@ -29,13 +34,19 @@ pub(super) struct Seat {
 }
 
 impl Seats {
+    /// So many in all.
+    pub(super) fn new(most: usize) -> Seats {
+        Seats { most, taken: Arc::default() }
+    }
+
     /// A place for a tenant, or for whoever is there for all; nothing when it has too many.
     pub(super) fn take(&self, of: Option<&Tenant>) -> Option<Seat> {
         let mut taken = self.lock();
         let own = taken.get(&of.cloned()).copied().unwrap_or_default();
         let all: usize = taken.values().sum();
         let of_tenants = all - taken.get(&None).copied().unwrap_or_default();
-        if all >= MOST || of.is_some() && (own >= OF_ONE || of_tenants >= OF_TENANTS) {
+        let (for_one, for_tenants) = (self.most / 2, self.most - self.most / 4);
+        if all >= self.most || of.is_some() && (own >= for_one || of_tenants >= for_tenants) {
             return None;
         }
         taken.insert(of.cloned(), own + 1);
@@ -43,7 +54,7 @@ impl Seats {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Option<Tenant>, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,12 +90,16 @@ mod tests {
         taken.retain(|seat| seat.of != Some(Tenant::new("shop")));
         let third = Tenant::new("third");
         let new: Vec<_> = std::iter::from_fn(|| seats.take(Some(&third))).collect();
-        assert_eq!(new.len(), OF_ONE);
+        assert_eq!(new.len(), MOST / 2);
         drop(new);
         drop(taken);
         assert!(seats.lock().is_empty());
         // With nobody else, whoever is there for all has all.
         let all: Vec<_> = std::iter::from_fn(|| seats.take(None)).collect();
         assert_eq!(all.len(), MOST);
+        let few = Seats::new(4);
+        let new: Vec<_> = std::iter::from_fn(|| few.take(Some(&third))).collect();
+        assert_eq!(new.len(), 2);
+        assert!(few.take(Some(&Tenant::new("shop"))).is_some());
     }
 }

@@ -14,7 +14,7 @@ use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -190,6 +190,10 @@ impl Settings {
         self.batch.check()?;
         self.filter.check()?;
         self.own_headers()?;
+        let names: BTreeSet<_> = self.headers.keys().map(|name| name.to_ascii_lowercase()).collect();
+        if names.len() < self.headers.len() {
+            return wrong("headers", "a name stands there twice: they are the same in any case");
+        }
         if self.auth.as_deref() == Some("") {
             return wrong("auth", "name an [[auth]] of the configuration, or leave it out");
         }
@@ -327,10 +331,13 @@ impl Batch {
 impl Filter {
     /// Looks at every pattern; the first that is wrong is the error.
     pub fn check(&self) -> Result<(), Wrong> {
-        for patterns in [&self.tag, &self.destination, &self.recipient] {
+        for (name, patterns) in
+            [("tag", &self.tag), ("destination", &self.destination), ("recipient", &self.recipient)]
+        {
             let is_bad = |text: &String| text.is_empty() || text.len() > LONGEST_TEXT;
             if patterns.texts().len() > PATTERNS || patterns.texts().iter().any(is_bad) {
-                return wrong("filter", format!("at most {PATTERNS} patterns of 1 to {LONGEST_TEXT} octets"));
+                let text = format!("{name}: at most {PATTERNS} patterns of 1 to {LONGEST_TEXT} octets");
+                return wrong("filter", text);
             }
         }
         Sieve::of(self).map(drop)

@@ -53,6 +53,14 @@ pub struct User {
     pub networks: Vec<Network>,
 }
 
+impl User {
+    /// Whether it may log in from this address; a socket in the file system has none.
+    pub(super) fn is_welcome_from(&self, address: Option<IpAddr>) -> bool {
+        let is_inside = |address| self.networks.iter().any(|network| network.contains(address));
+        self.networks.is_empty() || address.is_some_and(is_inside)
+    }
+}
+
 /// How a user proves who it is.
 #[derive(Clone, Debug)]
 pub enum UserSecret {
@@ -234,7 +242,7 @@ impl Logins {
             // Of two passwords that bcrypt cannot tell apart the first is kept.
             let _ = known.mark.set(mark);
         }
-        self.conclude(attempt, known.filter(|known| known.is_welcome_from(address)))
+        self.conclude(attempt, known.filter(|known| known.user.is_welcome_from(address)))
     }
 
     /// Who answers `challenge` with this digest (RFC 2195), in lower case.
@@ -254,7 +262,7 @@ impl Logins {
         });
         // Nobody's password is none: it makes a digest all the same.
         let is_right = is_digest(password.unwrap_or_default(), challenge, digest) & password.is_some();
-        self.conclude(attempt, known.filter(|known| is_right && known.is_welcome_from(address)))
+        self.conclude(attempt, known.filter(|known| is_right && known.user.is_welcome_from(address)))
     }
 
     /// Whom a verified certificate makes its holder: the user called `wanted`
@@ -269,7 +277,7 @@ impl Logins {
         let wanted = wanted.filter(|wanted| !wanted.is_empty());
         let mut names = tls.names.iter().filter(|name| wanted.is_none_or(|it| same(it, name)));
         let known = names.find_map(|name| self.named(name));
-        known.filter(|known| known.is_welcome_from(address)).map(Known::login).ok_or_else(denied)
+        known.filter(|known| known.user.is_welcome_from(address)).map(Known::login).ok_or_else(denied)
     }
 
     /// Whether a certificate with these names makes its holder anybody.
@@ -300,7 +308,7 @@ impl Logins {
     ) -> Result<Option<Login>, Refusal> {
         let mut guard = self.lock();
         guard.admit(attempt, self.memory.clock.now())?;
-        let known = self.users.get(name).filter(|known| known.is_welcome_from(address));
+        let known = self.users.get(name).filter(|known| known.user.is_welcome_from(address));
         let mark = known.and_then(|known| known.mark.get()).copied().unwrap_or_default();
         let is_right = self.memory.seal.is_mark(&mark, &parts(name, password));
         Ok(known.filter(|_| is_right).map(|known| {
@@ -329,12 +337,6 @@ impl Logins {
 }
 
 impl Known {
-    fn is_welcome_from(&self, address: Option<IpAddr>) -> bool {
-        let networks = &self.user.networks;
-        let is_inside = |address| networks.iter().any(|network| network.contains(address));
-        networks.is_empty() || address.is_some_and(is_inside)
-    }
-
     fn login(&self) -> Login {
         Login { name: self.user.name.clone(), tenant: self.user.tenant.clone() }
     }

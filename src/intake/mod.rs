@@ -257,6 +257,15 @@ impl Intake {
         self.options.logins.by_password(address, name, password).await
     }
 
+    /// Whether this user may log in from there, whatever it shows; the error is where it may
+    /// instead. Nothing is counted, so ask only who has shown the right password.
+    pub fn welcome(&self, address: Option<IpAddr>, name: &str) -> Result<(), Vec<Network>> {
+        match self.options.logins.user(name) {
+            Some(user) if !user.is_welcome_from(address) => Err(user.networks.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// What composing this client's messages goes by.
     fn compose_options(&self, client: &Client) -> &Arc<compose::Options> {
         match self.options.tenants.terms(&client.tenant) {

@@ -3,21 +3,24 @@
 //! The file comes from the API without its secrets, and the API says what is wrong with
 //! a text and whether the file is still the one that was opened. Every answer has what
 //! was typed in it, also one to who is not signed in any more. Nothing is applied that
-//! was not shown first as a difference to the file as it stands.
+//! was not shown first as a difference to the file as it stands, or, of a very long one,
+//! its beginning.
 
 use super::difference::{self, Hunk, Line};
+use super::drafts::{Draft, ends};
 use super::guard::Fields;
 use super::layout::{self, Answer, Frame};
 use super::overview::Weight;
 use super::trouble::Trouble;
 use super::visit::Visit;
+use super::words::counted;
 use askama::Template;
 use axum::body::to_bytes;
 use axum::response::{IntoResponse as _, Response};
-use data_encoding::HEXLOWER;
 use http::{Method, StatusCode, header};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
+use std::time::Instant;
+use tokio::task::spawn_blocking;
 
 /// Where the page is.
 pub(super) const PATH: &str = "/config";
@@ -74,18 +77,6 @@ struct Fault {
     excerpt: String,
 }
 
-/// A text on its way to be the file. Its lines end as HTML has them, in LF.
-#[derive(Clone)]
-struct Draft {
-    text: String,
-    /// Of the file that it began as.
-    version: String,
-    /// How the lines of the file end: `crlf` or `lf`.
-    ends: &'static str,
-    /// The digest of what it began as.
-    origin: String,
-}
-
 /// The file as it stands.
 struct File {
     text: String,
@@ -139,52 +130,41 @@ impl Told {
         self.say(Weight::Note, "Restart", text)
     }
 
+    /// What the difference between the lines of a file and of what is to be written hides.
+    fn hidden(mut self, file: &File, draft: &Draft, more: usize) -> Told {
+        if ends(&file.text) != draft.ends {
+            let text = format!(
+                "Not all lines of the file end in {ends}; applying ends all of them so, also those that are \
+                 not shown as changed.",
+                ends = draft.ends.to_uppercase()
+            );
+            self = self.say(Weight::Warn, "Ends of lines", text);
+        }
+        if more > 0 {
+            let text =
+                format!("{} more of the difference: too much for a page.", counted(more as u64, "line"));
+            self = self.say(Weight::Warn, "Not all is shown", text);
+        }
+        self
+    }
+
     fn is_refusal(&self) -> bool {
         !self.faults.is_empty() || self.news.iter().any(|news| news.weight == Weight::Bad)
     }
 
     /// What stands above the complaints.
     fn heading(&self) -> String {
-        super::words::counted(self.faults.len() as u64, "complaint")
+        counted(self.faults.len() as u64, "complaint")
     }
-}
-
-impl Draft {
-    fn of(file: File) -> Draft {
-        let ends = if file.text.contains("\r\n") { "crlf" } else { "lf" };
-        let text = file.text.replace("\r\n", "\n");
-        Draft { origin: digest(&text), text, version: file.version, ends }
-    }
-
-    /// What a form says. Forms end lines in CRLF, whatever the file does.
-    fn typed(fields: &Fields) -> Draft {
-        Draft {
-            text: fields.whole("config").replace("\r\n", "\n"),
-            version: fields.whole("version").to_owned(),
-            ends: if fields.whole("ends") == "crlf" { "crlf" } else { "lf" },
-            origin: fields.whole("origin").to_owned(),
-        }
-    }
-
-    /// As the file would have it.
-    fn written(&self) -> String {
-        if self.ends == "crlf" { self.text.replace('\n', "\r\n") } else { self.text.clone() }
-    }
-
-    /// Whether there is something in it that is nowhere else.
-    fn is_changed(&self) -> bool {
-        self.origin != digest(&self.text)
-    }
-}
-
-fn digest(text: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(text))
 }
 
 /// `GET /config`
 pub(super) async fn show(visit: Visit) -> Answer {
     match fetch(&visit).await? {
-        Ok(file) => editor(&visit, Told::default(), Some(Draft::of(file))),
+        Ok(file) => {
+            visit.panel.drafts.show(&visit.session, Instant::now());
+            editor(&visit, Told::default(), Some(Draft::of(&file.text, file.version)))
+        }
         Err(refusal) => unread(&visit, Told::default(), refusal),
     }
 }
@@ -234,8 +214,10 @@ async fn compare(visit: &Visit, mut told: Told, draft: Draft) -> Answer {
         Ok(file) => file,
         Err(refusal) => return editor(visit, Told::of(refusal, ""), Some(draft)),
     };
-    let hunks = difference::between(&file.text.replace("\r\n", "\n"), &draft.text);
-    if hunks.is_empty() {
+    let (old, new) = (file.text.replace("\r\n", "\n"), draft.text.clone());
+    let unmade = |_| Trouble::new(StatusCode::INTERNAL_SERVER_ERROR, "the difference could not be made");
+    let found = spawn_blocking(move || difference::between(&old, &new)).await.map_err(unmade)?;
+    if found.is_none() {
         let text = "What stands here is what stands in the file; there is nothing to apply.";
         return editor(visit, told.say(Weight::Note, "No difference", text), Some(draft));
     }
@@ -244,16 +226,19 @@ async fn compare(visit: &Visit, mut told: Told, draft: Draft) -> Answer {
                     stands now: what you did not take out, somebody put in, and applying takes it out.";
         told = told.say(Weight::Warn, "Changed meanwhile", text);
     }
+    told = told.hidden(&file, &draft, found.more);
     match tell(visit, Method::POST, CHECK, draft.written(), None).await? {
         Ok(good) => told = told.later(&good),
         Err(refusal) => told.faults = Told::of(refusal, &draft.text).faults,
     }
     let frame = visit.frame("Configuration");
-    layout::page(&DifferencePage { frame, told, draft, hunks, against: file.version })
+    layout::page(&DifferencePage { frame, told, draft, hunks: found.hunks, against: file.version })
 }
 
 async fn apply(visit: &Visit, draft: Draft, against: &str) -> Answer {
-    match tell(visit, Method::PUT, FILE, draft.written(), Some(against)).await? {
+    let done = tell(visit, Method::PUT, FILE, draft.written(), Some(against)).await;
+    visit.panel.looks.end();
+    match done? {
         Ok(good) => {
             let text = "The file is written, and in force.";
             let told = Told::default().say(Weight::Good, "Applied", text).later(&good);
@@ -272,18 +257,17 @@ async fn apply(visit: &Visit, draft: Draft, against: &str) -> Answer {
 }
 
 async fn reload(visit: &Visit, draft: Draft) -> Answer {
-    let told = match visit.send(Method::POST, RELOAD, String::new(), None).await {
-        Ok(response) => match heard(response).await? {
-            Ok(good) => {
-                Told::default().say(Weight::Good, "Loaded", "The file is in force as it stands.").later(&good)
-            }
-            // It is about the file, not about what was typed.
-            Err(refusal) => {
-                let text = format!("The file was not loaded, and all is as before: {}", refusal.detail);
-                Told::default().say(Weight::Bad, "Not loaded", text)
-            }
-        },
-        Err(trouble) => return Err(trouble),
+    let done = visit.send(Method::POST, RELOAD, String::new(), None).await;
+    visit.panel.looks.end();
+    let told = match heard(done?).await? {
+        Ok(good) => {
+            Told::default().say(Weight::Good, "Loaded", "The file is in force as it stands.").later(&good)
+        }
+        // It is about the file, not about what was typed.
+        Err(refusal) => {
+            let text = format!("The file was not loaded, and all is as before: {}", refusal.detail);
+            Told::default().say(Weight::Bad, "Not loaded", text)
+        }
     };
     if draft.is_changed() { editor(visit, told, Some(draft)) } else { afresh(visit, told).await }
 }
@@ -291,7 +275,7 @@ async fn reload(visit: &Visit, draft: Draft) -> Answer {
 /// The page with the file as it stands now. What was done is said, whatever becomes of that.
 async fn afresh(visit: &Visit, told: Told) -> Answer {
     match fetch(visit).await {
-        Ok(Ok(file)) => editor(visit, told, Some(Draft::of(file))),
+        Ok(Ok(file)) => editor(visit, told, Some(Draft::of(&file.text, file.version))),
         Ok(Err(refusal)) => unread(visit, told, refusal),
         Err(trouble) => editor(visit, told.say(Weight::Warn, "Not shown", trouble.detail), None),
     }

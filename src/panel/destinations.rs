@@ -70,7 +70,12 @@ async fn look(visit: &Visit, query: Option<&str>, age: Age) -> Result<List, Trou
     let origin = fields.text("origin").unwrap_or_default().to_owned();
     let piece = if origin.is_empty() { String::new() } else { format!("/{}", words::piece(&origin)) };
     let path = format!("/api/v1/destinations{piece}?order=worst&limit={MOST}");
-    let found = match visit.look(&path, age).await {
+    // What is looked for is of one alone, and there is no end of what can be looked for.
+    let found = match origin.as_str() {
+        "" => visit.look(&path, age).await,
+        _ => visit.get(&path).await,
+    };
+    let found = match found {
         // Nothing is like that; the page says so.
         Err(Trouble { status: StatusCode::NOT_FOUND, .. }) => Destinations::default(),
         found => found?,

@@ -10,6 +10,7 @@ use super::trouble::Trouble;
 use super::visit::Visit;
 use super::webhooks::shapes::{Kind, Kinds, Tenants};
 use crate::intake::Role;
+use crate::post::PostId;
 use askama::Template;
 use axum::extract::RawQuery;
 use serde::Deserialize;
@@ -131,8 +132,7 @@ impl Told {
         let whole = pretty::shown(json.as_bytes(), "application/json");
         let shown = pretty::beginning(&whole.text, *room).to_owned();
         *room -= pretty::octets(&shown).min(*room);
-        let post = Some(text(data, "postId"))
-            .filter(|id| !id.is_empty() && id.bytes().all(|it| it.is_ascii_hexdigit()));
+        let post = Some(text(data, "postId")).filter(|id| id.parse::<PostId>().is_ok());
         Told {
             id: text(event, "id"),
             kind: text(event, "type"),

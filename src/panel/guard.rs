@@ -4,24 +4,29 @@
 //! A cookie that another site's link could not bring with it (SameSite=Strict) is not
 //! replaced: whoever follows such a link goes on by a link of our own, and is still
 //! signed in. A form counts with the token of its session, from a page of our own, and
-//! with what a browser's form has: names and values, at most [`LARGEST`] octets.
+//! with what a browser's form has: names and values, at most [`LARGEST`] octets, or
+//! [`drafts::LARGEST`] of a draft of the configuration.
 
 use super::Panel;
 use super::config;
+use super::drafts::{self, Place};
 use super::layout::{self, Answer};
 use super::sessions::Sessions;
 use super::trouble::Trouble;
-use super::visit::Visit;
+use super::visit::{Visit, Who};
 use crate::browser::{self, SEC_FETCH_SITE};
+use crate::intake::Role;
 use askama::Template;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,9 +34,8 @@ use url::form_urlencoded;
 
 /// Most octets of a form.
 const LARGEST: usize = 64 * 1024;
-/// The same of one with a configuration: the largest that the API takes, each of its octets
-/// written as three.
-const LARGEST_CONFIG: usize = 3 * 1024 * 1024 + 4096;
+/// Most fields of a form.
+const MOST: usize = 1000;
 /// Longest time until a form is there.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -73,13 +77,24 @@ impl Fields {
         found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// What stands in the query of an address, read as a form.
-    pub(super) fn of_query(query: Option<&str>) -> Fields {
-        Fields::read(query.unwrap_or_default().as_bytes())
+    /// Octets of all names and values.
+    pub(super) fn octets(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    fn read(octets: &[u8]) -> Fields {
-        Fields(Arc::new(form_urlencoded::parse(octets).into_owned().collect()))
+    /// What stands in the query of an address, read as a form; the first [`MOST`] fields of it.
+    pub(super) fn of_query(query: Option<&str>) -> Fields {
+        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        Fields(Arc::new(pairs.into_owned().take(MOST).collect()))
+    }
+
+    fn read(octets: &[u8]) -> Result<Fields, Trouble> {
+        let pairs: Vec<_> = form_urlencoded::parse(octets).into_owned().take(MOST + 1).collect();
+        if pairs.len() > MOST {
+            let detail = format!("the form has more than {MOST} fields; nothing was done");
+            return Err(Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        }
+        Ok(Fields(Arc::new(pairs)))
     }
 }
 
@@ -161,65 +176,79 @@ impl Entry {
             // Without a cookie: it may be under a name that is not ours.
             Err(trouble) => return layout::trouble(&self.visit, &trouble),
         }
-        let response = match self.with_form(request).await {
-            Ok(request) => next.run(request).await,
-            Err(Refusal { trouble, typed: Some(fields) }) if is_kept => {
-                config::keep(&self.visit, &fields, &trouble)
+        let (response, place) = match self.with_form(request).await {
+            Ok((request, place)) => (next.run(request).await, place),
+            Err(Refusal { trouble, typed: Some(Typed { fields, place }) }) if is_kept => {
+                (config::keep(&self.visit, &fields, &trouble), place)
             }
-            Err(Refusal { trouble, .. }) => trouble.into_response(),
+            Err(Refusal { trouble, .. }) => (trouble.into_response(), None),
         };
         match response.extensions().get::<Trouble>() {
             Some(trouble) if trouble.status == StatusCode::UNAUTHORIZED => to_sign_in(&path, is_live),
-            _ => self.dressed(response),
+            _ => drafts::hold(self.dressed(response), place).await,
         }
     }
 
     /// The request with what its form says, if it is one; of this session alone.
-    async fn with_form(&self, request: Request) -> Result<Request, Refusal> {
+    async fn with_form(&self, request: Request) -> Result<(Request, Option<Place>), Refusal> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(self.visit.clone());
         if is_safe(&parts.method) {
-            return Ok(Request::from_parts(parts, Body::empty()));
+            return Ok((Request::from_parts(parts, Body::empty()), None));
         }
-        let fields = self.typed(&parts, body).await?;
-        let token = fields.text("token").unwrap_or_default();
+        let typed = self.typed(&parts, body).await?;
+        let token = typed.fields.text("token").unwrap_or_default();
         if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
             let detail = "the form is of another session, or older than the last restart of the gateway; \
                           nothing was done; open its page again";
-            return Err(Refusal {
-                trouble: Trouble::new(StatusCode::FORBIDDEN, detail),
-                typed: Some(fields),
-            });
+            return Err(Refusal { trouble: Trouble::new(StatusCode::FORBIDDEN, detail), typed: Some(typed) });
         }
-        parts.extensions.insert(fields);
-        Ok(Request::from_parts(parts, Body::empty()))
+        parts.extensions.insert(typed.fields);
+        Ok((Request::from_parts(parts, Body::empty()), typed.place))
     }
 
     /// What a form says, of whatever session.
-    async fn typed(&self, parts: &Parts, body: Body) -> Result<Fields, Trouble> {
+    async fn typed(&self, parts: &Parts, body: Body) -> Result<Typed, Trouble> {
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if kind.and_then(|kind| kind.split(';').next()) != Some("application/x-www-form-urlencoded") {
             let detail = "a page sends forms as application/x-www-form-urlencoded alone";
             return Err(Trouble::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
         let too_slow = |_| Trouble::new(StatusCode::REQUEST_TIMEOUT, "the form took too long");
-        let too_large = |_| Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large");
-        let largest = if parts.uri.path() == config::PATH { LARGEST_CONFIG } else { LARGEST };
-        let octets = tokio::time::timeout(LONGEST, to_bytes(body, largest)).await.map_err(too_slow)?;
-        Ok(Fields::read(&octets.map_err(too_large)?))
+        let is_draft = parts.uri.path() == config::PATH;
+        let place = match is_draft && self.may_be_long() {
+            true => Some(self.visit.panel.drafts.place().await?),
+            false => None,
+        };
+        let largest = if place.is_some() { drafts::LARGEST } else { LARGEST };
+        let octets = tokio::time::timeout(LONGEST, whole(body, largest)).await.map_err(too_slow)?;
+        let too_large = || match is_draft && place.is_none() {
+            true => too_long_for(self.visit.who.as_ref()),
+            false => Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large; nothing was done"),
+        };
+        let fields = Fields::read(&octets.ok_or_else(too_large)?)?;
+        if is_draft {
+            drafts::fits(&fields)?;
+        }
+        Ok(Typed { fields, place })
+    }
+
+    /// Whether a draft of who sends it may be as long as any file.
+    fn may_be_long(&self) -> bool {
+        match &self.visit.who {
+            Some(who) => who.role == Role::Admin,
+            None => self.visit.panel.drafts.was_shown(&self.visit.session),
+        }
     }
 
     /// The page with what was typed into a form that is refused, whoever sent it.
     async fn kept(&self, request: Request, trouble: Trouble) -> Response {
         let (parts, body) = request.into_parts();
-        // Nobody is known to have sent it: so much at a time is there for that.
-        let place = self.visit.panel.forms.acquire().await;
-        let response = match self.typed(&parts, body).await {
-            Ok(fields) => config::keep(&self.visit, &fields, &trouble),
-            Err(trouble) => trouble.into_response(),
+        let (response, place) = match self.typed(&parts, body).await {
+            Ok(Typed { fields, place }) => (config::keep(&self.visit, &fields, &trouble), place),
+            Err(trouble) => (trouble.into_response(), None),
         };
-        drop(place);
-        self.dressed(response)
+        drafts::hold(self.dressed(response), place).await
     }
 
     /// The answer with its cookie, and a page where it only said what is wrong.
@@ -240,10 +269,16 @@ impl Entry {
     }
 }
 
+/// What a form says, and its place where it may be long.
+struct Typed {
+    fields: Fields,
+    place: Option<Place>,
+}
+
 /// Why a form does nothing, and what it says, if that is known.
 struct Refusal {
     trouble: Trouble,
-    typed: Option<Fields>,
+    typed: Option<Typed>,
 }
 
 impl From<Trouble> for Refusal {
@@ -255,6 +290,35 @@ impl From<Trouble> for Refusal {
 /// A session that an answer begins.
 #[derive(Clone)]
 pub(super) struct Opened(pub String);
+
+/// A body of at most so many octets. A larger one is read on, and nothing of it kept: a
+/// browser that sends all of it before it reads would never see the answer.
+async fn whole(mut body: Body, largest: usize) -> Option<Bytes> {
+    let (mut held, mut octets) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        octets += data.len();
+        match octets {
+            _ if octets <= largest => held.extend_from_slice(&data),
+            _ if octets <= drafts::LARGEST => held = BytesMut::new(),
+            _ => return None,
+        }
+    }
+    (octets <= largest).then(|| held.freeze())
+}
+
+/// Why a draft is not read, with what its sender can do about it.
+fn too_long_for(who: Option<&Who>) -> Trouble {
+    let whose = match who {
+        Some(_) => "a configuration is for admins: sign in as one",
+        None => "the session has ended: sign in",
+    };
+    let detail = format!(
+        "{whose} in another window, then reload this page, which sends the form again; a form of more than \
+         {LARGEST} octets is not read before; nothing was done"
+    );
+    Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
 
 fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD].contains(method)
@@ -313,4 +377,17 @@ fn again(visit: &Visit, path: &str) -> Response {
     let path = if path.starts_with("//") { "/" } else { path };
     let page: Answer = layout::page(&AgainPage { frame: visit.frame("Postgate"), path });
     page.unwrap_or_else(|trouble| trouble.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_a_bounded_number_of_fields() {
+        let read = |fields: usize| Fields::read("a&".repeat(fields).as_bytes()).map(|fields| fields.0.len());
+        assert_eq!(read(MOST), Ok(MOST));
+        assert_eq!(read(MOST + 1).unwrap_err().status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(Fields::of_query(Some(&"a&".repeat(2 * MOST))).0.len(), MOST);
+    }
 }

@@ -23,6 +23,13 @@ pub(super) struct Frame {
     pub assets: Arc<Assets>,
 }
 
+impl Frame {
+    /// Whether who looks may hand something in.
+    pub(super) fn may_send(&self) -> bool {
+        self.who.as_ref().is_some_and(Who::may_send)
+    }
+}
+
 #[derive(Template)]
 #[template(config = "src/panel/askama.toml", path = "trouble.html")]
 struct TroublePage<'a> {

@@ -17,6 +17,7 @@ mod assets;
 mod config;
 mod destinations;
 mod difference;
+mod drafts;
 mod events;
 mod guard;
 mod hex;
@@ -44,6 +45,7 @@ use assets::Assets;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post as form};
+use drafts::Drafts;
 use looks::Looks;
 use sessions::Sessions;
 use std::sync::Arc;
@@ -59,14 +61,12 @@ struct Panel {
     readers: Arc<Semaphore>,
     /// What live parts of pages show.
     looks: Arc<Looks>,
-    /// Places of those who sent a long form and have not signed in.
-    forms: Arc<Semaphore>,
+    /// Long forms, and who may send one.
+    drafts: Arc<Drafts>,
 }
 
 /// Mails that are read at a time.
 const READERS: usize = 4;
-/// Long forms of nobody that are read at a time.
-const FORMS: usize = 8;
 
 /// The panel before an API: pages at their paths, the API at its own.
 pub fn front(api: Router) -> Router {
@@ -78,8 +78,8 @@ pub fn front(api: Router) -> Router {
         }
     };
     let (assets, readers) = (Arc::new(Assets::new()), Arc::new(Semaphore::new(READERS)));
-    let forms = Arc::new(Semaphore::new(FORMS));
-    let panel = Panel { api, sessions, assets, readers, looks: Arc::default(), forms };
+    let drafts = Arc::new(Drafts::new());
+    let panel = Panel { api, sessions, assets, readers, looks: Arc::default(), drafts };
     let pages = Router::new()
         .route("/", get(overview::show))
         .route("/overview/live", get(overview::live))

@@ -6,8 +6,8 @@
 
 use super::layout::{self, Answer, Frame};
 use super::looks::Age;
-use super::shapes::{Destination, Destinations, Span, Status};
-use super::visit::Visit;
+use super::shapes::{Destination, Destinations, Span, Status, Subscriber, Subscribers};
+use super::visit::{Visit, Who};
 use super::words;
 use askama::Template;
 use axum::extract::RawQuery;
@@ -41,6 +41,7 @@ struct Live {
     busiest: Vec<Destination>,
     /// When the oldest post was accepted that waits.
     oldest: Option<String>,
+    may_send: bool,
 }
 
 /// Something that somebody may want to do something about.
@@ -110,18 +111,21 @@ async fn look(visit: &Visit, age: Age) -> Result<Live, super::trouble::Trouble> 
     let path = |order| format!("/api/v1/destinations?order={order}&limit={FEW}");
     let worst: Destinations = visit.look(&path("worst"), age).await?;
     let busiest: Destinations = visit.look(&path("busiest"), age).await?;
-    let findings = findings(&status, &worst);
+    // Where there can be none, none is in trouble.
+    let Subscribers { webhooks } = visit.look("/api/v1/webhooks", age).await.unwrap_or_default();
+    let findings = findings(&status, &worst, &webhooks);
     let all = worst.in_trouble.destinations + worst.slowed.destinations;
     let (oldest, mut troubled) = (worst.oldest, worst.destinations);
     troubled.retain(|destination| destination.trouble().is_some());
     let more_troubled = all.saturating_sub(troubled.len() as u64);
     let mut busiest = busiest.destinations;
     busiest.retain(|destination| destination.trouble().is_none());
-    Ok(Live { status, findings, troubled, more_troubled, busiest, oldest })
+    let may_send = visit.who.as_ref().is_some_and(Who::may_send);
+    Ok(Live { status, findings, troubled, more_troubled, busiest, oldest, may_send })
 }
 
 /// What needs somebody, the worst first.
-fn findings(status: &Status, destinations: &Destinations) -> Vec<Finding> {
+fn findings(status: &Status, destinations: &Destinations, webhooks: &[Subscriber]) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut say = |weight, text, link| found.push(Finding { weight, text, link });
     match status.status.as_str() {
@@ -146,6 +150,19 @@ fn findings(status: &Status, destinations: &Destinations) -> Vec<Finding> {
             let places = words::counted(group.destinations, "destination");
             let posts = words::counted(group.queued, "post");
             say(weight, format!("{places} {what}; {posts} waiting"), "/destinations");
+        }
+    }
+    for (weight, state, what) in [
+        (Weight::Warn, "failing", "whose receiver does not take events"),
+        (Weight::Warn, "disabled", "disabled, as its receiver took nothing for days"),
+        (Weight::Note, "unverified", "whose receiver has not been asked"),
+    ] {
+        // Whoever disabled one knows.
+        let is_wanted = |one: &&Subscriber| one.disabled_reason.as_deref() == Some("by request");
+        let counts = |one: &&Subscriber| one.status == state && !is_wanted(one);
+        let count = webhooks.iter().filter(counts).count() as u64;
+        if count > 0 {
+            say(weight, format!("{} {what}", words::counted(count, "webhook")), "/webhooks");
         }
     }
     if status.queue.failed > 0 {
@@ -198,19 +215,31 @@ mod tests {
     #[test]
     fn the_worst_comes_first_and_a_calm_gateway_says_nothing() {
         let mut status = Status { status: "running".to_owned(), ..Status::default() };
-        assert_eq!(findings(&status, &Destinations { total: 3, ..Destinations::default() }), []);
+        assert_eq!(findings(&status, &Destinations { total: 3, ..Destinations::default() }, &[]), []);
         status.queue = Queue { held: 1, failed: 1200, ..Queue::default() };
         status.status = "full".to_owned();
         let group = |destinations, queued| Group { destinations, queued };
         let destinations =
             Destinations { in_trouble: group(2, 6), slowed: group(1, 3), ..Destinations::default() };
-        let all = findings(&status, &destinations);
+        let hook = |status: &str, reason: Option<&str>| Subscriber {
+            status: status.to_owned(),
+            disabled_reason: reason.map(str::to_owned),
+        };
+        let hooks = [
+            hook("failing", None),
+            hook("disabled", Some("failing for 5 days")),
+            hook("disabled", Some("by request")),
+            hook("active", None),
+        ];
+        let all = findings(&status, &destinations, &hooks);
         let texts: Vec<_> = all.iter().map(|finding| (finding.weight, finding.text.as_str())).collect();
         assert_eq!(
             texts,
             [
                 (Weight::Bad, "The disk is full: no mail is taken until there is room."),
                 (Weight::Warn, "2 destinations in trouble; 6 posts waiting"),
+                (Weight::Warn, "1 webhook whose receiver does not take events"),
+                (Weight::Warn, "1 webhook disabled, as its receiver took nothing for days"),
                 (Weight::Warn, "1,200 posts failed for good and kept for you"),
                 (Weight::Note, "1 destination paused or slowed; 3 posts waiting"),
                 (Weight::Note, "1 post held back until released"),

@@ -129,12 +129,7 @@ pub(super) async fn send(visit: Visit, fields: Fields) -> Answer {
         Ok(mail) => mail,
         Err(wrong) => return refused(page, StatusCode::UNPROCESSABLE_ENTITY, wrong.to_owned()),
     };
-    let mut test = json!({ "from": page.form.from, "to": page.form.to, "message": mail });
-    if let Some(test) = test.as_object_mut() {
-        for name in ["listener", "user", "password"] {
-            test.extend(fields.text(name).map(|value| (name.to_owned(), Value::from(value))));
-        }
-    }
+    let test = page.form.test(mail, fields.whole("password"));
     match visit.order::<Sent>(Method::POST, "/api/v1/send-test", Some(&test)).await {
         Ok(sent) => {
             page.exchange = Exchange { id: sent.id.clone().unwrap_or_default(), ..Exchange::default() };
@@ -201,7 +196,10 @@ fn refused(mut page: SendPage, status: StatusCode, wrong: String) -> Answer {
 
 impl SendPage {
     async fn of(visit: &Visit, form: Form) -> Result<SendPage, Trouble> {
-        let Status { listeners, .. } = visit.get("/api/v1/status").await?;
+        let Status { mut listeners, .. } = visit.get("/api/v1/status").await?;
+        if !visit.may_steer() {
+            listeners.retain(|one| !one.address.starts_with("unix:"));
+        }
         let tenant = visit.who.as_ref().and_then(|who| who.tenant.as_deref());
         Ok(SendPage {
             frame: visit.frame("Send"),
@@ -239,7 +237,7 @@ impl Form {
             to: text("to"),
             content_type: text("content_type"),
             subject: text("subject"),
-            body: text("body"),
+            body: fields.whole("body").to_owned(),
             headers: text("headers"),
             user: text("user"),
         }
@@ -248,6 +246,17 @@ impl Form {
     /// Whether what is seldom needed is filled in.
     fn has_more(&self) -> bool {
         !self.headers.is_empty() || !self.user.is_empty() || !self.listener.is_empty()
+    }
+
+    /// As `POST /send-test` takes it; spaces may be part of a password.
+    fn test(&self, mail: String, password: &str) -> Value {
+        let mut test = json!({ "from": self.from, "to": self.to, "message": mail });
+        let others = [("listener", self.listener.as_str()), ("user", &self.user), ("password", password)];
+        if let Some(test) = test.as_object_mut() {
+            let others = others.into_iter().filter(|(_, value)| !value.is_empty());
+            test.extend(others.map(|(name, value)| (name.to_owned(), Value::from(value))));
+        }
+        test
     }
 
     /// The mail, or what is wrong with it.
@@ -343,6 +352,17 @@ mod tests {
         let more = Form { headers: "X-A: 1\r\n X\r\nX-B: 2".to_owned(), body: "ä".to_owned(), ..form() };
         let mail = more.mail().unwrap();
         assert!(mail.contains("Transfer-Encoding: 8bit\r\nX-A: 1\r\n X\r\nX-B: 2\r\n\r\nä\r\n"), "{mail}");
+    }
+
+    #[test]
+    fn a_body_and_a_password_are_sent_as_they_were_typed() {
+        let fields = Fields::of_query(Some("to=+a%40b+&body=+1%0D%0A%0D%0A&user=u&password=+p+"));
+        let form = Form::of(&fields);
+        let mail = form.mail().unwrap();
+        assert!(mail.ends_with("\r\n\r\n 1\r\n\r\n\r\n"), "{mail:?}");
+        let test = form.test(String::new(), fields.whole("password"));
+        assert_eq!(test, json!({"from": "", "to": "a@b", "message": "", "user": "u", "password": " p "}));
+        assert_eq!(form.test(String::new(), "").get("password"), None);
     }
 
     #[test]

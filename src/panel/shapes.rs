@@ -173,6 +173,20 @@ pub(super) struct Occurrence {
     pub text: String,
 }
 
+/// `GET /webhooks`, as far as it says how they do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Subscribers {
+    pub webhooks: Vec<Subscriber>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Subscriber {
+    pub status: String,
+    pub disabled_reason: Option<String>,
+}
+
 /// `GET /posts`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

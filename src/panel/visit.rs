@@ -175,7 +175,9 @@ impl Visit {
     /// The same, maybe of a moment ago.
     pub(super) async fn look<T: DeserializeOwned>(&self, path: &str, age: Age) -> Result<T, Trouble> {
         let key = self.key.as_ref().map_or("", |key| key.as_str());
-        read(&self.panel.looks.at((key, path), age, self.fetch(path)).await?)
+        let role = self.who.as_ref().map_or("", |who| who.role.as_str());
+        let tenant = self.who.as_ref().and_then(|who| who.tenant.as_deref()).unwrap_or_default();
+        read(&self.panel.looks.at((&[key, role, tenant], path), age, self.fetch(path)).await?)
     }
 
     /// What the API answers at a path, and the version of that.

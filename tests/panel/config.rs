@@ -159,7 +159,9 @@ fn nothing_typed_is_lost_when_the_session_ends() {
     let scene = with_keys();
     let mut browser = Browser::with_key(&scene, &key("admin"));
     let before = on_disk(&scene);
-    let page = Page::open(&mut browser).with("breaker = 0", "breaker = 3 # kept");
+    // Longer than what is read of anybody.
+    let long = format!("breaker = 3 # kept\n# {}", "<".repeat(100_000));
+    let page = Page::open(&mut browser).with("breaker = 0", &long);
     // Somewhere else.
     let cookie = browser.cookie.clone();
     browser.send("/sign-out", &[]);
@@ -247,4 +249,49 @@ fn a_long_file_with_any_ends_of_lines_stays_as_it_is() {
     }
     let none = browser.send("/config", &[("action", "apply"), ("config", " \r\n")]);
     assert!(none.status == 422 && text(&none).contains("empty"), "{}", text(&none));
+}
+
+#[test]
+fn strangers_have_no_long_form_read_or_repeated() {
+    let scene = with_keys();
+    let (long, many) = ("<".repeat(100_000), "a&".repeat(2_000));
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let mut nobody = Browser::new(&scene);
+    nobody.get("/sign-in");
+    let mut other = Browser::with_key(&scene, &key("default-operator"));
+    other.get("/");
+    for (browser, remedy) in [(&mut nobody, "the session has ended"), (&mut other, "is for admins")] {
+        let token = browser.token.clone();
+        let refused = browser.send("/config", &[("config", &long), ("action", "edit")]);
+        assert_eq!(refused.status, 413, "{}", text(&refused));
+        assert!(text(&refused).contains(remedy) && refused.body.len() < 10_000, "{}", text(&refused));
+        let fields = browser.ask("POST", "/config", form, &format!("token={token}&{many}"));
+        assert_eq!(fields.status, 422, "{}", text(&fields));
+        assert!(text(&fields).contains("more than 1000 fields"), "{}", text(&fields));
+        let beside = browser.send("/config", &[("version", &long[..20_000]), ("action", "edit")]);
+        assert_eq!(beside.status, 413, "{}", text(&beside));
+    }
+    let mut admin = Browser::with_key(&scene, &key("admin"));
+    admin.get("/");
+    let large = "x".repeat((1 << 20) + 1);
+    let refused = admin.send("/config", &[("config", &large), ("action", "edit")]);
+    assert_eq!(refused.status, 413, "{}", text(&refused));
+    assert!(text(&refused).contains("1048576 octets") && refused.body.len() < 10_000);
+    let taken = admin.send("/config", &[("config", &large[..1 << 20]), ("action", "edit")]);
+    assert!(taken.status == 200 && text(&taken).contains(&large[..1 << 20]));
+}
+
+#[test]
+fn lines_that_end_in_two_ways_are_told_of_before_they_change() {
+    let scene = with_secret("");
+    let mut browser = Browser::new(&scene);
+    let before = on_disk(&scene) + "# one\r\n# another\n";
+    fs::write(file(&scene), &before).unwrap();
+    let page = Page::open(&mut browser).with("breaker = 0", "breaker = 2");
+    let compared = page.press(&mut browser, "difference");
+    assert!(compared.html.contains("Not all lines of the file end in LF"), "{}", compared.html);
+    let applied = compared.press(&mut browser, "apply");
+    assert_eq!(on_disk(&scene), before.replace("breaker = 0", "breaker = 2").replace("\r\n", "\n"));
+    let again = applied.with("breaker = 2", "breaker = 3").press(&mut browser, "difference");
+    assert!(!again.html.contains("Not all lines of the file end"), "{}", again.html);
 }

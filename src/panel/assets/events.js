@@ -39,7 +39,7 @@
     // The rest is made when somebody opens it.
     details.addEventListener("toggle", () => {
       if (details.childElementCount > 1) return;
-      if (/^[0-9a-f]+$/i.test(data.postId ?? "")) {
+      if (/^[0-9a-f]{16}(-\d+)?$/i.test(data.postId ?? "")) {
         const link = make("p");
         link.append(make("a", "The post", { href: `/posts/${data.postId}` }));
         details.append(link);

@@ -164,11 +164,12 @@ impl Form {
         self
     }
 
-    /// As `POST /webhooks` takes it; nothing where something is wrong, which it says then.
-    pub(super) fn made(&mut self, secret: Option<&str>) -> Option<Value> {
+    /// As `POST /webhooks` takes it, with the secret as it was typed; nothing where something
+    /// is wrong, which it says then.
+    pub(super) fn made(&mut self, typed: &Fields) -> Option<Value> {
         let mut fields = self.read()?;
         fields.insert("url".to_owned(), self.value("url").into());
-        let secret = secret.filter(|secret| !secret.is_empty());
+        let secret = Some(typed.whole("secret")).filter(|secret| !secret.is_empty());
         fields.extend(secret.map(|secret| ("secret".to_owned(), secret.into())));
         fields.extend(self.is_trusted.then(|| ("verify".to_owned(), "skip".into())));
         let mut settings = Value::Object(fields);
@@ -184,6 +185,13 @@ impl Form {
             self.wrong.push(("url".to_owned(), text.to_owned()));
         }
         let mut fields = self.read()?;
+        if let Some(Value::Object(headers)) = fields.get_mut("headers") {
+            // A name that is written otherwise is the same name (RFC 9110 section 5.1).
+            let is_anew =
+                |name: &&String| headers.keys().any(|new| new != *name && new.eq_ignore_ascii_case(name));
+            let gone: Vec<_> = webhook.headers.keys().filter(is_anew).cloned().collect();
+            headers.extend(gone.into_iter().map(|name| (name, Value::Null)));
+        }
         if url != webhook.url {
             fields.insert("url".to_owned(), url.into());
         }
@@ -266,7 +274,7 @@ fn place(field: &str, text: &str) -> Option<&'static str> {
     let begins = |name: &&&'static str| text.starts_with(**name);
     match field {
         "batch" => ["max_events", "max_bytes", "max_wait"].iter().find(begins).copied(),
-        "filter" => Some(if text.starts_with("destination") { "destination" } else { "tag" }),
+        "filter" => ["tag", "destination", "recipient"].iter().find(begins).copied(),
         "events" => Some("events"),
         "secret" => Some("secret"),
         _ => TEXTS.into_iter().find(|name| *name == field),
@@ -318,14 +326,22 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_is_written_otherwise_takes_the_place_of_the_old_one() {
+        let headers = [("X-Team".to_owned(), None), ("X-Other".to_owned(), None)].into();
+        let webhook = Webhook { headers, ..Webhook::default() };
+        let changed = form("headers=X-TEAM%3A+new").changed(&webhook).unwrap();
+        assert_eq!(changed["headers"], json!({ "X-TEAM": "new", "X-Team": null }));
+    }
+
+    #[test]
     fn what_is_written_becomes_what_the_api_takes() {
         let query = "url=https%3A%2F%2Fr.example&event=post.*&event=email.sent&more_events=order.paid%2C+a.b\
                      &format=json&max_events=20&headers=X-A%3A+1%0D%0AX-B%3A2&tag=a%0Ab&verify=skip&max_connections=3";
-        let made = form(query).made(Some("s")).unwrap();
+        let made = form(query).made(&Fields::of_query(Some("secret=+s+"))).unwrap();
         let expected = json!({
             "events": ["post.*", "email.sent", "order.paid", "a.b"], "format": "json",
             "batch": { "max_events": 20 }, "headers": { "X-A": "1", "X-B": "2" }, "max_connections": 3,
-            "filter": { "tag": ["a", "b"] }, "url": "https://r.example", "secret": "s", "verify": "skip",
+            "filter": { "tag": ["a", "b"] }, "url": "https://r.example", "secret": " s ", "verify": "skip",
         });
         assert_eq!(made, expected);
     }
@@ -348,7 +364,7 @@ mod tests {
     #[test]
     fn what_is_wrong_stands_at_its_field() {
         let mut wrong = form("max_events=many&headers=nothing");
-        assert_eq!(wrong.made(None), None);
+        assert_eq!(wrong.made(&Fields::default()), None);
         assert!(wrong.wrong("max_events").is_some() && wrong.wrong("headers").is_some() && wrong.is_long());
         let told = |field: &str, text: &str| {
             let fields = vec![(field.to_owned(), text.to_owned())];

@@ -141,7 +141,7 @@ async fn fresh(visit: Visit) -> Answer {
 /// `POST /webhooks`
 async fn create(visit: Visit, fields: Fields) -> Answer {
     let mut form = Form::of(&fields);
-    let Some(settings) = form.made(fields.text("secret")) else {
+    let Some(settings) = form.made(&fields) else {
         return form_page(&visit, form, None).await;
     };
     let own = match form.tenant.as_str() {

@@ -1,7 +1,7 @@
 //! A connection that ends at a point in time, clear or within TLS.
 
 use super::SendError;
-use super::wire::Wire;
+use super::wire::{Wire, too_long};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -31,7 +31,7 @@ impl Limited {
     fn prepare(&self) -> io::Result<()> {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         match left.map_or(self.each, |left| left.min(self.each)) {
-            Duration::ZERO => Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long")),
+            Duration::ZERO => Err(too_long()),
             wait => self.wire.set_timeout(wait),
         }
     }
@@ -40,7 +40,7 @@ impl Limited {
 /// The system says of a wait that is over that it would have to wait.
 fn told(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "it took too long"),
+        io::ErrorKind::WouldBlock => too_long(),
         _ => error,
     }
 }

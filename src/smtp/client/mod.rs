@@ -104,7 +104,9 @@ impl<'a> Dialogue<'a> {
         until: Option<Instant>,
         show: &'a mut dyn FnMut(Side, &str),
     ) -> Result<Dialogue<'a>, SendError> {
-        let stream = Stream::Clear(Limited::new(wire::connect(server)?, REPLY, until));
+        let left = until.map_or(REPLY, |until| until.saturating_duration_since(Instant::now()));
+        let wire = wire::connect_within(server, left)?;
+        let stream = Stream::Clear(Limited::new(wire, REPLY, until));
         Ok(Dialogue { stream: BufReader::new(stream), is_in_data: false, show })
     }
 

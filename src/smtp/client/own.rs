@@ -4,11 +4,14 @@
 //! it: a message for ourselves goes to nobody else. All of it ends at a point in time.
 
 use super::limited::Stream;
+use super::wire::UNIX;
 use super::{Dialogue, Mail, SendError, Side};
 use crate::smtp::auth::Secret;
 use crate::smtp::words::{Protocol, TlsUse};
 use data_encoding::BASE64;
 use rustls::ClientConfig;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -28,6 +31,22 @@ pub struct Way {
     pub login: Option<(String, Secret)>,
     /// When it has to be over.
     pub until: Instant,
+}
+
+/// The address that a session with `server` comes from; nothing over a socket in the file
+/// system. The system knows without anything being sent.
+pub fn source(server: &str) -> io::Result<Option<IpAddr>> {
+    if server.starts_with(UNIX) {
+        return Ok(None);
+    }
+    let there: SocketAddr = server.parse().map_err(io::Error::other)?;
+    let any: IpAddr = match there {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(there)?;
+    Ok(Some(socket.local_addr()?.ip()))
 }
 
 /// Hands the mail over and answers with the last line of the reply that accepted it. Blocks.
@@ -88,5 +107,20 @@ impl Dialogue<'_> {
         let line = Zeroizing::new(format!("AUTH PLAIN {}", BASE64.encode(clear.as_bytes())));
         self.say_as(&line, "AUTH PLAIN ***")?;
         self.reply(2).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_session_comes_from_is_known_before() {
+        for (server, address) in [("127.0.0.1:25", Some("127.0.0.1")), ("unix:/run/postgate/smtp.sock", None)]
+        {
+            let address = address.map(|address| address.parse::<IpAddr>().unwrap());
+            assert_eq!(source(server).unwrap(), address, "{server}");
+        }
+        assert!(source("nowhere").is_err());
     }
 }

@@ -4,8 +4,10 @@
 //! or `unix:/path`. No TLS: who needs it is not on the gateway's machine and
 //! has an SMTP client of its own.
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -26,12 +28,21 @@ pub enum Wire {
 
 /// Connects to `server`, trying every address of its name in turn.
 pub fn connect(server: &str) -> io::Result<Wire> {
+    connect_within(server, CONNECT)
+}
+
+/// The same, where each address has so much time, and none more than `connect` gives it.
+pub(super) fn connect_within(server: &str, wait: Duration) -> io::Result<Wire> {
+    let wait = wait.min(CONNECT);
+    if wait.is_zero() {
+        return Err(too_long());
+    }
     if let Some(path) = server.strip_prefix(UNIX) {
-        return UnixStream::connect(path).map(Wire::Unix);
+        return connect_unix(path, wait).map(Wire::Unix);
     }
     let mut refused = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in server.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        match TcpStream::connect_timeout(&address, wait) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(Wire::Tcp(stream));
@@ -40,6 +51,24 @@ pub fn connect(server: &str) -> io::Result<Wire> {
         }
     }
     Err(refused)
+}
+
+/// Connects to a socket in the file system, which may have no room for another connection:
+/// the system waits for that as long as for a write.
+fn connect_unix(path: &str, wait: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(wait))?;
+    socket.connect(&SockAddr::unix(path)?).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => too_long(),
+        _ => error,
+    })?;
+    socket.set_write_timeout(None)?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
+/// What is said of a wait that is over.
+pub(super) fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it took too long")
 }
 
 impl Wire {
@@ -93,5 +122,32 @@ impl Write for Wire {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_takes_no_more_connections_holds_nobody_up() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("full.sock");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(1).unwrap();
+        let server = format!("{UNIX}{}", path.display());
+        let mut open = Vec::new();
+        let refused = loop {
+            assert!(open.len() < 10, "nothing is full");
+            match connect_within(&server, Duration::from_millis(50)) {
+                Ok(wire) => open.push(wire),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        let late = connect_within(&server, Duration::ZERO).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(!open.is_empty());
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::post::{MessageId, PostId, Timestamp};
 
-/// Most steps of a lane; of the fullest one they take half a KiB.
+/// Most steps of a lane; of the fullest one they take three quarters of a KiB.
 const MOST: usize = 64;
 
 /// Bits of milliseconds in a step: a little more than a second.
@@ -15,24 +15,25 @@ const SECOND_BITS: u32 = 10;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Ages {
-    /// The oldest first; each goes on to the beginning of the next.
+    /// The oldest first.
     steps: Vec<Step>,
 }
 
 struct Step {
     since: u32,
+    /// The last second that it counts.
+    until: u32,
     posts: u32,
 }
 
 impl Ages {
     /// Counts a post.
     pub fn add(&mut self, id: PostId) {
-        let since = step_of(id);
-        let behind = self.steps.partition_point(|step| step.since <= since);
-        let is_newest = behind == self.steps.len();
+        let second = step_of(id);
+        let behind = self.steps.partition_point(|step| step.since <= second);
         match behind.checked_sub(1).and_then(|before| self.steps.get_mut(before)) {
-            Some(step) if !is_newest || step.since == since => step.posts = step.posts.saturating_add(1),
-            _ => self.steps.insert(behind, Step { since, posts: 1 }),
+            Some(step) if second <= step.until => step.posts = step.posts.saturating_add(1),
+            _ => self.steps.insert(behind, Step { since: second, until: second, posts: 1 }),
         }
         if self.steps.len() > MOST {
             self.coarsen();
@@ -41,8 +42,8 @@ impl Ages {
 
     /// Takes out a post that was counted.
     pub fn remove(&mut self, id: PostId) {
-        let since = step_of(id);
-        let behind = self.steps.partition_point(|step| step.since <= since);
+        let second = step_of(id);
+        let behind = self.steps.partition_point(|step| step.since <= second);
         let at = behind.saturating_sub(1);
         let Some(step) = self.steps.get_mut(at) else { return };
         step.posts = step.posts.saturating_sub(1);
@@ -65,15 +66,15 @@ impl Ages {
     fn coarsen(&mut self) {
         let newest = self.steps.last().map_or(0, |step| step.since);
         let parts = self.steps.windows(3).enumerate().filter_map(|(at, three)| {
-            let [first, _, behind] = three else { return None };
-            let (width, age) = (behind.since - first.since, newest - first.since);
+            let [first, second, _] = three else { return None };
+            let (width, age) = (second.until - first.since, newest - first.since);
             Some((at, f64::from(width) / f64::from(age)))
         });
         let shortest = parts.min_by(|(_, one), (_, other)| one.total_cmp(other));
         let Some((at, _)) = shortest else { return };
-        let posts = self.steps.remove(at + 1).posts;
+        let Step { until, posts, .. } = self.steps.remove(at + 1);
         if let Some(step) = self.steps.get_mut(at) {
-            step.posts = step.posts.saturating_add(posts);
+            (step.until, step.posts) = (until, step.posts.saturating_add(posts));
         }
     }
 }
@@ -115,6 +116,18 @@ mod tests {
         }
         there.iter().for_each(|second| ages.remove(id(*second)));
         assert_eq!(ages.oldest_at(), None);
+    }
+
+    #[test]
+    fn who_leaves_and_comes_back_is_as_old_as_before() {
+        let (mut ages, day) = (Ages::default(), 86_400);
+        [0, day, day + 1].into_iter().for_each(|second| ages.add(id(second)));
+        // Two are tried, and one is put back, before the oldest leaves.
+        ages.remove(id(day));
+        ages.remove(id(day + 1));
+        ages.add(id(day));
+        ages.remove(id(0));
+        assert_eq!(ages.oldest_at().map(|at| at.0 >> SECOND_BITS), Some(day));
     }
 
     #[test]
