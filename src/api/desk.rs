@@ -3,6 +3,7 @@
 use super::ask::{Action, id, state_name};
 use super::caller::Caller;
 use super::grace::Grace;
+use super::log_access::LogAccess;
 use super::problem::{Problem, json};
 use super::readers::Readers;
 use super::seats::Seats;
@@ -33,6 +34,8 @@ pub(super) struct Desk {
     pub metrics: Arc<Metrics>,
     /// Those who read attachments.
     pub readers: Arc<Readers>,
+    /// Those who read the protocol log.
+    pub log: Arc<LogAccess>,
     /// Places for those who fetch them.
     pub fetchers: Arc<Semaphore>,
     /// Places for those who have events streamed.

@@ -30,6 +30,7 @@ mod guard;
 mod health;
 mod history;
 mod inject;
+mod log_access;
 mod mail;
 mod openapi;
 mod patience;
@@ -196,7 +197,7 @@ pub async fn serve(
     let places = Places::new(options.connections);
     let readers = Arc::new(Readers::new());
     let fetchers = Arc::new(Semaphore::new(attachments::most(options.connections)));
-    let (streams, tests) = (Seats::default(), Arc::default());
+    let (streams, tests, log) = (Seats::default(), Arc::default(), Arc::default());
     let (own, end, grace) = (Arc::clone(&options), stop.clone(), Arc::default());
     let router = router(Desk {
         options: own,
@@ -204,6 +205,7 @@ pub async fn serve(
         spool,
         metrics,
         readers,
+        log,
         fetchers,
         streams,
         grace,

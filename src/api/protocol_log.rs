@@ -3,14 +3,16 @@
 //!
 //! The log knows no tenants, so it is for those who are there for all of them. A caller of
 //! one sees what concerns a living post of its own, or a test that it has sent, if it asks
-//! for that alone. How much is read for an answer is limited: `next` goes on.
+//! for that alone; how much all say is not told, and places in the log are sealed for it.
+//! How much is read for an answer is limited: `next` goes on.
 
 use super::ask::{Asked, id};
 use super::caller::Caller;
 use super::desk::Desk;
+use super::log_access::LogAccess;
 use super::problem::{Problem, json};
 use crate::protocol_log::Level;
-use crate::protocol_log::pages::{self, Dialogue, Limits, News, Page, Start};
+use crate::protocol_log::pages::{self, Dialogue, Limits, News, Page, Place, Start};
 use crate::protocol_log::parts::Wanted;
 use axum::extract::State;
 use axum::response::Response;
@@ -19,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
@@ -51,7 +54,7 @@ pub(super) struct Asking {
     /// The address at the other end, with or without its port.
     #[schemars(length(min = 1, max = 1000))]
     peer: Option<String>,
-    /// What an answer before called `next`.
+    /// What an answer before called `next`; for a tenant's key, of the same post.
     cursor: Option<String>,
     #[schemars(range(min = 1, max = 200))]
     limit: Option<usize>,
@@ -69,27 +72,31 @@ pub(super) struct Following {
     destination: Option<String>,
     #[schemars(length(min = 1, max = 1000))]
     peer: Option<String>,
-    /// What an answer before called `end`; without, there is nothing but that.
+    /// What an answer before called `end`, for a tenant's key of the same post; without, there is nothing but that.
     after: Option<String>,
 }
 
 /// Dialogues.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ProtocolLog")]
 pub(super) struct PageShape {
     /// How much is logged: `off`, `errors` or `full`.
     #[schemars(extend("enum" = ["off", "errors", "full"]))]
     level: &'static str,
-    /// Those that there are files of, the newest first.
-    days: Vec<String>,
+    /// Those that there are files of, the newest first. Not for a caller of one tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days: Option<Vec<String>>,
     dialogues: Vec<DialogueShape>,
-    /// Where it goes on towards the past; nothing when there is no more.
+    /// Where it goes on towards the past; nothing when there is no more. A caller of one tenant
+    /// gets it sealed, until the gateway starts again.
     next: Option<String>,
-    /// Where it goes on with what is not there yet.
+    /// Where it goes on with what is not there yet; sealed like `next`.
     end: Option<String>,
-    /// Octets that were looked through.
-    looked: u64,
-    /// Up to when.
+    /// Octets that were looked through. Not for a caller of one tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looked: Option<u64>,
+    /// Up to when. Not for a caller of one tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
 }
 
@@ -110,9 +117,12 @@ struct DialogueShape {
 #[schemars(rename = "ProtocolLogLines")]
 pub(super) struct LinesShape {
     lines: Vec<String>,
+    /// Where it goes on. A caller of one tenant gets it sealed, until the gateway starts again.
     end: Option<String>,
-    /// Octets that were passed over, as too many were added.
-    skipped: u64,
+    /// Octets that were passed over, as too many were added. Not for a caller of one tenant,
+    /// which may miss lines when much is said: the dialogues have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<u64>,
 }
 
 /// `GET /protocol-log`
@@ -123,20 +133,21 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let filter = (asking.session, asking.post, asking.destination, asking.peer);
     let wanted = wanted(&desk, &caller, filter).await?;
-    let start = start(asking.day, asking.cursor)?;
+    let scope = Scope::of(&desk, &caller, &wanted);
+    let start = start(asking.day, asking.cursor, &scope)?;
     let limit = asking.limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::bad_field("limit", format!("write a number from 1 to {MOST}")));
     }
     let Some((level, directory)) = kept(&desk) else {
-        return Ok(json(StatusCode::OK, &PageShape { level: "off", ..PageShape::default() }));
+        return Ok(json(StatusCode::OK, &scope.page("off", Vec::new(), Page::default())?));
     };
     let limits = Limits { dialogues: limit, read: READ, kept: KEPT, time: TIME };
     let look = move |directory: &Path| {
         Ok((pages::days(directory)?, pages::page(directory, &wanted, &start, limits)?))
     };
-    let (days, page) = read(&desk, directory, look).await?;
-    Ok(json(StatusCode::OK, &PageShape::of(level, days, page)))
+    let (days, page) = read(&desk, &caller, directory, look).await?;
+    Ok(json(StatusCode::OK, &scope.page(level, days, page)?))
 }
 
 /// `GET /protocol-log/lines`
@@ -147,15 +158,15 @@ pub(super) async fn follow(
 ) -> Result<Response, Problem> {
     let filter = (asking.session, asking.post, asking.destination, asking.peer);
     let wanted = wanted(&desk, &caller, filter).await?;
-    let misplaced = |_| Problem::bad_field("after", "that is no end that an answer named");
-    let after = asking.after.map(|text| text.parse().map_err(misplaced)).transpose()?;
+    let scope = Scope::of(&desk, &caller, &wanted);
+    let misplaced = || Problem::bad_field("after", "that is no end that an answer named");
+    let after = asking.after.map(|text| scope.place(&text).ok_or_else(misplaced)).transpose()?;
     let Some((_, directory)) = kept(&desk) else {
-        return Ok(json(StatusCode::OK, &LinesShape { lines: Vec::new(), end: None, skipped: 0 }));
+        return Ok(json(StatusCode::OK, &scope.lines(News::default())?));
     };
     let look = move |directory: &Path| pages::news(directory, &wanted, after);
-    let News { lines, end, skipped } = read(&desk, directory, look).await?;
-    let end = end.map(|end| end.to_string());
-    Ok(json(StatusCode::OK, &LinesShape { lines, end, skipped }))
+    let news = read(&desk, &caller, directory, look).await?;
+    Ok(json(StatusCode::OK, &scope.lines(news)?))
 }
 
 /// Where the log is, if there is one.
@@ -168,16 +179,15 @@ fn kept(desk: &Desk) -> Option<(&'static str, PathBuf)> {
     }
 }
 
-/// As few at a time as read attachments.
 async fn read<T: Send + 'static>(
     desk: &Desk,
+    caller: &Caller,
     directory: PathBuf,
     look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
-    let read = async move { tokio::task::spawn_blocking(move || look(&directory)).await };
     let died = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the protocol log cannot be read");
-    let reading = desk.readers.read(read).await.ok_or_else(died)?;
-    reading.result.map_err(|_| died())?.map_err(|_| died())
+    let reading = desk.log.read(caller.tenant.as_ref(), move || look(&directory));
+    reading.await.ok_or_else(died)?.map_err(|_| died())
 }
 
 type Filter = (Option<String>, Option<String>, Option<String>, Option<String>);
@@ -221,9 +231,9 @@ fn origin(text: &str) -> Result<(String, u16), Problem> {
     Ok((host, url.port_or_known_default().ok_or_else(wrong)?))
 }
 
-fn start(day: Option<String>, cursor: Option<String>) -> Result<Start, Problem> {
-    let misplaced = |_| Problem::bad_field("cursor", "that is no cursor that an answer named");
-    let place = cursor.map(|text| text.parse().map_err(misplaced)).transpose()?;
+fn start(day: Option<String>, cursor: Option<String>, scope: &Scope) -> Result<Start, Problem> {
+    let misplaced = || Problem::bad_field("cursor", "that is no cursor that an answer named");
+    let place = cursor.map(|text| scope.place(&text).ok_or_else(misplaced)).transpose()?;
     match (day, place) {
         (Some(day), _) if !pages::is_day(&day) => {
             Err(Problem::bad_field("day", "write a day such as 2026-01-31"))
@@ -235,22 +245,67 @@ fn start(day: Option<String>, cursor: Option<String>) -> Result<Start, Problem> 
     }
 }
 
-impl PageShape {
-    fn of(level: &'static str, days: Vec<String>, page: Page) -> PageShape {
+/// What a caller may know of the log beside the dialogues.
+enum Scope {
+    /// All of it.
+    All,
+    /// Nothing that tells how much others say; places are sealed for what it asks about.
+    Tenant { log: Arc<LogAccess>, about: String },
+}
+
+impl Scope {
+    fn of(desk: &Desk, caller: &Caller, wanted: &Wanted) -> Scope {
+        match &caller.tenant {
+            None => Scope::All,
+            Some(tenant) => {
+                let post = wanted.post.map(|id| id.to_string()).unwrap_or_default();
+                Scope::Tenant { log: Arc::clone(&desk.log), about: format!("{tenant} {post}") }
+            }
+        }
+    }
+
+    /// A place that an answer to such a caller named.
+    fn place(&self, text: &str) -> Option<Place> {
+        match self {
+            Scope::All => text.parse().ok(),
+            Scope::Tenant { log, about } => log.open(about, text),
+        }
+    }
+
+    fn named(&self, place: Option<Place>) -> Result<Option<String>, Problem> {
+        let unsealed =
+            || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "there is no randomness to seal with");
+        let name = |place: Place| match self {
+            Scope::All => Ok(place.to_string()),
+            Scope::Tenant { log, about } => log.seal(about, &place).ok_or_else(unsealed),
+        };
+        place.map(name).transpose()
+    }
+
+    /// What those know who may know all.
+    fn known<T>(&self, figure: T) -> Option<T> {
+        matches!(self, Scope::All).then_some(figure)
+    }
+
+    fn page(&self, level: &'static str, days: Vec<String>, page: Page) -> Result<PageShape, Problem> {
         let dialogue = |one: Dialogue| DialogueShape {
             session: one.name,
             began_earlier: !one.has_begin,
             lines: one.lines,
             left_out: one.left_out,
         };
-        PageShape {
+        Ok(PageShape {
             level,
-            days,
+            days: self.known(days),
             dialogues: page.dialogues.into_iter().map(dialogue).collect(),
-            next: page.next.map(|next| next.to_string()),
-            end: page.end.map(|end| end.to_string()),
-            looked: page.read,
-            until: page.until,
-        }
+            next: self.named(page.next)?,
+            end: self.named(page.end)?,
+            looked: self.known(page.read),
+            until: self.known(page.until).flatten(),
+        })
+    }
+
+    fn lines(&self, News { lines, end, skipped }: News) -> Result<LinesShape, Problem> {
+        Ok(LinesShape { lines, end: self.named(end)?, skipped: self.known(skipped) })
     }
 }

@@ -30,11 +30,9 @@ pub(super) async fn show(
     }
     let off = || Problem::not_found("no protocol log is kept; set log.protocol_log = \"full\"");
     let (_, directory) = desk.options.protocol_log.clone().ok_or_else(off)?;
-    // As few at a time as read attachments.
-    let read = async move { tokio::task::spawn_blocking(move || of_post(&directory, id, LIMITS)).await };
     let died = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the protocol log cannot be read");
-    let reading = desk.readers.read(read).await.ok_or_else(died)?;
-    let found = reading.result.as_ref().map_err(|_| died())?.as_ref().map_err(|_| died())?;
+    let reading = desk.log.read(caller.tenant.as_ref(), move || of_post(&directory, id, LIMITS));
+    let found = reading.await.ok_or_else(died)?.map_err(|_| died())?;
     if found.smtp.is_empty() && found.http.is_empty() {
         let detail = "the protocol log has nothing of this post: its days are over, it logs errors only, \
                       or there never was such a post";

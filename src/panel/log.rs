@@ -76,7 +76,7 @@ struct Log {
     days: Vec<String>,
     dialogues: Vec<Dialogue>,
     next: Option<String>,
-    looked: u64,
+    looked: Option<u64>,
     until: Option<String>,
 }
 
@@ -109,7 +109,8 @@ struct LogPage {
     next: Option<String>,
     /// Whether this is not the first page.
     is_later: bool,
-    looked: String,
+    /// Not said where one tenant looks.
+    looked: Option<String>,
     until: Option<String>,
 }
 
@@ -193,7 +194,7 @@ pub(super) async fn list(visit: Visit, RawQuery(query): RawQuery) -> Answer {
         frame: visit.frame("Protocol log"),
         next: log.next.map(|next| format!("/log?{}", search.query(&[("cursor", &next)]))),
         is_later: asked.len() > 1,
-        looked: words::octets(log.looked),
+        looked: log.looked.map(words::octets),
         until: log.until,
         level: log.level,
         days: log.days,

@@ -21,8 +21,9 @@ const SINK: &str = "post@http://127.0.0.1:8080/hello";
 /// What a form of ours may have beyond what is written in it.
 const TYPES: [&str; 4] =
     ["application/json", "text/plain; charset=utf-8", "application/xml", "application/x-www-form-urlencoded"];
-/// How often the page looks by itself for what became of a post.
-const LOOKS: u32 = 30;
+/// How often the page looks by itself for what became of a post: after a second, and each time
+/// after a second more, as a look may read all that was said since the post came.
+const LOOKS: u32 = 8;
 
 /// What was written into the form.
 #[derive(Clone, Debug, PartialEq, Eq)]

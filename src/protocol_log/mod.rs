@@ -15,6 +15,7 @@
 
 pub mod dialogues;
 mod files;
+mod horizon;
 pub mod pages;
 pub mod parts;
 pub mod search;

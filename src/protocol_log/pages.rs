@@ -4,8 +4,10 @@
 //! stretch of a file after another, until it is full, or so much was read that whoever
 //! asked has to say that it goes on: the page says how far it came, and where the next one
 //! begins. Each dialogue is on the page where it begins, with what follows within
-//! [`TAIL`] octets behind that page. All of this blocks.
+//! [`TAIL`] octets behind that page. Where one post is wanted, nothing is read that was
+//! written before it came. All of this blocks.
 
+use super::horizon::Horizon;
 use super::parts::{Part, Wanted, parts};
 use super::search::{day, files};
 use std::fmt;
@@ -136,8 +138,16 @@ pub fn page(directory: &Path, wanted: &Wanted, start: &Start, limits: Limits) ->
     if let (Start::Day(only) | Start::Within(Place { day: only, .. }), files) = (start, &mut files) {
         files.retain(|path| day(path) == only);
     }
-    let mut looking =
-        Looking { wanted, limits, found: Vec::new(), room: limits.kept, read: 0, until: None, unbegun: None };
+    let mut looking = Looking {
+        wanted,
+        limits,
+        horizon: wanted.post.map(Horizon::of),
+        found: Vec::new(),
+        room: limits.kept,
+        read: 0,
+        until: None,
+        unbegun: None,
+    };
     let mut next = None;
     while let Some(from) = place.take() {
         // What was removed meanwhile is passed over.
@@ -147,9 +157,10 @@ pub fn page(directory: &Path, wanted: &Wanted, start: &Start, limits: Limits) ->
         match looking.look(path, &file, until)? {
             Ended::Full(place) => next = Some(place),
             Ended::Begin => place = earlier(&files, path),
+            Ended::Behind => {}
         }
     }
-    let dialogues = looking.ordered(start);
+    let dialogues = looking.ordered(start, next.as_ref());
     Ok(Page { dialogues, next, end, read: looking.read, until: looking.until })
 }
 
@@ -165,18 +176,22 @@ enum Ended {
     Full(Place),
     /// At its beginning.
     Begin,
+    /// What is before is too old.
+    Behind,
 }
 
 struct Looking<'a> {
     wanted: &'a Wanted,
     limits: Limits,
+    /// How far back it goes, where one post is wanted.
+    horizon: Option<Horizon>,
     found: Vec<Dialogue>,
     /// Octets of lines that still may be kept.
     room: usize,
     read: u64,
     until: Option<String>,
     /// What the newest stretch has of dialogues that begin before it, and where the last line
-    /// of each is.
+    /// of each is; of a post, what each stretch has, as there may be no further page.
     unbegun: Option<Vec<(u64, Dialogue)>>,
 }
 
@@ -194,16 +209,12 @@ impl Looking<'_> {
             let oldest = all.first().and_then(|part| part.lines.first());
             self.until =
                 oldest.and_then(|(_, line)| Some(line.split_once(' ')?.0.to_owned())).or(self.until.take());
+            let is_behind = self.horizon.as_ref().is_some_and(|horizon| horizon.is_behind(&all, before));
             all.retain(|part| part.begins_at() < before && self.wanted.has(part));
+            self.horizon.iter_mut().for_each(|horizon| all.iter().for_each(|part| horizon.look(part)));
             let (begun, rest): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|part| part.has_begin || begin == 0);
-            if self.unbegun.is_none() {
-                let mut room = self.limits.kept / 2;
-                let last = |part: &Part<'_>| part.lines.last().map_or(0, |(at, _)| *at);
-                let goes_on =
-                    rest.iter().map_while(|part| Some((last(part), take(part, &from.day, &mut room)?)));
-                self.unbegun = Some(goes_on.collect());
-            }
+            self.keep(&rest, &from.day);
             for part in begun.iter().rev() {
                 let is_full = self.found.len() >= self.limits.dialogues;
                 match take(part, &from.day, &mut self.room).filter(|_| !is_full) {
@@ -213,6 +224,9 @@ impl Looking<'_> {
                         return Ok(Ended::Full(Place { day: from.day.clone(), octet }));
                     }
                 }
+            }
+            if is_behind {
+                return Ok(Ended::Behind);
             }
             before = begin;
             size = (size * 4).min(LARGEST);
@@ -224,10 +238,39 @@ impl Looking<'_> {
         Ok(Ended::Begin)
     }
 
+    /// Keeps what goes on in a stretch and did not begin there.
+    fn keep(&mut self, rest: &[Part<'_>], day: &str) {
+        if self.unbegun.is_some() && self.horizon.is_none() {
+            return;
+        }
+        let kept = self.unbegun.get_or_insert_default();
+        let mut room = self.limits.kept / 2;
+        kept.iter().for_each(|(_, one)| room = room.saturating_sub(one.lines.iter().map(String::len).sum()));
+        for part in rest {
+            let last = part.lines.last().map_or(0, |(at, _)| *at);
+            if kept.iter().any(|(_, one)| one.name == part.name) {
+                continue;
+            }
+            let Some(dialogue) = take(part, day, &mut room) else { return };
+            kept.push((last, dialogue));
+        }
+    }
+
     /// The newest first; on the first page, before them, those that began too long ago, and
-    /// went on after the oldest of the page had begun.
-    fn ordered(&mut self, start: &Start) -> Vec<Dialogue> {
-        let found = std::mem::take(&mut self.found);
+    /// went on after the oldest of the page had begun. Of a post that is what brought it, which
+    /// was there before its attempts.
+    fn ordered(&mut self, start: &Start, next: Option<&Place>) -> Vec<Dialogue> {
+        let mut found = std::mem::take(&mut self.found);
+        if self.horizon.is_some() {
+            let mut begun = self.unbegun.take().unwrap_or_default();
+            // What goes on before the next page is there on it.
+            begun.retain(|(_, one)| {
+                next.is_none_or(|next| one.place >= *next)
+                    && !found.iter().any(|other| other.name == one.name)
+            });
+            found.extend(begun.into_iter().map(|(_, one)| one));
+            return found;
+        }
         let goes_on = match start {
             Start::Newest | Start::Day(_) => self.unbegun.take().unwrap_or_default(),
             Start::Place(_) | Start::Within(_) => Vec::new(),

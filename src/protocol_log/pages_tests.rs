@@ -1,9 +1,11 @@
 //! Pages of logs that are made up: of two days, with sessions whose lines are mixed.
 
 use super::*;
+use crate::post::{MessageId, PostId, Timestamp};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const LIMITS: Limits =
     Limits { dialogues: 1000, read: 1 << 40, kept: 1 << 30, time: Duration::from_secs(600) };
 
@@ -155,4 +157,47 @@ fn places_are_read_as_they_are_written() {
     for text in ["", "2026-01-31", "2026-01-31.", "2026-01-31.-1", "../../x.1", "2026-01-3.1"] {
         assert_eq!(text.parse::<Place>(), Err(NoPlace), "{text}");
     }
+}
+
+#[test]
+fn what_was_written_before_a_post_came_is_not_looked_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let day = "2026-01-31";
+    let given_at: Timestamp = "2026-01-31T12:00:00.000Z".parse().unwrap();
+    let id = PostId { message: MessageId(given_at.0 << MessageId::COUNTER_BITS), number: 1 };
+    let wanted = Wanted { post: Some(id), ..Wanted::default() };
+    // A session of a whole morning, with much of others behind its first line.
+    let first = format!("{day}T00:00:00.000Z S77777 * connected from 192.0.2.7:1\n");
+    let others = sessions(day, 3_000).replace("a.example", &"a".repeat(8_000));
+    let queued =
+        format!("{day}T12:00:00.002Z S77777 > 250 2.0.0 Message received and queued as {}.\n", id.message);
+    let more = sessions(day, 9_000).replace("T00:00:00", "T12:00:01").replace(" S", " S1");
+    let tried = |number: u32| {
+        let stamp = format!("{day}T12:00:0{number}.000Z");
+        format!(
+            "{stamp} H0001 * {id} attempt {number}: connected to a.example\n{stamp} H0001 > POST / HTTP/1.1\n"
+        )
+    };
+    let text = [first, others, queued, tried(0), more.clone(), tried(2)].concat();
+    file(directory.path(), day, &text);
+    file(directory.path(), "2026-01-30", &sessions("2026-01-30", 9_000));
+    let told = |start: &Start, limits: Limits| {
+        let page = page(directory.path(), &wanted, start, limits).unwrap();
+        let names: Vec<_> = page.dialogues.iter().map(|one| (one.name.clone(), one.has_begin)).collect();
+        (names, page.next, page.read)
+    };
+    let (attempt, session) = (("H0001".to_owned(), true), ("S77777".to_owned(), false));
+    let (names, next, read) = told(&Start::Newest, LIMITS);
+    assert_eq!((names, next), (vec![attempt.clone(), attempt.clone(), session.clone()], None));
+    assert!(more.len() as u64 <= read && read < text.len() as u64 - FIRST, "{read}");
+    // In pages, nothing is lost either.
+    let (names, next, _) = told(&Start::Newest, Limits { dialogues: 1, ..LIMITS });
+    assert_eq!(names, [attempt.clone()]);
+    let (names, next, _) = told(&Start::Place(next.unwrap()), LIMITS);
+    assert_eq!((names, next), (vec![attempt, session], None));
+    // Without a line that names it, a day before the id is the end.
+    let never =
+        PostId { message: MessageId(given_at.after(DAY * 3).0 << MessageId::COUNTER_BITS), number: 1 };
+    let wanted = Wanted { post: Some(never), ..Wanted::default() };
+    assert_eq!(page(directory.path(), &wanted, &Start::Newest, LIMITS).unwrap().read, FIRST);
 }

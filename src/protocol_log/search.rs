@@ -35,7 +35,7 @@ pub struct Dialogues {
 }
 
 /// A session may begin so long before the acceptance of a message.
-const SESSION: Duration = Duration::from_secs(24 * 3600);
+pub(super) const SESSION: Duration = Duration::from_secs(24 * 3600);
 
 /// Finds the dialogues of a post in the log's directory.
 pub fn of_post(directory: &Path, id: PostId, limits: Limits) -> io::Result<Dialogues> {

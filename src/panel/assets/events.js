@@ -10,7 +10,7 @@
   const [state, count, told] = ["state", "count", "told"].map((name) => document.getElementById(`tail-${name}`));
   const number = new Intl.NumberFormat();
   let waiting = [], seen = 0, unseen = 0, last = null, isPaused = false, isLive = false, lead = Infinity;
-  let control = null, spokenAt = 0, why = "";
+  let control = null, spokenAt = 0, why = "", appear = null;
 
   const make = (name, text = "", attributes = {}) => {
     const node = document.createElement(name);
@@ -145,15 +145,24 @@
     }
   };
 
+  // A browser has six connections for all pages of a gateway: a page that nobody sees keeps
+  // none of them, and goes on behind the last event that it had.
+  const seenAgain = () => new Promise((done) => (document.hidden ? (appear = done) : done()));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) control?.abort();
+    else appear?.();
+  });
+
   const stay = async () => {
     for (let goesOn = true; goesOn; ) {
+      await seenAgain();
       goesOn = await listen().catch(() => {
-        why = "no answer from the gateway";
+        why = document.hidden ? "" : "no answer from the gateway";
         return true;
       });
       isLive = false;
       show();
-      if (goesOn) await new Promise((done) => setTimeout(done, AGAIN));
+      if (goesOn && !document.hidden) await new Promise((done) => setTimeout(done, AGAIN));
     }
   };
 

@@ -36,6 +36,11 @@
 
   show(document);
   document.addEventListener("postgate:shown", ({ detail }) => show(detail));
+  // What nobody sees does not refresh itself; its next turn is soon after it is seen again.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const isLive = event.detail.elt.getAttribute("hx-trigger")?.startsWith("every");
+    if (isLive && document.hidden) event.preventDefault();
+  });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const active = document.activeElement;
     focused = event.target.contains(active) ? like(active) : null;
