@@ -582,15 +582,19 @@ fn a_tenant_sees_and_steers_its_own_alone() {
 }
 
 #[test]
-fn charts_are_shown_to_whom_all_posts_are_shown() {
+fn charts_and_log_are_shown_to_whom_all_posts_are_shown() {
     let scene = with_keys();
     for (name, sees) in [("admin", true), ("default-read", false), ("club-operator", false)] {
         let page = text(&Browser::with_key(&scene, &key(name)).get("/"));
         assert_eq!(page.contains("data-history"), sees, "{name}: {page}");
+        assert_eq!(page.contains("href=\"/log\""), sees, "{name}: {page}");
     }
     let scene = Scene::start(&block("default-read"));
-    let page = text(&Browser::with_key(&scene, &key("default-read")).get("/"));
-    assert!(page.contains("data-history"), "{page}");
+    let mut only = Browser::with_key(&scene, &key("default-read"));
+    let page = text(&only.get("/"));
+    assert!(page.contains("data-history") && page.contains("href=\"/log\""), "{page}");
+    let log = only.get("/log");
+    assert_eq!(log.status, 200, "{log:?}");
 }
 
 #[test]

@@ -63,14 +63,21 @@ pub(super) struct CallerShape {
     tenant: Option<String>,
     /// What the key is called; nothing where none are configured.
     key: Option<String>,
+    /// Whether it is told what is of all tenants together: the history, the protocol log.
+    all_tenants: bool,
 }
 
 /// `GET /caller`
-pub(super) async fn show(caller: Caller, Asked(Nothing {}): Asked<Nothing>) -> Response {
+pub(super) async fn show(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Response {
+    let all_tenants = desk.one_of_several(&caller).is_none();
     let Caller { role, tenant, key, .. } = caller;
     let tenant = tenant.map(|tenant| tenant.to_string());
     let key = key.map(|key| key.to_string());
-    json(StatusCode::OK, &CallerShape { role: role.as_str(), tenant, key })
+    json(StatusCode::OK, &CallerShape { role: role.as_str(), tenant, key, all_tenants })
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

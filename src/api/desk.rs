@@ -60,6 +60,14 @@ impl Desk {
         journal.ok_or_else(|| Problem::not_found("this gateway keeps no events"))
     }
 
+    /// The tenant that a caller is there for, if there are others: where none is configured,
+    /// all there is is that of the one without a name.
+    pub(super) fn one_of_several<'a>(&self, caller: &'a Caller) -> Option<&'a Tenant> {
+        let is_only =
+            |tenant: &Tenant| *tenant == Tenant::default() && self.current().tenants.configured().is_empty();
+        caller.tenant.as_ref().filter(|tenant| !is_only(tenant))
+    }
+
     /// What takes posts and mail now.
     pub(super) fn entrance(&self) -> Result<Entrance, Problem> {
         let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "nothing is taken here");

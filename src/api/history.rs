@@ -8,7 +8,6 @@ use super::desk::Desk;
 use super::problem::{Problem, json};
 use crate::clock::rfc3339;
 use crate::metrics::{Past, SERIES, Span};
-use crate::tenant::Tenant;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -74,7 +73,7 @@ pub(super) async fn show(
         "day" => Span::Day,
         _ => return Err(Problem::bad_field("span", "write hour or day")),
     };
-    if let Some(tenant) = caller.tenant.filter(|tenant| !is_only(tenant, &desk)) {
+    if let Some(tenant) = desk.one_of_several(&caller) {
         let detail = format!(
             "the history is that of all tenants together, and this is asked for {tenant} alone; \
              an admin's key without X-Tenant-ID shows it"
@@ -82,11 +81,6 @@ pub(super) async fn show(
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     Ok(json(StatusCode::OK, &HistoryShape::of(&desk.metrics.past(span))))
-}
-
-/// Whether all posts are those of `tenant`, for no other is configured.
-fn is_only(tenant: &Tenant, desk: &Desk) -> bool {
-    *tenant == Tenant::default() && desk.current().tenants.configured().is_empty()
 }
 
 #[cfg(test)]

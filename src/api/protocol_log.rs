@@ -186,7 +186,7 @@ async fn read<T: Send + 'static>(
     look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
     let died = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the protocol log cannot be read");
-    let reading = desk.log.read(caller.tenant.as_ref(), move || look(&directory));
+    let reading = desk.log.read(desk.one_of_several(caller), move || look(&directory));
     reading.await.ok_or_else(died)?.map_err(|_| died())
 }
 
@@ -205,7 +205,7 @@ async fn wanted(
             return Err(Problem::bad_field(field, format!("write 1 to {LONGEST} octets, or leave it out")));
         }
     }
-    if let Some(tenant) = &caller.tenant {
+    if let Some(tenant) = desk.one_of_several(caller) {
         let Some(text) = &post else {
             let detail = format!(
                 "the protocol log is that of all tenants, and this is asked for {tenant} alone: name a post; \
@@ -255,7 +255,7 @@ enum Scope {
 
 impl Scope {
     fn of(desk: &Desk, caller: &Caller, wanted: &Wanted) -> Scope {
-        match &caller.tenant {
+        match desk.one_of_several(caller) {
             None => Scope::All,
             Some(tenant) => {
                 let post = wanted.post.map(|id| id.to_string()).unwrap_or_default();

@@ -55,6 +55,8 @@ pub(super) struct Who {
     pub tenant: Option<String>,
     /// What their key is called; nothing where there are no keys.
     pub key: Option<String>,
+    /// Whether they are told what is of all tenants together.
+    pub sees_all: bool,
 }
 
 impl Who {
@@ -69,6 +71,7 @@ struct CallerShape {
     role: String,
     tenant: Option<String>,
     key: Option<String>,
+    all_tenants: bool,
 }
 
 /// A request for a page.
@@ -162,9 +165,9 @@ impl Visit {
 
     /// Asks the API who the key is.
     pub(super) async fn identify(&self) -> Result<Who, Trouble> {
-        let CallerShape { role, tenant, key } = self.get("/api/v1/caller").await?;
+        let CallerShape { role, tenant, key, all_tenants } = self.get("/api/v1/caller").await?;
         let role = role.parse().map_err(|_| Trouble::not_understood())?;
-        Ok(Who { role, tenant, key })
+        Ok(Who { role, tenant, key, sees_all: all_tenants })
     }
 
     /// What the API answers at a path.
