@@ -202,7 +202,7 @@ mod tests {
         drop(piece);
         let place = drafts.place().await.unwrap();
         hold(StatusCode::NO_CONTENT.into_response(), Some(place)).await;
-        drafts.place().await.unwrap();
+        drop(drafts.place().await.unwrap());
     }
 
     #[test]
