@@ -55,7 +55,6 @@ mod transcript;
 mod upload;
 mod webhooks;
 
-pub(crate) use config::LARGEST as LARGEST_CONFIG;
 pub use entrance::{Entrance, Limits};
 pub use status::Listener;
 

@@ -9,7 +9,6 @@
 
 use super::guard::Fields;
 use super::trouble::Trouble;
-use crate::api::LARGEST_CONFIG;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
@@ -20,6 +19,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Most octets of a configuration, which the API limits to the same.
+const LARGEST_CONFIG: usize = 1 << 20;
 
 /// Most octets of a long form: of the largest configuration that the API takes, each octet
 /// written as three, and of what stands beside it.

@@ -192,7 +192,7 @@ fn what_was_written_before_a_post_came_is_not_looked_through() {
     assert!(more.len() as u64 <= read && read < text.len() as u64 - FIRST, "{read}");
     // In pages, nothing is lost either.
     let (names, next, _) = told(&Start::Newest, Limits { dialogues: 1, ..LIMITS });
-    assert_eq!(names, [attempt.clone()]);
+    assert_eq!(names, std::slice::from_ref(&attempt));
     let (names, next, _) = told(&Start::Place(next.unwrap()), LIMITS);
     assert_eq!((names, next), (vec![attempt, session], None));
     // Without a line that names it, a day before the id is the end.

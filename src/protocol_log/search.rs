@@ -88,7 +88,7 @@ pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if !day(&path).is_empty() {
+        if super::pages::is_day(day(&path)) {
             files.push(path);
         }
     }

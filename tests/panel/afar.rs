@@ -90,10 +90,10 @@ fn a_route_for_this_machine_takes_no_test_of_another() {
         let detail = refused.json()["errors"][0]["detail"].clone();
         assert_eq!(detail, "550 5.7.1 this recipient does not take mail from this client");
     }
-    // The listener reads something else in that than it says.
+    // Nothing hides behind an address.
     let hidden =
         ask(&scene, "default-inject", "/api/v1/send-test", &test("local@route.example> NOTIFY=NEVER X=<"));
-    assert_eq!(hidden.status, 422, "{hidden:?}");
+    assert_eq!(hidden.json()["outcome"], "refused", "{hidden:?}");
     // What nobody may the listener says.
     let unknown = ask(&scene, "default-inject", "/api/v1/send-test", &test("nobody@route.example"));
     assert_eq!(unknown.json()["outcome"], "refused", "{unknown:?}");

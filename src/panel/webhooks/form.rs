@@ -376,7 +376,8 @@ mod tests {
             ("events", "no", "events"),
             ("batch", "max_wait is a duration", "max_wait"),
             ("filter", "destination: no", "destination"),
-            ("filter", "at most", "tag"),
+            ("filter", "tag: at most", "tag"),
+            ("filter", "recipient: at most", "recipient"),
             ("secret", "write 1 to 256 octets", "secret"),
         ] {
             let form = told(field, text);

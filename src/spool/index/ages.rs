@@ -137,7 +137,7 @@ mod tests {
             ages.add(id(second));
         }
         let told = |ages: &Ages| ages.oldest_at().map(|at| at.0 >> SECOND_BITS);
-        for (leaves, oldest) in [(10, Some(10)), (10, Some(10)), (30, Some(50)), (50, Some(70)), (70, None)] {
+        for (leaves, oldest) in [(10, Some(10)), (10, Some(30)), (30, Some(50)), (50, Some(70)), (70, None)] {
             ages.remove(id(leaves));
             assert_eq!(told(&ages), oldest, "{leaves}");
         }
