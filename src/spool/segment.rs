@@ -146,15 +146,16 @@ impl From<Newer> for io::Error {
 
 /// Refuses a segment whose first record a newer version wrote.
 pub(super) fn refuse_newer(segment: &Segment) -> io::Result<()> {
-    let (file, salt) = (&*segment.file, segment.header.salt);
+    let (file, salts) = (&*segment.file, segment.header.salt);
     let limit = file.length()?;
     let mut window = Window { file, limit, start: 0, octets: Vec::new(), ahead: WINDOW };
-    record_at(&mut window, (segment.header.number, salt), FIRST, Blobs::Unread).map(|_| ())
+    record_at(&mut window, (segment.header.number, salts.as_slice()), FIRST, Blobs::Unread).map(|_| ())
 }
 
 /// Reads all records of the segment with this header. An error is one of reading;
-/// damage is a gap, and the scan goes on behind it. Without the header's salt the
-/// first record tells it.
+/// damage is a gap, and the scan goes on behind it. Without the header's salt records
+/// tell it: the first, and each that stands right behind a whole one, where no message
+/// can have put anything. One alone may be damaged there.
 pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::Result<Scan> {
     let length = file.length()?;
     let limit = match extent {
@@ -162,16 +163,20 @@ pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::
         Extent::Open => length,
     };
     let mut window = Window { file, limit, start: 0, octets: Vec::new(), ahead: WINDOW };
-    let mut salt = header.salt;
+    let mut salts = Vec::from_iter(header.salt);
     let mut scan = Scan { end: FIRST, ..Scan::default() };
     let mut at = FIRST;
     while at + HEAD as u64 <= limit {
-        let found = record_at(&mut window, (header.number, salt), at, Blobs::Checked)?;
+        let is_next = header.salt.is_none() && at == scan.end;
+        let good = if is_next { &[] } else { salts.as_slice() };
+        let found = record_at(&mut window, (header.number, good), at, Blobs::Checked)?;
         let Some(found) = found else {
             at = window.next_candidate(at + ALIGN as u64)?;
             continue;
         };
-        salt = Some(found.salt);
+        if !salts.contains(&found.salt) {
+            salts.push(found.salt);
+        }
         if at > scan.end {
             scan.gaps.push(Gap { start: scan.end, end: at });
         }
@@ -186,15 +191,17 @@ pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::
     Ok(scan)
 }
 
+/// The record at an offset, if one of this segment's number is there, and of one of these
+/// salts; of any, if there are none.
 fn record_at(
     window: &mut Window<'_>,
-    (number, salt): (u64, Option<u32>),
+    (number, salts): (u64, &[u32]),
     at: u64,
     blobs: Blobs,
 ) -> io::Result<Option<Found>> {
     let Some(head) = Head::read(window.octets(at, HEAD)?) else { return Ok(None) };
     // First of all: a message may hold heads by the million, each of a huge meta.
-    if salt.is_some_and(|salt| salt != head.salt) || at + head.total as u64 > window.limit {
+    if !salts.is_empty() && !salts.contains(&head.salt) || at + head.total as u64 > window.limit {
         return Ok(None);
     }
     let record = match head.decode(number, window.octets(at, HEAD + head.meta)?) {
@@ -223,7 +230,7 @@ pub(super) fn read_record(
     offset: u64,
 ) -> io::Result<Option<(Found, Vec<u8>)>> {
     let mut window = Window { file, limit: file.length()?, start: 0, octets: Vec::new(), ahead: WINDOW };
-    let found = record_at(&mut window, (number, None), offset, Blobs::Unread)?;
+    let found = record_at(&mut window, (number, &[]), offset, Blobs::Unread)?;
     Ok(found.map(|found| (found, window.octets)))
 }
 
@@ -242,7 +249,7 @@ pub(super) fn read_message(
     let parts = match head.parts(number, window.octets(offset, HEAD + head.meta)?) {
         Some(parts) => parts,
         None => {
-            match record_at(&mut window, (number, None), offset, Blobs::Unread)?.map(|found| found.record) {
+            match record_at(&mut window, (number, &[]), offset, Blobs::Unread)?.map(|found| found.record) {
                 Some(Record::Accepted(accepted)) => Parts::decoded(accepted, head.meta),
                 _ => return Ok(None),
             }
