@@ -18,11 +18,11 @@ use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
 /// Events of a page.
-const PAGE: usize = 25;
+const PAGE: usize = 20;
 
 /// Octets of all events together, as a page may take 150 kB with all that it loads; those
 /// above are written whole.
-const ROOM: usize = 45_000;
+const ROOM: usize = 35_000;
 
 /// Parameters of a search, as the API names them.
 const PARAMETERS: [&str; 6] = ["type", "tag", "destination", "recipient", "since", "until"];
