@@ -12,7 +12,8 @@ use super::desk::Desk;
 use super::log_access::LogAccess;
 use super::problem::{Problem, json};
 use crate::protocol_log::Level;
-use crate::protocol_log::pages::{self, Dialogue, Limits, News, Page, Place, Start};
+use crate::protocol_log::news::{News, news};
+use crate::protocol_log::pages::{self, Dialogue, Limits, Page, Place, Start};
 use crate::protocol_log::parts::Wanted;
 use axum::extract::State;
 use axum::response::Response;
@@ -28,9 +29,10 @@ use url::Url;
 /// Dialogues of an answer, unless it is said.
 const USUAL: usize = 50;
 const MOST: usize = 200;
-/// A second of reading, or less when the disk is slow.
+/// Octets and time of reading: a page of the panel takes 100 ms, and a client that goes on
+/// loses nothing.
 const READ: u64 = 256 << 20;
-const TIME: Duration = Duration::from_secs(1);
+const TIME: Duration = Duration::from_millis(80);
 const KEPT: usize = 1 << 20;
 /// Most octets of a filter.
 const LONGEST: usize = 1000;
@@ -164,7 +166,7 @@ pub(super) async fn follow(
     let Some((_, directory)) = kept(&desk) else {
         return Ok(json(StatusCode::OK, &scope.lines(News::default())?));
     };
-    let look = move |directory: &Path| pages::news(directory, &wanted, after);
+    let look = move |directory: &Path| news(directory, &wanted, after);
     let news = read(&desk, &caller, directory, look).await?;
     Ok(json(StatusCode::OK, &scope.lines(news)?))
 }

@@ -6,7 +6,7 @@
 //! that line is found a day is allowed for, as for the whole transcript of a post.
 
 use super::dialogues::Line;
-use super::parts::Part;
+use super::parts::{Part, stamp};
 use super::search::SESSION;
 use crate::clock;
 use crate::post::{MessageId, PostId, Timestamp};
@@ -44,11 +44,11 @@ impl Horizon {
         }
     }
 
-    /// Whether all that stands before an octet is too old.
-    pub fn is_behind(&self, parts: &[Part<'_>], octet: u64) -> bool {
-        let lines = parts.iter().flat_map(|part| &part.lines).filter(|(at, _)| *at < octet);
-        let stamps = lines.filter_map(|(_, line)| Some(line.split_once(' ')?.0));
-        stamps.max().is_some_and(|newest| newest < self.since.as_str())
+    /// Whether all lines of a stretch are too old, and so all that stands before it. The last
+    /// one is mostly the newest, so that one look tells that others are not.
+    pub fn is_behind(&self, stretch: &[u8]) -> bool {
+        let mut stamps = stretch.rsplit(|octet| *octet == b'\n').filter_map(stamp).peekable();
+        stamps.peek().is_some() && stamps.all(|stamp| stamp < self.since.as_str())
     }
 }
 

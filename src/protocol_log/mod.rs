@@ -16,9 +16,12 @@
 pub mod dialogues;
 mod files;
 mod horizon;
+pub mod news;
+mod pace;
 pub mod pages;
 pub mod parts;
 pub mod search;
+mod traces;
 
 use crate::clock;
 use crate::post::Timestamp;

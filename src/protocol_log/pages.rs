@@ -1,37 +1,34 @@
 //! The log a page at a time, the newest dialogue first, and what is added to it.
 //!
 //! A day may have gigabytes. A page is looked for from a [`Place`] towards the past, a
-//! stretch of a file after another, until it is full, or so much was read that whoever
-//! asked has to say that it goes on: the page says how far it came, and where the next one
-//! begins. Each dialogue is on the page where it begins, with what follows within
-//! [`TAIL`] octets behind that page. Where one post is wanted, nothing is read that was
-//! written before it came. All of this blocks.
+//! stretch of a file after another, until it is full, or so much was read, or so much time
+//! passed, that whoever asked has to say that it goes on: the page says how far it came, and
+//! where the next one begins. What cannot have anything of it is leapt over. Each dialogue
+//! is on the page where it begins, with what follows within [`TAIL`] octets behind that
+//! page. Where one post is wanted, nothing is read that was written before it came. All of
+//! this blocks.
 
 use super::horizon::Horizon;
-use super::parts::{Part, Wanted, parts};
+use super::pace::Pace;
+use super::parts::{Part, Wanted, first_stamp, parts};
 use super::search::{day, files};
+use super::traces::Traces;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Octets of the first stretch; each further one has four times as many, up to the last.
-const FIRST: u64 = 256 << 10;
-const LARGEST: u64 = 8 << 20;
 /// How far the lines of a dialogue are followed beyond the stretch where it begins.
-const TAIL: u64 = 1 << 20;
-/// How far the beginnings of dialogues are looked for whose new lines are wanted.
-const CONTEXT: u64 = 1 << 20;
-/// Octets of new lines at a time.
-const NEWS: u64 = 256 << 10;
+pub(super) const TAIL: u64 = 1 << 20;
 
 /// An octet of a day's file, written `2026-01-31.4711`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    day: String,
-    octet: u64,
+    pub(super) day: String,
+    pub(super) octet: u64,
 }
 
 impl fmt::Display for Place {
@@ -124,7 +121,7 @@ pub fn days(directory: &Path) -> io::Result<Vec<String>> {
 
 /// A page of what is wanted.
 pub fn page(directory: &Path, wanted: &Wanted, start: &Start, limits: Limits) -> io::Result<Page> {
-    let until = Instant::now() + limits.time;
+    let begun_at = Instant::now();
     let mut files = files(directory)?;
     let end = match files.last() {
         Some(newest) => Some(Place { day: day(newest).to_owned(), octet: length(newest)? }),
@@ -140,7 +137,11 @@ pub fn page(directory: &Path, wanted: &Wanted, start: &Start, limits: Limits) ->
     }
     let mut looking = Looking {
         wanted,
+        traces: Traces::of(wanted),
         limits,
+        begun_at,
+        pace: Pace::begin(),
+        is_over: false,
         horizon: wanted.post.map(Horizon::of),
         found: Vec::new(),
         room: limits.kept,
@@ -154,8 +155,9 @@ pub fn page(directory: &Path, wanted: &Wanted, start: &Start, limits: Limits) ->
         let Some(path) = files.iter().rev().find(|path| day(path) <= from.day.as_str()) else { break };
         let octet = if day(path) == from.day { from.octet } else { u64::MAX };
         let file = Place { day: day(path).to_owned(), octet };
-        match looking.look(path, &file, until)? {
+        match looking.look(path, &file)? {
             Ended::Full(place) => next = Some(place),
+            Ended::Begin if looking.is_over => next = earlier(&files, path),
             Ended::Begin => place = earlier(&files, path),
             Ended::Behind => {}
         }
@@ -182,7 +184,12 @@ enum Ended {
 
 struct Looking<'a> {
     wanted: &'a Wanted,
+    traces: Traces,
     limits: Limits,
+    begun_at: Instant,
+    pace: Pace,
+    /// Whether there is no time, or no more may be read.
+    is_over: bool,
     /// How far back it goes, where one post is wanted.
     horizon: Option<Horizon>,
     found: Vec<Dialogue>,
@@ -197,45 +204,72 @@ struct Looking<'a> {
 
 impl Looking<'_> {
     /// Looks for what begins before a place, stretch after stretch.
-    fn look(&mut self, path: &Path, from: &Place, until: Instant) -> io::Result<Ended> {
+    fn look(&mut self, path: &Path, from: &Place) -> io::Result<Ended> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        let (mut before, mut size) = (from.octet.min(length), FIRST);
+        let place = |octet| Place { day: from.day.clone(), octet };
+        let mut before = from.octet.min(length);
         while before > 0 {
-            let begin = before.saturating_sub(size);
+            let looked_at = Instant::now();
+            let begin = before.saturating_sub(self.pace.size);
             let (octets, first) = stretch(&mut file, begin, (before + TAIL).min(length))?;
+            let last = self.traces.last(&octets);
+            if let Some(last) = last.filter(|_| self.pace.is_leaping) {
+                // Nothing begins behind the line that names it.
+                let rest = octets.get(last..).unwrap_or_default();
+                let end = memchr::memchr(b'\n', rest).map_or(octets.len(), |at| last + at + 1);
+                let landed = before.min(first + end as u64);
+                self.read += before - landed;
+                before = landed;
+                self.pace.land();
+                continue;
+            }
             self.read += before - begin;
-            let mut all = parts(&octets, first);
-            let oldest = all.first().and_then(|part| part.lines.first());
-            self.until =
-                oldest.and_then(|(_, line)| Some(line.split_once(' ')?.0.to_owned())).or(self.until.take());
-            let is_behind = self.horizon.as_ref().is_some_and(|horizon| horizon.is_behind(&all, before));
-            all.retain(|part| part.begins_at() < before && self.wanted.has(part));
-            self.horizon.iter_mut().for_each(|horizon| all.iter().for_each(|part| horizon.look(part)));
-            let (begun, rest): (Vec<_>, Vec<_>) =
-                all.into_iter().partition(|part| part.has_begin || begin == 0);
-            self.keep(&rest, &from.day);
-            for part in begun.iter().rev() {
-                let is_full = self.found.len() >= self.limits.dialogues;
-                match take(part, &from.day, &mut self.room).filter(|_| !is_full) {
-                    Some(dialogue) => self.found.push(dialogue),
-                    None => {
-                        let octet = part.begins_at() + 1;
-                        return Ok(Ended::Full(Place { day: from.day.clone(), octet }));
+            self.until = first_stamp(&octets).map(str::to_owned).or(self.until.take());
+            let own = usize::try_from(before.saturating_sub(first)).unwrap_or(usize::MAX);
+            let own = octets.get(..own).unwrap_or(&octets);
+            let is_behind = self.horizon.as_ref().is_some_and(|horizon| horizon.is_behind(own));
+            match last {
+                Some(_) => {
+                    if let Some(octet) = self.sift(&octets, first, begin..before, &from.day) {
+                        return Ok(Ended::Full(place(octet)));
                     }
                 }
+                // The newest stretch has nothing of it.
+                None if self.horizon.is_none() => drop(self.unbegun.get_or_insert_default()),
+                None => {}
             }
             if is_behind {
                 return Ok(Ended::Behind);
             }
             before = begin;
-            size = (size * 4).min(LARGEST);
-            let is_enough = self.read >= self.limits.read || Instant::now() > until;
-            if is_enough {
-                return Ok(Ended::Full(Place { day: from.day.clone(), octet: before }));
+            self.pace.is_leaping = last.is_none();
+            let left = self.limits.time.saturating_sub(self.begun_at.elapsed());
+            let has_time = self.pace.goes_on(octets.len() as u64, looked_at.elapsed(), left);
+            self.is_over = !has_time || self.read >= self.limits.read;
+            if self.is_over && before > 0 {
+                return Ok(Ended::Full(place(before)));
             }
         }
         Ok(Ended::Begin)
+    }
+
+    /// Takes what is wanted of a stretch; where the next page begins, if this one is full.
+    fn sift(&mut self, octets: &[u8], first: u64, own: Range<u64>, day: &str) -> Option<u64> {
+        let mut all = parts(octets, first);
+        all.retain(|part| part.begins_at() < own.end && self.wanted.has(part));
+        self.horizon.iter_mut().for_each(|horizon| all.iter().for_each(|part| horizon.look(part)));
+        let (begun, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|part| part.has_begin || own.start == 0);
+        self.keep(&rest, day);
+        for part in begun.iter().rev() {
+            let is_full = self.found.len() >= self.limits.dialogues;
+            match take(part, day, &mut self.room).filter(|_| !is_full) {
+                Some(dialogue) => self.found.push(dialogue),
+                None => return Some(part.begins_at() + 1),
+            }
+        }
+        None
     }
 
     /// Keeps what goes on in a stretch and did not begin there.
@@ -313,12 +347,13 @@ fn take(part: &Part<'_>, day: &str, room: &mut usize) -> Option<Dialogue> {
 
 /// The lines that begin in a stretch, and where the first one does; a line that is cut at
 /// its beginning is not among them.
-fn stretch(file: &mut File, begin: u64, end: u64) -> io::Result<(Vec<u8>, u64)> {
+pub(super) fn stretch(file: &mut File, begin: u64, end: u64) -> io::Result<(Vec<u8>, u64)> {
     // The octet before says whether a line begins at `begin`.
     let from = begin.saturating_sub(1);
     file.seek(SeekFrom::Start(from))?;
-    let mut octets = Vec::new();
-    file.take(end.saturating_sub(from)).read_to_end(&mut octets)?;
+    let length = end.saturating_sub(from);
+    let mut octets = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(length).read_to_end(&mut octets)?;
     if begin == 0 {
         return Ok((octets, 0));
     }
@@ -327,54 +362,8 @@ fn stretch(file: &mut File, begin: u64, end: u64) -> io::Result<(Vec<u8>, u64)> 
     Ok((octets, from + cut as u64))
 }
 
-fn length(path: &Path) -> io::Result<u64> {
+pub(super) fn length(path: &Path) -> io::Result<u64> {
     Ok(std::fs::metadata(path)?.len())
-}
-
-/// Lines that were added.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// In the order of the log.
-    pub lines: Vec<String>,
-    /// Behind the last line that was looked at.
-    pub end: Option<Place>,
-    /// Octets that were passed over, as there were too many.
-    pub skipped: u64,
-}
-
-/// What was added of what is wanted behind a place; from the end on, if there is none.
-pub fn news(directory: &Path, wanted: &Wanted, behind: Option<Place>) -> io::Result<News> {
-    let files = files(directory)?;
-    let Some(newest) = files.last() else { return Ok(News::default()) };
-    let Some(behind) = behind else {
-        let end = Some(Place { day: day(newest).to_owned(), octet: length(newest)? });
-        return Ok(News { end, ..News::default() });
-    };
-    let next = |found: &str| files.iter().find(|path| day(path) > found);
-    let (path, octet) = match files.iter().find(|path| day(path) == behind.day) {
-        Some(path) => (path, behind.octet),
-        None => (next(&behind.day).unwrap_or(newest), 0),
-    };
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let from = octet.min(length).max(length.saturating_sub(NEWS));
-    // Whose lines they are does not matter where all are wanted.
-    let context = if *wanted == Wanted::default() { 0 } else { CONTEXT };
-    let (octets, first) = stretch(&mut file, from.saturating_sub(context), length)?;
-    let whole = octets.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1);
-    let octets = octets.get(..whole).unwrap_or_default();
-    let all = parts(octets, first);
-    let wanted = all.iter().filter(|part| wanted.has(part)).flat_map(|part| &part.lines);
-    let mut lines: Vec<_> = wanted.filter(|(at, _)| *at >= from).collect();
-    lines.sort_unstable_by_key(|(at, _)| *at);
-    let end = (first + whole as u64).max(octet.min(length));
-    let at_end = end >= length;
-    let end = match next(day(path)).filter(|_| at_end) {
-        Some(next) => Place { day: day(next).to_owned(), octet: 0 },
-        None => Place { day: day(path).to_owned(), octet: end },
-    };
-    let lines = lines.into_iter().map(|(_, line)| (*line).to_owned()).collect();
-    Ok(News { lines, end: Some(end), skipped: from - octet.min(from) })
 }
 
 #[cfg(test)]

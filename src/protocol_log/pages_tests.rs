@@ -1,5 +1,7 @@
 //! Pages of logs that are made up: of two days, with sessions whose lines are mixed.
 
+use super::super::news::{NEWS, News, news};
+use super::super::pace::FIRST;
 use super::*;
 use crate::post::{MessageId, PostId, Timestamp};
 use std::fs::{self, OpenOptions};
@@ -72,8 +74,11 @@ fn every_dialogue_is_on_one_page_and_whole() {
     let none = Start::Day("2026-01-01".to_owned());
     assert_eq!(all(directory.path(), &everything, LIMITS, none), []);
     let wanted = Wanted { session: Some("S00007".to_owned()), ..Wanted::default() };
-    let found = all(directory.path(), &wanted, Limits { read: 1, ..LIMITS }, Start::Newest);
-    assert_eq!(found.iter().map(|(day, ..)| day.as_str()).collect::<Vec<_>>(), ["2026-01-31", "2026-01-30"]);
+    for limits in [LIMITS, Limits { read: 1, ..LIMITS }, Limits { time: Duration::ZERO, ..LIMITS }] {
+        let found = all(directory.path(), &wanted, limits, Start::Newest);
+        let days: Vec<_> = found.iter().map(|(day, _, lines)| (day.as_str(), *lines)).collect();
+        assert_eq!(days, [("2026-01-31", 3), ("2026-01-30", 3)], "{limits:?}");
+    }
     assert_eq!(super::days(directory.path()).unwrap(), ["2026-01-31", "2026-01-30"]);
 }
 
@@ -87,6 +92,14 @@ fn a_page_says_how_far_it_came() {
     assert_eq!((first.dialogues.len(), first.read), (0, FIRST));
     assert_eq!(first.next.unwrap().octet, text.len() as u64 - FIRST);
     assert_eq!(first.until.as_deref(), Some("2026-01-31T00:00:00.000Z"));
+    // Where a look ends with a file, it goes on in the one before, or not at all.
+    let last = |name: &str| {
+        let begin = Start::Place(format!("{name}.{FIRST}").parse().unwrap());
+        page(directory.path(), &nobody, &begin, Limits { read: 1, ..LIMITS }).unwrap().next
+    };
+    assert_eq!(last("2026-01-31"), None);
+    file(directory.path(), "2026-01-30", "");
+    assert_eq!(last("2026-01-31").unwrap().day, "2026-01-30");
     let whole = page(directory.path(), &nobody, &Start::Newest, LIMITS).unwrap();
     assert_eq!((whole.read, whole.next), (text.len() as u64, None));
     assert_eq!(whole.end.unwrap().octet, text.len() as u64);
