@@ -2,9 +2,11 @@
 //! its lines as they are written.
 //!
 //! The API reads as much as it may for one answer, and says how far it came; the page says
-//! so as well, and goes on from there. Of a long dialogue the beginning is shown, and the
-//! rest on a page of its own.
+//! so as well, and goes on from there: by itself until it is full, but no more than
+//! [`TURNS`] times, and without script when somebody wants it. Of a long dialogue the
+//! beginning is shown, and the rest on a page of its own.
 
+use super::dialogue::{Dialogue, Line, ROOM, Shown};
 use super::guard::Fields;
 use super::layout::{self, Answer, Frame};
 use super::trouble::Trouble;
@@ -16,12 +18,12 @@ use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
 /// Dialogues of a page.
-const PAGE: &str = "25";
+const PAGE: usize = 25;
+/// How often a page looks further back by itself: about as many tenths of a second.
+const TURNS: u64 = 100;
 /// Lines that are shown of each, and of one that is alone on its page.
 const FEW: usize = 24;
 const ALONE: usize = 400;
-/// Octets of lines on a page.
-const ROOM: usize = 40_000;
 /// New lines that are shown at a time, the newest.
 const NEW: usize = 200;
 
@@ -80,15 +82,6 @@ struct Log {
     until: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Dialogue {
-    session: String,
-    began_earlier: bool,
-    lines: Vec<String>,
-    left_out: u64,
-}
-
 /// `GET /protocol-log/lines`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -102,14 +95,33 @@ struct Lines {
 #[template(config = "src/panel/askama.toml", path = "log.html")]
 struct LogPage {
     frame: Frame,
-    search: Search,
     level: String,
     days: Vec<String>,
+    search: Search,
+    found: Found,
+}
+
+#[derive(Template)]
+#[template(config = "src/panel/askama.toml", path = "log_found.html")]
+struct FoundPiece {
+    search: Search,
+    found: Found,
+}
+
+/// What was found in one look, or in all looks so far.
+struct Found {
     dialogues: Vec<Shown>,
+    /// Where it goes on.
     next: Option<String>,
-    /// Whether this is not the first page.
+    /// The same, where the page goes on by itself.
+    by_itself: Option<String>,
+    /// Whether its first look was not from the newest line on.
     is_later: bool,
-    /// Not said where one tenant looks.
+    /// How many looks there were before.
+    turn: u64,
+    /// How many dialogues are on the page.
+    count: usize,
+    /// How much was looked through; not said where one tenant looks.
     looked: Option<String>,
     until: Option<String>,
 }
@@ -138,69 +150,89 @@ struct News {
     is_kept: bool,
 }
 
-/// A dialogue as it is shown.
-struct Shown {
-    session: String,
-    at: String,
-    /// What it is, in a word.
-    kind: &'static str,
-    /// How it begins.
-    head: String,
-    began_earlier: bool,
-    /// What came of it: how it looks, and a word.
-    end: Option<(&'static str, &'static str)>,
-    /// Posts that it is about.
-    posts: Vec<String>,
-    lines: Vec<Line>,
-    /// Lines that have no room here.
-    more: u64,
-    /// Whether its lines are shown at once.
-    is_open: bool,
-}
-
-/// A line of the log, taken apart.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    at: String,
-    session: String,
-    /// With its mark.
-    text: String,
-}
-
-impl Line {
-    fn of(line: &str) -> Line {
-        let mut pieces = line.splitn(3, ' ').map(str::to_owned);
-        let mut piece = || pieces.next().unwrap_or_default();
-        Line { at: piece(), session: piece(), text: piece() }
-    }
-
-    /// When, without the day.
-    fn time(&self) -> &str {
-        self.at.get(11..23).unwrap_or(&self.at)
-    }
-}
-
 /// `GET /log`
 pub(super) async fn list(visit: Visit, RawQuery(query): RawQuery) -> Answer {
     let fields = Fields::of_query(query.as_deref());
     let search = Search::of(&fields);
-    let mut asked = vec![("limit", PAGE)];
-    asked.extend(fields.text("cursor").map(|cursor| ("cursor", cursor)));
-    let log: Log = visit.get(&format!("/api/v1/protocol-log?{}", search.query(&asked))).await?;
-    let is_alone = log.dialogues.len() == 1 || !search.value("session").is_empty();
-    let (mut room, each) = (ROOM, if is_alone { ALONE } else { FEW });
-    let dialogues = log.dialogues.into_iter().map(|one| Shown::of(one, each, &mut room, is_alone)).collect();
+    let mut log = look(&visit, &search, fields.text("cursor")).await?;
     layout::page(&LogPage {
         frame: visit.frame("Protocol log"),
-        next: log.next.map(|next| format!("/log?{}", search.query(&[("cursor", &next)]))),
-        is_later: asked.len() > 1,
-        looked: log.looked.map(words::octets),
-        until: log.until,
-        level: log.level,
-        days: log.days,
-        dialogues,
+        level: std::mem::take(&mut log.level),
+        days: std::mem::take(&mut log.days),
+        found: Found::of(
+            log,
+            &search,
+            &Sofar { is_later: fields.text("cursor").is_some(), ..Sofar::default() },
+        ),
         search,
     })
+}
+
+/// `GET /log/further`: what another look of a page finds.
+pub(super) async fn further(visit: Visit, RawQuery(query): RawQuery) -> Answer {
+    let fields = Fields::of_query(query.as_deref());
+    let search = Search::of(&fields);
+    let log = look(&visit, &search, fields.text("cursor")).await?;
+    let found = Found::of(log, &search, &Sofar::of(&fields));
+    layout::page(&FoundPiece { search, found })
+}
+
+async fn look(visit: &Visit, search: &Search, cursor: Option<&str>) -> Result<Log, Trouble> {
+    let page = PAGE.to_string();
+    let mut asked = vec![("limit", page.as_str())];
+    asked.extend(cursor.map(|cursor| ("cursor", cursor)));
+    visit.get(&format!("/api/v1/protocol-log?{}", search.query(&asked))).await
+}
+
+/// What a page that goes on by itself has had already; its address says it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sofar {
+    turn: u64,
+    count: usize,
+    /// In octets.
+    looked: u64,
+    is_later: bool,
+}
+
+impl Sofar {
+    fn of(fields: &Fields) -> Sofar {
+        let number = |name: &str| fields.text(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let count = usize::try_from(number("count")).unwrap_or(PAGE);
+        // Whoever goes on has looked at least once.
+        let turn = number("turn").clamp(1, TURNS);
+        Sofar { turn, count, looked: number("looked"), is_later: fields.text("later").is_some() }
+    }
+}
+
+impl Found {
+    fn of(log: Log, search: &Search, before: &Sofar) -> Found {
+        let count = before.count.saturating_add(log.dialogues.len());
+        let is_alone = count == 1 || !search.value("session").is_empty();
+        let left = PAGE.saturating_sub(before.count);
+        let (mut room, each) = (ROOM * left / PAGE, if is_alone { ALONE } else { FEW });
+        let shown = |one| Shown::of(one, each, &mut room, is_alone);
+        let looked = log.looked.map(|looked| looked.saturating_add(before.looked));
+        let path = |page: &str, further: &[(&str, &str)]| format!("{page}?{}", search.query(further));
+        let goes_on = count < PAGE && before.turn < TURNS;
+        let by_itself = |next: &String| {
+            let [turn, count] = [before.turn + 1, count as u64].map(|number| number.to_string());
+            let looked = looked.unwrap_or_default().to_string();
+            let mut said =
+                vec![("cursor", next.as_str()), ("turn", &turn), ("count", &count), ("looked", &looked)];
+            said.extend(before.is_later.then_some(("later", "1")));
+            path("/log/further", &said)
+        };
+        Found {
+            by_itself: log.next.as_ref().filter(|_| goes_on).map(by_itself),
+            next: log.next.as_ref().map(|next| path("/log", &[("cursor", next)])),
+            dialogues: log.dialogues.into_iter().map(shown).collect(),
+            is_later: before.is_later,
+            turn: before.turn,
+            count,
+            looked: looked.map(words::octets),
+            until: log.until,
+        }
+    }
 }
 
 /// `GET /log/live`
@@ -234,127 +266,4 @@ async fn news(visit: &Visit, search: &Search, fields: &Fields) -> Result<News, T
     let is_cut = surplus > 0 || skipped > 0 || shown.len() < lines.len();
     let further: Vec<_> = end.iter().map(|end| ("after", end.as_str())).collect();
     Ok(News { query: search.query(&further), lines: shown, is_cut, is_kept: end.is_some() })
-}
-
-impl Shown {
-    fn of(one: Dialogue, most: usize, room: &mut usize, is_open: bool) -> Shown {
-        let (end, posts) = (ending(&one), posts(&one.lines));
-        let count = one.lines.len() as u64 + one.left_out;
-        let mut lines = Vec::new();
-        for line in one.lines.iter().take(most) {
-            let Some(left) = room.checked_sub(line.len()) else { break };
-            *room = left;
-            lines.push(Line::of(line));
-        }
-        let first = one.lines.first().map_or_else(|| Line::of(""), |line| Line::of(line));
-        Shown {
-            kind: match one.session.bytes().next() {
-                Some(b'S') => "SMTP",
-                Some(b'H') => "HTTP",
-                Some(b'A') => "API",
-                _ => "Log",
-            },
-            head: words::brief(first.text.trim_start_matches("* ")),
-            at: first.at,
-            session: one.session,
-            began_earlier: one.began_earlier,
-            more: count - lines.len() as u64,
-            end,
-            posts,
-            lines,
-            is_open,
-        }
-    }
-}
-
-/// What came of a dialogue, if it says so.
-fn ending(one: &Dialogue) -> Option<(&'static str, &'static str)> {
-    let texts: Vec<_> = one.lines.iter().map(|line| Line::of(line).text).collect();
-    if one.session.starts_with('S') {
-        let is_refusal =
-            |text: &String| ["> 4", "> 5"].iter().any(|start| text.starts_with(start)) && text.len() > 5;
-        let is_taken = |text: &String| text.starts_with("> 250 ") && text.contains(" queued as ");
-        return match (texts.iter().any(is_refusal), texts.iter().any(is_taken)) {
-            (true, _) => Some(("failed", "refused something")),
-            (false, true) => Some(("delivered", "accepted")),
-            (false, false) => None,
-        };
-    }
-    let verdicts = ["delivered", "deferred", "failed", "held"];
-    let said = texts.iter().rev().filter(|text| text.starts_with("* "));
-    said.into_iter().find_map(|text| {
-        let verdict = text.split(' ').nth(2)?.trim_end_matches(':');
-        verdicts.iter().find(|known| **known == verdict).map(|known| (*known, *known))
-    })
-}
-
-/// Posts that lines acknowledge or try, each once.
-fn posts(lines: &[String]) -> Vec<String> {
-    let mut posts = Vec::new();
-    for line in lines {
-        let text = Line::of(line).text;
-        let acknowledged = text.rsplit_once(" queued as ").map(|(_, id)| id.trim_end_matches('.'));
-        let tried = text.strip_prefix("* ").and_then(|text| text.split_once(" attempt ")).map(|(id, _)| id);
-        for id in acknowledged.into_iter().chain(tried) {
-            let is_id = id.len() >= 16 && id.bytes().all(|it| it.is_ascii_hexdigit() || it == b'-');
-            if is_id && posts.len() < 5 && !posts.iter().any(|other| other == id) {
-                posts.push(id.to_owned());
-            }
-        }
-    }
-    posts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dialogue(session: &str, texts: &[&str]) -> Dialogue {
-        let line = |text: &&str| format!("2026-01-31T12:00:00.123Z {session} {text}");
-        Dialogue {
-            session: session.to_owned(),
-            lines: texts.iter().map(line).collect(),
-            ..Dialogue::default()
-        }
-    }
-
-    #[test]
-    fn a_dialogue_says_what_came_of_it() {
-        let id = "52a0000000000002";
-        let queued = format!("> 250 2.0.0 Message received and queued as {id}.");
-        let tried = format!("* {id}-1 attempt 1: connected to a.example");
-        let verdict = |what: &str| format!("* {id}-1 {what}");
-        for (session, texts, end, posts) in [
-            ("S1", vec!["* connected from 192.0.2.1:1"], None, vec![]),
-            ("S1", vec!["> 220 hello", &queued], Some("accepted"), vec![id]),
-            ("S1", vec![queued.as_str(), "> 550 5.1.1 no"], Some("refused something"), vec![id]),
-            ("H1", vec![tried.as_str(), "> POST / HTTP/1.1"], None, vec!["52a0000000000002-1"]),
-            (
-                "H1",
-                vec![&tried, &verdict("delivered in 3 ms")],
-                Some("delivered"),
-                vec!["52a0000000000002-1"],
-            ),
-            ("H1", vec![&tried, &verdict("failed: 404")], Some("failed"), vec!["52a0000000000002-1"]),
-        ] {
-            let one = dialogue(session, &texts);
-            let shown = Shown::of(one, FEW, &mut ROOM.clone(), false);
-            assert_eq!(
-                (shown.end.map(|(_, word)| word), shown.posts),
-                (end, posts.iter().map(|id| (*id).to_owned()).collect()),
-                "{texts:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_has_no_room_is_counted() {
-        let texts = ["* connected from 192.0.2.1:1", "< EHLO a", "< QUIT"];
-        let mut room = 100;
-        let shown = Shown::of(Dialogue { left_out: 7, ..dialogue("S1", &texts) }, 24, &mut room, false);
-        assert_eq!((shown.lines.len(), shown.more), (2, 8));
-        let shown = Shown::of(dialogue("S1", &texts), 1, &mut ROOM.clone(), false);
-        assert_eq!((shown.lines.len(), shown.more), (1, 2));
-        assert_eq!((shown.lines[0].time(), shown.lines[0].text.as_str()), ("12:00:00.123", texts[0]));
-    }
 }

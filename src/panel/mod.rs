@@ -16,6 +16,7 @@
 mod assets;
 mod config;
 mod destinations;
+mod dialogue;
 mod difference;
 mod drafts;
 mod events;
@@ -36,6 +37,7 @@ mod shapes;
 mod sign_in;
 mod steer;
 mod tail;
+mod transcript;
 mod trouble;
 mod visit;
 mod webhooks;
@@ -91,7 +93,7 @@ pub fn front(api: Router) -> Router {
         .route("/posts/{id}", get(post::show))
         .route("/posts/{id}/body", get(post::body))
         .route("/posts/{id}/message", get(post::message))
-        .route("/posts/{id}/transcript", get(post::transcript))
+        .route("/posts/{id}/transcript", get(transcript::show))
         .route("/posts/{id}/mail.html", get(mail_page::html))
         .route("/posts/{id}/attachments/{number}", get(mail_page::attachment))
         .route("/posts/{id}/{verb}", form(steer::one))
@@ -105,6 +107,7 @@ pub fn front(api: Router) -> Router {
         .route("/send", get(send::show).post(send::send))
         .route("/send/log", get(send::log))
         .route("/log", get(log::list))
+        .route("/log/further", get(log::further))
         .route("/log/live", get(log::live))
         .route("/log/lines", get(log::lines))
         .layer(from_fn_with_state(panel.clone(), guard::check))

@@ -5,7 +5,7 @@
 use super::layout::{self, Answer, Frame};
 use super::mail_page;
 use super::pretty::{self, Shown};
-use super::shapes::{Attempt, Attempts, Post, Transcript};
+use super::shapes::{Attempt, Attempts, Post};
 use super::trouble::Trouble;
 use super::visit::Visit;
 use super::words;
@@ -98,20 +98,6 @@ pub(super) async fn body(visit: Visit, Path(id): Path<String>) -> Answer {
 /// `GET /posts/{id}/message`: the same of the mail.
 pub(super) async fn message(visit: Visit, Path(id): Path<String>) -> Answer {
     visit.pass(&format!("/api/v1/posts/{}/message", words::piece(&id))).await
-}
-
-#[derive(Template)]
-#[template(config = "src/panel/askama.toml", path = "transcript.html")]
-struct TranscriptPage {
-    frame: Frame,
-    id: String,
-    transcript: Transcript,
-}
-
-/// `GET /posts/{id}/transcript`: apart, as the log may have to be read for seconds.
-pub(super) async fn transcript(visit: Visit, Path(id): Path<String>) -> Answer {
-    let transcript = visit.get(&format!("/api/v1/posts/{}/transcript", words::piece(&id))).await?;
-    layout::page(&TranscriptPage { frame: visit.frame(format!("Protocol log of post {id}")), id, transcript })
 }
 
 impl PostPage {

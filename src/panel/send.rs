@@ -3,6 +3,7 @@
 //! The API sends it (`POST /send-test`), and says whether whoever asks may. A password is
 //! never written into a page.
 
+use super::dialogue::{Dialogue, Line};
 use super::guard::Fields;
 use super::layout::{self, Answer, Frame};
 use super::shapes::{Listener, Status};
@@ -82,7 +83,7 @@ struct Exchange {
     id: String,
     /// `off`, `errors` or `full`.
     level: String,
-    lines: Vec<String>,
+    lines: Vec<Line>,
     /// How often it was looked for.
     looks: u32,
     is_over: bool,
@@ -94,13 +95,6 @@ struct Exchange {
 struct Log {
     level: String,
     dialogues: Vec<Dialogue>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Dialogue {
-    session: String,
-    lines: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -155,6 +149,7 @@ pub(super) async fn log(visit: Visit, RawQuery(query): RawQuery) -> Answer {
     // The first one is the oldest.
     let lines = attempts.next_back().map(|one| one.lines).unwrap_or_default();
     let is_over = level == "off" || looks > LOOKS || is_told(&lines, &id);
+    let lines = lines.iter().map(|line| Line::of(line)).collect();
     layout::page(&ExchangePiece { exchange: Exchange { id, level, lines, looks, is_over } })
 }
 

@@ -264,15 +264,6 @@ impl Attempt {
     }
 }
 
-/// `GET /posts/{id}/transcript`: lines of the protocol log.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Transcript {
-    pub smtp: Vec<String>,
-    pub http: Vec<String>,
-    pub truncated: bool,
-}
-
 /// What an order came to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

@@ -77,6 +77,16 @@ pub(super) fn utc(at: &str) -> String {
     }
 }
 
+/// The time of day of a point in time (RFC 3339) to the millisecond: `12:00:00.123`.
+pub(super) fn clock(at: &str) -> &str {
+    at.get(11..23).unwrap_or(at)
+}
+
+/// The same with its day: `2026-01-31 12:00:00.123`.
+pub(super) fn stamp(at: &str) -> String {
+    at.get(..10).map_or_else(|| at.to_owned(), |day| format!("{day} {}", clock(at)))
+}
+
 /// The beginning of a text that may be long, for a row of a table.
 pub(super) fn brief(text: impl AsRef<str>) -> String {
     let mut chars = text.as_ref().chars();
@@ -124,6 +134,8 @@ mod tests {
         }
         assert_eq!(utc("2026-01-31T12:00:00.123Z"), "2026-01-31 12:00:00 UTC");
         assert_eq!(utc("x"), "x");
+        assert_eq!(stamp("2026-01-31T12:00:00.123Z"), "2026-01-31 12:00:00.123");
+        assert_eq!((clock("x"), stamp("x").as_str()), ("x", "x"));
         assert_eq!((brief("ä"), brief("ä".repeat(BRIEF + 1)).chars().count()), ("ä".to_owned(), BRIEF + 1));
     }
 }

@@ -8,6 +8,7 @@ use super::{HOSTILE, block, has_marks, is_inert, key};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 const PASSWORD: &str = "correct-horse-kAnArY";
 
@@ -239,13 +240,18 @@ fn dialogues_are_found_by_peer_post_destination_session_and_day() {
     assert!(transcript.contains(&format!("href=\"/log?post={one}\"")), "{transcript}");
 }
 
+/// Where the files of the protocol log are.
+fn log_directory(scene: &Scene) -> PathBuf {
+    let data = |name: &str| scene.directory.path().join(name).join("log");
+    let found = [data("data"), data("postgate-data")].into_iter().find(|path| path.is_dir());
+    found.unwrap()
+}
+
 #[test]
 fn a_large_log_is_looked_through_page_by_page() {
     let scene = Scene::start("");
     let mut browser = Browser::new(&scene);
-    let path = scene.directory.path().join("data").join("log");
-    let path = if path.is_dir() { path } else { scene.directory.path().join("postgate-data").join("log") };
-    let mut file = fs::File::create(path.join("protocol-2020-01-31.log")).unwrap();
+    let mut file = fs::File::create(log_directory(&scene).join("protocol-2020-01-31.log")).unwrap();
     for number in 0..60 {
         let stamp = "2020-01-31T12:00:00.000Z";
         let head = format!("{stamp} S{number:04x} * connected from 192.0.2.7:{number}\n");
@@ -271,6 +277,46 @@ fn a_large_log_is_looked_through_page_by_page() {
     }
     found.dedup();
     assert_eq!(found, (0..60).rev().collect::<Vec<_>>());
+}
+
+/// What a page asks for by itself.
+fn by_itself(page: &str) -> Option<String> {
+    let (_, rest) = page.split_once("hx-get=\"/log/further?")?;
+    Some(format!("/log/further?{}", rest.split('"').next().unwrap().replace("&#38;", "&")))
+}
+
+#[test]
+fn a_search_goes_on_by_itself_until_it_is_over_or_was_long_enough() {
+    let scene = Scene::start("");
+    let mut browser = Browser::new(&scene);
+    let mut file = fs::File::create(log_directory(&scene).join("protocol-2020-01-31.log")).unwrap();
+    let stamp = "2020-01-31T12:00:00.000Z";
+    // Its address begins with what is looked for, so that each line has to be taken apart.
+    let line = |name: &str, peer: &str| format!("{stamp} {name} * connected from {peer}:25\n");
+    let noise = line("S0002", "192.0.2.77").repeat(150_000);
+    file.write_all((line("S0001", "192.0.2.7") + &noise).as_bytes()).unwrap();
+    let first = text(&browser.get("/log?peer=192.0.2.7&day=2020-01-31"));
+    assert!(first.contains("Nothing of that in what was looked at so far"), "{first}");
+    assert!(first.contains("rel=\"next\" href=\"/log?"), "without script as well: {first}");
+    let (mut page, mut turns, mut all) = (first.clone(), 0, String::new());
+    while let Some(next) = by_itself(&page) {
+        turns += 1;
+        assert!(next.contains(&format!("&turn={turns}&")), "{next}");
+        page = text(&browser.get(&next));
+        assert!(!page.contains("<html"), "{page}");
+        all.push_str(&page);
+    }
+    assert!(turns > 1 && page.contains("that is all there is"), "{page}");
+    assert_eq!(all.matches("<summary>").count(), 1, "{all}");
+    assert!(all.contains("connected from 192.0.2.7:25"), "{all}");
+    let all = (noise.len() as f64 / f64::from(1 << 20) * 10.0).round() / 10.0;
+    assert!(page.contains(&format!("Looked through {all:.1} MiB")), "all looks together: {page}");
+    // One that was looked for long enough, and one that is full.
+    let next = by_itself(&first).unwrap();
+    for (from, to) in [("&turn=1&", "&turn=100&"), ("&count=0&", "&count=25&")] {
+        let last = text(&browser.get(&next.replace(from, to)));
+        assert!(by_itself(&last).is_none() && last.contains("rel=\"next\""), "{to}: {last}");
+    }
 }
 
 #[test]

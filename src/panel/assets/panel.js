@@ -5,13 +5,23 @@
   const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
   const other = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
+  // To the millisecond, of lines of the protocol log; with the day, where that is not said elsewhere.
+  const precise = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" };
+  const clock = new Intl.DateTimeFormat(undefined, precise);
+  const stamp = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "2-digit", day: "2-digit", ...precise });
+  const format = (time, isToday) => {
+    const wanted = time.closest("[data-clock]")?.dataset.clock;
+    if (wanted) return isToday || wanted === "time" ? clock : stamp;
+    return isToday ? today : other;
+  };
+
   const show = (root) => {
     for (const time of root.querySelectorAll("time[datetime]")) {
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       const isToday = at.toDateString() === new Date().toDateString();
       // An age stays one.
-      if (!("age" in time.dataset)) time.textContent = (isToday ? today : other).format(at);
+      if (!("age" in time.dataset)) time.textContent = format(time, isToday).format(at);
       time.title = at.toISOString().replace("T", " ").replace("Z", " UTC");
     }
   };
