@@ -305,9 +305,20 @@ impl Destination {
     }
 
     /// Why it is as it is, as far as anybody said.
-    pub(super) fn why(&self) -> &str {
+    pub(super) fn why(&self) -> Option<&str> {
         let reason = self.reason.as_deref().filter(|reason| !reason.is_empty());
-        reason.or(self.last_error.as_ref().map(|error| error.text.as_str())).unwrap_or("–")
+        reason.or(self.last_error.as_ref().map(|error| error.text.as_str()))
+    }
+
+    /// Its origin in pieces between which a line may end: before dots and the port.
+    pub(super) fn pieces(&self) -> Vec<&str> {
+        let slashes = self.origin.find("//").map_or(0, |at| at + 2);
+        let (scheme, authority) = self.origin.split_at(slashes);
+        let begins = authority.match_indices(['.', ':']).map(|(at, _)| at);
+        let ends = begins.clone().chain([authority.len()]);
+        let rest =
+            std::iter::once(0).chain(begins).zip(ends).filter_map(|(from, to)| authority.get(from..to));
+        std::iter::once(scheme).chain(rest).collect()
     }
 }
 
@@ -349,5 +360,24 @@ impl Attempt {
     /// Whether the receiver took it.
     pub(super) fn is_good(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_within_no_word_of_an_origin() {
+        for (origin, pieces) in [
+            ("https://shop.example:8443", &["https://", "shop", ".example", ":8443"][..]),
+            ("http://localhost", &["http://", "localhost"]),
+            ("http://[::1]:80", &["http://", "[", ":", ":1]", ":80"]),
+            ("", &["", ""]),
+        ] {
+            let one = Destination { origin: origin.to_owned(), ..Destination::default() };
+            assert_eq!(one.pieces(), pieces);
+            assert_eq!(one.pieces().concat(), origin);
+        }
     }
 }
