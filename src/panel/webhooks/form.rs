@@ -28,20 +28,8 @@ const TEXTS: [&str; 15] = [
     "recipient",
 ];
 
-/// Those that few need.
-const RARE: [&str; 11] = [
-    "max_events",
-    "max_bytes",
-    "max_wait",
-    "headers",
-    "auth",
-    "rate",
-    "max_connections",
-    "signature_header",
-    "tag",
-    "destination",
-    "recipient",
-];
+/// Those of them that everybody sees; the others few need.
+const USUAL: usize = 4;
 
 /// How events are written, and what that is called.
 pub(super) const FORMATS: [(&str, &str); 7] = [
@@ -145,7 +133,7 @@ impl Form {
     pub(super) fn is_long(&self) -> bool {
         let usual = [("max_events", "500"), ("max_bytes", "1MiB"), ("max_wait", "1s")];
         let says = |name: &&str| !self.value(name).is_empty() && !usual.contains(&(name, self.value(name)));
-        RARE.iter().any(|name| says(name) || self.wrong(name).is_some())
+        TEXTS.iter().skip(USUAL).any(|name| says(name) || self.wrong(name).is_some())
     }
 
     /// The same with what the API says of it, each at its field.
