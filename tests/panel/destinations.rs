@@ -4,6 +4,7 @@ use super::browser::{Browser, text};
 use super::support::DEADLINE;
 use super::support::api::Scene;
 use super::support::program::eventually;
+use std::fs;
 
 /// Hands in a post for each of these hosts, which are on this machine; nobody listens there.
 fn post_to_nobody(scene: &Scene, hosts: impl Iterator<Item = u8>) {
@@ -52,4 +53,26 @@ fn the_worst_are_on_the_page_and_the_others_are_found() {
         text(&browser.get("/destinations?origin=https%3A%2F%2Fno.example"))
             .contains("No destination is like")
     );
+}
+
+/// The configuration says how fast a destination may be spoken to.
+#[test]
+fn a_configuration_that_was_loaded_is_seen_at_once() {
+    let scene = Scene::start("");
+    scene.post("/busy", "", "deferred");
+    let mut browser = Browser::new(&scene);
+    let page = text(&browser.get("/destinations"));
+    assert!(page.contains(scene.origin().as_str()) && !page.contains(" of 7/s"), "{page}");
+    let path = scene.directory.path().join("postgate.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{config}\n[[destination]]\nmatch = \"{}\"\nrate = \"7/s\"\n", scene.origin()))
+        .unwrap();
+    browser.get("/config");
+    let before = text(&browser.get("/destinations/live"));
+    assert!(!before.contains(" of 7/s"), "{before}");
+    let loaded = text(&browser.send("/config", &[("action", "reload")]));
+    assert!(loaded.contains("<b>Loaded</b>"), "{loaded}");
+    // A page that refreshes itself does not show what it was shown a moment ago.
+    let live = text(&browser.get("/destinations/live"));
+    assert!(live.contains(" of 7/s"), "{live}");
 }

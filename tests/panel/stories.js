@@ -6,6 +6,7 @@ const path = require("node:path");
 const { Watched } = require("./checks");
 const { hostileHtml, hostileMail } = require("./mails");
 const { HOOK_STORIES } = require("./stories_hooks");
+const { LIVE } = require("./stories_live");
 const { TALK } = require("./stories_talk");
 const { Gateway, Receiver, eventually } = require("./world");
 
@@ -95,8 +96,8 @@ async function withKeys({ browser, receiver, program }, play) {
       if (JSON.stringify(told) !== JSON.stringify(expected)) wrong.push(`${what}: ${JSON.stringify(told)}, and not ${JSON.stringify(expected)}`);
     },
     // Somebody with a browser who has signed in with this key, or has not.
-    async visitor(key) {
-      const context = await browser.newContext({ timezoneId: "UTC", locale: "en-GB" });
+    async visitor(key, timezoneId = "UTC") {
+      const context = await browser.newContext({ timezoneId, locale: "en-GB" });
       contexts.push(context);
       const watched = await Watched.open(context);
       if (key) {
@@ -398,6 +399,9 @@ const STORIES = [
   { name: "send", play: owned(TALK.send) },
   { name: "protocol-log", play: owned(TALK.log) },
   { name: "log-live", play: owned(TALK.live) },
+  { name: "log-further", play: owned(LIVE.further) },
+  { name: "hidden", play: owned(LIVE.hidden) },
+  { name: "hidden-tail", play: owned(LIVE.hiddenTail) },
 ];
 
 module.exports = { STORIES };
