@@ -259,8 +259,10 @@ impl Looking<'_> {
         let mut all = parts(octets, first);
         all.retain(|part| part.begins_at() < own.end && self.wanted.has(part));
         self.horizon.iter_mut().for_each(|horizon| all.iter().for_each(|part| horizon.look(part)));
-        let (begun, rest): (Vec<_>, Vec<_>) =
+        let (begun, mut rest): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|part| part.has_begin || own.start == 0);
+        // What names the post behind this stretch was told with that.
+        rest.retain(|part| self.wanted.post.is_none_or(|id| part.names(id, own.end)));
         self.keep(&rest, day);
         for part in begun.iter().rev() {
             let is_full = self.found.len() >= self.limits.dialogues;

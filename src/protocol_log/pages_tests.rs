@@ -214,3 +214,28 @@ fn what_was_written_before_a_post_came_is_not_looked_through() {
     let wanted = Wanted { post: Some(never), ..Wanted::default() };
     assert_eq!(page(directory.path(), &wanted, &Start::Newest, LIMITS).unwrap().read, FIRST);
 }
+
+#[test]
+fn a_session_that_goes_over_pages_is_told_where_the_post_came_and_where_it_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let day = "2026-01-31";
+    let given_at: Timestamp = "2026-01-31T00:00:00.000Z".parse().unwrap();
+    let id = PostId { message: MessageId(given_at.0 << MessageId::COUNTER_BITS), number: 0 };
+    let said = |text: &str| format!("{day}T00:00:00.000Z S77777 {text}\n");
+    let noise = sessions(day, 1_000);
+    assert!(TAIL > 5 * noise.len() as u64 && 5 * noise.len() as u64 > 3 * FIRST);
+    let between = format!("{noise}{}", said("< NOOP")).repeat(5);
+    let queued = said(&format!("> 250 2.0.0 Message received and queued as {id}."));
+    file(directory.path(), day, &[said("* connected from 192.0.2.7:1"), between, queued].concat());
+    let wanted = Wanted { post: Some(id), ..Wanted::default() };
+    let (mut told, mut start) = (Vec::new(), Start::Newest);
+    loop {
+        let page = page(directory.path(), &wanted, &start, Limits { read: 1, ..LIMITS }).unwrap();
+        told.extend(page.dialogues.iter().map(|one| (one.name.clone(), one.has_begin)));
+        match page.next {
+            Some(next) => start = Start::Place(next),
+            None => break,
+        }
+    }
+    assert_eq!(told, [("S77777".to_owned(), false), ("S77777".to_owned(), true)]);
+}

@@ -36,6 +36,12 @@ impl Part<'_> {
     pub fn begins_at(&self) -> u64 {
         self.lines.first().map_or(0, |(at, _)| *at)
     }
+
+    /// Whether a line before this octet is about a post.
+    pub fn names(&self, post: PostId, before: u64) -> bool {
+        let own = self.lines.iter().take_while(|(at, _)| *at < before);
+        own.filter_map(|(_, text)| Line::parse(text)).any(|line| is_about(&line, post))
+    }
 }
 
 /// The parts of a stretch that begins at an octet of its file, in the order in which they

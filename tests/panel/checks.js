@@ -82,6 +82,16 @@ class Watched {
     });
   }
 
+  // Tables that do not fit into what stands around them, and cannot be scrolled there.
+  spilt() {
+    return this.page.evaluate(() => {
+      const edge = (table) => table.closest(".card").getBoundingClientRect().right;
+      const wide = [...document.querySelectorAll(".card table")].filter((table) =>
+        !table.closest(".scroll") && table.getBoundingClientRect().right > edge(table));
+      return wide.map((table) => `a table is wider than its card: ${table.textContent.trim().slice(0, 60)}`);
+    });
+  }
+
   // All of that in every width and scheme, with a picture of each; `name` is for the file.
   async examine(name, pictures) {
     // What is wrong, and in which windows.
@@ -92,7 +102,7 @@ class Watched {
         await this.page.setViewportSize({ width, height: 900 });
         // What a script draws anew follows the size by a frame or two.
         await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-        for (const one of [...(await this.overflow()), ...(await this.inaccessible())])
+        for (const one of [...(await this.overflow()), ...(await this.spilt()), ...(await this.inaccessible())])
           found.set(one, [...(found.get(one) ?? []), `${width} ${scheme}`]);
         if (pictures) await this.page.screenshot({ path: path.join(pictures, `${name}-${width}-${scheme}.png`), fullPage: true });
       }

@@ -7,7 +7,7 @@ const page = (body, script = "") =>
   `<!doctype html><html lang="en"><head><title>Control</title><link rel="icon" href="data:,">` +
   `<link rel="stylesheet" href="/sheet.css">${script}</head><body><main><h1>Control</h1>${body}</main></body></html>`;
 
-const SHEET = "body{background:#fff;color:#111} .faint{color:#bbb} .wide{width:3000px} .dark{color:#111}" +
+const SHEET = "body{background:#fff;color:#111} .faint{color:#bbb} .wide{width:3000px} .dark{color:#111} .card{width:90%} .row{min-width:340px}" +
   "@media (prefers-color-scheme: dark){.dark{background:#222;color:#333}}";
 
 // Each with what has to be said of it; nothing of the first.
@@ -20,6 +20,7 @@ const CONTROLS = {
   "low contrast in the dark alone": [page(`<p class="dark">You cannot read this.</p>`), /^360 dark, 1024 dark, 1600 dark: axe color-contrast/],
   "a field without a name": [page("<input>"), /axe label/],
   "too wide": [page(`<p class="wide">x</p>`), /^360 light, 360 dark: it is 3\d\d\d wide/],
+  "a table beside its card": [page(`<div class="card"><table><tr><td class="row">x</td></tr></table></div>`), /^360 light, 360 dark: a table is wider/],
   "an exception": [page("<p>x</p>", `<script defer src="/broken.js"></script>`), /^exception: broken/],
   "an error in the console": [page("<p>x</p>", `<script defer src="/grumble.js"></script>`), /^error: grumble/],
   "too heavy": [page("<p>x</p>", `<script defer src="/heavy.js"></script>`), /octets were transferred/],
