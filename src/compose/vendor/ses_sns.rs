@@ -11,7 +11,7 @@
 //! at each attempt.
 
 use super::super::json::Mailbox;
-use super::super::{json_octets, when};
+use super::super::{json_octets, room, when};
 use super::document::{self, Long, Octets};
 use super::{Formed, Mail, fields};
 use serde::Serialize;
@@ -121,8 +121,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let topic = topic(mail);
     let notification = notification(mail, &timestamp, topic);
     let id = mail.uuid();
-    let octets =
-        json_octets::fill(document::likely(mail), limit, |out| envelope(out, &id, topic, &notification))?;
+    let octets = room::fill(document::likely(mail), limit, |out| envelope(out, &id, topic, &notification))?;
     Some(Formed {
         octets,
         content_type: "text/plain; charset=UTF-8".to_owned(),
