@@ -19,21 +19,43 @@ pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<B
     fill(likely, limit, |out| serialize(document, out))
 }
 
+/// The same, with octets in lines of 60 digits, as Ruby writes base64.
+pub fn write_in_lines(document: &impl Serialize, likely: usize, limit: usize) -> Option<Bytes> {
+    fill(likely, limit, |out| format(document, PageSafe { base64: in_lines }, out))
+}
+
 /// The same into a body that holds more than that.
-pub fn serialize(document: &impl Serialize, mut out: &mut dyn io::Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PageSafe);
+pub fn serialize(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    format(document, PageSafe { base64: whole }, out)
+}
+
+fn format(document: &impl Serialize, formatter: PageSafe, mut out: &mut dyn io::Write) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
     document.serialize(&mut serializer).map_err(io::Error::from)
 }
 
-/// A document as a string within another one.
-pub fn nested(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    out.write_all(b"\"")?;
-    serialize(document, &mut Escaped(out))?;
-    out.write_all(b"\"")
-}
+/// Escapes what is written to it, for a document as a string within another one.
+pub struct Escaped<'a>(pub &'a mut dyn io::Write);
 
-/// Escapes what is written to it.
-struct Escaped<'a>(&'a mut dyn io::Write);
+impl Escaped<'_> {
+    /// Writes `text` as it stands between the quotes of a string of the inner document.
+    pub fn string(&mut self, mut text: &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            let (stays, rest) = text.split_at_checked(plain(text)).unwrap_or((text, b""));
+            self.0.write_all(stays)?;
+            text = rest;
+            // Nearly all that is escaped in mail.
+            while let Some(rest) = text.strip_prefix(b"\r\n") {
+                self.0.write_all(br"\\r\\n")?;
+                text = rest;
+            }
+            while let Some(rest) = escape_first(text, self)? {
+                text = rest;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl io::Write for Escaped<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
@@ -50,7 +72,10 @@ impl io::Write for Escaped<'_> {
 }
 
 /// Escapes what could end a script, a tag or a JavaScript string.
-struct PageSafe;
+struct PageSafe {
+    /// How octets are written between the quotes.
+    base64: fn(&[u8], &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+}
 
 impl Formatter for PageSafe {
     fn write_string_fragment<W: ?Sized + io::Write>(
@@ -63,7 +88,7 @@ impl Formatter for PageSafe {
 
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, octets: &[u8]) -> io::Result<()> {
         writer.write_all(b"\"")?;
-        base64(octets, |digits| writer.write_all(digits.as_bytes()))?;
+        (self.base64)(octets, &mut |digits| writer.write_all(digits))?;
         writer.write_all(b"\"")
     }
 }
@@ -77,8 +102,31 @@ pub fn base64<E>(octets: &[u8], mut write: impl FnMut(&str) -> Result<(), E>) ->
     })
 }
 
-/// Octets that are encoded together; a multiple of three.
-const PIECE: usize = 3072;
+fn whole(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    base64(octets, |digits| write(digits.as_bytes()))
+}
+
+/// A line end after every [`LINE`] digits, and after the last ones.
+fn in_lines(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut lines = Vec::with_capacity((PIECE / 3 * 4).div_ceil(LINE) * (LINE + LINE_END.len()));
+    base64(octets, |digits| {
+        lines.clear();
+        for line in digits.as_bytes().chunks(LINE) {
+            lines.extend_from_slice(line);
+            lines.extend_from_slice(LINE_END);
+        }
+        write(&lines)
+    })
+}
+
+/// Octets that are encoded together; a multiple of three, and of what makes a line.
+const PIECE: usize = 64 * (LINE / 4 * 3);
+
+/// Digits of a line.
+const LINE: usize = 60;
+
+/// A line end in a string.
+const LINE_END: &[u8] = br"\n";
 
 /// Octets that are looked at together.
 const BLOCK: usize = 32;
@@ -106,6 +154,14 @@ static RISKY: [bool; 256] = {
     }
     risky
 };
+
+/// How many octets of `text` are escaped, U+2028 and U+2029 apart.
+pub fn count_escaped(text: &[u8]) -> usize {
+    // So few together that they are counted in octets, many at a time.
+    let is_escaped = |octet: u8| is_risky(octet) & (octet != 0xe2);
+    let count = |block: &[u8]| block.iter().fold(0, |count, octet| count + u8::from(is_escaped(*octet)));
+    text.chunks(usize::from(u8::MAX)).map(|block| usize::from(count(block))).sum()
+}
 
 /// How many octets at the begin of `text` stay as they are.
 fn plain(text: &[u8]) -> usize {
@@ -172,18 +228,56 @@ mod tests {
         String::from_utf8(write(&text, 0, usize::MAX).unwrap().to_vec()).unwrap()
     }
 
+    struct Octets<'a>(&'a [u8]);
+
+    impl Serialize for Octets<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
     #[test]
     fn octets_are_written_in_base64() {
-        struct Octets<'a>(&'a [u8]);
-        impl Serialize for Octets<'_> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(self.0)
-            }
-        }
         for length in [0, 1, 2, 3, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 2] {
             let octets = vec![0xfb; length];
             let written = write(&Octets(&octets), 0, usize::MAX).unwrap();
             assert_eq!(written, format!("\"{}\"", BASE64.encode(&octets)));
+        }
+    }
+
+    #[test]
+    fn octets_are_written_in_lines_as_ruby_writes_them() {
+        for (length, lines) in [(0, 0), (1, 1), (45, 1), (46, 2), (90, 2), (PIECE, 64), (PIECE + 1, 65)] {
+            let octets = vec![0xfb; length];
+            let written = write_in_lines(&Octets(&octets), 0, usize::MAX).unwrap();
+            let text: String = serde_json::from_slice(&written).unwrap();
+            assert_eq!(text.lines().count(), lines, "{length}");
+            assert!(text.lines().rev().skip(1).all(|line| line.len() == 60) && !text.ends_with("\n\n"));
+            assert!(text.is_empty() || text.ends_with('\n'), "{length}");
+            assert_eq!(BASE64.decode(text.replace('\n', "").as_bytes()).unwrap(), octets);
+        }
+    }
+
+    #[test]
+    fn a_string_of_an_inner_document_is_as_if_both_were_serialized() {
+        let pieces = ["\r\n", "\n", "\r", "\"", "\\", "<", "\u{2028}", "\u{e9}", "\u{1f}", "x", ""];
+        let pairs =
+            pieces.iter().flat_map(|first| pieces.iter().map(move |second| [*first, *second].concat()));
+        for (risky, before) in pairs.flat_map(|risky| (0..=BLOCK).map(move |before| (risky.clone(), before)))
+        {
+            let text = format!("{}{risky}{}\r\n", "x".repeat(before), "y".repeat(BLOCK));
+            let (mut whole, mut string) = (Vec::new(), Vec::new());
+            serialize(&text, &mut Escaped(&mut whole)).unwrap();
+            Escaped(&mut string).string(text.as_bytes()).unwrap();
+            assert_eq!(whole, [br#"\""#, string.as_slice(), br#"\""#].concat(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_is_counted() {
+        for length in [0, 1, 255, 256, 3 * 255 + 7] {
+            assert_eq!(count_escaped(&vec![b'\n'; length]), length);
+            assert_eq!(count_escaped("x“".repeat(length).as_bytes()), 0);
         }
     }
 
