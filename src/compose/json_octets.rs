@@ -1,4 +1,4 @@
-//! Octets of a `json` document: what is escaped, and how much room there is.
+//! Octets of a `json` document: what is escaped.
 //!
 //! Beyond what JSON needs, `<`, `>`, `&`, U+2028 and U+2029 are escaped, so that
 //! a document pasted into a page or a script cannot end it. Text is searched for
@@ -6,15 +6,12 @@
 //! What is serialized as octets is written in base64, piece by piece, and not
 //! looked at again.
 
+use super::room::fill;
 use bytes::Bytes;
 use data_encoding::BASE64;
-use memmap2::MmapMut;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 use std::io;
-
-/// Documents that are likely to be as long as this are large.
-const LARGE: usize = 1 << 20;
 
 /// `document` as JSON, likely as long as `likely`; `None` when it would take more
 /// than `limit` octets.
@@ -22,21 +19,43 @@ pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<B
     fill(likely, limit, |out| serialize(document, out))
 }
 
+/// The same, with octets in lines of 60 digits, as Ruby writes base64.
+pub fn write_in_lines(document: &impl Serialize, likely: usize, limit: usize) -> Option<Bytes> {
+    fill(likely, limit, |out| format(document, PageSafe { base64: in_lines }, out))
+}
+
 /// The same into a body that holds more than that.
-pub fn serialize(document: &impl Serialize, mut out: &mut dyn io::Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PageSafe);
+pub fn serialize(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    format(document, PageSafe { base64: whole }, out)
+}
+
+fn format(document: &impl Serialize, formatter: PageSafe, mut out: &mut dyn io::Write) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
     document.serialize(&mut serializer).map_err(io::Error::from)
 }
 
-/// A document as a string within another one.
-pub fn nested(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    out.write_all(b"\"")?;
-    serialize(document, &mut Escaped(out))?;
-    out.write_all(b"\"")
-}
+/// Escapes what is written to it, for a document as a string within another one.
+pub struct Escaped<'a>(pub &'a mut dyn io::Write);
 
-/// Escapes what is written to it.
-struct Escaped<'a>(&'a mut dyn io::Write);
+impl Escaped<'_> {
+    /// Writes `text` as it stands between the quotes of a string of the inner document.
+    pub fn string(&mut self, mut text: &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            let (stays, rest) = text.split_at_checked(plain(text)).unwrap_or((text, b""));
+            self.0.write_all(stays)?;
+            text = rest;
+            // Nearly all that is escaped in mail.
+            while let Some(rest) = text.strip_prefix(b"\r\n") {
+                self.0.write_all(br"\\r\\n")?;
+                text = rest;
+            }
+            while let Some(rest) = escape_first(text, self)? {
+                text = rest;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl io::Write for Escaped<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
@@ -52,86 +71,11 @@ impl io::Write for Escaped<'_> {
     }
 }
 
-/// What `write` writes, likely as long as `likely`; `None` when it would be more
-/// than `limit` octets. A large body gets all its room at once, mapped: the system
-/// provides what is written to, in large pages where it has them, and takes it
-/// back when it is over. A buffer that grows would be there twice.
-pub fn fill(
-    likely: usize,
-    limit: usize,
-    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
-) -> Option<Bytes> {
-    if likely < LARGE || limit < LARGE {
-        let mut out = Bounded { octets: Vec::with_capacity(likely.min(limit)), limit };
-        write(&mut out).ok()?;
-        // It may wait in memory for its turn.
-        out.octets.shrink_to_fit();
-        return Some(out.octets.into());
-    }
-    let mut map = MmapMut::map_anon(limit).ok()?;
-    #[cfg(target_os = "linux")]
-    // Only faster: in pages of 4 KiB a quarter of the time goes into providing them.
-    let _ = map.advise(memmap2::Advice::HugePage);
-    let mut out = Fixed { room: &mut map, length: 0 };
-    write(&mut out).ok()?;
-    let length = out.length;
-    if length < LARGE {
-        // It may wait for its turn, and would hold a large page.
-        return map.get(..length).map(Bytes::copy_from_slice);
-    }
-    Some(Bytes::from_owner(map).slice(..length))
-}
-
-struct Bounded {
-    octets: Vec<u8>,
-    limit: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.write_all(octets).map(|()| octets.len())
-    }
-
-    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
-        if self.octets.len() + octets.len() > self.limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.octets.extend_from_slice(octets);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The same in room of a fixed size. Not the standard library's writer of slices,
-/// which takes three times as long for what is short.
-struct Fixed<'a> {
-    room: &'a mut [u8],
-    length: usize,
-}
-
-impl io::Write for Fixed<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.write_all(octets).map(|()| octets.len())
-    }
-
-    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
-        let end = self.length + octets.len();
-        let room = self.room.get_mut(self.length..end).ok_or(io::ErrorKind::FileTooLarge)?;
-        room.copy_from_slice(octets);
-        self.length = end;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Escapes what could end a script, a tag or a JavaScript string.
-struct PageSafe;
+struct PageSafe {
+    /// How octets are written between the quotes.
+    base64: fn(&[u8], &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+}
 
 impl Formatter for PageSafe {
     fn write_string_fragment<W: ?Sized + io::Write>(
@@ -144,7 +88,7 @@ impl Formatter for PageSafe {
 
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, octets: &[u8]) -> io::Result<()> {
         writer.write_all(b"\"")?;
-        base64(octets, |digits| writer.write_all(digits.as_bytes()))?;
+        (self.base64)(octets, &mut |digits| writer.write_all(digits))?;
         writer.write_all(b"\"")
     }
 }
@@ -158,8 +102,31 @@ pub fn base64<E>(octets: &[u8], mut write: impl FnMut(&str) -> Result<(), E>) ->
     })
 }
 
-/// Octets that are encoded together; a multiple of three.
-const PIECE: usize = 3072;
+fn whole(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    base64(octets, |digits| write(digits.as_bytes()))
+}
+
+/// A line end after every [`LINE`] digits, and after the last ones.
+fn in_lines(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut lines = Vec::with_capacity((PIECE / 3 * 4).div_ceil(LINE) * (LINE + LINE_END.len()));
+    base64(octets, |digits| {
+        lines.clear();
+        for line in digits.as_bytes().chunks(LINE) {
+            lines.extend_from_slice(line);
+            lines.extend_from_slice(LINE_END);
+        }
+        write(&lines)
+    })
+}
+
+/// Octets that are encoded together; a multiple of three, and of what makes a line.
+const PIECE: usize = 64 * (LINE / 4 * 3);
+
+/// Digits of a line.
+const LINE: usize = 60;
+
+/// A line end in a string.
+const LINE_END: &[u8] = br"\n";
 
 /// Octets that are looked at together.
 const BLOCK: usize = 32;
@@ -187,6 +154,14 @@ static RISKY: [bool; 256] = {
     }
     risky
 };
+
+/// How many octets of `text` are escaped, U+2028 and U+2029 apart.
+pub fn count_escaped(text: &[u8]) -> usize {
+    // So few together that they are counted in octets, many at a time.
+    let is_escaped = |octet: u8| is_risky(octet) & (octet != 0xe2);
+    let count = |block: &[u8]| block.iter().fold(0, |count, octet| count + u8::from(is_escaped(*octet)));
+    text.chunks(usize::from(u8::MAX)).map(|block| usize::from(count(block))).sum()
+}
 
 /// How many octets at the begin of `text` stay as they are.
 fn plain(text: &[u8]) -> usize {
@@ -253,18 +228,56 @@ mod tests {
         String::from_utf8(write(&text, 0, usize::MAX).unwrap().to_vec()).unwrap()
     }
 
+    struct Octets<'a>(&'a [u8]);
+
+    impl Serialize for Octets<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
     #[test]
     fn octets_are_written_in_base64() {
-        struct Octets<'a>(&'a [u8]);
-        impl Serialize for Octets<'_> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(self.0)
-            }
-        }
         for length in [0, 1, 2, 3, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 2] {
             let octets = vec![0xfb; length];
             let written = write(&Octets(&octets), 0, usize::MAX).unwrap();
             assert_eq!(written, format!("\"{}\"", BASE64.encode(&octets)));
+        }
+    }
+
+    #[test]
+    fn octets_are_written_in_lines_as_ruby_writes_them() {
+        for (length, lines) in [(0, 0), (1, 1), (45, 1), (46, 2), (90, 2), (PIECE, 64), (PIECE + 1, 65)] {
+            let octets = vec![0xfb; length];
+            let written = write_in_lines(&Octets(&octets), 0, usize::MAX).unwrap();
+            let text: String = serde_json::from_slice(&written).unwrap();
+            assert_eq!(text.lines().count(), lines, "{length}");
+            assert!(text.lines().rev().skip(1).all(|line| line.len() == 60) && !text.ends_with("\n\n"));
+            assert!(text.is_empty() || text.ends_with('\n'), "{length}");
+            assert_eq!(BASE64.decode(text.replace('\n', "").as_bytes()).unwrap(), octets);
+        }
+    }
+
+    #[test]
+    fn a_string_of_an_inner_document_is_as_if_both_were_serialized() {
+        let pieces = ["\r\n", "\n", "\r", "\"", "\\", "<", "\u{2028}", "\u{e9}", "\u{1f}", "x", ""];
+        let pairs =
+            pieces.iter().flat_map(|first| pieces.iter().map(move |second| [*first, *second].concat()));
+        for (risky, before) in pairs.flat_map(|risky| (0..=BLOCK).map(move |before| (risky.clone(), before)))
+        {
+            let text = format!("{}{risky}{}\r\n", "x".repeat(before), "y".repeat(BLOCK));
+            let (mut whole, mut string) = (Vec::new(), Vec::new());
+            serialize(&text, &mut Escaped(&mut whole)).unwrap();
+            Escaped(&mut string).string(text.as_bytes()).unwrap();
+            assert_eq!(whole, [br#"\""#, string.as_slice(), br#"\""#].concat(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_is_counted() {
+        for length in [0, 1, 255, 256, 3 * 255 + 7] {
+            assert_eq!(count_escaped(&vec![b'\n'; length]), length);
+            assert_eq!(count_escaped("x“".repeat(length).as_bytes()), 0);
         }
     }
 
@@ -294,24 +307,6 @@ mod tests {
             ("", "\"\""),
         ] {
             assert_eq!(written(text), expected);
-        }
-    }
-
-    #[test]
-    fn a_small_body_holds_no_room_for_a_large_one() {
-        for likely in [0, LARGE] {
-            let octets = write(&"x", likely, 64 * LARGE).unwrap();
-            // What is mapped cannot be written to any more.
-            assert_eq!(octets.try_into_mut().unwrap(), "\"x\"", "{likely}");
-        }
-    }
-
-    #[test]
-    fn the_limit_holds_at_and_not_one_past() {
-        for likely in [0, LARGE] {
-            let text = "x".repeat(LARGE);
-            assert_eq!(write(&text, likely, LARGE + 2).unwrap().len(), LARGE + 2);
-            assert!(write(&text, likely, LARGE + 1).is_none());
         }
     }
 }

@@ -40,6 +40,7 @@ mod publish;
 mod render;
 mod reply;
 mod report;
+mod room;
 mod safe_html;
 mod template;
 mod text;

@@ -87,7 +87,6 @@ impl Embedded {
         let path = options.directory.clone();
         let refused = |error| OpenError::Io(path.clone(), error);
         let mut segments = found_segments(&*disk).map_err(refused)?;
-        segments.sort_by_key(|segment| segment.header.number);
         segments.iter().try_for_each(refuse_newer).map_err(refused)?;
         let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
         let tail = tail(&mut segments).map_err(refused)?;

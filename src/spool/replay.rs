@@ -6,8 +6,8 @@
 //! reached yet. Damaged octets are set aside, counted and announced; what stands
 //! around them is used.
 
-use super::disk::{Disk, DiskFile};
-use super::log::{name_of, number_in};
+use super::disk::Disk;
+use super::log::number_in;
 use super::record::{Accepted, BlobHead, HEAD, Outcome, Record};
 use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END};
 use super::shared::{NOTES, Shared};
@@ -267,35 +267,42 @@ pub(super) fn blob_place(blobs: &[BlobHead], meta: usize, number: u16) -> Option
 
 /// All segments on the disk; files that never became one are removed.
 pub(super) fn found_segments(disk: &dyn Disk) -> io::Result<Vec<Segment>> {
-    let mut segments = Vec::new();
-    for name in disk.list()? {
-        let Some(number) = number_in(&name) else { continue };
-        let file = disk.open(&name)?;
-        match Header::read(&*file)? {
-            Some(header) if header.number == number => segments.push(Segment { header, name, file }),
-            // A file renamed to be the next segment, whose header was not
-            // written: what it held before had been given up.
-            Some(_) => disk.remove(&name)?,
-            None => segments.extend(headless(disk, name, number, file)?),
-        }
+    let Files { segments, void } = files(disk)?;
+    void.iter().try_for_each(|name| disk.remove(name))?;
+    for segment in segments.iter().filter(|segment| segment.header.previous_end == UNKNOWN_END) {
+        tracing::error!(segment = %segment.name, "a spool segment lost its header; its records are used");
     }
     Ok(segments)
 }
 
-/// A segment whose header is damaged still has records that prove themselves.
-fn headless(
-    disk: &dyn Disk,
-    name: String,
-    number: u64,
-    file: Arc<dyn DiskFile>,
-) -> io::Result<Option<Segment>> {
-    debug_assert_eq!(name, name_of(number), "the number is from the name");
-    let header = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
-    let scan = segment::scan(&*file, &header, Extent::Open)?;
-    if scan.records.is_empty() {
-        disk.remove(&name)?;
-        return Ok(None);
+/// The files of a log.
+pub(super) struct Files {
+    /// By their numbers.
+    pub segments: Vec<Segment>,
+    /// Names of those that never became a segment.
+    pub void: Vec<String>,
+}
+
+/// Looks at the files of a log.
+pub(super) fn files(disk: &dyn Disk) -> io::Result<Files> {
+    let mut files = Files { segments: Vec::new(), void: Vec::new() };
+    for name in disk.list()? {
+        let Some(number) = number_in(&name) else { continue };
+        let file = disk.open(&name)?;
+        // A segment whose header is damaged still has records that prove themselves.
+        let lost = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
+        let header = match Header::read(&*file)? {
+            Some(header) => Some(header).filter(|header| header.number == number),
+            None if segment::scan(&*file, &lost, Extent::Open)?.records.is_empty() => None,
+            None => Some(lost),
+        };
+        match header {
+            Some(header) => files.segments.push(Segment { header, name, file }),
+            // A file renamed to be the next segment, whose header was not
+            // written: what it held before had been given up.
+            None => files.void.push(name),
+        }
     }
-    tracing::error!(segment = %name, records = scan.records.len(), "a spool segment lost its header; its records are used");
-    Ok(Some(Segment { header, name, file }))
+    files.segments.sort_by_key(|segment| segment.header.number);
+    Ok(files)
 }

@@ -16,8 +16,8 @@ use crate::post::Blob;
 impl Renderer<'_> {
     /// The parsed mail in a format.
     pub(super) fn mail(&mut self, payload: &Payload, about: About<'_>) -> Result<Rendered, Refusal> {
-        if *payload == Payload::Vendor(Vendor::PostalRaw) {
-            // The message is all of it: what is decoded would be held beside it for nothing.
+        if let Payload::Vendor(Vendor::PostalRaw | Vendor::SendGridRaw | Vendor::SesSns) = payload {
+            // The message as it came, and its header: what is decoded would be held for nothing.
             return self.bodies(payload, about, &Content::read(&self.section.fields, &[]));
         }
         let content = self.content();

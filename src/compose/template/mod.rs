@@ -14,7 +14,7 @@ mod trial;
 mod variables;
 
 use super::json::Document;
-use super::json_octets;
+use super::room;
 use bytes::Bytes;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use std::collections::BTreeMap;
@@ -244,7 +244,7 @@ impl Templates {
         let template = self.environment.get_template(&known.file).map_err(failed)?;
         let (context, copied) = known.needs.context(document, vars);
         let mut error = None;
-        let octets = json_octets::fill(copied + known.source.len(), limit.saturating_sub(copied), |out| {
+        let octets = room::fill(copied + known.source.len(), limit.saturating_sub(copied), |out| {
             let rendered = template.render_captured_to(context, out);
             rendered.map(drop).map_err(|failed| {
                 error = Some(failed);

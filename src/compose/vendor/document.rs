@@ -8,10 +8,9 @@ use super::super::json_octets;
 use super::super::pieces::{Reply, Text};
 use super::{Formed, Mail};
 use bytes::Bytes;
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
-use std::fmt;
 
 /// A document as the body of a request; `None` when it would take more than
 /// `limit` octets.
@@ -22,11 +21,6 @@ pub fn json(document: &impl Serialize, mail: &Mail<'_>, limit: usize) -> Option<
 /// Octets of JSON as the body of a request.
 pub fn formed(octets: Bytes) -> Formed {
     Formed { octets, content_type: "application/json".to_owned(), headers: Vec::new() }
-}
-
-/// The same of a document that holds the message as it came.
-pub fn whole(document: &impl Serialize, mail: &Mail<'_>, limit: usize) -> Option<Formed> {
-    json_octets::write(document, likely(mail), limit).map(formed)
 }
 
 /// How long a document is likely to be that holds the message as it came.
@@ -47,31 +41,6 @@ impl Serialize for Long<'_> {
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Octets<'a>(#[serde(serialize_with = "as_base64")] pub &'a [u8]);
-
-/// Octets in base64 with a line end after every 60 characters, as Ruby writes it.
-pub struct Lines<'a>(pub &'a [u8]);
-
-impl Serialize for Lines<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl fmt::Display for Lines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut block = String::with_capacity(64 * 61);
-        // Many lines at once: what is written is looked at piece by piece.
-        for octets in self.0.chunks(64 * 45) {
-            block.clear();
-            for line in octets.chunks(45) {
-                BASE64.encode_append(line, &mut block);
-                block.push('\n');
-            }
-            f.write_str(&block)?;
-        }
-        Ok(())
-    }
-}
 
 impl<'a> Mail<'a> {
     /// The text, empty when there is none.
@@ -136,17 +105,6 @@ pub fn shown(mailbox: &Mailbox) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_has_lines_as_ruby_writes_them() {
-        for (length, lines) in [(0, 0), (1, 1), (45, 1), (46, 2), (90, 2), (64 * 45 + 1, 65)] {
-            let octets = vec![0xfb; length];
-            let text = Lines(&octets).to_string();
-            assert_eq!(text.lines().count(), lines, "{length}");
-            assert!(text.lines().rev().skip(1).all(|line| line.len() == 60) && !text.ends_with("\n\n"));
-            assert_eq!(BASE64.decode(text.replace('\n', "").as_bytes()).unwrap(), octets);
-        }
-    }
 
     #[test]
     fn names_are_quoted_where_they_must_be() {

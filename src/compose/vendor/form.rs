@@ -10,7 +10,7 @@
 //! are not looked at.
 
 use super::super::json::Attachment;
-use super::super::json_octets::fill;
+use super::super::room::fill;
 use super::Formed;
 use super::filename;
 use crate::post::PostId;

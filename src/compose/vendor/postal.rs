@@ -6,7 +6,8 @@
 //! elsewhere: `bounce` is false. `X-Postal-Signature` is the signing key's.
 
 use super::super::json::{Attachment, Content};
-use super::document::{self, Lines, Long};
+use super::super::json_octets::write_in_lines;
+use super::document::{Long, Octets, formed, likely};
 use super::{Formed, Mail};
 use serde::{Serialize, Serializer};
 
@@ -42,7 +43,7 @@ struct File<'a> {
     filename: &'a str,
     content_type: &'a str,
     size: usize,
-    data: Lines<'a>,
+    data: Octets<'a>,
 }
 
 #[derive(Serialize)]
@@ -50,7 +51,7 @@ struct Raw<'a> {
     id: u64,
     rcpt_to: &'a str,
     mail_from: &'a str,
-    message: Lines<'a>,
+    message: Octets<'a>,
     base64: bool,
     size: usize,
 }
@@ -105,7 +106,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         plain_body: content.text.is_some().then(|| mail.text()),
         attachments: mail.files().map(File::of).collect(),
     };
-    document::json(&hash, mail, limit)
+    write_in_lines(&hash, mail.content.likely(mail.attachments), limit).map(formed)
 }
 
 /// The message as Postal posts it in its format raw message.
@@ -114,11 +115,11 @@ pub fn raw(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
         id: mail.number(),
         rcpt_to: mail.envelope.to,
         mail_from: mail.envelope.from,
-        message: Lines(mail.raw),
+        message: Octets(mail.raw),
         base64: true,
         size: mail.raw.len(),
     };
-    document::whole(&raw, mail, limit)
+    write_in_lines(&raw, likely(mail), limit).map(formed)
 }
 
 impl<'a> File<'a> {
@@ -127,7 +128,7 @@ impl<'a> File<'a> {
             filename: attachment.filename.as_deref().unwrap_or_default(),
             content_type: &attachment.content_type,
             size: attachment.size,
-            data: Lines(&attachment.content),
+            data: Octets(&attachment.content),
         }
     }
 }

@@ -11,8 +11,9 @@
 //! at each attempt.
 
 use super::super::json::Mailbox;
-use super::super::{json_octets, when};
-use super::document::{self, Long, Octets};
+use super::super::json_octets::{self, Escaped};
+use super::super::{room, when};
+use super::document::{self, Octets};
 use super::{Formed, Mail, fields};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -23,13 +24,30 @@ const TOPIC: &str = "x-amz-sns-topic-arn";
 /// The topic of a route that names none.
 const OUR_TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:postgate";
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+/// What SES tells: the inner document.
 struct Notification<'a> {
-    notification_type: &'static str,
     mail: Received<'a>,
     receipt: Receipt<'a>,
     content: Content<'a>,
+}
+
+impl Notification<'_> {
+    fn write(&self, mut out: Escaped<'_>) -> io::Result<()> {
+        out.write_all(br#"{"notificationType":"Received","mail":"#)?;
+        json_octets::serialize(&self.mail, &mut out)?;
+        out.write_all(br#","receipt":"#)?;
+        json_octets::serialize(&self.receipt, &mut out)?;
+        out.write_all(br#","content":"#)?;
+        match self.content {
+            Content::Text(text) => {
+                out.write_all(b"\"")?;
+                out.string(text.as_bytes())?;
+                out.write_all(b"\"")?;
+            }
+            Content::Base64(octets) => json_octets::serialize(&Octets(octets), &mut out)?,
+        }
+        out.write_all(b"}")
+    }
 }
 
 #[derive(Serialize)]
@@ -104,15 +122,13 @@ const LONGEST_TEXT: usize = 1024 * 1024;
 /// Whether a message is likely to be longer escaped twice, which makes up to seven
 /// octets of one, than in base64.
 fn is_long_escaped(text: &str) -> bool {
-    let is_escaped = |octet: &u8| *octet < b' ' || b"\"\\<>&".contains(octet);
-    text.bytes().filter(is_escaped).count() * 6 > text.len() / 3
+    json_octets::count_escaped(text.as_bytes()) * 6 > text.len() / 3
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
+/// The message.
 enum Content<'a> {
-    Text(Long<'a>),
-    Base64(Octets<'a>),
+    Text(&'a str),
+    Base64(&'a [u8]),
 }
 
 /// The message as SES tells SNS, and SNS posts it.
@@ -121,8 +137,7 @@ pub fn form(mail: &Mail<'_>, limit: usize) -> Option<Formed> {
     let topic = topic(mail);
     let notification = notification(mail, &timestamp, topic);
     let id = mail.uuid();
-    let octets =
-        json_octets::fill(document::likely(mail), limit, |out| envelope(out, &id, topic, &notification))?;
+    let octets = room::fill(document::likely(mail), limit, |out| envelope(out, &id, topic, &notification))?;
     Some(Formed {
         octets,
         content_type: "text/plain; charset=UTF-8".to_owned(),
@@ -145,21 +160,18 @@ fn topic<'a>(mail: &Mail<'a>) -> &'a str {
 fn envelope(out: &mut dyn Write, id: &str, topic: &str, notification: &Notification) -> io::Result<()> {
     let timestamp = notification.receipt.timestamp;
     write!(out, r#"{{"Type":"Notification","MessageId":"{id}","TopicArn":"{topic}","#)?;
-    write!(out, r#""Subject":"Amazon SES Email Receipt Notification","Message":"#)?;
-    json_octets::nested(notification, out)?;
-    write!(out, r#","Timestamp":"{timestamp}","SignatureVersion":"1","Signature":"","#)?;
+    write!(out, r#""Subject":"Amazon SES Email Receipt Notification","Message":""#)?;
+    notification.write(Escaped(out))?;
+    write!(out, r#"","Timestamp":"{timestamp}","SignatureVersion":"1","Signature":"","#)?;
     write!(out, r#""SigningCertURL":"","UnsubscribeURL":""}}"#)
 }
 
 fn notification<'a>(mail: &'a Mail<'_>, timestamp: &'a str, topic_arn: &'a str) -> Notification<'a> {
     let (encoding, content) = match std::str::from_utf8(mail.raw) {
-        Ok(text) if text.len() <= LONGEST_TEXT || !is_long_escaped(text) => {
-            ("UTF8", Content::Text(Long(text)))
-        }
-        _ => ("BASE64", Content::Base64(Octets(mail.raw))),
+        Ok(text) if text.len() <= LONGEST_TEXT || !is_long_escaped(text) => ("UTF8", Content::Text(text)),
+        _ => ("BASE64", Content::Base64(mail.raw)),
     };
     Notification {
-        notification_type: "Received",
         mail: received(mail, timestamp),
         receipt: Receipt {
             timestamp,
