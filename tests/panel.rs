@@ -17,6 +17,8 @@ mod support;
 mod tail;
 #[path = "panel/talk.rs"]
 mod talk;
+#[path = "panel/whose.rs"]
+mod whose;
 
 use browser::{Browser, text};
 use data_encoding::HEXLOWER;

@@ -9,11 +9,13 @@
 
 use super::Panel;
 use super::config;
+use super::cookies::{self, cookies, set_cookie};
 use super::drafts::{self, Place};
 use super::layout::{self, Answer};
 use super::sessions::Sessions;
 use super::trouble::Trouble;
 use super::visit::{Visit, Who};
+use super::whose::{self, Chosen};
 use crate::browser::{self, SEC_FETCH_SITE};
 use crate::intake::Role;
 use askama::Template;
@@ -24,7 +26,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::request::Parts;
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -137,7 +139,7 @@ impl Entry {
             let detail = "a browser sent this form on behalf of another site; that is not allowed";
             return Err(Trouble::new(StatusCode::FORBIDDEN, detail));
         }
-        let shown = cookie(headers, &name(&host)).map(str::to_owned);
+        let shown = cookies(headers, &cookies::name(&host)).find(|id| Sessions::is_id(id)).map(str::to_owned);
         let (session, is_new) = match shown {
             Some(id) => (id, false),
             None => {
@@ -161,7 +163,10 @@ impl Entry {
             return again(&self.visit, path.path_and_query().map_or("/", |path| path.as_str()));
         }
         match self.visit.identify().await {
-            Ok(who) => self.visit.who = Some(who),
+            Ok(who) => {
+                let chosen = whose::chosen(request.headers(), &self.host);
+                self.visit = whose::narrowed(self.visit, who, chosen).await;
+            }
             Err(Trouble { status: StatusCode::UNAUTHORIZED, .. }) => {
                 self.visit.panel.sessions.close(&self.visit.session);
                 self.visit.key = None;
@@ -262,7 +267,11 @@ impl Entry {
             Some(Opened(id)) => Some(id),
             None => self.is_new.then_some(&self.visit.session),
         };
-        if let Some(value) = id.and_then(|id| set_cookie(&name(&self.host), id, &scheme)) {
+        if let Some(value) = id.and_then(|id| set_cookie(&cookies::name(&self.host), id, &scheme)) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+        let chosen = response.extensions_mut().remove::<Chosen>();
+        if let Some(value) = chosen.and_then(|chosen| chosen.cookie(&self.host, &scheme)) {
             response.headers_mut().append(header::SET_COOKIE, value);
         }
         response
@@ -333,26 +342,6 @@ pub(super) fn refreshes_itself(headers: &HeaderMap) -> bool {
 fn came_by_a_link(headers: &HeaderMap) -> bool {
     let sites = headers.get_all(SEC_FETCH_SITE);
     sites.iter().any(|site| site == "cross-site" || site == "same-site")
-}
-
-/// Cookies are of a name, not of a port: gateways beside each other have one each.
-fn name(host: &Authority) -> String {
-    host.port_u16().map_or_else(|| "postgate".to_owned(), |port| format!("postgate-{port}"))
-}
-
-/// The id in the cookie of this name.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let fields = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(other, id)| *other == name && Sessions::is_id(id)).map(|(_, id)| id).next()
-}
-
-fn set_cookie(name: &str, id: &str, scheme: &Scheme) -> Option<HeaderValue> {
-    let secure = if *scheme == Scheme::HTTPS { "; Secure" } else { "" };
-    let mut value =
-        HeaderValue::from_str(&format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict{secure}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 fn to_sign_in(from: &http::Uri, is_live: bool) -> Response {

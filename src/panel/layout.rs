@@ -3,6 +3,7 @@
 use super::assets::Assets;
 use super::trouble::Trouble;
 use super::visit::{Visit, Who};
+use super::whose::Choice;
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -17,6 +18,8 @@ pub(super) struct Frame {
     pub title: String,
     /// Who looks.
     pub who: Option<Who>,
+    /// Among which tenants they choose.
+    pub choice: Choice,
     /// What forms have with them.
     pub token: String,
     /// Where style and scripts are.

@@ -15,6 +15,7 @@
 
 mod assets;
 mod config;
+mod cookies;
 mod destinations;
 mod dialogue;
 mod difference;
@@ -41,6 +42,7 @@ mod transcript;
 mod trouble;
 mod visit;
 mod webhooks;
+mod whose;
 mod words;
 
 use assets::Assets;
@@ -88,6 +90,7 @@ pub fn front(api: Router) -> Router {
         .route("/history", get(overview::history))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))
         .route("/sign-out", form(sign_in::leave))
+        .route("/tenant", form(whose::choose))
         .route("/posts", get(posts::list))
         .route("/posts/actions", form(steer::many))
         .route("/posts/{id}", get(post::show))

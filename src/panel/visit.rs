@@ -9,6 +9,7 @@ use super::layout::Frame;
 use super::looks::Age;
 use super::sessions::Key;
 use super::trouble::Trouble;
+use super::whose::Choice;
 use crate::browser::{self, SEC_FETCH_SITE};
 use crate::intake::Role;
 use axum::Router;
@@ -85,6 +86,8 @@ pub(super) struct Visit {
     pub key: Option<Key>,
     /// Who looks; nobody known, on the page to sign in alone.
     pub who: Option<Who>,
+    /// Among which tenants they choose.
+    pub choice: Choice,
     outside: Extensions,
     carried: HeaderMap,
 }
@@ -99,12 +102,15 @@ impl Visit {
             }
         }
         let outside = request.extensions().get::<Outside>().cloned().unwrap_or_default().0;
-        Visit { panel, session, key, who: None, outside, carried }
+        Visit { panel, session, key, who: None, choice: Choice::default(), outside, carried }
     }
 
     /// The same with the key that somebody wants to sign in with.
     pub(super) fn with_key(&self, key: Key) -> Visit {
-        Visit { key: Some(key), who: None, ..self.clone() }
+        let mut visit = Visit { key: Some(key), who: None, ..self.clone() };
+        // What the one before chose is nothing to them.
+        visit.carried.remove("x-tenant-id");
+        visit
     }
 
     /// The same for one tenant alone, as far as who looks may see it.
@@ -158,6 +164,7 @@ impl Visit {
         Frame {
             title: title.into(),
             who: self.who.clone(),
+            choice: self.choice.clone(),
             token: self.panel.sessions.token(&self.session),
             assets: Arc::clone(&self.panel.assets),
         }

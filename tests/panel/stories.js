@@ -396,6 +396,7 @@ const STORIES = [
   { name: "focus", play: owned(focus) },
   { name: "config", play: owned(require("./stories_config").config) },
   ...HOOK_STORIES.map(({ name, play }) => ({ name, play: owned(play) })),
+  { name: "whose", play: owned(require("./stories_whose").whose) },
   { name: "send", play: owned(TALK.send) },
   { name: "protocol-log", play: owned(TALK.log) },
   { name: "log-live", play: owned(TALK.live) },

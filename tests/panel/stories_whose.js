@@ -1,0 +1,32 @@
+// An admin looks at one tenant after another.
+"use strict";
+
+const MAIL = "Subject: Order\nContent-Type: text/plain\n\nOrder 17 is ready.\n";
+
+async function whose({ gateway, receiver, wrong, say, visitor }, pictures) {
+  const id = await gateway.post(receiver.recipient("/gone/whose"), MAIL, "failed");
+  const watched = await visitor("admin");
+  const { page } = watched;
+  const posts = async () => {
+    await watched.go(`${gateway.origin}/posts`);
+    return page.getByRole("link", { name: id }).count();
+  };
+  const choose = async (tenant) => {
+    await page.getByLabel("Tenant", { exact: true }).selectOption(tenant);
+    await page.getByRole("button", { name: "Show" }).click();
+    await page.waitForURL(`${gateway.origin}/`);
+  };
+  say("posts of all", await posts(), 1);
+  await choose("shop");
+  wrong.push(...(await watched.examine("whose-shop", pictures)));
+  say("posts of shop", await posts(), 0);
+  say("what is chosen", await page.getByLabel("Tenant", { exact: true }).inputValue(), "shop");
+  await choose("default");
+  say("posts of default", await posts(), 1);
+  await choose("");
+  say("posts of all again", await posts(), 1);
+  const other = await visitor("operator");
+  say("what others choose among", await other.page.getByLabel("Tenant", { exact: true }).count(), 0);
+}
+
+module.exports = { whose };
