@@ -31,8 +31,6 @@ class Watched {
       dialog.dismiss();
     });
     page.on("request", (request) => {
-      const isPage = request.isNavigationRequest() && request.frame() === page.mainFrame();
-      if (isPage) this.octets = 0;
       const url = new URL(request.url());
       if (this.origin && url.protocol !== "data:" && url.origin !== this.origin) this.strangers.push(request.url());
     });
@@ -44,7 +42,20 @@ class Watched {
     const session = await context.newCDPSession(page);
     await session.send("Network.enable");
     await session.send("Network.setCacheDisabled", { cacheDisabled: true });
-    session.on("Network.loadingFinished", ({ encodedDataLength }) => (this.octets += encodedDataLength));
+    const { frameTree } = await session.send("Page.getFrameTree");
+    // What a page before still loads, until this one takes its place, is not of this one.
+    const loaders = new Map(), past = new Set();
+    let current = null;
+    session.on("Network.requestWillBeSent", ({ requestId, loaderId, frameId }) => {
+      loaders.set(requestId, loaderId);
+      if (requestId !== loaderId || frameId !== frameTree.frame.id || loaderId === current) return;
+      past.add(current);
+      current = loaderId;
+      this.octets = 0;
+    });
+    session.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+      if (!past.has(loaders.get(requestId))) this.octets += encodedDataLength;
+    });
   }
 
   // Goes to an address, and waits for all that it loads at once.
