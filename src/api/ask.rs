@@ -75,7 +75,7 @@ pub(super) fn state(text: &str) -> Result<PostState, Problem> {
 }
 
 /// How a state is written.
-pub(super) fn state_name(state: PostState) -> &'static str {
+pub fn state_name(state: PostState) -> &'static str {
     STATES.into_iter().find(|(_, known)| *known == state).map_or("queued", |(name, _)| name)
 }
 

@@ -21,6 +21,7 @@ mod send;
 mod sendmail;
 mod serve;
 mod sink;
+mod spool;
 mod status;
 mod table;
 mod template;
@@ -78,6 +79,7 @@ enum Command {
     Config(config_file::Arguments),
     Reload(config_file::Reload),
     Template(template::Arguments),
+    Spool(spool::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -206,6 +208,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Config(arguments)) => config_file::run(arguments),
         Some(Command::Reload(arguments)) => config_file::reload(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
+        Some(Command::Spool(arguments)) => spool::run(arguments),
     }
 }
 

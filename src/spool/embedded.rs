@@ -20,11 +20,12 @@ use super::keeper::{self, Keeper};
 use super::log::Writer;
 use super::looks;
 use super::notes::Notes;
+use super::options::lock;
 pub use super::options::{OpenError, Options};
 use super::readers::unpanicked;
 use super::recent::SMALL;
 use super::replay::{found_segments, tail};
-use super::segment::refuse_newer;
+use super::segment::{Extent, refuse_newer};
 use super::shared::Shared;
 use super::{
     Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Earlier, Health, Later, Noted,
@@ -34,8 +35,7 @@ use crate::event::{Event, Mark};
 use crate::post::{Admission, Destination, MessageId, Post, PostId};
 use crate::tenant::Tenant;
 use bytes::Bytes;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,14 +67,7 @@ impl Embedded {
         let path = options.directory.clone();
         let refused = |error| OpenError::Io(path.clone(), error);
         Directory::at(&path).map_err(refused)?;
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"));
-        let lock = lock.map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path)),
-            Err(TryLockError::Error(error)) => return Err(OpenError::Io(path, error)),
-        }
+        let lock = lock(&path)?;
         let disk = Directory::at(&path.join("log")).map_err(refused)?;
         let mut spool = Embedded::open_on(Arc::new(disk), options)?;
         spool._lock = Some(lock);
@@ -90,7 +83,7 @@ impl Embedded {
         segments.iter().try_for_each(refuse_newer).map_err(refused)?;
         let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
         let tail = tail(&mut segments).map_err(refused)?;
-        let older = keeper::extents(&segments, tail.sealed.1);
+        let older = keeper::extents(&segments, Extent::Known(tail.sealed.1));
         let (bell, rung) = sync_channel(1);
         let catalog = Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory);
         let index = Index::new(catalog.ringing(bell));

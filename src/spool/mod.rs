@@ -42,6 +42,7 @@ mod health;
 mod index;
 #[cfg(test)]
 mod index_tests;
+pub mod inspect;
 mod job;
 mod keeper;
 mod log;

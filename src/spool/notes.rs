@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Name of the file.
-const NAME: &str = "notes";
+pub(super) const NAME: &str = "notes";
 /// Name of the file that takes its place.
 const NEXT: &str = "notes.new";
 /// Name of one that cannot be read.
@@ -53,17 +53,7 @@ pub(super) struct Notes {
 impl Notes {
     /// The notes on this disk. Unreadable ones are moved aside.
     pub fn open(disk: Arc<dyn Disk>) -> io::Result<Notes> {
-        let octets = match disk.open(NAME) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            file => {
-                let file = file?;
-                // What was written but not synced must be durable before it is believed.
-                file.sync()?;
-                let mut octets = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
-                file.read(&mut octets, 0)?;
-                Some(octets)
-            }
-        };
+        let octets = octets(&*disk)?;
         let kept = match octets.map(|octets| decode(&octets)) {
             None => Book::default(),
             Some(Some(book)) => book,
@@ -171,6 +161,24 @@ impl Book {
             }
         }
     }
+}
+
+/// Whether the notes on this disk can be read, if there are any.
+pub(super) fn are_whole(disk: &dyn Disk) -> io::Result<bool> {
+    Ok(octets(disk)?.is_none_or(|octets| decode(&octets).is_some()))
+}
+
+/// The file, if there is one.
+fn octets(disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(NAME) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    // What was written but not synced must be durable before it is believed.
+    file.sync()?;
+    let mut octets = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
+    file.read(&mut octets, 0)?;
+    Ok(Some(octets))
 }
 
 fn encode(book: &Book) -> Result<Vec<u8>, postcard::Error> {

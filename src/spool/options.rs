@@ -4,8 +4,10 @@ use super::SpoolError;
 use super::disk::Reserve;
 use crate::event::Wanted;
 use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where and how to keep posts.
@@ -80,3 +82,15 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+/// Keeps others out of a spool's directory for as long as the file is open.
+pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(|error| OpenError::Io(directory.to_owned(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::Io(directory.to_owned(), error)),
+    }
+}
