@@ -71,10 +71,13 @@ impl io::Write for Escaped<'_> {
     }
 }
 
+/// What takes octets piece by piece.
+type Chunks<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
 /// Escapes what could end a script, a tag or a JavaScript string.
 struct PageSafe {
     /// How octets are written between the quotes.
-    base64: fn(&[u8], &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+    base64: fn(&[u8], Chunks<'_>) -> io::Result<()>,
 }
 
 impl Formatter for PageSafe {
