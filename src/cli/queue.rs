@@ -93,6 +93,12 @@ struct Filter {
     /// A tag that the sender gave
     #[arg(long)]
     tag: Option<String>,
+    /// The mailing id that the sender gave (X-xsMailingId, campaign_id)
+    #[arg(long)]
+    job: Option<String>,
+    /// The message id that the sender gave (X-xsMessageId)
+    #[arg(long, value_name = "ID")]
+    xs_message_id: Option<String>,
     /// A reverse-path; * stands for any text
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
@@ -139,6 +145,8 @@ impl Filter {
             ("state", &self.state),
             ("destination", &self.destination),
             ("tag", &self.tag),
+            ("job", &self.job),
+            ("xs_message_id", &self.xs_message_id),
             ("sender", &self.sender),
             ("recipient", &self.recipient),
             ("route", &self.route),
