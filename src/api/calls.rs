@@ -130,6 +130,18 @@ fn about_destinations() -> Vec<Call> {
             .refuses(&FULL),
         counted(post(
             Operator,
+            "/api/v1/destinations/{origin}/backoff",
+            destinations::back_off,
+            "Sends probes only until one is answered",
+        )),
+        counted(post(
+            Operator,
+            "/api/v1/destinations/{origin}/recover",
+            destinations::recover,
+            "Ends a backoff",
+        )),
+        counted(post(
+            Operator,
             "/api/v1/destinations/{origin}/purge",
             destinations::purge,
             "Deletes what waits there",

@@ -4,7 +4,7 @@
 //! A command does what another call of the API does, and may do no more than that: it is
 //! carried out by the same handler, for the same caller.
 
-use super::ask::{Actions, Asked, Given, Nothing, Pause, Reroute};
+use super::ask::{Actions, Asked, Given, Nothing, Reason, Reroute};
 use super::caller::Caller;
 use super::desk::Desk;
 use super::destinations::{self, Listing, Purge};
@@ -218,7 +218,7 @@ async fn each_origin(
     for name in some(names, "ORIGIN")? {
         let (state, who, path, options) = (State(desk.clone()), caller.clone(), Path(name), options.clone());
         let answer = match verb {
-            Verb::Pause => destinations::pause(state, who, path, Given(given::<Pause>(options)?)).await?,
+            Verb::Pause => destinations::pause(state, who, path, Given(given::<Reason>(options)?)).await?,
             Verb::Resume => destinations::resume(state, who, path, Given(given::<Nothing>(options)?)).await?,
             Verb::Flush => destinations::flush(state, who, path, Given(given::<Nothing>(options)?)).await?,
             _ => destinations::purge(state, who, path, Given(given::<Purge>(options)?)).await?,
