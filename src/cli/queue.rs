@@ -3,7 +3,9 @@
 use super::api_client::{Client, Place, piece};
 use super::table::{fields, item, plain, table, text, waiting};
 use super::{Failure, USAGE, block_on, say};
-use crate::post::PostId;
+use crate::clock::{self, rfc3339};
+use crate::post::{PostId, Timestamp};
+use crate::units;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write as _};
@@ -114,9 +116,18 @@ struct Filter {
     /// Accepted before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Accepted longer ago than this, such as 30m, 2d or 1d12h
+    #[arg(long, value_name = "DURATION", value_parser = before, conflicts_with = "until")]
+    older_than: Option<String>,
     /// A text somewhere in what is shown of a post
     #[arg(long, short, value_name = "TEXT")]
     q: Option<String>,
+}
+
+/// The time before which posts are older than this.
+fn before(age: &str) -> Result<String, String> {
+    let age = units::age(age).ok_or("write a time such as 30m, 2d or 1d12h")?;
+    Ok(rfc3339(Timestamp(clock::wall().0.saturating_sub(age.as_millis() as u64))))
 }
 
 /// An id as it is typed.
@@ -152,6 +163,7 @@ impl Filter {
             ("route", &self.route),
             ("since", &self.since),
             ("until", &self.until),
+            ("until", &self.older_than),
             ("q", &self.q),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
