@@ -42,6 +42,20 @@ pub fn duration(text: &str) -> Option<Duration> {
     (duration <= LONGEST).then_some(duration)
 }
 
+/// Reads `1d12h`: durations one behind another; at most about a hundred years each.
+pub fn age(text: &str) -> Option<Duration> {
+    let (mut age, mut rest) = (Duration::ZERO, text);
+    while !rest.is_empty() {
+        let unit = rest.find(|char: char| !char.is_ascii_digit())?;
+        let (number, behind) = rest.split_at_checked(unit)?;
+        let end = behind.find(|char: char| char.is_ascii_digit()).unwrap_or(behind.len());
+        let (unit, left) = behind.split_at_checked(end)?;
+        age = age.checked_add(duration(&format!("{number}{unit}"))?)?;
+        rest = left;
+    }
+    (!text.is_empty()).then_some(age)
+}
+
 /// Reads `64KiB`, `25MiB`, `1GiB`, `4096B`.
 pub fn size(text: &str) -> Option<Size> {
     let (number, unit) = number_and_unit(text)?;
@@ -103,6 +117,16 @@ impl Display for Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_have_several_units() {
+        for (text, seconds) in [("2d", 172_800), ("1d12h", 129_600), ("1h30m5s", 5405)] {
+            assert_eq!(age(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "2", "d", "1d12", "1w", "1.5d", "-1d", "1d 2h", "99999d"] {
+            assert_eq!(age(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written() {

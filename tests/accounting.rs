@@ -304,6 +304,45 @@ fn files_end_are_compressed_and_removed() {
 }
 
 #[test]
+fn files_end_when_somebody_says_so() {
+    let scene = Scene::start(
+        "[[accounting]]\npath = \"acct.csv\"\nformat = \"csv\"\nfields = [\"postId\"]\ntypes = [\"d\"]\n\
+         [[accounting]]\npath = \"acct-%Y-%m.ndjson\"\ntypes = [\"d\"]\n[[accounting]]\npath = \"none\"\ntypes = [\"f\"]\n",
+    );
+    let data = scene.directory.path().join(DATA);
+    let ended = |told: &Value, number: usize| {
+        let file = &told["files"][number];
+        file["ended"].as_str().map(|path| fs::read_to_string(scene.directory.path().join(path)).unwrap())
+    };
+    for round in 1..=2 {
+        let id = scene.send("/ok", "");
+        eventually("its event", DEADLINE, || {
+            let page = scene.get("/api/v1/events?type=post.delivered").json();
+            (page["events"][0]["data"]["postId"] == id.as_str()).then_some(())
+        });
+        let answer = scene.post_to("/api/v1/accounting/rotate", "");
+        let told = answer.json();
+        assert_eq!(answer.status, 200, "{told}");
+        // What had happened is in the file that ended, and nothing of before.
+        assert_eq!(ended(&told, 0), Some(format!("type,postId\r\nd,{id}\r\n")), "{round}: {told}");
+        let record = ended(&told, 1).unwrap();
+        assert!(record.contains(&id) && record.lines().count() == 1, "{round}: {record}");
+        assert_eq!((&told["files"][2]["ended"], ended(&told, 2)), (&json!(null), None));
+        assert_eq!(fs::read_to_string(data.join("acct.csv")).unwrap(), "type,postId\r\n");
+    }
+    let id = scene.send("/ok", "");
+    recorded(&data.join(files(&data, "acct-2").pop().unwrap()), 1, |record| record["postId"] == id.as_str());
+    let refused = scene.post_to("/api/v1/commands", r#"{"command": "rotate acct now"}"#);
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let answer = scene.post_to("/api/v1/commands", r#"{"command": "rotate acct"}"#);
+    let told = answer.json();
+    assert_eq!(ended(&told["data"], 0), Some(format!("type,postId\r\nd,{id}\r\n")), "{told}");
+    let (code, text, _) = scene.run(&["accounting", "rotate"]);
+    assert!(code == 0 && text.contains("acct.csv: goes on"), "{code} {text}");
+    assert_eq!(files(&data, "acct-2").len(), 7, "{:?}", files(&data, "acct"));
+}
+
+#[test]
 fn a_file_may_be_moved_or_emptied_and_what_it_holds_may_change() {
     let mut scene =
         Scene::start("[accounting]\npath = \"acct.csv\"\nformat = \"csv\"\nfields = [\"postId\"]\n");

@@ -7,7 +7,8 @@ mod support;
 use serde_json::{Value, json};
 use support::DEADLINE;
 use support::api::{Response, Scene};
-use support::program::eventually;
+use support::collector::{Answer, Collector};
+use support::program::{Client, eventually};
 
 fn command(scene: &Scene, line: &str) -> Response {
     scene.post_to("/api/v1/commands", &json!({ "command": line }).to_string())
@@ -18,13 +19,7 @@ fn verbs_of_the_command_line_are_carried_out() {
     let scene = Scene::start("");
     let origin = scene.origin();
     let failed = scene.post("/gone", "X-Postgate-Tag: bill\r\n", "failed");
-    let done = |line: &str| {
-        let answer = command(&scene, line);
-        let told = answer.json();
-        assert_eq!((answer.status, &told["status"]), (200, &json!("success")), "{line}: {told}");
-        assert!(told["message"].is_string());
-        told["data"].clone()
-    };
+    let done = |line: &str| done(&scene, line);
     assert_eq!(done(&format!("pause destination {origin} --reason 'moving house'")), json!({ "count": 1 }));
     let waiting = scene.send("/ok", "");
     scene.stands(&waiting, "queued");
@@ -42,6 +37,21 @@ fn verbs_of_the_command_line_are_carried_out() {
     assert!(done("show settings").as_str().unwrap().contains("[[listener]]"));
     for (line, status, said) in [
         ("dance", 422, "purge destination"),
+        ("rotate log", 422, "keep_days"),
+        ("disable source 10.1.2.3", 422, "no sources"),
+        ("check spf example.org", 422, "nobody checks SPF"),
+        ("show vmtas", 422, "show queues"),
+        ("rotate acct", 404, "[accounting] path"),
+        ("set queue https://x", 422, "--mode=normal"),
+        ("set queue https://x --mode=slow", 422, "--mode=normal"),
+        ("pause job", 422, "JOB"),
+        ("pause job spring --jobId summer", 422, "leave it out"),
+        ("pause job ''", 422, "it is empty"),
+        ("show topqueues --sort size", 422, "rcpt"),
+        ("show topqueues --paused --errors", 422, "at a time"),
+        ("show queues --colour red", 422, "colour"),
+        ("status --maxitems 3", 422, "limit"),
+        ("delete --jobId spring --no-accounting", 422, "accounted for"),
         ("pause destination", 422, "ORIGIN"),
         ("pause destination shop.example", 422, "origin"),
         ("delete", 422, "names no post"),
@@ -53,6 +63,164 @@ fn verbs_of_the_command_line_are_carried_out() {
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(answer.status == status && detail.contains(said), "{line}: {answer:?}");
     }
+}
+
+/// What a command that is carried out tells.
+fn done(scene: &Scene, line: &str) -> Value {
+    let answer = command(scene, line);
+    let told = answer.json();
+    assert_eq!((answer.status, &told["status"]), (200, &json!("success")), "{line}: {told}");
+    assert!(told["message"].is_string());
+    told["data"].clone()
+}
+
+/// The ids of posts that a command lists, sorted.
+fn listed(scene: &Scene, line: &str) -> Vec<String> {
+    let told = done(scene, line);
+    let ids = told["posts"].as_array().unwrap().iter().map(|post| post["id"].as_str().unwrap().to_owned());
+    let mut ids: Vec<_> = ids.collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn the_posts_of_a_job_are_held_released_listed_and_deleted() {
+    let scene = Scene::start("");
+    let headers = |job: &str, id: &str| format!("X-xsMailingId: {job}\r\nX-xsMessageId: {id}\r\n");
+    let spring = scene.post("/busy", &headers("spring", "17"), "deferred");
+    let other = scene.post("/busy", &headers("spring sale", "17"), "deferred");
+    let none = scene.post("/busy", "", "deferred");
+    // Over HTTP a job is a campaign.
+    let mail = json!({
+        "return_path": "app@app.example",
+        "recipients": [{ "address": scene.receiver.recipient("/busy") }],
+        "content": { "email_rfc822": "Subject: x\r\n\r\nhello\r\n" },
+        "campaign_id": "spring",
+    });
+    let answer = scene.post_to("/api/v1/messages", &mail.to_string());
+    let campaign = answer.json()["posts"][0].as_str().unwrap().to_owned();
+    scene.stands(&campaign, "deferred");
+    let mut both = [spring.clone(), campaign.clone()];
+    both.sort();
+    assert_eq!(listed(&scene, "list --jobId spring"), both);
+    assert_eq!(listed(&scene, "list --jobId=spring --envId=17"), [&*spring]);
+    assert_eq!(listed(&scene, "list --envId 17 --maxitems 5").len(), 2);
+    assert_eq!(done(&scene, "pause job spring --dry-run"), json!({ "count": 2 }));
+    scene.stands(&spring, "deferred");
+    assert_eq!(done(&scene, "pause job spring 'spring sale'"), json!([{ "count": 2 }, { "count": 1 }]));
+    for (id, state) in [(&spring, "held"), (&campaign, "held"), (&other, "held"), (&none, "deferred")] {
+        scene.stands(id, state);
+    }
+    assert_eq!(done(&scene, "resume job spring"), json!({ "count": 2 }));
+    let page = scene.get("/api/v1/posts?job=spring&state=held").json();
+    assert_eq!(page["posts"], json!([]));
+    scene.stands(&other, "held");
+    let body = json!({ "action": "hold", "filter": { "job": "spring", "xs_message_id": "17" } });
+    assert_eq!(scene.post_to("/api/v1/posts/actions", &body.to_string()).json(), json!({ "count": 1 }));
+    let (code, text, _) = scene.run(&["queue", "release", "--job", "spring"]);
+    assert_eq!((code, text.as_str()), (0, "1 posts\n"));
+    assert_eq!(done(&scene, "delete --jobId spring --older-than 1h"), json!({ "count": 0 }));
+    let (code, text, _) = scene.run(&["queue", "delete", "--older-than", "1h30m", "--dry-run"]);
+    assert_eq!((code, text.as_str()), (0, "0 posts\n"));
+    assert_eq!(done(&scene, "delete --jobId spring --older-than 0s"), json!({ "count": 2 }));
+    scene.ends(&spring);
+    scene.ends(&campaign);
+    scene.stands(&other, "held");
+    scene.stands(&none, "deferred");
+}
+
+#[test]
+fn a_destination_goes_into_backoff_by_order_and_comes_back() {
+    let mut scene = Scene::start("[accounting]\npath = \"acct.ndjson\"\n");
+    let origin = scene.origin();
+    // Its breaker never opens by itself; the next probe would be in an hour.
+    let command = format!("set queue {origin} --mode=backoff --reason 'too slow'");
+    assert_eq!(done(&scene, &command), json!({ "count": 0 }));
+    let deferred = scene.post("/busy", "", "deferred");
+    assert_eq!(done(&scene, &command), json!({ "count": 1 }));
+    assert_eq!(done(&scene, &command), json!({ "count": 0 }));
+    let waiting = scene.send("/ok", "");
+    let shown = |scene: &Scene| {
+        let told = done(scene, "show topqueues --mode=backoff");
+        let own = &told["destinations"][0];
+        assert_eq!(
+            (&own["state"], &own["reason"]),
+            (&json!("backoff"), &json!("by order: too slow")),
+            "{told}"
+        );
+    };
+    shown(&scene);
+    assert_eq!(done(&scene, "show topqueues --mode=normal")["destinations"], json!([]));
+    assert_eq!(scene.get(&format!("/api/v1/posts/{waiting}")).json()["state"], "queued");
+    let told = |scene: &Scene, kind: &str, reason: &str| {
+        eventually(&format!("the event destination.{kind}"), DEADLINE, || {
+            let page = scene.get(&format!("/api/v1/events?type=destination.{kind}")).json();
+            let data = page["events"][0]["data"].clone();
+            (data["destination"] == origin && data["reason"] == reason).then_some(())
+        });
+    };
+    told(&scene, "backoff", "by order: too slow");
+    let records = scene.directory.path().join("postgate-data/acct.ndjson");
+    eventually("its record", DEADLINE, || {
+        let text = std::fs::read_to_string(&records).unwrap_or_default();
+        let mut records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let is_it = |record: &Value| record["type"] == "tq" && record["reason"] == "by order: too slow";
+        records.find(is_it)
+    });
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    scene.again();
+    shown(&scene);
+    let (code, text, _) = scene.run(&["destination", "recover", &scene.origin()]);
+    assert_eq!((code, text), (0, format!("{}: 1 backoffs ended\n", scene.origin())));
+    scene.ends(&waiting);
+    scene.stands(&deferred, "deferred");
+    told(&scene, "recovered", "by order");
+    assert_eq!(done(&scene, &format!("set queue {} --mode normal", scene.origin())), json!({ "count": 0 }));
+    let (code, text, _) = scene.run(&["destination", "backoff", "*"]);
+    assert_eq!((code, text.as_str()), (0, "*: 1 destinations went into backoff\n"));
+    assert_eq!(done(&scene, "schedule * --retry-recipients"), json!({ "count": 1 }));
+    eventually("its second attempt", DEADLINE, || {
+        let post = scene.get(&format!("/api/v1/posts/{deferred}")).json();
+        (post["attempts"] == 2).then_some(())
+    });
+    assert_eq!(done(&scene, "show queues --mode backoff")["destinations"], json!([]));
+}
+
+#[test]
+fn the_foremost_destinations_are_those_where_most_waits() {
+    let scene = Scene::start("");
+    let others = [Collector::start(|_| Answer::Status(500)), Collector::start(|_| Answer::Status(200))];
+    let [busy, well] = others.each_ref().map(|other| format!("http://{}", other.address));
+    scene.post("/busy", "", "deferred");
+    let mut client = Client::connect(scene.gateway.smtp).unwrap();
+    for _ in 0..2 {
+        let reply = client.send(&[others[0].recipient("/x")], b"Subject: x\r\n\r\nhello\r\n");
+        scene.stands(reply.id(), "deferred");
+    }
+    let reply = client.send(&[others[1].recipient("/x")], b"Subject: x\r\n\r\nhello\r\n");
+    scene.ends(reply.id());
+    let origins = |line: &str| {
+        let told = done(&scene, line);
+        let all = told["destinations"].as_array().unwrap().iter();
+        all.map(|one| one["origin"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let own = scene.origin();
+    assert_eq!(origins("show topqueues"), [&*busy, &*own, &*well]);
+    assert_eq!(origins("show topdomains --maxitems=1"), [&*busy]);
+    let mut named = vec![busy.clone(), own.clone()];
+    named.sort();
+    assert_eq!(origins("show queues --errors"), named);
+    assert_eq!(origins("show topqueues --errors --sort name --maxitems 1"), named[..1]);
+    assert_eq!(origins("show topqueues --paused"), Vec::<String>::new());
+    done(&scene, &format!("pause queue {well}"));
+    assert_eq!(origins("show topqueues --paused"), [&*well]);
+    assert_eq!(origins(&format!("show queues {busy}")), [&*busy]);
+    let page = scene.get("/api/v1/destinations?only=paused&order=fullest").json();
+    assert_eq!((&page["destinations"][0]["origin"], &page["total"]), (&json!(well), &json!(3)));
+    assert_eq!(scene.get("/api/v1/destinations?only=sad").status, 422);
+    let (code, text, _) =
+        scene.run(&["destination", "list", "--only", "errors", "--order", "fullest", "--limit", "1"]);
+    assert!(code == 0 && text.contains(&busy) && !text.contains(&own), "{text}");
 }
 
 #[test]

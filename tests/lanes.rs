@@ -242,6 +242,36 @@ async fn a_pause_lets_attempts_end_and_none_begin_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_backoff_by_order_outlasts_what_is_under_way_and_ends_by_order() {
+    let (receiver, gate) = Receiver::gated().await;
+    let to = destination(receiver.address);
+    let engine = Engine::start(MemorySpool::new(), options(with(Limits { breaker: 0, ..connections(2) })));
+    assert_eq!(engine.control.back_off(only(&to), String::new()).await, Ok(0), "nobody knows it yet");
+    engine.send(0..9, &to).await;
+    receiver.received(2).await;
+    assert_eq!(engine.control.back_off(only(&to), "too slow".to_owned()).await, Ok(1));
+    assert_eq!(engine.control.back_off(all(), String::new()).await, Ok(0), "it is in one");
+    gate.add_permits(100);
+    let is_away = |status: &Status| {
+        let reason = match &status.state {
+            State::Backoff { reason, .. } => reason,
+            _ => "",
+        };
+        status.in_flight == 0 && reason == "by order: too slow"
+    };
+    let status = engine.until("what is under way to end", &to, is_away).await;
+    // What a worker had begun before it heard of it is under way as well.
+    let begun = receiver.requests().len() as u64;
+    assert!(begun <= 4 && status.counts.waiting == 9 - begun, "{begun}: {status:?}");
+    let engine = Engine::start(engine.stop().await, options(with(connections(2))));
+    engine.until("it to be known again", &to, is_away).await;
+    assert_eq!(receiver.requests().len() as u64, begun);
+    assert_eq!(engine.control.recover(all()).await, Ok(1));
+    assert_eq!(engine.control.recover(all()).await, Ok(0));
+    engine.spool.delivered(9).await;
+}
+
+#[tokio::test]
 async fn a_retry_tells_of_paused_posts_that_it_means() {
     let receiver = Receiver::start(|_| answer(200)).await;
     let to = destination(receiver.address);

@@ -49,11 +49,11 @@ pub(super) struct Reroute {
     pub url: String,
 }
 
-/// The body of `…/pause`, which may be missing.
+/// The body of `…/pause` and `…/backoff`, which may be missing.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Pause {
-    /// One line.
+pub(super) struct Reason {
+    /// Why, in one line.
     #[schemars(length(max = 256), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub reason: Option<String>,
 }

@@ -19,8 +19,8 @@ use super::openapi::call::{Call, delete, get, patch, post, put};
 use super::shapes::{OrderedShape, PostShape};
 use super::webhooks::{batches, replay, shape::WebhookShape, sparkpost, trial};
 use super::{
-    attachments, commands, config, destinations, events, health, history, inject, mail, openapi, posts,
-    protocol_log, publish, routes, send_test, status, stream, tenants, transcript, webhooks,
+    accounting, attachments, commands, config, destinations, events, health, history, inject, mail, openapi,
+    posts, protocol_log, publish, routes, send_test, status, stream, tenants, transcript, webhooks,
 };
 use crate::intake::Role::{self, Admin, Inject, Operator, Read};
 use crate::metrics::CONTENT_TYPE;
@@ -128,6 +128,18 @@ fn about_destinations() -> Vec<Call> {
         post(Operator, "/api/v1/destinations/{origin}/flush", destinations::flush, "Tries all there again")
             .answers::<OrderedShape>(Is::OK, "How many it concerned.")
             .refuses(&FULL),
+        counted(post(
+            Operator,
+            "/api/v1/destinations/{origin}/backoff",
+            destinations::back_off,
+            "Sends probes only until one is answered",
+        )),
+        counted(post(
+            Operator,
+            "/api/v1/destinations/{origin}/recover",
+            destinations::recover,
+            "Ends a backoff",
+        )),
         counted(post(
             Operator,
             "/api/v1/destinations/{origin}/purge",
@@ -283,6 +295,9 @@ fn about_the_gateway() -> Vec<Call> {
             .up_to(config::LARGEST)
             .may_take(TOML, bodies::any_text()),
         good(post(Admin, "/api/v1/reload", config::reload, "Puts the file in force")),
+        post(Admin, "/api/v1/accounting/rotate", accounting::rotate, "Ends each file of records now")
+            .answers::<accounting::RotatedShape>(Is::OK, "The files.")
+            .refuses(&[Is::NOT_FOUND, Is::SERVICE_UNAVAILABLE]),
         post(Operator, "/api/v1/commands", commands::run, "Carries out a command, as PowerMTA does")
             .writes(Is::OK, "What came of it.", bodies::envelope)
             .refuses(&[Is::NOT_FOUND, Is::CONFLICT, Is::INSUFFICIENT_STORAGE]),

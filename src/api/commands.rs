@@ -2,9 +2,13 @@
 //! steer PowerMTA so. Its names mean what there is of it here.
 //!
 //! A command does what another call of the API does, and may do no more than that: it is
-//! carried out by the same handler, for the same caller.
+//! carried out by the same handler, for the same caller. Which there are is in `verbs`, how
+//! they are written in `line`.
 
-use super::ask::{Actions, Asked, Given, Nothing, Pause, Reroute};
+mod line;
+mod verbs;
+
+use super::ask::{Actions, Asked, Given, Nothing, Reason, Reroute};
 use super::caller::Caller;
 use super::desk::Desk;
 use super::destinations::{self, Listing, Purge};
@@ -12,16 +16,19 @@ use super::filter::Page;
 use super::problem::{Problem, json};
 use super::status;
 use super::webhooks::commands::about_webhooks;
-use super::{config, posts, transcript};
+use super::{accounting, config, posts, transcript};
+use crate::clock;
 use crate::intake::Role;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
+use line::Command;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use verbs::Verb;
 
 /// The body of `POST /commands`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,89 +41,11 @@ pub(super) struct Line {
 /// Most ids or origins of a command.
 const MOST: usize = 100;
 
+/// Destinations that are told of as the foremost, when nothing else is said.
+const FOREMOST: &str = "20";
+
 /// Octets of answers, beyond the first, that are put together.
 const ROOM: usize = 1 << 20;
-
-/// What there is: how it is written, and what it means.
-const COMMANDS: [(&str, Verb); 48] = [
-    ("status", Verb::Status),
-    ("show status", Verb::Status),
-    ("show version", Verb::Status),
-    ("destination list", Verb::Destinations),
-    ("show queues", Verb::Destinations),
-    ("show domains", Verb::Destinations),
-    ("show topqueues", Verb::Destinations),
-    ("show topdomains", Verb::Destinations),
-    ("destination pause", Verb::Pause),
-    ("pause destination", Verb::Pause),
-    ("pause queue", Verb::Pause),
-    ("destination resume", Verb::Resume),
-    ("resume destination", Verb::Resume),
-    ("resume queue", Verb::Resume),
-    ("destination flush", Verb::Flush),
-    ("flush destination", Verb::Flush),
-    ("schedule", Verb::Flush),
-    ("destination purge", Verb::Purge),
-    ("purge destination", Verb::Purge),
-    ("queue list", Verb::List),
-    ("list", Verb::List),
-    ("queue show", Verb::Show),
-    ("queue retry", Verb::Act("retry")),
-    ("queue hold", Verb::Act("hold")),
-    ("queue release", Verb::Act("release")),
-    ("queue delete", Verb::Act("delete")),
-    ("delete", Verb::Act("delete")),
-    ("queue reroute", Verb::Act("reroute")),
-    ("trace", Verb::Trace),
-    ("reload", Verb::Reload),
-    ("check", Verb::Check),
-    ("test config", Verb::Check),
-    ("show settings", Verb::Config),
-    ("config show", Verb::Config),
-    ("version", Verb::Status),
-    ("webhook list", Verb::Webhook("list")),
-    ("webhook show", Verb::Webhook("show")),
-    ("webhook enable", Verb::Webhook("enable")),
-    ("webhook disable", Verb::Webhook("disable")),
-    ("webhook delete", Verb::Webhook("delete")),
-    ("webhook verify", Verb::Webhook("verify")),
-    ("webhook test", Verb::Webhook("test")),
-    ("webhook check", Verb::Webhook("check")),
-    ("webhook rotate-secret", Verb::Webhook("rotate-secret")),
-    ("webhook batches", Verb::Webhook("batches")),
-    ("webhook batch", Verb::Webhook("batch")),
-    ("webhook replay", Verb::Webhook("replay")),
-    ("webhook replays", Verb::Webhook("replays")),
-];
-
-/// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Status,
-    Destinations,
-    Pause,
-    Resume,
-    Flush,
-    Purge,
-    List,
-    Show,
-    Act(&'static str),
-    Trace,
-    Reload,
-    Check,
-    Config,
-    Webhook(&'static str),
-}
-
-/// A command, read.
-#[derive(Debug, PartialEq)]
-struct Command {
-    verb: Verb,
-    /// What stands behind it.
-    names: Vec<String>,
-    /// `--name value`, `--name=value` and `--name`, by the names of the API.
-    options: Map<String, Value>,
-}
 
 /// `POST /commands`
 pub(super) async fn run(
@@ -124,7 +53,7 @@ pub(super) async fn run(
     caller: Caller,
     Given(Line { command }): Given<Line>,
 ) -> Result<Response, Problem> {
-    let command = read(&command)?;
+    let command = line::read(&command, clock::wall())?;
     if command.names.len() > MOST {
         return Err(wrong(format!("it names more than {MOST}; name fewer, or say which by a filter")));
     }
@@ -163,63 +92,159 @@ async fn carry_out(
     command: Command,
     answers: &mut Answers,
 ) -> Result<(), Problem> {
-    let Command { verb, names, options } = command;
+    let Command { verb, names, mut options } = command;
+    if let (false, Some(name)) = (verb.takes_names(), names.first()) {
+        return Err(wrong(format!("{name:?} means nothing here")));
+    }
     let (state, who) = (|| State(desk.clone()), || caller.clone());
-    let admin = || match caller.role {
-        Role::Admin => Ok(()),
-        _ => Err(Problem::new(StatusCode::FORBIDDEN, "this command needs a key of the role admin")),
-    };
-    let nothing = || Asked(Nothing {});
     let one = match verb {
-        Verb::Pause | Verb::Resume | Verb::Flush | Verb::Purge => {
+        Verb::Pause
+        | Verb::Resume
+        | Verb::Flush
+        | Verb::BackOff
+        | Verb::Recover
+        | Verb::Mode
+        | Verb::Purge => {
             return each_origin((desk, caller), verb, names, options, answers).await;
         }
+        Verb::Destinations | Verb::Foremost => {
+            return look((desk, caller), verb, (names, options), answers).await;
+        }
         Verb::Act(action) => return act((desk, caller), action, names, options, answers).await,
+        Verb::Job(action) => {
+            for name in some(names, "JOB")? {
+                let mut options = options.clone();
+                if options.insert("job".to_owned(), name.into()).is_some() {
+                    return Err(wrong("--jobId says what JOB does; leave it out".to_owned()));
+                }
+                act((desk, caller), action, Vec::new(), options, answers).await?;
+            }
+            return Ok(());
+        }
         Verb::Webhook(what) => return about_webhooks((desk, caller), what, (names, options), answers).await,
         Verb::Show | Verb::Trace => {
+            given::<Nothing>(options)?;
             for name in some(names, "ID")? {
                 let answer = match verb {
-                    Verb::Show => posts::show(state(), who(), Path(name), nothing()).await?,
-                    _ => transcript::show(state(), who(), Path(name), nothing()).await?,
+                    Verb::Show => posts::show(state(), who(), Path(name), Asked(Nothing {})).await?,
+                    _ => transcript::show(state(), who(), Path(name), Asked(Nothing {})).await?,
                 };
                 answers.push(answer).await?;
             }
             return Ok(());
         }
         Verb::Status => status::show(state(), who(), Asked(given(options)?)).await?,
-        Verb::Destinations => destinations::list(state(), who(), Asked(Listing::default())).await?,
-        Verb::List => posts::list(state(), who(), Asked(given::<Page>(options)?)).await?,
-        Verb::Reload => {
-            admin()?;
-            config::reload(state(), nothing()).await?
+        Verb::List(usual) => {
+            options.entry("limit").or_insert_with(|| usual.to_string().into());
+            posts::list(state(), who(), Asked(given::<Page>(options)?)).await?
         }
-        Verb::Check => {
-            admin()?;
-            config::check(state(), nothing(), Ok(axum::body::Bytes::new())).await?
-        }
-        Verb::Config => {
-            admin()?;
-            config::read(state(), nothing()).await?
+        Verb::Reload | Verb::Check | Verb::Config | Verb::Rotate => {
+            steer_house((desk, caller), verb, options).await?
         }
     };
-    match names.first() {
-        None => answers.push(one).await,
-        Some(name) => Err(wrong(format!("{name:?} means nothing here"))),
+    answers.push(one).await
+}
+
+/// What is for admins alone.
+async fn steer_house(
+    (desk, caller): (&Desk, &Caller),
+    verb: Verb,
+    options: Map<String, Value>,
+) -> Result<Response, Problem> {
+    if caller.role != Role::Admin {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this command needs a key of the role admin"));
     }
+    let state = State(desk.clone());
+    let nothing: Nothing = given(options)?;
+    match verb {
+        Verb::Reload => config::reload(state, Asked(nothing)).await,
+        Verb::Check => config::check(state, Asked(nothing), Ok(axum::body::Bytes::new())).await,
+        Verb::Config => config::read(state, Asked(nothing)).await,
+        _ => accounting::rotate(state, Given(nothing)).await,
+    }
+}
+
+/// How destinations do: all of them, or those of origins.
+async fn look(
+    (desk, caller): (&Desk, &Caller),
+    verb: Verb,
+    (names, mut options): (Vec<String>, Map<String, Value>),
+    answers: &mut Answers,
+) -> Result<(), Problem> {
+    if verb == Verb::Foremost {
+        options.entry("limit").or_insert_with(|| FOREMOST.into());
+        options.entry("sort").or_insert_with(|| "rcpt".into());
+    }
+    let asked = chosen(options)?;
+    let (state, who, listing) =
+        (|| State(desk.clone()), || caller.clone(), || given::<Listing>(asked.clone()).map(Asked));
+    if names.is_empty() {
+        return answers.push(destinations::list(state(), who(), listing()?).await?).await;
+    }
+    for name in names {
+        answers.push(destinations::show(state(), who(), Path(name), listing()?).await?).await?;
+    }
+    Ok(())
+}
+
+/// PowerMTA's choice of queues as the call for destinations has it.
+fn chosen(options: Map<String, Value>) -> Result<Map<String, Value>, Problem> {
+    let mut asked = Map::new();
+    for (name, value) in options {
+        let (name, value) = match (name.as_str(), value.as_str()) {
+            ("paused" | "errors" | "connected", None) => ("only", Value::from(name)),
+            ("mode", Some("normal" | "backoff")) => ("only", value),
+            ("mode", _) => return Err(wrong("--mode is normal or backoff".to_owned())),
+            ("sort", Some("name")) => ("order", value),
+            ("sort", Some("rcpt")) => ("order", "fullest".into()),
+            ("sort", _) => {
+                return Err(wrong(
+                    "--sort is name or rcpt; octets are not counted by destination".to_owned(),
+                ));
+            }
+            ("limit", Some(text)) => ("limit", text.parse::<usize>().map_or(value.clone(), Value::from)),
+            (name, _) => (name, value.clone()),
+        };
+        if asked.insert(name.to_owned(), value).is_some() {
+            return Err(wrong(
+                "one of --paused, --mode, --errors and --connected at a time, and one order".to_owned(),
+            ));
+        }
+    }
+    Ok(asked)
 }
 
 async fn each_origin(
     (desk, caller): (&Desk, &Caller),
     verb: Verb,
     names: Vec<String>,
-    options: Map<String, Value>,
+    mut options: Map<String, Value>,
     answers: &mut Answers,
 ) -> Result<(), Problem> {
+    let verb = match verb {
+        Verb::Mode => match options.remove("mode").as_ref().and_then(Value::as_str) {
+            Some("normal") => Verb::Recover,
+            Some("backoff") => Verb::BackOff,
+            _ => return Err(wrong("write --mode=normal or --mode=backoff behind it".to_owned())),
+        },
+        Verb::Flush => {
+            // Whoever waits for another attempt is tried with its destination.
+            options.remove("retry_recipients");
+            verb
+        }
+        verb => verb,
+    };
     for name in some(names, "ORIGIN")? {
         let (state, who, path, options) = (State(desk.clone()), caller.clone(), Path(name), options.clone());
         let answer = match verb {
-            Verb::Pause => destinations::pause(state, who, path, Given(given::<Pause>(options)?)).await?,
+            Verb::Pause => destinations::pause(state, who, path, Given(given::<Reason>(options)?)).await?,
             Verb::Resume => destinations::resume(state, who, path, Given(given::<Nothing>(options)?)).await?,
+            Verb::BackOff => {
+                destinations::back_off(state, who, path, Given(given::<Reason>(options)?)).await?
+            }
+            Verb::Recover => {
+                destinations::recover(state, who, path, Given(given::<Nothing>(options)?)).await?
+            }
             Verb::Flush => destinations::flush(state, who, path, Given(given::<Nothing>(options)?)).await?,
             _ => destinations::purge(state, who, path, Given(given::<Purge>(options)?)).await?,
         };
@@ -273,100 +298,4 @@ pub(super) fn wrong(detail: String) -> Problem {
 /// Options as the call has them in its query or body.
 pub(super) fn given<T: DeserializeOwned>(options: Map<String, Value>) -> Result<T, Problem> {
     serde_json::from_value(options.into()).map_err(|error| wrong(error.to_string()))
-}
-
-/// PowerMTA's names of what a filter has.
-const NAMES: [(&str, &str); 4] =
-    [("queue", "destination"), ("orig", "sender"), ("rcpt", "recipient"), ("maxitems", "limit")];
-
-/// Options that stand alone.
-const FLAGS: [&str; 2] = ["all", "dry_run"];
-
-fn read(line: &str) -> Result<Command, Problem> {
-    let words = words(line).ok_or_else(|| wrong("a quote is not closed".to_owned()))?;
-    let begins = |text: &str| {
-        let name: Vec<_> = text.split(' ').collect();
-        let is_it = words.len() >= name.len() && name.iter().zip(&words).all(|(name, word)| name == word);
-        is_it.then_some(name.len())
-    };
-    let found = COMMANDS.iter().find_map(|(text, verb)| Some((begins(text)?, *verb)));
-    let Some((length, verb)) = found else {
-        let known = COMMANDS.map(|(text, _)| text).join(", ");
-        return Err(wrong(format!("there is no such command; there are: {known}")));
-    };
-    let (mut names, mut options) = (Vec::new(), Map::new());
-    let mut rest = words.into_iter().skip(length);
-    while let Some(word) = rest.next() {
-        let Some(option) = word.strip_prefix("--") else {
-            names.push(word);
-            continue;
-        };
-        let (name, value) =
-            option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-        let name = name.replace('-', "_");
-        let name =
-            NAMES.iter().find(|(other, _)| *other == name).map_or(name.clone(), |(_, own)| (*own).to_owned());
-        let value = match value {
-            Some(value) => Value::from(value),
-            None if FLAGS.contains(&name.as_str()) => Value::Bool(true),
-            None => Value::from(rest.next().ok_or_else(|| wrong(format!("--{name} has no value")))?),
-        };
-        if options.insert(name.clone(), value).is_some() {
-            return Err(wrong(format!("--{name} stands there twice")));
-        }
-    }
-    Ok(Command { verb, names, options })
-}
-
-/// Words between blanks; quotes keep blanks in one. Nothing when a quote is open.
-fn words(line: &str) -> Option<Vec<String>> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    for char in line.chars() {
-        match quote {
-            Some(open) if char == open => quote = None,
-            None if char == '"' || char == '\'' => {
-                quote = Some(char);
-                word.get_or_insert_default();
-            }
-            None if char.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(char),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn commands_are_read_as_a_shell_would() {
-        for (line, verb, names, options) in [
-            ("pause destination https://x", Verb::Pause, vec!["https://x"], json!({})),
-            (
-                " destination  pause https://x --reason 'moving  house' ",
-                Verb::Pause,
-                vec!["https://x"],
-                json!({ "reason": "moving  house" }),
-            ),
-            ("list --orig=a@b --maxitems 5", Verb::List, vec![], json!({ "sender": "a@b", "limit": "5" })),
-            (
-                "delete --queue * --dry-run",
-                Verb::Act("delete"),
-                vec![],
-                json!({ "destination": "*", "dry_run": true }),
-            ),
-            ("queue retry 1 2", Verb::Act("retry"), vec!["1", "2"], json!({})),
-            ("show \"status\"", Verb::Status, vec![], json!({})),
-        ] {
-            let Value::Object(options) = options else { unreachable!() };
-            let names = names.into_iter().map(str::to_owned).collect();
-            assert_eq!(read(line).unwrap(), Command { verb, names, options }, "{line}");
-        }
-        for line in ["", "pause", "pauses destination x", "list --tag", "list --tag a --tag b", "list 'x"] {
-            assert!(read(line).is_err(), "{line}");
-        }
-    }
 }

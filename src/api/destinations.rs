@@ -1,16 +1,16 @@
-//! Calls about destinations: look, pause, resume, flush, purge.
+//! Calls about destinations: look, pause, resume, flush, back off, recover, purge.
 //!
 //! The origin in a path is percent-encoded, and may be a pattern such as
 //! `https://*.shop.example` or `*`.
 
-use super::ask::{Asked, Given, Nothing, Pause};
+use super::ask::{Asked, Given, Nothing, Reason};
 use super::caller::Caller;
 use super::desk::Desk;
 use super::problem::{Problem, json};
 use super::shapes::{DestinationShape, OrderedShape};
 use crate::clock::rfc3339;
 use crate::deliver::control::Which;
-use crate::deliver::look::{Choice, Group, Look, Order};
+use crate::deliver::look::{Choice, Group, Kind, Look, Order};
 use crate::spool::{self, PostState, Query};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -26,9 +26,14 @@ type Answer = Result<Response, Problem>;
 #[serde(deny_unknown_fields)]
 pub(super) struct Listing {
     /// Which come first: by their names, which is usual; those in trouble, then those that are
-    /// slowed; or those that do well, where most attempts are under way first.
-    #[schemars(extend("enum" = ["name", "worst", "busiest"]))]
+    /// slowed; those that do well, where most attempts are under way first; or those for which
+    /// most posts wait or are under way.
+    #[schemars(extend("enum" = ["name", "worst", "busiest", "fullest"]))]
     order: Option<String>,
+    /// No others but those that are paused, in backoff, not in backoff, have not taken a post
+    /// lately, or are connected.
+    #[schemars(extend("enum" = ["paused", "backoff", "normal", "errors", "connected"]))]
+    only: Option<String>,
     /// How many at most; all of them without it.
     #[schemars(range(min = 1, max = 1000))]
     limit: Option<usize>,
@@ -37,17 +42,30 @@ pub(super) struct Listing {
 /// Most destinations that a limit may name.
 const MOST: usize = 1000;
 
+/// What `only` may be.
+const KINDS: [(&str, Kind); 5] = [
+    ("paused", Kind::Paused),
+    ("backoff", Kind::Backoff),
+    ("normal", Kind::Normal),
+    ("errors", Kind::Failing),
+    ("connected", Kind::Connected),
+];
+
 impl Listing {
     fn choice(&self) -> Result<Choice, Problem> {
         let order = match self.order.as_deref() {
             None | Some("name") => Order::Name,
             Some("worst") => Order::Worst,
             Some("busiest") => Order::Busiest,
-            Some(_) => return Err(Problem::bad_field("order", "write name, worst or busiest")),
+            Some("fullest") => Order::Fullest,
+            Some(_) => return Err(Problem::bad_field("order", "write name, worst, busiest or fullest")),
         };
+        let kind = |name| KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        let unknown = || Problem::bad_field("only", "write paused, backoff, normal, errors or connected");
+        let only = self.only.as_deref().map(|name| kind(name).ok_or_else(unknown)).transpose()?;
         match self.limit {
-            None => Ok(Choice { order, ..Choice::ALL }),
-            Some(most @ 1..=MOST) => Ok(Choice { order, most }),
+            None => Ok(Choice { order, only, ..Choice::ALL }),
+            Some(most @ 1..=MOST) => Ok(Choice { order, only, most }),
             Some(_) => Err(Problem::bad_field("limit", format!("write a number from 1 to {MOST}"))),
         }
     }
@@ -93,18 +111,45 @@ pub(super) async fn pause(
     State(desk): State<Desk>,
     caller: Caller,
     Path(origin): Path<String>,
-    Given(Pause { reason }): Given<Pause>,
+    Given(reason): Given<Reason>,
 ) -> Answer {
+    let reason = said(reason)?;
+    counted(desk.control.pause(which(&origin, &caller)?, reason).await?)
+}
+
+/// Most octets of the reason for an order.
+const LONGEST_REASON: usize = 256;
+
+/// The reason that somebody gives.
+fn said(Reason { reason }: Reason) -> Result<String, Problem> {
     let reason = reason.unwrap_or_default();
     if reason.len() > LONGEST_REASON || reason.chars().any(char::is_control) {
         let detail = format!("write one line of at most {LONGEST_REASON} octets");
         return Err(Problem::bad_field("reason", detail));
     }
-    counted(desk.control.pause(which(&origin, &caller)?, reason).await?)
+    Ok(reason)
 }
 
-/// Most octets of the reason for a pause.
-const LONGEST_REASON: usize = 256;
+/// `POST /destinations/{origin}/backoff`
+pub(super) async fn back_off(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(origin): Path<String>,
+    Given(reason): Given<Reason>,
+) -> Answer {
+    let reason = said(reason)?;
+    counted(desk.control.back_off(which(&origin, &caller)?, reason).await?)
+}
+
+/// `POST /destinations/{origin}/recover`
+pub(super) async fn recover(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(origin): Path<String>,
+    Given(Nothing {}): Given<Nothing>,
+) -> Answer {
+    counted(desk.control.recover(which(&origin, &caller)?).await?)
+}
 
 /// `POST /destinations/{origin}/resume`
 pub(super) async fn resume(

@@ -28,6 +28,12 @@ pub(super) struct Filter {
     pub destination: Option<String>,
     #[schemars(length(min = 1))]
     pub tag: Option<String>,
+    /// The mailing id that the sender gave (`X-xsMailingId`, `campaign_id`).
+    #[schemars(length(min = 1))]
+    pub job: Option<String>,
+    /// The message id that the sender gave (`X-xsMessageId`).
+    #[schemars(length(min = 1))]
+    pub xs_message_id: Option<String>,
     /// With `*` for any text, as in the next two.
     #[schemars(length(min = 1))]
     pub sender: Option<String>,
@@ -61,6 +67,12 @@ pub(super) struct Page {
     destination: Option<String>,
     #[schemars(length(min = 1))]
     tag: Option<String>,
+    /// The mailing id that the sender gave (`X-xsMailingId`, `campaign_id`).
+    #[schemars(length(min = 1))]
+    job: Option<String>,
+    /// The message id that the sender gave (`X-xsMessageId`).
+    #[schemars(length(min = 1))]
+    xs_message_id: Option<String>,
     /// With `*` for any text, as in the next two.
     #[schemars(length(min = 1))]
     sender: Option<String>,
@@ -87,8 +99,9 @@ pub(super) struct Page {
 impl Filter {
     /// Whether it leaves posts out.
     pub(super) fn says_something(&self) -> bool {
-        let Filter { state, destination, tag, sender, recipient, route, since, until, q } = self;
-        let all = [state, destination, tag, sender, recipient, route, since, until, q];
+        let Filter { state, destination, tag, job, xs_message_id, sender, recipient, route, since, until, q } =
+            self;
+        let all = [state, destination, tag, job, xs_message_id, sender, recipient, route, since, until, q];
         all.into_iter().any(Option::is_some)
     }
 
@@ -96,6 +109,8 @@ impl Filter {
     pub(super) fn query(&self, tenant: Option<Tenant>) -> Result<Query, Problem> {
         let texts = [
             ("tag", &self.tag),
+            ("job", &self.job),
+            ("xs_message_id", &self.xs_message_id),
             ("sender", &self.sender),
             ("recipient", &self.recipient),
             ("route", &self.route),
@@ -117,6 +132,8 @@ impl Filter {
             destination: self.destination.as_deref().map(str::parse).transpose().map_err(wrong)?,
             state: self.state.as_deref().map(state).transpose()?,
             tag: self.tag.clone(),
+            job: self.job.clone(),
+            xs_message_id: self.xs_message_id.clone(),
             sender: self.sender.as_deref().map(Glob::new),
             recipient: self.recipient.as_deref().map(Glob::new),
             route: self.route.as_deref().map(Glob::new),
@@ -130,8 +147,10 @@ impl Filter {
 impl Page {
     /// Which posts; how many at most; and what the page before ended with.
     pub(super) fn taken_apart(self) -> Result<(Filter, usize, Option<PostId>), Problem> {
-        let Page { state, destination, tag, sender, recipient, route, since, until, q, limit, cursor } = self;
-        let filter = Filter { state, destination, tag, sender, recipient, route, since, until, q };
+        let Page { state, destination, tag, job, xs_message_id, .. } = self;
+        let Page { sender, recipient, route, since, until, q, limit, cursor, .. } = self;
+        let filter =
+            Filter { state, destination, tag, job, xs_message_id, sender, recipient, route, since, until, q };
         let (most, before) = part(limit.as_deref(), cursor.as_deref())?;
         Ok((filter, most, before))
     }

@@ -11,6 +11,7 @@
 //! or the spool, and write down what these say. Connections, headers, bodies and
 //! the time for all of it are limited.
 
+mod accounting;
 mod ask;
 mod attachments;
 mod caller;

@@ -217,7 +217,7 @@ pub(super) async fn act(State(desk): State<Desk>, caller: Caller, Given(asked): 
             return Err(Problem::bad_field("filter", detail));
         }
         (false, false) => {
-            let detail = "it names no post; say which by state, destination, tag, sender, recipient, route, since, until or q, or \"all\": true for all";
+            let detail = "it names no post; say which by state, destination, tag, job, xs_message_id, sender, recipient, route, since, until or q, or \"all\": true for all";
             return Err(Problem::bad_field("filter", detail));
         }
         _ => {}

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   postgate destination list
+  postgate destination list --only errors --order fullest --limit 20
   postgate destination pause https://shop.example --reason 'moving house'
+  postgate destination backoff https://shop.example
   postgate destination flush '*'")]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -30,6 +32,15 @@ enum Verb {
         /// Only these origins
         #[arg(default_value = "*")]
         origin: String,
+        /// paused, backoff, normal (not in backoff), errors or connected
+        #[arg(long)]
+        only: Option<String>,
+        /// name, worst, busiest, or fullest: where most posts wait
+        #[arg(long)]
+        order: Option<String>,
+        /// Most destinations
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<usize>,
     },
     /// Begin no attempt any more, also after a restart
     Pause {
@@ -42,6 +53,21 @@ enum Verb {
     },
     /// End a pause of the same origins
     Resume {
+        /// Which
+        #[arg(required = true, value_name = "ORIGIN")]
+        origins: Vec<String>,
+    },
+    /// Send probes only until one is answered, also after a restart
+    Backoff {
+        /// Which
+        #[arg(required = true, value_name = "ORIGIN")]
+        origins: Vec<String>,
+        /// Why, for whoever wonders
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// End a backoff
+    Recover {
         /// Which
         #[arg(required = true, value_name = "ORIGIN")]
         origins: Vec<String>,
@@ -70,11 +96,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { verb, place } = arguments;
     block_on(async move {
         match verb {
-            Verb::List { origin } => list(&place, &origin).await,
-            Verb::Pause { origins, reason } => {
-                let body = reason.map(|reason| json!({ "reason": reason }));
-                act(&place, "pause", &origins, body.as_ref()).await
+            Verb::List { origin, only, order, limit } => {
+                let limit = limit.map(|limit| limit.to_string());
+                list(&place, &origin, [("only", only), ("order", order), ("limit", limit)]).await
             }
+            Verb::Pause { origins, reason } => act(&place, "pause", &origins, because(reason).as_ref()).await,
+            Verb::Backoff { origins, reason } => {
+                act(&place, "backoff", &origins, because(reason).as_ref()).await
+            }
+            Verb::Recover { origins } => act(&place, "recover", &origins, None).await,
             Verb::Purge { origins, all, dry_run } => {
                 let body = json!({ "all": all, "dry_run": dry_run });
                 act(&place, "purge", &origins, Some(&body)).await
@@ -85,9 +115,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     })
 }
 
-async fn list(place: &Place, origin: &str) -> Result<(), Failure> {
-    let path =
-        if origin == "*" { "/destinations".to_owned() } else { format!("/destinations/{}", piece(origin)) };
+fn because(reason: Option<String>) -> Option<Value> {
+    reason.map(|reason| json!({ "reason": reason }))
+}
+
+async fn list(place: &Place, origin: &str, asked: [(&str, Option<String>); 3]) -> Result<(), Failure> {
+    let asked = asked.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", piece(&value?))));
+    let query = asked.collect::<Vec<_>>().join("&");
+    let path = match origin {
+        "*" => format!("/destinations?{query}"),
+        origin => format!("/destinations/{}?{query}", piece(origin)),
+    };
     let answer = place.connect().await?.get(&path).await?;
     if place.json {
         return Ok(say(answer)?);
@@ -136,6 +174,8 @@ async fn act(place: &Place, verb: &str, origins: &[String], body: Option<&Value>
                     "{origin}: paused; {count} destinations with posts now, and those to come"
                 )),
                 "purge" => say(format_args!("{origin}: {count} posts")),
+                "backoff" => say(format_args!("{origin}: {count} destinations went into backoff")),
+                "recover" => say(format_args!("{origin}: {count} backoffs ended")),
                 "resume" => say(format_args!("{origin}: {count} pauses ended")),
                 _ => say(format_args!("{origin}: {count} posts due now{}", waiting(&answer))),
             }?;

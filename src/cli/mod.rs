@@ -5,6 +5,7 @@
 //! managers can tell a bad configuration from a dead server. What a command has
 //! to say goes to standard output, why it failed to standard error.
 
+mod accounting;
 mod address;
 mod api_client;
 mod check;
@@ -73,6 +74,7 @@ enum Command {
     Password(password::Arguments),
     Queue(queue::Arguments),
     Destination(destination::Arguments),
+    Accounting(accounting::Arguments),
     Status(status::Arguments),
     Webhook(webhook::Arguments),
     Trace(trace::Arguments),
@@ -202,6 +204,7 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Password(arguments)) => password::run(arguments),
         Some(Command::Queue(arguments)) => queue::run(arguments),
         Some(Command::Destination(arguments)) => destination::run(arguments),
+        Some(Command::Accounting(arguments)) => accounting::run(arguments),
         Some(Command::Status(arguments)) => status::run(arguments),
         Some(Command::Webhook(arguments)) => webhook::run(arguments),
         Some(Command::Trace(arguments)) => trace::run(arguments),

@@ -3,7 +3,9 @@
 use super::api_client::{Client, Place, piece};
 use super::table::{fields, item, plain, table, text, waiting};
 use super::{Failure, USAGE, block_on, say};
-use crate::post::PostId;
+use crate::clock::{self, rfc3339};
+use crate::post::{PostId, Timestamp};
+use crate::units;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write as _};
@@ -93,6 +95,12 @@ struct Filter {
     /// A tag that the sender gave
     #[arg(long)]
     tag: Option<String>,
+    /// The mailing id that the sender gave (X-xsMailingId, campaign_id)
+    #[arg(long)]
+    job: Option<String>,
+    /// The message id that the sender gave (X-xsMessageId)
+    #[arg(long, value_name = "ID")]
+    xs_message_id: Option<String>,
     /// A reverse-path; * stands for any text
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
@@ -108,9 +116,18 @@ struct Filter {
     /// Accepted before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Accepted longer ago than this, such as 30m, 2d or 1d12h
+    #[arg(long, value_name = "DURATION", value_parser = before, conflicts_with = "until")]
+    older_than: Option<String>,
     /// A text somewhere in what is shown of a post
     #[arg(long, short, value_name = "TEXT")]
     q: Option<String>,
+}
+
+/// The time before which posts are older than this.
+fn before(age: &str) -> Result<String, String> {
+    let age = units::age(age).ok_or("write a time such as 30m, 2d or 1d12h")?;
+    Ok(rfc3339(Timestamp(clock::wall().0.saturating_sub(age.as_millis() as u64))))
 }
 
 /// An id as it is typed.
@@ -139,11 +156,14 @@ impl Filter {
             ("state", &self.state),
             ("destination", &self.destination),
             ("tag", &self.tag),
+            ("job", &self.job),
+            ("xs_message_id", &self.xs_message_id),
             ("sender", &self.sender),
             ("recipient", &self.recipient),
             ("route", &self.route),
             ("since", &self.since),
             ("until", &self.until),
+            ("until", &self.older_than),
             ("q", &self.q),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))

@@ -21,12 +21,12 @@ pub fn write(document: &impl Serialize, likely: usize, limit: usize) -> Option<B
 
 /// The same, with octets in lines of 60 digits, as Ruby writes base64.
 pub fn write_in_lines(document: &impl Serialize, likely: usize, limit: usize) -> Option<Bytes> {
-    fill(likely, limit, |out| format(document, PageSafe { base64: in_lines }, out))
+    fill(likely, limit, |out| format(document, PageSafe(Base64::InLines), out))
 }
 
 /// The same into a body that holds more than that.
 pub fn serialize(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    format(document, PageSafe { base64: whole }, out)
+    format(document, PageSafe(Base64::Whole), out)
 }
 
 fn format(document: &impl Serialize, formatter: PageSafe, mut out: &mut dyn io::Write) -> io::Result<()> {
@@ -71,13 +71,13 @@ impl io::Write for Escaped<'_> {
     }
 }
 
-/// What takes octets piece by piece.
-type Chunks<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
-
 /// Escapes what could end a script, a tag or a JavaScript string.
-struct PageSafe {
-    /// How octets are written between the quotes.
-    base64: fn(&[u8], Chunks<'_>) -> io::Result<()>,
+struct PageSafe(Base64);
+
+/// How octets are written between the quotes.
+enum Base64 {
+    Whole,
+    InLines,
 }
 
 impl Formatter for PageSafe {
@@ -91,7 +91,10 @@ impl Formatter for PageSafe {
 
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, octets: &[u8]) -> io::Result<()> {
         writer.write_all(b"\"")?;
-        (self.base64)(octets, &mut |digits| writer.write_all(digits))?;
+        match self.0 {
+            Base64::Whole => base64(octets, |digits| writer.write_all(digits.as_bytes()))?,
+            Base64::InLines => in_lines(octets, writer)?,
+        }
         writer.write_all(b"\"")
     }
 }
@@ -105,12 +108,8 @@ pub fn base64<E>(octets: &[u8], mut write: impl FnMut(&str) -> Result<(), E>) ->
     })
 }
 
-fn whole(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    base64(octets, |digits| write(digits.as_bytes()))
-}
-
 /// A line end after every [`LINE`] digits, and after the last ones.
-fn in_lines(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn in_lines<W: ?Sized + io::Write>(octets: &[u8], writer: &mut W) -> io::Result<()> {
     let mut lines = Vec::with_capacity((PIECE / 3 * 4).div_ceil(LINE) * (LINE + LINE_END.len()));
     base64(octets, |digits| {
         lines.clear();
@@ -118,7 +117,7 @@ fn in_lines(octets: &[u8], write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io
             lines.extend_from_slice(line);
             lines.extend_from_slice(LINE_END);
         }
-        write(&lines)
+        writer.write_all(&lines)
     })
 }
 

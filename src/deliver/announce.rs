@@ -22,12 +22,12 @@ use std::sync::Arc;
 
 /// One change.
 pub(super) enum News {
-    /// A destination is left alone but for probes.
+    /// A destination is left alone but for probes, for this reason.
     Backoff(Arc<Destination>, Arc<str>),
     /// It refuses us, and probably a secret is to be mended.
     Refusal(Arc<Destination>, Arc<str>),
-    /// It answers again.
-    Recovered(Arc<Destination>),
+    /// It answers again; or somebody wants its posts sent, and this says so.
+    Recovered(Arc<Destination>, Option<Arc<str>>),
     /// Somebody, or a rule, paused it.
     Paused(Which, String),
     /// The pause is over.
@@ -75,7 +75,7 @@ impl Dispatcher {
                 self.shop.metrics.breaker_openings.inc();
                 self.news.push(News::Backoff(lane, reason));
             }
-            Change::IsBack => self.news.push(News::Recovered(lane)),
+            Change::IsBack => self.news.push(News::Recovered(lane, None)),
             Change::None => {}
         }
     }
@@ -121,8 +121,11 @@ impl News {
                 queued,
                 "{to} refuses us: {reason}; its posts are kept and tried again"
             ),
-            News::Recovered(to) => {
+            News::Recovered(to, None) => {
                 tracing::info!(tenant = to.tenant.as_str(), queued, "{to} answers again");
+            }
+            News::Recovered(to, Some(reason)) => {
+                tracing::info!(tenant = to.tenant.as_str(), queued, "{to} is out of backoff: {reason}");
             }
             News::Paused(which, reason) => {
                 tracing::warn!(queued, "{} is paused: {reason}", which.origins);
@@ -135,9 +138,9 @@ impl News {
     fn events(&self, wanted: &Wanted, counts: &[(Arc<Destination>, Counts)]) -> Vec<Event> {
         let (turn, reason) = match self {
             // What happens to a webhook is told of it, not of its origin.
-            News::Backoff(to, _) | News::Recovered(to) if to.webhook.is_some() => return Vec::new(),
+            News::Backoff(to, _) | News::Recovered(to, _) if to.webhook.is_some() => return Vec::new(),
             News::Backoff(_, reason) => (Turn::Backoff, Some(&**reason)),
-            News::Recovered(_) => (Turn::Recovered, None),
+            News::Recovered(_, reason) => (Turn::Recovered, reason.as_deref()),
             News::Paused(_, reason) => (Turn::Paused, Some(reason.as_str())),
             News::Resumed(_) => (Turn::Resumed, None),
             // No state has changed.
@@ -147,7 +150,7 @@ impl News {
             return Vec::new();
         }
         let (origins, of) = match self {
-            News::Backoff(to, _) | News::Refusal(to, _) | News::Recovered(to) => {
+            News::Backoff(to, _) | News::Refusal(to, _) | News::Recovered(to, _) => {
                 (to.to_string(), Some(&to.tenant))
             }
             News::Paused(which, _) | News::Resumed(which) => {
@@ -170,7 +173,7 @@ impl News {
 
     fn is_about(&self, destination: &Destination) -> bool {
         match self {
-            News::Backoff(to, _) | News::Refusal(to, _) | News::Recovered(to) => **to == *destination,
+            News::Backoff(to, _) | News::Refusal(to, _) | News::Recovered(to, _) => **to == *destination,
             News::Paused(which, _) | News::Resumed(which) => which.means(destination),
         }
     }

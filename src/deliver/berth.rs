@@ -47,6 +47,8 @@ pub(super) struct Berth {
     version: Option<Version>,
     last: Option<(Timestamp, Arc<str>)>,
     last_error: Option<(Timestamp, Arc<str>)>,
+    /// Why somebody wanted it in backoff last.
+    ordered: Option<Arc<str>>,
     /// From its first answer on.
     latencies: Option<Arc<Latencies>>,
     /// What was announced, until something else happens.
@@ -84,6 +86,7 @@ impl Berth {
             version: None,
             last: None,
             last_error: None,
+            ordered: None,
             latencies: None,
             announced: None,
             tally: Arc::default(),
@@ -157,6 +160,20 @@ impl Berth {
         });
     }
 
+    /// Sends probes only, because somebody wants it; whether it did not before.
+    pub(super) fn back_off(&mut self, reason: Arc<str>, now: Instant) -> bool {
+        let is_new = self.lane.back_off(&self.terms.schedule, now.into_std(), fastrand::f64());
+        if is_new {
+            self.ordered = Some(reason);
+        }
+        is_new
+    }
+
+    /// Why somebody wants it in backoff, if it is in one for that.
+    pub(super) fn ordered(&self) -> Option<&Arc<str>> {
+        self.ordered.as_ref().filter(|_| self.lane.is_ordered_away())
+    }
+
     /// Notes how an attempt ended, for those who ask.
     pub(super) fn note(&mut self, at: Timestamp, reason: Arc<str>, was_delivered: bool) {
         if !was_delivered {
@@ -207,7 +224,8 @@ impl Berth {
         if let Some(pause) = pause {
             return State::Paused { since: pause.since, reason: pause.reason.clone() };
         }
-        let reason = || self.last_error().map(|(_, text)| text).unwrap_or_default();
+        let said = || self.last_error().map(|(_, text)| text);
+        let reason = || self.ordered().map(|text| text.to_string()).or_else(said).unwrap_or_default();
         match self.lane.condition(now.into_std()) {
             Condition::Open | Condition::Paused => State::Active,
             Condition::Recovering => State::Recovering,

@@ -20,6 +20,14 @@ struct Open {
     probe_at: Instant,
     failed_probes: usize,
     is_probing: bool,
+    /// Whether somebody wanted it, whatever the destination does.
+    is_ordered: bool,
+}
+
+impl Open {
+    fn until(probe_at: Instant) -> Open {
+        Open { probe_at, failed_probes: 0, is_probing: false, is_ordered: false }
+    }
 }
 
 impl Breaker {
@@ -36,8 +44,25 @@ impl Breaker {
     /// Opens it: what comes next is a probe. One that never opens stays closed.
     pub fn open(&mut self, now: Instant) {
         if self.after > 0 {
-            self.open = Some(Open { probe_at: now, failed_probes: 0, is_probing: false });
+            self.open = Some(Open::until(now));
         }
+    }
+
+    /// Opens it because somebody wants it, also one that never opens by itself: the first
+    /// probe goes out after an interval. Whether it was closed.
+    pub fn order(&mut self, schedule: &Schedule, now: Instant, dice: f64) -> bool {
+        if self.open.is_some() {
+            return false;
+        }
+        let probe_at = now + schedule.interval(0, dice);
+        self.open = Some(Open { is_ordered: true, ..Open::until(probe_at) });
+        true
+    }
+
+    /// Closes it; whether it was open.
+    pub fn close(&mut self) -> bool {
+        self.troubles = 0;
+        self.open.take().is_some()
     }
 
     /// When the next probe may go out, if it is open.
@@ -45,17 +70,26 @@ impl Breaker {
         self.open.as_ref().map(|open| open.probe_at)
     }
 
-    /// Notes that an attempt begins; in an open breaker it is the probe.
-    pub fn begin(&mut self) {
-        if let Some(open) = &mut self.open {
+    /// Whether it is open because somebody wanted it, and no probe has failed since.
+    pub fn is_ordered(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_ordered)
+    }
+
+    /// Notes that an attempt begins; in an open breaker it is the probe, if it is time for
+    /// one. One that began before the breaker opened may be told of later.
+    pub fn begin(&mut self, now: Instant) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.probe_at <= now) {
             open.is_probing = true;
         }
     }
 
-    /// Notes an answer; whether it closed the breaker.
+    /// Notes an answer; whether it closed the breaker. What was under way when somebody
+    /// wanted it open says nothing.
     pub fn answered(&mut self) -> bool {
-        self.troubles = 0;
-        self.open.take().is_some()
+        if self.open.as_ref().is_some_and(|open| open.is_ordered && !open.is_probing) {
+            return false;
+        }
+        self.close()
     }
 
     /// Notes the end of a post of which the destination heard nothing: the next one may
@@ -82,6 +116,8 @@ impl Breaker {
         match &mut self.open {
             Some(open) if open.is_probing => {
                 open.is_probing = false;
+                // From here on the destination itself is why.
+                open.is_ordered = false;
                 open.failed_probes += 1;
                 open.probe_at = now + schedule.interval(open.failed_probes, dice);
                 false
@@ -90,7 +126,7 @@ impl Breaker {
             Some(_) => false,
             None if self.after > 0 && self.troubles >= self.after => {
                 let probe_at = now + schedule.interval(0, dice);
-                self.open = Some(Open { probe_at, failed_probes: 0, is_probing: false });
+                self.open = Some(Open::until(probe_at));
                 true
             }
             None => false,
@@ -113,17 +149,42 @@ mod tests {
         assert!(breaker.trouble(&schedule, start, 0.5));
         breaker.ended(&schedule, start + Duration::from_secs(1), 0.5);
         assert_eq!(breaker.probe_at(), Some(start + interval(0)), "a straggler is no probe");
+        let due_at = start + interval(0);
         for _ in 0..3 {
-            breaker.begin();
+            breaker.begin(due_at);
             breaker.ended(&schedule, start, 0.5);
             assert_eq!(breaker.probe_at(), Some(start + interval(0)));
         }
-        breaker.begin();
+        breaker.begin(due_at);
         breaker.passed();
         assert_eq!(breaker.probe_at(), Some(start + interval(0)), "its post does not come back");
-        breaker.begin();
+        breaker.begin(due_at);
         breaker.trouble(&schedule, start, 0.5);
         assert_eq!(breaker.probe_at(), Some(start + interval(1)));
+    }
+
+    #[test]
+    fn what_was_under_way_closes_no_breaker_that_somebody_opened() {
+        let (start, schedule) = (Instant::now(), Schedule::default());
+        let due_at = start + schedule.interval(0, 0.5);
+        // One that never opens by itself does.
+        for after in [0, 3] {
+            let mut breaker = Breaker::new(after);
+            assert!(breaker.order(&schedule, start, 0.5) && !breaker.order(&schedule, start, 0.5));
+            assert_eq!(breaker.probe_at(), Some(due_at));
+            // It is told late that it began.
+            breaker.begin(start);
+            assert!(!breaker.answered() && breaker.probe_at().is_some());
+            breaker.begin(due_at);
+            assert!(breaker.is_ordered());
+            breaker.trouble(&schedule, due_at, 0.5);
+            assert!(!breaker.is_ordered());
+            assert_eq!(breaker.probe_at(), Some(due_at + schedule.interval(1, 0.5)));
+            breaker.begin(due_at + schedule.interval(1, 0.5));
+            assert!(breaker.answered() && breaker.probe_at().is_none());
+            breaker.order(&schedule, start, 0.5);
+            assert!(breaker.close() && !breaker.close());
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) enum Request {
     Pause(Which, String, oneshot::Sender<Result<u64, SpoolError>>),
     Resume(Which, oneshot::Sender<Result<u64, SpoolError>>),
     Flush(Which, oneshot::Sender<Result<Ordered, SpoolError>>),
+    BackOff(Which, String, oneshot::Sender<Result<u64, SpoolError>>),
+    Recover(Which, oneshot::Sender<Result<u64, SpoolError>>),
     Stocked(Vec<(Arc<Destination>, PostId)>, oneshot::Sender<Result<HashSet<PostId>, SpoolError>>),
     Destinations(Which, Choice, oneshot::Sender<Result<Look, SpoolError>>),
 }
@@ -143,6 +145,19 @@ impl Control {
     /// Tries all posts at once, forgetting a backoff.
     pub async fn flush(&self, which: Which) -> Result<Ordered, SpoolError> {
         self.ask(|answer| Request::Flush(which, answer)).await
+    }
+
+    /// Sends probes only, the first after an interval, until one is answered, also after a
+    /// restart; answers how many destinations were not in backoff before. It means those
+    /// that have posts, connections or a rest now.
+    pub async fn back_off(&self, which: Which, reason: String) -> Result<u64, SpoolError> {
+        self.ask(|answer| Request::BackOff(which, reason, answer)).await
+    }
+
+    /// Ends backoffs as a probe that is answered does; answers how many. What a destination
+    /// asked for itself (`Retry-After`) goes on.
+    pub async fn recover(&self, which: Which) -> Result<u64, SpoolError> {
+        self.ask(|answer| Request::Recover(which, answer)).await
     }
 
     /// Which of these posts are claimed, and nobody sends them yet.

@@ -13,7 +13,7 @@
 use super::breaker::Breaker;
 use super::charge::Credit;
 use super::pace::{Rate, Throttle, Used};
-pub use super::plan::{Change, Condition, Ended, Plan};
+pub use super::plan::{Catch, Change, Condition, Ended, Plan};
 use super::retry::{Feedback, Schedule};
 use super::stock::Stock;
 use super::window::Window;
@@ -33,8 +33,7 @@ pub struct Limits {
     pub adaptive: Adaptive,
 }
 
-/// Shortest wait after a claim that found nothing though something was due, so
-/// that a spool which contradicts itself cannot make the loop spin.
+/// Shortest wait after an empty claim: a spool that contradicts itself makes no loop spin.
 const EMPTY_CLAIM: Duration = Duration::from_millis(1);
 
 /// How long a lane without posts is remembered that did not take one.
@@ -66,21 +65,6 @@ pub struct Lane {
     remembered_until: Option<Instant>,
     /// When it was last found that no post's time was over.
     looked_at: Instant,
-}
-
-/// What came of a claim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Catch {
-    /// Posts whose attempts begin now.
-    pub begun: usize,
-    /// Posts that wait for a worker to be free.
-    pub stocked: usize,
-    /// Posts that are given up without an attempt; they end as attempts do.
-    pub over: usize,
-    /// Posts that were given back.
-    pub back: usize,
-    /// Time until the lane's next post is due.
-    pub next: Option<Duration>,
 }
 
 impl Lane {
@@ -164,8 +148,7 @@ impl Lane {
         }
     }
 
-    /// When attempts may begin, as far as the window is not concerned; never
-    /// during a pause.
+    /// When attempts may begin, the window aside; never during a pause.
     fn opens_at(&self, now: Instant) -> Option<Instant> {
         let barrier = self.held_until.max(self.breaker.probe_at());
         (!self.is_paused).then(|| barrier.map_or(now, |at| at.max(now)).max(self.throttle.opens_at(now)))
@@ -286,10 +269,27 @@ impl Lane {
     /// Forgets all grudges, and looks for posts at once.
     pub fn flush(&mut self, now: Instant) {
         self.held_until = None;
-        if self.breaker.answered() {
+        self.recover();
+        self.expect(now);
+    }
+
+    /// Sends probes only, because somebody wants it; whether it did not before.
+    pub fn back_off(&mut self, schedule: &Schedule, now: Instant, dice: f64) -> bool {
+        self.breaker.order(schedule, now, dice)
+    }
+
+    /// Whether it sends probes only because somebody wanted it, and none has failed.
+    pub fn is_ordered_away(&self) -> bool {
+        self.breaker.is_ordered()
+    }
+
+    /// Sends again as after a probe that was answered; whether it sent probes only.
+    pub fn recover(&mut self) -> bool {
+        let is_back = self.breaker.close();
+        if is_back {
             self.window.recover();
         }
-        self.expect(now);
+        is_back
     }
 
     /// Notes that a post is due at `at`.
@@ -323,7 +323,7 @@ impl Lane {
 
     fn begin(&mut self, posts: usize, now: Instant) {
         if posts > 0 {
-            self.breaker.begin();
+            self.breaker.begin(now);
             self.throttle.take(posts, now);
             self.credit.spend(posts);
             self.window.fill(self.in_flight);

@@ -19,6 +19,8 @@ use tokio::time::Instant;
 /// Which destinations are told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
+    /// Those of this kind; nothing means all.
+    pub only: Option<Kind>,
     /// Which are the foremost.
     pub order: Order,
     /// So many of them.
@@ -35,11 +37,28 @@ pub enum Order {
     Worst,
     /// Those that do well, where most attempts are under way first; then the others.
     Busiest,
+    /// Those for which most posts wait or are under way.
+    Fullest,
+}
+
+/// What somebody may look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody paused it.
+    Paused,
+    /// It is sent probes only.
+    Backoff,
+    /// It is not.
+    Normal,
+    /// An attempt was not delivered since it is in memory.
+    Failing,
+    /// There are connections to it.
+    Connected,
 }
 
 impl Choice {
     /// All, by their names.
-    pub const ALL: Choice = Choice { order: Order::Name, most: usize::MAX };
+    pub const ALL: Choice = Choice { only: None, order: Order::Name, most: usize::MAX };
 }
 
 /// How a destination stands, the worst first.
@@ -96,6 +115,7 @@ struct Candidate {
     counts: Counts,
     in_flight: usize,
     standing: Standing,
+    is_paused: bool,
     /// Absent of one that has posts and no lane in memory.
     status: Option<Status>,
 }
@@ -104,13 +124,27 @@ impl Candidate {
     fn of(status: Status) -> Candidate {
         let (name, counts) = (Arc::clone(&status.destination), status.counts);
         let (in_flight, standing) = (status.in_flight, status.standing());
-        Candidate { name, counts, in_flight, standing, status: Some(status) }
+        let is_paused = matches!(status.state, State::Paused { .. });
+        Candidate { name, counts, in_flight, standing, is_paused, status: Some(status) }
+    }
+
+    fn is_of(&self, kind: Kind) -> bool {
+        let is = |what: fn(&Status) -> bool| self.status.as_ref().is_some_and(what);
+        let is_away = || is(|status| matches!(status.state, State::Backoff { .. }));
+        match kind {
+            Kind::Paused => self.is_paused,
+            Kind::Backoff => is_away(),
+            Kind::Normal => !is_away(),
+            Kind::Failing => is(|status| status.last_error.is_some()),
+            Kind::Connected => is(|status| status.connections > 0),
+        }
     }
 
     fn compare(&self, other: &Candidate, order: Order) -> Ordering {
         let posts = |one: &Candidate| Reverse(one.counts.waiting + one.counts.sending);
         let first = match order {
             Order::Name => Ordering::Equal,
+            Order::Fullest => posts(self).cmp(&posts(other)),
             Order::Worst => (self.standing, posts(self)).cmp(&(other.standing, posts(other))),
             Order::Busiest => {
                 let rank =
@@ -142,8 +176,9 @@ pub(super) async fn over(
         all.push(match status {
             Some(status) => Candidate::of(status),
             None => {
-                let standing = if pauses.of(&lane).is_some() { Standing::Slowed } else { Standing::Well };
-                Candidate { name: lane, counts, in_flight: 0, standing, status: None }
+                let is_paused = pauses.of(&lane).is_some();
+                let standing = if is_paused { Standing::Slowed } else { Standing::Well };
+                Candidate { name: lane, counts, in_flight: 0, standing, is_paused, status: None }
             }
         });
     }
@@ -177,8 +212,9 @@ impl Look {
     }
 }
 
-/// The first ones in an order; the others are not put in any.
-fn foremost(mut all: Vec<Candidate>, Choice { order, most }: Choice) -> Vec<Candidate> {
+/// The first ones of a kind in an order; the others are not put in any.
+fn foremost(mut all: Vec<Candidate>, Choice { only, order, most }: Choice) -> Vec<Candidate> {
+    all.retain(|one| only.is_none_or(|kind| one.is_of(kind)));
     if most < all.len() {
         all.select_nth_unstable_by(most, |one, other| one.compare(other, order));
         all.truncate(most);
@@ -206,7 +242,8 @@ mod tests {
         let (tenant, scheme, host) = (Tenant::default(), Scheme::Http, host.to_owned());
         let name = Arc::new(Destination { tenant, scheme, host, port: 80, webhook: None });
         let counts = Counts { waiting, ..Counts::default() };
-        Candidate { name, counts, in_flight, standing, status: None }
+        let is_paused = standing == Standing::Slowed;
+        Candidate { name, counts, in_flight, standing, is_paused, status: None }
     }
 
     #[test]
@@ -226,11 +263,23 @@ mod tests {
             (Order::Worst, 5, "b c d e a"),
             (Order::Worst, 3, "b c d"),
             (Order::Busiest, 3, "a e c"),
+            (Order::Fullest, 3, "e d b"),
             (Order::Name, 0, ""),
         ] {
-            let chosen = foremost(all(), Choice { order, most });
+            let chosen = foremost(all(), Choice { order, most, only: None });
             let told: Vec<_> = chosen.iter().map(|one| one.name.host.as_str()).collect();
             assert_eq!(told.join(" "), hosts, "{order:?} {most}");
+        }
+        for (kind, hosts) in [
+            (Kind::Paused, "d"),
+            (Kind::Normal, "a b c d e"),
+            (Kind::Backoff, ""),
+            (Kind::Failing, ""),
+            (Kind::Connected, ""),
+        ] {
+            let chosen = foremost(all(), Choice { only: Some(kind), ..Choice::ALL });
+            let told: Vec<_> = chosen.iter().map(|one| one.name.host.as_str()).collect();
+            assert_eq!(told.join(" "), hosts, "{kind:?}");
         }
         let mut look = Look::default();
         all().iter().for_each(|one| look.count(one));

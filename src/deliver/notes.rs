@@ -104,6 +104,9 @@ struct Grudge {
     is_away: bool,
     /// Its last error, and when that was.
     reason: Option<(Timestamp, String)>,
+    /// Why somebody wanted that, if somebody did.
+    #[serde(default)]
+    ordered: Option<String>,
 }
 
 impl Notary {
@@ -209,14 +212,18 @@ impl Dispatcher {
 
     fn restore_grudges(&mut self, kept: Vec<Grudge>) {
         let (now, wall) = (Instant::now(), clock::wall());
-        for Grudge { destination, until, is_away, reason } in kept {
+        for Grudge { destination, until, is_away, reason, ordered } in kept {
             let lane = Arc::new(destination);
             if let Some(berth) = self.recalled(&lane, now) {
                 if let Some(until) = until {
                     berth.lane.hold((now + until.since(wall)).into_std());
                 }
-                if is_away {
-                    berth.lane.probe(now.into_std());
+                match ordered {
+                    Some(reason) => {
+                        berth.back_off(reason.into(), now);
+                    }
+                    None if is_away => berth.lane.probe(now.into_std()),
+                    None => {}
                 }
                 if let Some((at, reason)) = reason {
                     berth.note(at, reason.into(), false);
@@ -322,7 +329,8 @@ impl Dispatcher {
             let Some((until, is_away)) = berth.lane.grudge(now.into_std()) else { return false };
             let until = until.map(|at| wall.after(Instant::from(at).saturating_duration_since(now)));
             let (destination, reason) = (Destination::clone(lane), berth.last_error());
-            kept.push(Grudge { destination, until, is_away, reason });
+            let ordered = berth.ordered().map(|reason| reason.to_string());
+            kept.push(Grudge { destination, until, is_away, reason, ordered });
             true
         });
         let value = if kept.is_empty() { None } else { serde_json::to_vec(&kept).ok() };

@@ -41,6 +41,21 @@ pub enum Condition {
     Paused,
 }
 
+/// What came of a claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Catch {
+    /// Posts whose attempts begin now.
+    pub begun: usize,
+    /// Posts that wait for a worker to be free.
+    pub stocked: usize,
+    /// Posts that are given up without an attempt; they end as attempts do.
+    pub over: usize,
+    /// Posts that were given back.
+    pub back: usize,
+    /// Time until the lane's next post is due.
+    pub next: Option<Duration>,
+}
+
 /// How an attempt ended, for its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {

@@ -21,6 +21,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+/// Why a destination goes into backoff or comes back of which no attempt says so.
+const BY_ORDER: &str = "by order";
+
 type Answer<T> = oneshot::Sender<Result<T, SpoolError>>;
 
 impl Dispatcher {
@@ -31,6 +34,13 @@ impl Dispatcher {
             Request::Pause(which, reason, answer) => self.pause(which, reason, Some(answer)),
             Request::Resume(which, answer) => self.resume(which, answer),
             Request::Flush(which, answer) => self.flush(which, answer, now),
+            Request::BackOff(which, reason, answer) => {
+                // Nobody need wait for the answer, nor for the next.
+                let _ = answer.send(Ok(self.back_off(&which, &reason, now)));
+            }
+            Request::Recover(which, answer) => {
+                let _ = answer.send(Ok(self.recover(&which)));
+            }
             Request::Stocked(posts, answer) => {
                 let is_stocked = |(lane, id): &(Arc<Destination>, PostId)| {
                     self.lanes.of(lane).is_some_and(|berth| berth.tray.holds(*id))
@@ -156,6 +166,39 @@ impl Dispatcher {
         let state = Some(PostState::Deferred);
         let query = Query { tenant, destination: Some(origins), state, ..Query::default() };
         self.command(query, Order::Retry, answer, now);
+    }
+
+    /// Opens breakers because somebody wants it; answers of how many destinations.
+    fn back_off(&mut self, which: &Which, reason: &str, now: Instant) -> u64 {
+        let reason: Arc<str> = match reason {
+            "" => BY_ORDER.into(),
+            reason => format!("{BY_ORDER}: {reason}").into(),
+        };
+        let mut count = 0;
+        for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
+            if berth.back_off(Arc::clone(&reason), now) {
+                self.shop.metrics.breaker_openings.inc();
+                self.notary.resent(&berth.name);
+                self.news.push(News::Backoff(Arc::clone(&berth.name), Arc::clone(&reason)));
+                self.touched.add(berth);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Closes breakers because somebody wants it; answers of how many destinations.
+    fn recover(&mut self, which: &Which) -> u64 {
+        let mut count = 0;
+        for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
+            if berth.lane.recover() {
+                self.notary.resent(&berth.name);
+                self.news.push(News::Recovered(Arc::clone(&berth.name), Some(BY_ORDER.into())));
+                self.touched.add(berth);
+                count += 1;
+            }
+        }
+        count
     }
 
     fn tell(&mut self, which: Which, choice: Choice, answer: Answer<Look>, now: Instant) {

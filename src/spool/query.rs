@@ -27,6 +27,10 @@ pub struct Query {
     pub state: Option<PostState>,
     /// Those with this tag.
     pub tag: Option<String>,
+    /// Those whose sender gave them this mailing id (`X-xsMailingId`).
+    pub job: Option<String>,
+    /// Those whose sender gave them this message id (`X-xsMessageId`).
+    pub xs_message_id: Option<String>,
     /// Those from such a sender.
     pub sender: Option<Glob>,
     /// Those for such a recipient.
@@ -48,8 +52,9 @@ impl Query {
     /// Whether the posts themselves must be read to answer it.
     pub fn reads_posts(&self) -> bool {
         let texts = self.tag.is_some() || self.text.is_some();
+        let ids = self.job.is_some() || self.xs_message_id.is_some();
         let globs = self.sender.is_some() || self.recipient.is_some() || self.route.is_some();
-        texts || globs || self.since.is_some() || self.until.is_some()
+        texts || ids || globs || self.since.is_some() || self.until.is_some()
     }
 
     /// No post with this id or a greater one is meant, if there is such a bound.
@@ -76,6 +81,8 @@ impl Query {
         self.since.is_none_or(|since| post.accepted_at >= since)
             && self.until.is_none_or(|until| post.accepted_at < until)
             && self.tag.as_ref().is_none_or(|tag| post.tags.contains(tag))
+            && (self.job.is_none() || self.job == post.xs_mailing_id)
+            && (self.xs_message_id.is_none() || self.xs_message_id == post.xs_message_id)
             && self.sender.as_ref().is_none_or(|sender| sender.fits(&post.sender))
             && self.recipient.as_ref().is_none_or(|recipient| recipient.fits(&masked::recipient(post)))
             && self.route.as_ref().is_none_or(|route| is_routed() && route.fits(&post.recipient))
@@ -174,6 +181,26 @@ mod tests {
         ] {
             assert_eq!(query.fits(&post), fits, "{query:?}");
         }
+    }
+
+    #[test]
+    fn ids_of_the_sender_are_matched_whole() {
+        let (job, id) = (Some("spring".to_owned()), Some("17".to_owned()));
+        let post = Post { xs_mailing_id: job.clone(), xs_message_id: id.clone(), ..post("/x") };
+        let any = Query::default();
+        let other = Some("sprin".to_owned());
+        for (query, fits) in [
+            (Query { job: job.clone(), ..any.clone() }, true),
+            (Query { job: job.clone(), xs_message_id: id.clone(), ..any.clone() }, true),
+            (Query { job: other.clone(), xs_message_id: id.clone(), ..any.clone() }, false),
+            (Query { job, xs_message_id: other, ..any.clone() }, false),
+            (Query { xs_message_id: id, ..any.clone() }, true),
+        ] {
+            assert!(query.reads_posts());
+            assert_eq!(query.fits(&post), fits, "{query:?}");
+        }
+        let none = Post { xs_mailing_id: None, ..post };
+        assert!(!Query { job: Some("spring".to_owned()), ..any }.fits(&none));
     }
 
     #[test]

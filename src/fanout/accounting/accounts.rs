@@ -6,15 +6,16 @@
 //! and no record is lost. What is wrong with a file stops that file alone.
 
 use super::bookmark::Bookmark;
-use super::follower::Follower;
+use super::follower::{Follower, Turn};
 use super::{Fields, Filter, Naming, Privacy, RecordType};
 use crate::event::{Want, Wanted};
 use crate::journal::{Journal, Position};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -89,6 +90,16 @@ pub struct Standing {
     pub trouble: Option<String>,
 }
 
+/// What came of ending a file by hand.
+#[derive(Debug)]
+pub struct Turned {
+    /// As the configuration has it.
+    pub path: PathBuf,
+    /// Where the file is that ended, before it is compressed; none if there was no record in
+    /// it. The error says why it goes on.
+    pub ended: io::Result<Option<PathBuf>>,
+}
+
 /// A handle to all of them; clones are the same.
 #[derive(Clone)]
 pub struct Accounts(Arc<Shared>);
@@ -113,6 +124,7 @@ struct Writer {
     path: PathBuf,
     standing: Arc<Mutex<Standing>>,
     stop: watch::Sender<bool>,
+    turns: mpsc::Sender<Turn>,
     task: JoinHandle<()>,
 }
 
@@ -169,6 +181,28 @@ impl Accounts {
         self.end_writers().await;
     }
 
+    /// Ends each file now, behind the records of what the journal has, and begins the next;
+    /// what came of it, in the order of the configuration.
+    pub async fn turn(&self) -> Vec<Turned> {
+        let begin = |writer: &Writer| {
+            let (turn, turned) = oneshot::channel();
+            // One that has ended, or has another order, drops it: that is the answer.
+            let _ = writer.turns.try_send(turn);
+            (writer.path.clone(), turned)
+        };
+        let begun: Vec<_> = self.0.current().writers.iter().map(begin).collect();
+        let (mut all, deadline) = (Vec::new(), Instant::now() + ENDING);
+        for (path, turned) in begun {
+            let ended = match timeout_at(deadline, turned).await {
+                Ok(Ok(ended)) => ended,
+                Ok(Err(_)) => Err(io::Error::other("it just ends, or is opened anew; try again")),
+                Err(_) => Err(io::Error::other("its disk does not answer")),
+            };
+            all.push(Turned { path, ended });
+        }
+        all
+    }
+
     /// How each goes, in the order of the configuration.
     pub fn standings(&self) -> Vec<Standing> {
         let (first, last) = (self.0.journal.first(), self.0.journal.last().0);
@@ -191,7 +225,8 @@ impl Accounts {
         let (journal, directory) = (self.0.journal.clone(), self.0.directory.clone());
         let follower =
             Follower::new((journal, follower(&path)), (terms, directory, bookmark), Arc::clone(&standing));
-        Writer { path, standing, stop, task: tokio::spawn(follower.follow(stopped)) }
+        let (turns, taken) = mpsc::channel(1);
+        Writer { path, standing, stop, turns, task: tokio::spawn(follower.follow(stopped, taken)) }
     }
 
     /// Ends the writers, and answers what they wrote.

@@ -183,7 +183,7 @@ impl Book {
             }
             // Or what comes next would be taken for what the bookmark knows.
             Some(Seen::Cut) => self.note(),
-            Some(Seen::There) if !self.is_of_now() => self.turn(now),
+            Some(Seen::There) if !self.is_of_now() => self.turn(now).map(drop),
             Some(Seen::There) => Ok(()),
         }
     }
@@ -217,20 +217,27 @@ impl Book {
         Ok(ended)
     }
 
-    /// Ends the file, and begins the next one.
-    fn turn(&mut self, now: Timestamp) -> io::Result<()> {
+    /// Ends the file though it is of now, if there is a record in it; where it is then.
+    pub(super) fn turn_early(&mut self, now: Timestamp) -> io::Result<Option<PathBuf>> {
+        self.look(now)?;
+        self.turn(now)
+    }
+
+    /// Ends the file, and begins the next one; its new name, if it gets one.
+    fn turn(&mut self, now: Timestamp) -> io::Result<Option<PathBuf>> {
         self.see(now);
         self.note()?;
+        let mut ended = None;
         if let Some(open) = self.open.take() {
             let next = self.terms.naming.live(Timestamp(self.period().start));
             match (open.length > open.head, next == open.path) {
-                (true, true) => self.end(&open.path, Timestamp(open.period.start))?,
+                (true, true) => ended = Some(self.end(&open.path, Timestamp(open.period.start))?),
                 (true, false) => self.has_ended = true,
                 (false, true) => {}
                 (false, false) => fs::remove_file(&open.path)?,
             }
         }
-        self.begin()
+        self.begin().map(|()| ended)
     }
 
     fn see(&mut self, now: Timestamp) {
@@ -324,18 +331,18 @@ impl Book {
         }
     }
 
-    /// Gives a file the name of one that has ended.
-    fn end(&mut self, path: &Path, began_at: Timestamp) -> io::Result<()> {
+    /// Gives a file the name of one that has ended; answers that.
+    fn end(&mut self, path: &Path, began_at: Timestamp) -> io::Result<PathBuf> {
         let naming = &self.terms.naming;
         let mut names = Vec::new();
         for entry in fs::read_dir(naming.directory())? {
             names.extend(entry?.file_name().into_string());
         }
-        let number = naming.next_number(names.iter().map(String::as_str));
-        fs::rename(path, naming.ended(began_at, number))?;
+        let ended = naming.ended(began_at, naming.next_number(names.iter().map(String::as_str)));
+        fs::rename(path, &ended)?;
         sync_names(naming.directory())?;
         self.has_ended = true;
-        Ok(())
+        Ok(ended)
     }
 }
 

@@ -112,6 +112,30 @@ fn another_file_begins_with_the_day_and_when_one_is_full() {
 }
 
 #[test]
+fn a_file_that_is_ended_early_has_a_number_and_the_next_goes_on() {
+    for (name, ended) in [("a.x", "a-2026-01-31-000N.x"), ("a-%Y-%m-%d.x", "a-2026-01-31-000N.x")] {
+        let scene = Scene::new();
+        let terms = scene.terms(name, Layout::Ndjson);
+        let mut book = scene.book(&terms);
+        let live = name.replace("%Y-%m-%d", "2026-01-31");
+        let ended = |number: u64| scene.0.path().join(ended.replace('N', &number.to_string()));
+        assert_eq!(book.turn_early(Timestamp(DAY)).unwrap(), None);
+        for number in 1..=2 {
+            write(&mut book, number..=number, DAY + HOUR);
+            assert_eq!(book.turn_early(Timestamp(DAY + HOUR)).unwrap(), Some(ended(number)));
+            assert_eq!(book.turn_early(Timestamp(DAY + HOUR)).unwrap(), None);
+            assert_eq!(fs::read_to_string(ended(number)).unwrap(), line(number));
+        }
+        // What comes next is in the next, also after a kill.
+        drop(book);
+        let mut book = scene.book(&terms);
+        write(&mut book, 3..=3, DAY + HOUR);
+        assert_eq!(fs::read_to_string(scene.0.path().join(live)).unwrap(), line(3));
+        assert_eq!(fs::read_to_string(ended(2)).unwrap(), line(2));
+    }
+}
+
+#[test]
 fn a_name_without_a_date_is_that_of_the_present() {
     let scene = Scene::new();
     let terms = scene.terms("a.x", Layout::Ndjson);

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
@@ -29,6 +29,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const NOTE: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a file that is to end waits for the records of what the journal has.
+const CATCH_UP: Duration = Duration::from_secs(5);
 /// How often files that have ended are looked at, and at least that of the present.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -49,6 +51,10 @@ pub(super) struct Follower {
     tidying: Option<JoinHandle<()>>,
     is_over: Arc<AtomicBool>,
 }
+
+/// An order to end the file now: who waits for the place where it is then, if there was a
+/// record in it.
+pub(super) type Turn = oneshot::Sender<io::Result<Option<PathBuf>>>;
 
 /// What is next.
 enum Next {
@@ -83,8 +89,13 @@ impl Follower {
         }
     }
 
-    /// Writes until `stopped` turns true; what is written is durable then.
-    pub(super) async fn follow(mut self, mut stopped: watch::Receiver<bool>) {
+    /// Writes until `stopped` turns true, and ends files when it is told to; what is written
+    /// is durable then.
+    pub(super) async fn follow(
+        mut self,
+        mut stopped: watch::Receiver<bool>,
+        mut turns: mpsc::Receiver<Turn>,
+    ) {
         let mut news = self.journal.watch();
         loop {
             // What comes from here on is news.
@@ -93,6 +104,9 @@ impl Follower {
                 Ok(next) => self.succeed(next),
                 Err(error) => self.fail(&error),
             };
+            if let Ok(turn) = turns.try_recv() {
+                self.turn(turn).await;
+            }
             let (least, most) = match next {
                 Next::Go if !*stopped.borrow() => continue,
                 Next::Go => break,
@@ -107,11 +121,13 @@ impl Follower {
                     }
                 });
             };
-            tokio::select! {
+            let turn = tokio::select! {
                 // Whoever has let go of the sender wants no more either.
                 _ = stopped.wait_for(|stopped| *stopped) => break,
-                () = waited => {}
-            }
+                Some(turn) = turns.recv() => turn,
+                () = waited => continue,
+            };
+            self.turn(turn).await;
         }
         self.is_over.store(true, Ordering::Relaxed);
         if let Err(error) = self.with_book(Book::note).await {
@@ -146,6 +162,29 @@ impl Follower {
         let is_done = book.noted() == book.position() && !book.has_ended();
         let turns = book.turns_at().map_or(TIDY, |at| Duration::from_millis(at.0.saturating_sub(now.0)));
         Ok(Next::Wait(if is_done { turns.min(TIDY) } else { NOTE }))
+    }
+
+    /// Ends the file, and tells who wants it.
+    async fn turn(&mut self, turn: Turn) {
+        let turned = self.turn_early().await;
+        if let Err(error) = &turned {
+            self.fail(error);
+        }
+        // Nobody need wait for the answer.
+        let _ = turn.send(turned);
+    }
+
+    /// Ends the file behind the records of what the journal has now, as far as they can be
+    /// written soon.
+    async fn turn_early(&mut self) -> io::Result<Option<PathBuf>> {
+        let (upto, deadline) = (self.journal.last(), Instant::now() + CATCH_UP);
+        while let Next::Go = self.step().await? {
+            if self.book()?.position() >= upto || Instant::now() > deadline {
+                break;
+            }
+        }
+        let now = clock::wall();
+        self.with_book(move |book| book.turn_early(now)).await
     }
 
     /// Notes how far it is, but not more often than it must.
