@@ -74,6 +74,54 @@ fn done(scene: &Scene, line: &str) -> Value {
     told["data"].clone()
 }
 
+#[test]
+fn all_names_are_looked_at_before_anything_is_done_and_what_was_done_is_told() {
+    let scene = Scene::start("");
+    let origin = scene.origin();
+    let [one, two, three] = [(); 3].map(|()| scene.post("/busy", "", "deferred"));
+    let webhook = json!({ "url": "https://r.example/in", "events": ["post.failed"] });
+    let [first, second] =
+        [(); 2].map(|()| scene.post_to("/api/v1/webhooks", &webhook.to_string()).json()["id"].clone());
+    let [first, second] = [&first, &second].map(|id| id.as_str().unwrap());
+    let missing = "52a0000000000009";
+    for (line, status) in [
+        (format!("purge destination {origin} *"), 422),
+        (format!("pause destination {origin} shop.example"), 422),
+        (format!("schedule {origin} ''"), 422),
+        (format!("delete {one} nonsense"), 404),
+        (format!("queue hold {one} {missing}"), 404),
+        (format!("queue reroute {one} {missing} --url https://b.example"), 404),
+        ("pause job spring ''".to_owned(), 422),
+        (format!("webhook rotate-secret {first} wh_x"), 404),
+        (format!("webhook delete {first} wh_x"), 404),
+    ] {
+        let answer = command(&scene, &line);
+        assert_eq!(answer.status, status, "{line}: {answer:?}");
+    }
+    for id in [&one, &two, &three] {
+        scene.stands(id, "deferred");
+    }
+    assert_eq!(done(&scene, "show queues")["destinations"][0]["state"], "active");
+    for id in [first, second] {
+        let shown = scene.get(&format!("/api/v1/webhooks/{id}"));
+        assert_eq!((shown.status, shown.header("etag")), (200, Some("\"1\"")), "{shown:?}");
+    }
+    let both = done(&scene, &format!("webhook rotate-secret {first} {second}"));
+    assert!(both[0]["secret"].is_string() && both[1]["secret"].is_string(), "{both}");
+
+    done(&scene, &format!("queue hold {two}"));
+    let told = command(&scene, &format!("queue hold {one} {two} {three}"));
+    let again = json!({ "name": two, "error": "the post is held: there is nothing to be done" });
+    let data = json!([{ "count": 1 }, again, { "count": 1 }]);
+    let message = "1 of 3 names failed; error says why";
+    assert_eq!(
+        (told.status, told.json()),
+        (200, json!({ "data": data, "status": "partial", "message": message }))
+    );
+    // Nothing has been done where it fails for the first.
+    assert_eq!(command(&scene, &format!("queue hold {two} {one}")).status, 409);
+}
+
 /// The ids of posts that a command lists, sorted.
 fn listed(scene: &Scene, line: &str) -> Vec<String> {
     let told = done(scene, line);

@@ -3,8 +3,12 @@
 //!
 //! A command does what another call of the API does, and may do no more than that: it is
 //! carried out by the same handler, for the same caller. Which there are is in `verbs`, how
-//! they are written in `line`.
+//! they are written in `line`, and what several names come to in `answers`.
+//!
+//! All names are looked at before anything is done: a command that cannot be meant does
+//! nothing.
 
+mod answers;
 mod line;
 mod verbs;
 
@@ -19,10 +23,10 @@ use super::webhooks::commands::about_webhooks;
 use super::{accounting, config, posts, transcript};
 use crate::clock;
 use crate::intake::Role;
+pub(super) use answers::Answers;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use http_body_util::BodyExt as _;
 use line::Command;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,9 +48,6 @@ const MOST: usize = 100;
 /// Destinations that are told of as the foremost, when nothing else is said.
 const FOREMOST: &str = "20";
 
-/// Octets of answers, beyond the first, that are put together.
-const ROOM: usize = 1 << 20;
-
 /// `POST /commands`
 pub(super) async fn run(
     State(desk): State<Desk>,
@@ -59,31 +60,7 @@ pub(super) async fn run(
     }
     let mut answers = Answers::default();
     carry_out(&desk, &caller, command, &mut answers).await?;
-    let Answers { mut data, .. } = answers;
-    let data = if data.len() == 1 { data.pop().unwrap_or_default() } else { Value::Array(data) };
-    Ok(json(StatusCode::OK, &status::envelope(data)))
-}
-
-/// What handlers answered, as far as there is room for it.
-#[derive(Default)]
-pub(super) struct Answers {
-    data: Vec<Value>,
-    octets: usize,
-}
-
-impl Answers {
-    /// Takes one: JSON, or text. The first may be of any size.
-    pub async fn push(&mut self, answer: Response) -> Result<(), Problem> {
-        let broken = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost");
-        let octets = answer.into_body().collect().await.map_err(broken)?.to_bytes();
-        self.octets += octets.len();
-        if self.octets > ROOM && !self.data.is_empty() {
-            return Err(wrong("its answers are too long for one; name fewer at a time".to_owned()));
-        }
-        let text = || Value::String(String::from_utf8_lossy(&octets).into_owned());
-        self.data.push(serde_json::from_slice(&octets).unwrap_or_else(|_| text()));
-        Ok(())
-    }
+    Ok(json(StatusCode::OK, &answers.envelope()))
 }
 
 async fn carry_out(
@@ -112,14 +89,7 @@ async fn carry_out(
         }
         Verb::Act(action) => return act((desk, caller), action, names, options, answers).await,
         Verb::Job(action) => {
-            for name in some(names, "JOB")? {
-                let mut options = options.clone();
-                if options.insert("job".to_owned(), name.into()).is_some() {
-                    return Err(wrong("--jobId says what JOB does; leave it out".to_owned()));
-                }
-                act((desk, caller), action, Vec::new(), options, answers).await?;
-            }
-            return Ok(());
+            return act_on_jobs((desk, caller), action, (names, options), answers).await;
         }
         Verb::Webhook(what) => return about_webhooks((desk, caller), what, (names, options), answers).await,
         Verb::Show | Verb::Trace => {
@@ -234,23 +204,35 @@ async fn each_origin(
         }
         verb => verb,
     };
-    for name in some(names, "ORIGIN")? {
-        let (state, who, path, options) = (State(desk.clone()), caller.clone(), Path(name), options.clone());
-        let answer = match verb {
-            Verb::Pause => destinations::pause(state, who, path, Given(given::<Reason>(options)?)).await?,
-            Verb::Resume => destinations::resume(state, who, path, Given(given::<Nothing>(options)?)).await?,
-            Verb::BackOff => {
-                destinations::back_off(state, who, path, Given(given::<Reason>(options)?)).await?
-            }
-            Verb::Recover => {
-                destinations::recover(state, who, path, Given(given::<Nothing>(options)?)).await?
-            }
-            Verb::Flush => destinations::flush(state, who, path, Given(given::<Nothing>(options)?)).await?,
-            _ => destinations::purge(state, who, path, Given(given::<Purge>(options)?)).await?,
-        };
-        answers.push(answer).await?;
+    let names = some(names, "ORIGIN")?;
+    for name in &names {
+        destinations::check(name, caller)?;
+        if verb == Verb::Purge {
+            given::<Purge>(options.clone())?.check(name)?;
+        }
+    }
+    for name in names {
+        answers.note(&name, steer((desk, caller), verb, name.clone(), options.clone()).await).await?;
     }
     Ok(())
+}
+
+/// Does something to the destinations of one origin.
+async fn steer(
+    (desk, caller): (&Desk, &Caller),
+    verb: Verb,
+    name: String,
+    options: Map<String, Value>,
+) -> Result<Response, Problem> {
+    let (state, who, path) = (State(desk.clone()), caller.clone(), Path(name));
+    match verb {
+        Verb::Pause => destinations::pause(state, who, path, Given(given::<Reason>(options)?)).await,
+        Verb::Resume => destinations::resume(state, who, path, Given(given::<Nothing>(options)?)).await,
+        Verb::BackOff => destinations::back_off(state, who, path, Given(given::<Reason>(options)?)).await,
+        Verb::Recover => destinations::recover(state, who, path, Given(given::<Nothing>(options)?)).await,
+        Verb::Flush => destinations::flush(state, who, path, Given(given::<Nothing>(options)?)).await,
+        _ => destinations::purge(state, who, path, Given(given::<Purge>(options)?)).await,
+    }
 }
 
 /// Does something to posts by their ids, or to all that a filter means.
@@ -258,33 +240,72 @@ async fn act(
     (desk, caller): (&Desk, &Caller),
     action: &'static str,
     names: Vec<String>,
-    mut options: Map<String, Value>,
+    options: Map<String, Value>,
     answers: &mut Answers,
 ) -> Result<(), Problem> {
     if names.is_empty() {
-        let mut asked = Map::new();
-        for name in ["all", "dry_run", "url"] {
-            asked.extend(options.remove(name).map(|value| (name.to_owned(), value)));
-        }
-        asked.insert("action".to_owned(), action.into());
-        asked.insert("filter".to_owned(), options.into());
-        let actions = Given(given::<Actions>(asked)?);
+        let actions = Given(actions(action, options)?);
         return answers.push(posts::act(State(desk.clone()), caller.clone(), actions).await?).await;
     }
+    for name in &names {
+        desk.find(name, caller).await?;
+    }
     for name in names {
-        let (state, who, path) = (State(desk.clone()), caller.clone(), Path(name));
-        let options = options.clone();
-        let plain = || given::<Nothing>(options.clone()).map(Given);
-        let answer = match action {
-            "reroute" => posts::reroute(state, who, path, Given(given::<Reroute>(options)?)).await?,
-            "retry" => posts::retry(state, who, path, plain()?).await?,
-            "hold" => posts::hold(state, who, path, plain()?).await?,
-            "release" => posts::release(state, who, path, plain()?).await?,
-            _ => posts::delete(state, who, path, plain()?).await?,
-        };
-        answers.push(answer).await?;
+        answers.note(&name, act_on_one((desk, caller), action, name.clone(), &options).await).await?;
     }
     Ok(())
+}
+
+async fn act_on_one(
+    (desk, caller): (&Desk, &Caller),
+    action: &'static str,
+    name: String,
+    options: &Map<String, Value>,
+) -> Result<Response, Problem> {
+    let (state, who, path) = (State(desk.clone()), caller.clone(), Path(name));
+    let plain = || given::<Nothing>(options.clone()).map(Given);
+    match action {
+        "reroute" => posts::reroute(state, who, path, Given(given::<Reroute>(options.clone())?)).await,
+        "retry" => posts::retry(state, who, path, plain()?).await,
+        "hold" => posts::hold(state, who, path, plain()?).await,
+        "release" => posts::release(state, who, path, plain()?).await,
+        _ => posts::delete(state, who, path, plain()?).await,
+    }
+}
+
+/// Does something to all posts of jobs.
+async fn act_on_jobs(
+    (desk, caller): (&Desk, &Caller),
+    action: &'static str,
+    (names, options): (Vec<String>, Map<String, Value>),
+    answers: &mut Answers,
+) -> Result<(), Problem> {
+    let mut jobs = Vec::new();
+    for name in some(names, "JOB")? {
+        let mut options = options.clone();
+        if options.insert("job".to_owned(), name.clone().into()).is_some() {
+            return Err(wrong("--jobId says what JOB does; leave it out".to_owned()));
+        }
+        let actions = actions(action, options)?;
+        actions.filter.query(caller.tenant.clone())?;
+        jobs.push((name, actions));
+    }
+    for (name, actions) in jobs {
+        let done = posts::act(State(desk.clone()), caller.clone(), Given(actions)).await;
+        answers.note(&name, done).await?;
+    }
+    Ok(())
+}
+
+/// What the call for many posts has in its body.
+fn actions(action: &'static str, mut options: Map<String, Value>) -> Result<Actions, Problem> {
+    let mut asked = Map::new();
+    for name in ["all", "dry_run", "url"] {
+        asked.extend(options.remove(name).map(|value| (name.to_owned(), value)));
+    }
+    asked.insert("action".to_owned(), action.into());
+    asked.insert("filter".to_owned(), options.into());
+    given(asked)
 }
 
 pub(super) fn some(names: Vec<String>, what: &str) -> Result<Vec<String>, Problem> {

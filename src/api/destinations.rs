@@ -101,6 +101,11 @@ fn shown(Look { chosen, total, trouble, slowed, oldest_at }: &Look) -> Response 
     json(StatusCode::OK, &told)
 }
 
+/// Whether destinations can be meant so.
+pub(super) fn check(origin: &str, caller: &Caller) -> Result<(), Problem> {
+    which(origin, caller).map(drop)
+}
+
 fn which(origin: &str, caller: &Caller) -> Result<Which, Problem> {
     let origins = origin.parse().map_err(|reason: String| Problem::bad_field("origin", reason))?;
     Ok(Which { origins, tenant: caller.tenant.clone() })
@@ -186,20 +191,29 @@ pub(super) struct Purge {
     dry_run: bool,
 }
 
+impl Purge {
+    /// Whether it may mean this origin.
+    pub(super) fn check(&self, origin: &str) -> Result<(), Problem> {
+        if origin == "*" && !self.all {
+            let detail = "* means every post that waits; add \"all\": true for that";
+            return Err(Problem::bad_field("all", detail));
+        }
+        Ok(())
+    }
+}
+
 /// `POST /destinations/{origin}/purge`: deletes what waits there, held posts too; not
 /// what is under way or has failed.
 pub(super) async fn purge(
     State(desk): State<Desk>,
     caller: Caller,
     Path(origin): Path<String>,
-    Given(Purge { all, dry_run }): Given<Purge>,
+    Given(purge): Given<Purge>,
 ) -> Answer {
     let Which { origins, tenant } = which(&origin, &caller)?;
-    if origin == "*" && !all {
-        return Err(Problem::bad_field("all", "* means every post that waits; add \"all\": true for that"));
-    }
+    purge.check(&origin)?;
     let query = Query { destination: Some(origins), tenant, ..Query::default() };
-    if dry_run {
+    if purge.dry_run {
         let census = desk.spool.census(query).await?;
         return counted(WAITING.iter().filter_map(|state| census.get(state)).sum());
     }

@@ -101,6 +101,11 @@ impl Problem {
         }
     }
 
+    /// What happened, and what to do.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// A request that cannot be understood.
     pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, shortened(detail.into()))

@@ -136,7 +136,8 @@ pub(in crate::api) fn good(_: Schemas<'_>) -> Schema {
 
 /// The answer of a command, as PowerMTA wraps it.
 pub(in crate::api) fn envelope(_: Schemas<'_>) -> Schema {
-    object(json!({ "data": {}, "status": { "const": "success" }, "message": text() }))
+    let status = json!({ "enum": ["success", "partial"] });
+    object(json!({ "data": {}, "status": status, "message": text() }))
 }
 
 fn event() -> Schema {

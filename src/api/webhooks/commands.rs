@@ -6,7 +6,9 @@ use super::super::commands::{Answers, given, some, wrong};
 use super::super::desk::Desk;
 use super::super::problem::Problem;
 use super::{batches, replay, trial};
+use crate::fanout::shelf::ShelfError;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
@@ -21,7 +23,6 @@ pub(in crate::api) async fn about_webhooks(
     answers: &mut Answers,
 ) -> Result<(), Problem> {
     let (state, who) = (|| State(desk.clone()), || caller.clone());
-    let (none, plain) = (HeaderMap::new, || Asked(Nothing {}));
     if let ("list" | "check", false) = (what, names.is_empty()) {
         return Err(wrong(format!("webhook {what} is about all")));
     }
@@ -43,25 +44,53 @@ pub(in crate::api) async fn about_webhooks(
         }
         _ => {}
     }
-    for id in some(names, "ID")? {
-        let (path, options) = (Path(id), options.clone());
-        let answer = match what {
-            "show" => super::show(state(), who(), path, none(), Asked(given(options)?)).await?,
-            "delete" => super::delete(state(), who(), path, none(), Asked(given(options)?)).await?,
-            "enable" | "disable" => {
-                given::<Nothing>(options)?;
-                let patch = Map::from_iter([("enabled".to_owned(), Value::Bool(what == "enable"))]);
-                super::change(state(), who(), path, none(), Given(patch)).await?
-            }
-            "test" => trial::test(state(), who(), path, Given(given(renamed(options))?)).await?,
-            "rotate-secret" => super::rotate(state(), who(), path, none(), Given(given(options)?)).await?,
-            "batches" => batches::list(state(), who(), path, Asked(given(options)?)).await?,
-            "replay" => replay::begin(state(), who(), path, Given(given(gathered(options))?)).await?,
-            _ => replay::list(state(), who(), path, plain()).await?,
-        };
-        answers.push(answer).await?;
+    let names = some(names, "ID")?;
+    for id in &names {
+        check((desk, caller), what, id).await?;
+    }
+    for id in names {
+        let answer = one((desk, caller), what, id.clone(), options.clone()).await;
+        match what {
+            "show" | "batches" | "replays" => answers.push(answer?).await?,
+            _ => answers.note(&id, answer).await?,
+        }
     }
     Ok(())
+}
+
+/// Whether a command may mean this webhook.
+async fn check((desk, caller): (&Desk, &Caller), what: &str, id: &str) -> Result<(), Problem> {
+    let placed = desk.webhooks()?.shelf.one(id, caller.tenant.as_ref()).await?;
+    match what {
+        "delete" | "enable" | "disable" | "rotate-secret" if placed.version.is_none() => {
+            Err(ShelfError::Fixed.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is said of one webhook.
+async fn one(
+    (desk, caller): (&Desk, &Caller),
+    what: &str,
+    id: String,
+    options: Map<String, Value>,
+) -> Result<Response, Problem> {
+    let (state, who, path, none) = (State(desk.clone()), caller.clone(), Path(id), HeaderMap::new);
+    match what {
+        "show" => super::show(state, who, path, none(), Asked(given(options)?)).await,
+        "delete" => super::delete(state, who, path, none(), Asked(given(options)?)).await,
+        "enable" | "disable" => {
+            given::<Nothing>(options)?;
+            let patch = Map::from_iter([("enabled".to_owned(), Value::Bool(what == "enable"))]);
+            super::change(state, who, path, none(), Given(patch)).await
+        }
+        "test" => trial::test(state, who, path, Given(given(renamed(options))?)).await,
+        "rotate-secret" => super::rotate(state, who, path, none(), Given(given(options)?)).await,
+        "batches" => batches::list(state, who, path, Asked(given(options)?)).await,
+        "replay" => replay::begin(state, who, path, Given(given(gathered(options))?)).await,
+        _ => replay::list(state, who, path, Asked(Nothing {})).await,
+    }
 }
 
 fn two(names: Vec<String>, what: &str) -> Result<[String; 2], Problem> {
