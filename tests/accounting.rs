@@ -343,6 +343,37 @@ fn files_end_when_somebody_says_so() {
 }
 
 #[test]
+fn a_file_that_cannot_end_hides_none_that_did() {
+    let scene = Scene::start(
+        "[[accounting]]\npath = \"one\"\ntypes = [\"d\"]\n[[accounting]]\npath = \"below/two\"\ntypes = [\"d\"]\n",
+    );
+    let data = scene.directory.path().join(DATA);
+    let id = scene.send("/ok", "");
+    for name in ["one", "below/two"] {
+        recorded(&data.join(name), 1, |record| record["postId"] == id.as_str());
+    }
+    // Its directory is gone, and there is a file in its place.
+    fs::rename(data.join("below"), data.join("moved")).unwrap();
+    fs::write(data.join("below"), "").unwrap();
+    let answer = scene.post_to("/api/v1/accounting/rotate", "");
+    let told = answer.json();
+    assert_eq!(answer.status, 200, "{told}");
+    let [one, two] = [&told["files"][0], &told["files"][1]];
+    assert!(one["ended"].as_str().unwrap().contains("one") && one.get("error").is_none(), "{told}");
+    assert!(two["ended"].is_null() && two["error"].is_string(), "{told}");
+    let (code, text, wrong) = scene.run(&["accounting", "rotate"]);
+    assert!(
+        code == 75 && text.contains("one: goes on") && wrong.contains("below/two"),
+        "{code} {text} {wrong}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let (code, text, _) = scene.run(&["accounting", "rotate", "--json"]);
+    assert!(code == 75 && text.contains("\"error\""), "{code} {text}");
+    fs::remove_file(data.join("below")).unwrap();
+    fs::rename(data.join("moved"), data.join("below")).unwrap();
+}
+
+#[test]
 fn a_file_may_be_moved_or_emptied_and_what_it_holds_may_change() {
     let mut scene =
         Scene::start("[accounting]\npath = \"acct.csv\"\nformat = \"csv\"\nfields = [\"postId\"]\n");

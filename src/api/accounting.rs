@@ -23,8 +23,11 @@ struct FileShape {
     /// As the configuration has it.
     path: String,
     /// Where the file is that ended; it may be compressed there. `null` where it goes on, for
-    /// there was no record in it.
+    /// there was no record in it, or for the reason that `error` says.
     ended: Option<String>,
+    /// Why it could not be ended; absent where nothing was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// `POST /accounting/rotate`: all files, also those of which one cannot be ended.
@@ -40,19 +43,13 @@ pub(super) async fn rotate(
         let detail = "no file of records is configured; [accounting] path names one";
         return Err(Problem::not_found(detail));
     }
-    let (mut files, mut wrong) = (Vec::new(), Vec::new());
-    for Turned { path, ended } in turned {
-        let path = path.display().to_string();
-        match ended {
-            Ok(ended) => {
-                let ended = ended.map(|ended| ended.display().to_string());
-                files.push(FileShape { path, ended });
-            }
-            Err(error) => wrong.push(format!("{path}: {error}")),
-        }
-    }
-    match wrong.is_empty() {
-        true => Ok(json(StatusCode::OK, &RotatedShape { files })),
-        false => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, wrong.join("; "))),
-    }
+    // Where one is now is told though another could not be ended: nobody could ask again.
+    let file = |Turned { path, ended }: Turned| {
+        let (ended, error) = match ended {
+            Ok(ended) => (ended.map(|ended| ended.display().to_string()), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        FileShape { path: path.display().to_string(), ended, error }
+    };
+    Ok(json(StatusCode::OK, &RotatedShape { files: turned.into_iter().map(file).collect() }))
 }

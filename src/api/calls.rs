@@ -296,8 +296,8 @@ fn about_the_gateway() -> Vec<Call> {
             .may_take(TOML, bodies::any_text()),
         good(post(Admin, "/api/v1/reload", config::reload, "Puts the file in force")),
         post(Admin, "/api/v1/accounting/rotate", accounting::rotate, "Ends each file of records now")
-            .answers::<accounting::RotatedShape>(Is::OK, "The files.")
-            .refuses(&[Is::NOT_FOUND, Is::SERVICE_UNAVAILABLE]),
+            .answers::<accounting::RotatedShape>(Is::OK, "The files: where each is, or why it goes on.")
+            .refuses(&[Is::NOT_FOUND]),
         post(Operator, "/api/v1/commands", commands::run, "Carries out a command, as PowerMTA does")
             .writes(Is::OK, "What came of it.", bodies::envelope)
             .refuses(&[Is::NOT_FOUND, Is::CONFLICT, Is::INSUFFICIENT_STORAGE]),

@@ -110,6 +110,8 @@ struct Shared {
     /// Where bookmarks are.
     directory: PathBuf,
     current: Mutex<Current>,
+    /// Who has files ended: one after another.
+    turning: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -137,7 +139,13 @@ impl fmt::Debug for Accounts {
 impl Accounts {
     /// None yet; bookmarks are in `directory`, which is made for the first one.
     pub fn new(journal: Journal, wanted: Wanted, directory: PathBuf) -> Accounts {
-        Accounts(Arc::new(Shared { journal, wanted, directory, current: Mutex::default() }))
+        Accounts(Arc::new(Shared {
+            journal,
+            wanted,
+            directory,
+            current: Mutex::default(),
+            turning: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Ends those there are and begins these, also those that are the same: their files
@@ -182,20 +190,24 @@ impl Accounts {
     }
 
     /// Ends each file now, behind the records of what the journal has, and begins the next;
-    /// what came of it, in the order of the configuration.
+    /// what came of it, in the order of the configuration. Of two calls at a time the second
+    /// finds what the first has left.
     pub async fn turn(&self) -> Vec<Turned> {
         let begin = |writer: &Writer| {
             let (turn, turned) = oneshot::channel();
-            // One that has ended, or has another order, drops it: that is the answer.
+            // One that has ended, or still has the order before, drops it: that is the answer.
             let _ = writer.turns.try_send(turn);
             (writer.path.clone(), turned)
         };
+        let _turn = self.0.turning.lock().await;
         let begun: Vec<_> = self.0.current().writers.iter().map(begin).collect();
         let (mut all, deadline) = (Vec::new(), Instant::now() + ENDING);
         for (path, turned) in begun {
             let ended = match timeout_at(deadline, turned).await {
                 Ok(Ok(ended)) => ended,
-                Ok(Err(_)) => Err(io::Error::other("it just ends, or is opened anew; try again")),
+                Ok(Err(_)) => {
+                    Err(io::Error::other("its writer ends, or still has an order before; try again"))
+                }
                 Err(_) => Err(io::Error::other("its disk does not answer")),
             };
             all.push(Turned { path, ended });

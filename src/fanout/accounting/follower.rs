@@ -164,27 +164,38 @@ impl Follower {
         Ok(Next::Wait(if is_done { turns.min(TIDY) } else { NOTE }))
     }
 
-    /// Ends the file, and tells who wants it.
+    /// Ends the file, and tells who wants it. One that is far behind goes on: it would end
+    /// before records that belong into it.
     async fn turn(&mut self, turn: Turn) {
-        let turned = self.turn_early().await;
+        let turned = match self.catch_up(Instant::now() + CATCH_UP).await {
+            Ok(0) => {
+                let now = clock::wall();
+                self.with_book(move |book| book.turn_early(now)).await
+            }
+            Ok(behind) => {
+                let text = format!("{behind} events that come before are not written yet; try again");
+                // Nobody need wait for the answer, nor for the next.
+                let _ = turn.send(Err(io::Error::other(text)));
+                return;
+            }
+            Err(error) => Err(error),
+        };
         if let Err(error) = &turned {
             self.fail(error);
         }
-        // Nobody need wait for the answer.
         let _ = turn.send(turned);
     }
 
-    /// Ends the file behind the records of what the journal has now, as far as they can be
-    /// written soon.
-    async fn turn_early(&mut self) -> io::Result<Option<PathBuf>> {
-        let (upto, deadline) = (self.journal.last(), Instant::now() + CATCH_UP);
+    /// Writes what the journal has now, as far as that is done by the deadline; how many
+    /// events are left then.
+    async fn catch_up(&mut self, deadline: Instant) -> io::Result<u64> {
+        let upto = self.journal.last();
         while let Next::Go = self.step().await? {
             if self.book()?.position() >= upto || Instant::now() > deadline {
                 break;
             }
         }
-        let now = clock::wall();
-        self.with_book(move |book| book.turn_early(now)).await
+        Ok(upto.0.saturating_sub(self.book()?.position().0))
     }
 
     /// Notes how far it is, but not more often than it must.
@@ -281,84 +292,5 @@ fn settle(ended: Ended, clocks: [Timestamp; 2], is_over: &AtomicBool) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::accounts::Accounts;
-    use super::super::{Fields, Filter, Naming, Privacy, RECORD_TYPES};
-    use super::*;
-    use crate::event::{Event, EventId, Mark, Wanted};
-    use crate::journal::{self, Position};
-    use crate::tenant::Tenant;
-    use std::fs;
-    use std::path::Path;
-
-    fn terms(path: &Path) -> Terms {
-        Terms {
-            naming: Naming::of(path).unwrap(),
-            path: path.to_owned(),
-            layout: super::super::accounts::Layout::Ndjson,
-            types: RECORD_TYPES.into_iter().map(|(_, kind)| kind).collect(),
-            fields: Fields::all(),
-            privacy: Privacy::Retain,
-            filter: Filter::default(),
-            max_octets: 1 << 20,
-            rotate: Duration::from_hours(24),
-            keep: Duration::from_hours(48),
-            packing: super::super::accounts::Packing::Plain,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_file_that_cannot_be_written_holds_no_more_than_the_journal_has_room_for() {
-        const ROOM: u64 = 1 << 20;
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("journal");
-        let options =
-            journal::Options { max_octets: ROOM, segment: 64 << 10, ..journal::Options::at(place.clone()) };
-        let journal = Journal::open(options).unwrap();
-        let (_stop, stopped) = watch::channel(false);
-        let next = |_| std::future::pending::<Result<(Mark, Vec<Event>), String>>();
-        tokio::spawn(journal.clone().carry(next, stopped));
-        // There is a file where its directory is to be.
-        let blocked = directory.path().join("log");
-        fs::write(&blocked, "").unwrap();
-        let accounts = Accounts::new(journal.clone(), Wanted::default(), directory.path().join("notes"));
-        accounts.renew(vec![terms(&blocked.join("acct"))]).await;
-        let event = |number: u64| Event {
-            id: EventId::new(Timestamp(number), 0),
-            name: "post.failed".parse().unwrap(),
-            at: Timestamp(number),
-            tenant: Tenant::default(),
-            // More than stays in memory.
-            data: format!("{{\"more\":\"{}\"}}", "x".repeat(40_000)).into(),
-        };
-        for number in 0..200 {
-            journal.append(Mark::default(), vec![event(number)]).await.unwrap();
-            sleep(Duration::from_secs(1)).await;
-        }
-        sleep(2 * TIDY).await;
-        let octets: u64 = fs::read_dir(&place).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
-        assert!(octets <= ROOM, "{octets}");
-        let before = accounts.standings().remove(0);
-        assert!(before.trouble.is_some() && before.lost > 0, "{before:?}");
-        fs::remove_file(&blocked).unwrap();
-        sleep(Duration::from_secs(10)).await;
-        let after = accounts.standings().remove(0);
-        assert_eq!((after.trouble, after.lost, after.behind), (None, before.lost, 0));
-        assert_eq!(after.records + after.lost, 200);
-        accounts.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_writer_that_died_is_followed_by_another() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a");
-        let journal = Journal::open(journal::Options::at(directory.path().join("journal"))).unwrap();
-        let terms = terms(&path);
-        let bookmark = Bookmark { path, position: Position(7), file: None };
-        bookmark.keep(directory.path()).unwrap();
-        let terms = (terms, directory.path().to_owned(), bookmark);
-        let mut follower = Follower::new((journal, "a".to_owned()), terms, Arc::default());
-        assert!(follower.with_book::<()>(|_| panic!("it dies")).await.is_err());
-        assert_eq!(follower.with_book(|book| Ok(book.position())).await.unwrap(), Position(7));
-    }
-}
+#[path = "follower_tests.rs"]
+mod tests;
