@@ -272,6 +272,39 @@ async fn a_backoff_by_order_outlasts_what_is_under_way_and_ends_by_order() {
 }
 
 #[tokio::test]
+async fn a_backoff_by_order_means_who_has_nothing_due_and_outlasts_restarts_and_probes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = destination(listener.local_addr().unwrap());
+    drop(listener);
+    let never = with(Limits { breaker: 0, ..connections(1) });
+    let engine = Engine::start(MemorySpool::new(), options(never.clone()));
+    engine.send(0..1, &to).await;
+    engine.until("an attempt to fail", &to, |status| status.last_error.is_some()).await;
+    assert_eq!(engine.control.order(Query::default(), Order::Hold).await.unwrap().count, 1);
+    let engine = Engine::start(engine.stop().await, options(never.clone()));
+    assert_eq!(engine.control.back_off(only(&to), String::new()).await, Ok(1), "its post is held");
+    let next_probe = |status: &Status| match &status.state {
+        State::Backoff { next_probe, .. } => *next_probe,
+        other => panic!("{other:?}"),
+    };
+    let before = next_probe(&engine.status(&to).await);
+    let engine = Engine::start(engine.stop().await, options(never.clone()));
+    let after = next_probe(&engine.status(&to).await);
+    assert!(after <= before && before - after < Duration::from_secs(10), "{before:?} {after:?}");
+    assert_eq!(engine.control.recover(all()).await, Ok(1));
+
+    let soon = Schedule { retry: vec![Duration::from_millis(20)], ..Schedule::default() };
+    let engine = Engine::start(engine.stop().await, options(Terms { schedule: soon, ..never.clone() }));
+    assert_eq!(engine.control.order(Query::default(), Order::Release).await.unwrap().count, 1);
+    assert_eq!(engine.control.back_off(all(), String::new()).await, Ok(1));
+    let is_away =
+        |status: &Status| matches!(&status.state, State::Backoff { reason, .. } if reason != "by order");
+    engine.until("a probe to fail", &to, is_away).await;
+    let engine = Engine::start(engine.stop().await, options(never));
+    engine.until("it to be known again", &to, is_away).await;
+}
+
+#[tokio::test]
 async fn a_retry_tells_of_paused_posts_that_it_means() {
     let receiver = Receiver::start(|_| answer(200)).await;
     let to = destination(receiver.address);

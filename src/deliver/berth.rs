@@ -171,7 +171,7 @@ impl Berth {
 
     /// Why somebody wants it in backoff, if it is in one for that.
     pub(super) fn ordered(&self) -> Option<&Arc<str>> {
-        self.ordered.as_ref().filter(|_| self.lane.is_ordered_away())
+        self.ordered.as_ref().filter(|_| self.lane.breaker().is_ordered())
     }
 
     /// Notes how an attempt ended, for those who ask.

@@ -41,11 +41,10 @@ impl Breaker {
         self.after = after;
     }
 
-    /// Opens it: what comes next is a probe. One that never opens stays closed.
-    pub fn open(&mut self, now: Instant) {
-        if self.after > 0 {
-            self.open = Some(Open::until(now));
-        }
+    /// Opens it, also one that never opens by itself: what comes next, at that time, is a
+    /// probe. One that somebody opened stays so.
+    pub fn open(&mut self, probe_at: Instant) {
+        self.open.get_or_insert_with(|| Open::until(probe_at)).probe_at = probe_at;
     }
 
     /// Opens it because somebody wants it, also one that never opens by itself: the first
@@ -161,6 +160,23 @@ mod tests {
         breaker.begin(due_at);
         breaker.trouble(&schedule, start, 0.5);
         assert_eq!(breaker.probe_at(), Some(start + interval(1)));
+    }
+
+    #[test]
+    fn what_somebody_opened_is_remembered_without_posts_until_a_probe_says_otherwise() {
+        let (start, schedule) = (Instant::now(), Schedule::default());
+        let limits = Limits { max_connections: 1, max_streams: 1, breaker: 0, adaptive: Adaptive::Off };
+        let mut lane = Lane::new(limits, &[], start);
+        assert!(lane.is_spent(start) && lane.back_off(&schedule, start, 0.5));
+        let later = start + 100 * schedule.interval(0, 0.5);
+        assert_eq!((lane.plan(later), lane.is_spent(later)), (Plan::Idle, false));
+        // As a restart does.
+        lane.probe(later);
+        assert_eq!((lane.condition(start), lane.is_spent(later)), (Condition::Backoff(later), false));
+        assert!(lane.recover() && lane.is_spent(later));
+        // Where a probe has failed before it.
+        lane.probe(start);
+        assert_eq!((lane.grudge(start), lane.is_spent(later)), (Some((None, true)), true));
     }
 
     #[test]

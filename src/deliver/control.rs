@@ -149,7 +149,7 @@ impl Control {
 
     /// Sends probes only, the first after an interval, until one is answered, also after a
     /// restart; answers how many destinations were not in backoff before. It means those
-    /// that have posts, connections or a rest now.
+    /// that have posts, held and failed ones too, connections or a rest now.
     pub async fn back_off(&self, which: Which, reason: String) -> Result<u64, SpoolError> {
         self.ask(|answer| Request::BackOff(which, reason, answer)).await
     }

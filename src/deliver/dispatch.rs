@@ -186,6 +186,7 @@ impl Dispatcher {
                     self.tasks.spawn(bring(late, self.reports.clone()));
                 }
             }
+            Done::BackedOff(wanted, lanes) => self.back_off(wanted, &lanes, now),
             Done::Nothing => {}
         }
     }

@@ -243,9 +243,9 @@ impl Lane {
         self.held_until = self.held_until.max(Some(until));
     }
 
-    /// Sends a probe before anything else.
-    pub fn probe(&mut self, now: Instant) {
-        self.breaker.open(now);
+    /// Sends a probe then, and nothing before.
+    pub fn probe(&mut self, at: Instant) {
+        self.breaker.open(at);
     }
 
     /// Until when it is to begin no attempt, and whether it sends probes only;
@@ -278,9 +278,9 @@ impl Lane {
         self.breaker.order(schedule, now, dice)
     }
 
-    /// Whether it sends probes only because somebody wanted it, and none has failed.
-    pub fn is_ordered_away(&self) -> bool {
-        self.breaker.is_ordered()
+    /// Whether it sends probes only, and why.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// Sends again as after a probe that was answered; whether it sent probes only.
@@ -386,10 +386,10 @@ impl Lane {
         }
     }
 
-    /// Whether the lane holds nothing worth remembering.
+    /// Whether it holds nothing worth remembering, such as what somebody wants of it.
     pub fn is_spent(&self, now: Instant) -> bool {
         self.in_flight + self.stock.left() == 0
-            && !self.is_claiming
+            && !(self.is_claiming || self.breaker.is_ordered())
             && self.due_at.is_none()
             && self.plan(now) == Plan::Idle
     }

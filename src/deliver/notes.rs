@@ -104,9 +104,11 @@ struct Grudge {
     is_away: bool,
     /// Its last error, and when that was.
     reason: Option<(Timestamp, String)>,
-    /// Why somebody wanted that, if somebody did.
+    /// Why somebody wanted that, if somebody did, and when its first probe goes out.
     #[serde(default)]
     ordered: Option<String>,
+    #[serde(default)]
+    probe_at: Option<Timestamp>,
 }
 
 impl Notary {
@@ -212,7 +214,7 @@ impl Dispatcher {
 
     fn restore_grudges(&mut self, kept: Vec<Grudge>) {
         let (now, wall) = (Instant::now(), clock::wall());
-        for Grudge { destination, until, is_away, reason, ordered } in kept {
+        for Grudge { destination, until, is_away, reason, ordered, probe_at } in kept {
             let lane = Arc::new(destination);
             if let Some(berth) = self.recalled(&lane, now) {
                 if let Some(until) = until {
@@ -221,6 +223,9 @@ impl Dispatcher {
                 match ordered {
                     Some(reason) => {
                         berth.back_off(reason.into(), now);
+                        if let Some(at) = probe_at {
+                            berth.lane.probe((now + at.since(wall)).into_std());
+                        }
                     }
                     None if is_away => berth.lane.probe(now.into_std()),
                     None => {}
@@ -327,10 +332,11 @@ impl Dispatcher {
         self.notary.resented.retain(|lane| {
             let Some(berth) = self.lanes.of(lane) else { return false };
             let Some((until, is_away)) = berth.lane.grudge(now.into_std()) else { return false };
-            let until = until.map(|at| wall.after(Instant::from(at).saturating_duration_since(now)));
+            let at = |at| wall.after(Instant::from(at).saturating_duration_since(now));
+            let (until, probe_at) = (until.map(at), berth.lane.breaker().probe_at().map(at));
             let (destination, reason) = (Destination::clone(lane), berth.last_error());
             let ordered = berth.ordered().map(|reason| reason.to_string());
-            kept.push(Grudge { destination, until, is_away, reason, ordered });
+            kept.push(Grudge { destination, until, is_away, reason, ordered, probe_at });
             true
         });
         let value = if kept.is_empty() { None } else { serde_json::to_vec(&kept).ok() };

@@ -26,6 +26,13 @@ const BY_ORDER: &str = "by order";
 
 type Answer<T> = oneshot::Sender<Result<T, SpoolError>>;
 
+/// That destinations are to be sent probes only.
+pub(super) struct BackOff {
+    which: Which,
+    reason: String,
+    answer: Answer<u64>,
+}
+
 impl Dispatcher {
     /// Does what is asked.
     pub(super) fn take_request(&mut self, request: Request, now: Instant) {
@@ -34,11 +41,9 @@ impl Dispatcher {
             Request::Pause(which, reason, answer) => self.pause(which, reason, Some(answer)),
             Request::Resume(which, answer) => self.resume(which, answer),
             Request::Flush(which, answer) => self.flush(which, answer, now),
-            Request::BackOff(which, reason, answer) => {
-                // Nobody need wait for the answer, nor for the next.
-                let _ = answer.send(Ok(self.back_off(&which, &reason, now)));
-            }
+            Request::BackOff(which, reason, answer) => self.find_out(BackOff { which, reason, answer }),
             Request::Recover(which, answer) => {
+                // Nobody need wait for the answer, nor for the next.
                 let _ = answer.send(Ok(self.recover(&which)));
             }
             Request::Stocked(posts, answer) => {
@@ -46,7 +51,6 @@ impl Dispatcher {
                     self.lanes.of(lane).is_some_and(|berth| berth.tray.holds(*id))
                 };
                 let stocked = posts.into_iter().filter(is_stocked).map(|(_, id)| id).collect();
-                // Nobody need wait for the answer.
                 let _ = answer.send(Ok(stocked));
             }
             Request::Destinations(which, choice, answer) => self.tell(which, choice, answer, now),
@@ -168,12 +172,45 @@ impl Dispatcher {
         self.command(query, Order::Retry, answer, now);
     }
 
-    /// Opens breakers because somebody wants it; answers of how many destinations.
-    fn back_off(&mut self, which: &Which, reason: &str, now: Instant) -> u64 {
-        let reason: Arc<str> = match reason {
+    /// Asks the spool which destinations have posts: those of which none is due have no lane.
+    fn find_out(&mut self, wanted: BackOff) {
+        let spool = Arc::clone(&self.shop.spool);
+        self.tasks.spawn(async move {
+            match caught(spool.counts()).await {
+                Ok(counts) => {
+                    let is_meant = |lane: &Destination, posts: Counts| {
+                        let Counts { waiting, sending, held, failed, .. } = posts;
+                        waiting + sending + held + failed > 0 && wanted.which.means(lane)
+                    };
+                    let meant = counts.into_iter().filter(|(lane, posts)| is_meant(lane, *posts));
+                    let meant = meant.map(|(lane, _)| lane).collect();
+                    Done::BackedOff(wanted, meant)
+                }
+                Err(error) => {
+                    // Nobody need wait for the answer.
+                    let _ = wanted.answer.send(Err(error));
+                    Done::Nothing
+                }
+            }
+        });
+    }
+
+    /// Opens breakers because somebody wants it, also of these lanes, which have posts;
+    /// answers of how many destinations.
+    pub(super) fn back_off(&mut self, wanted: BackOff, lanes: &[Arc<Destination>], now: Instant) {
+        let BackOff { which, reason, answer } = wanted;
+        // Nobody need wait for the answer, nor for the next.
+        if self.is_stopping {
+            let _ = answer.send(Err(SpoolError::Closed));
+            return;
+        }
+        let reason: Arc<str> = match &*reason {
             "" => BY_ORDER.into(),
             reason => format!("{BY_ORDER}: {reason}").into(),
         };
+        for lane in lanes {
+            self.known(lane);
+        }
         let mut count = 0;
         for berth in self.lanes.iter_mut().filter(|berth| which.means(&berth.name)) {
             if berth.back_off(Arc::clone(&reason), now) {
@@ -184,7 +221,7 @@ impl Dispatcher {
                 count += 1;
             }
         }
-        count
+        let _ = answer.send(Ok(count));
     }
 
     /// Closes breakers because somebody wants it; answers of how many destinations.

@@ -7,6 +7,8 @@ use super::caught::caught;
 use super::lanes::LaneId;
 use super::notes::Charge;
 use super::order::{Order, Report};
+use super::steering::BackOff;
+use crate::post::Destination;
 use crate::spool::{Claimed, Spool, SpoolError};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -33,6 +35,8 @@ pub(super) enum Done {
     OrderedOne(Vec<LaneId>),
     /// These were done, and those go on.
     Several(Vec<Done>, JoinSet<Done>),
+    /// A backoff is wanted, of these lanes with posts too.
+    BackedOff(BackOff, Vec<Arc<Destination>>),
     /// Nothing to be done.
     Nothing,
 }
