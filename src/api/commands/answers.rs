@@ -58,12 +58,11 @@ impl Answers {
         let Answers { mut data, failed, .. } = self;
         let names = data.len();
         let data = if names == 1 { data.pop().unwrap_or_default() } else { Value::Array(data) };
-        let mut envelope = status::envelope(data);
-        if failed > 0 {
-            envelope["status"] = "partial".into();
-            envelope["message"] = format!("{failed} of {names} names failed; error says why").into();
+        if failed == 0 {
+            return status::envelope(data);
         }
-        envelope
+        let message = format!("{failed} of {names} names failed; error says why");
+        json!({ "data": data, "status": "partial", "message": message })
     }
 }
 
