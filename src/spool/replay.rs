@@ -265,44 +265,34 @@ pub(super) fn blob_place(blobs: &[BlobHead], meta: usize, number: u16) -> Option
     Some(((HEAD + meta) as u64 + before, *blobs.get(number)?))
 }
 
-/// All segments on the disk; files that never became one are removed.
+/// All segments on the disk, by their numbers; files that never became one are removed.
 pub(super) fn found_segments(disk: &dyn Disk) -> io::Result<Vec<Segment>> {
-    let Files { segments, void } = files(disk)?;
-    void.iter().try_for_each(|name| disk.remove(name))?;
-    for segment in segments.iter().filter(|segment| segment.header.previous_end == UNKNOWN_END) {
+    let mut segments = Vec::new();
+    for name in disk.list()? {
+        let Some(number) = number_in(&name) else { continue };
+        match segment_in(disk, &name, number)? {
+            Some(segment) => segments.push(segment),
+            None => disk.remove(&name)?,
+        }
+    }
+    segments.sort_by_key(|segment: &Segment| segment.header.number);
+    for segment in segments.iter().filter(|segment| segment.is_headless()) {
         tracing::error!(segment = %segment.name, "a spool segment lost its header; its records are used");
     }
     Ok(segments)
 }
 
-/// The files of a log.
-pub(super) struct Files {
-    /// By their numbers.
-    pub segments: Vec<Segment>,
-    /// Names of those that never became a segment.
-    pub void: Vec<String>,
-}
-
-/// Looks at the files of a log.
-pub(super) fn files(disk: &dyn Disk) -> io::Result<Files> {
-    let mut files = Files { segments: Vec::new(), void: Vec::new() };
-    for name in disk.list()? {
-        let Some(number) = number_in(&name) else { continue };
-        let file = disk.open(&name)?;
-        // A segment whose header is damaged still has records that prove themselves.
-        let lost = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
-        let header = match Header::read(&*file)? {
-            Some(header) => Some(header).filter(|header| header.number == number),
-            None if segment::scan(&*file, &lost, Extent::Open)?.records.is_empty() => None,
-            None => Some(lost),
-        };
-        match header {
-            Some(header) => files.segments.push(Segment { header, name, file }),
-            // A file renamed to be the next segment, whose header was not
-            // written: what it held before had been given up.
-            None => files.void.push(name),
-        }
-    }
-    files.segments.sort_by_key(|segment| segment.header.number);
-    Ok(files)
+/// The segment in a file with this number in its name, if it became one.
+pub(super) fn segment_in(disk: &dyn Disk, name: &str, number: u64) -> io::Result<Option<Segment>> {
+    let file = disk.open(name)?;
+    // A segment whose header is damaged still has records that prove themselves.
+    let lost = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
+    let header = match Header::read(&*file)? {
+        // A file renamed to be the next segment, whose header was not written: what it held
+        // before had been given up.
+        Some(header) => Some(header).filter(|header| header.number == number),
+        None if segment::scan(&*file, &lost, Extent::Open)?.records.is_empty() => None,
+        None => Some(lost),
+    };
+    Ok(header.map(|header| Segment { header, name: name.to_owned(), file }))
 }
