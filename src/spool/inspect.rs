@@ -6,7 +6,7 @@ use super::log::{name_of, number_in};
 use super::notes;
 use super::options::{OpenError, lock_if_there};
 use super::record::{Outcome, Record};
-use super::replay::segment_in;
+use super::replay::{salts, segment_in};
 use super::segment::{self, Extent, FIRST, Header, Newer, Scan, UNKNOWN_END, refuse_newer};
 use super::{Census, PostState};
 use crate::post::PostId;
@@ -90,9 +90,10 @@ impl Look<'_> {
     /// files that can be open.
     fn headers(&mut self, names: &[String]) -> io::Result<BTreeMap<u64, Header>> {
         let (mut headers, mut others) = (BTreeMap::new(), BTreeMap::new());
+        let salts = salts(self.disk, names);
         for name in names {
             let Some(number) = number_in(name) else { continue };
-            let found = segment_in(self.disk, name, number).and_then(|segment| {
+            let found = segment_in(self.disk, name, number, &salts).and_then(|segment| {
                 segment.as_ref().map_or(Ok(()), refuse_newer)?;
                 Ok(segment)
             });
