@@ -236,7 +236,9 @@ mod tests {
         let own = sessions.token(&one, &all);
         let (other, foreign) = (sessions.token(&other, &all), others.token(&one, &all));
         let forged = sessions.token(&one, &tokens[0]).replace("shop", "club");
-        for wrong in ["", "x", ".", own.trim_end_matches('.'), &format!("{own}shop"), &other, &foreign, &forged] {
+        for wrong in
+            ["", "x", ".", own.trim_end_matches('.'), &format!("{own}shop"), &other, &foreign, &forged]
+        {
             assert_eq!(sessions.shown(&one, wrong), None, "{wrong}");
         }
     }

@@ -145,7 +145,9 @@ pub(super) fn check_form(visit: &Visit, path: &str, token: &str) -> Result<(), T
         }
         (Some(_), _) if is_of_nobody(path) => return Ok(()),
         (Some(_), Some(gone)) => {
-            format!("the tenant {gone} was chosen and is there no more; nothing was done; open the page again")
+            format!(
+                "the tenant {gone} was chosen and is there no more; nothing was done; open the page again"
+            )
         }
         (Some(shown), None) if shown != now => format!(
             "the form is of a page of {shown}, and this browser looks at {now} by now; nothing was done; \
@@ -161,7 +163,8 @@ pub(super) fn check_part(visit: &Visit, headers: &HeaderMap) -> Result<(), Troub
     let shown = headers.get(SHOWN).and_then(|shown| Shown::read(shown.to_str().ok()?));
     match shown {
         Some(shown) if shown != visit.shown() => {
-            let detail = format!("the page is of {shown}, and this browser looks at {} by now", visit.shown());
+            let detail =
+                format!("the page is of {shown}, and this browser looks at {} by now", visit.shown());
             Err(Trouble::new(StatusCode::CONFLICT, detail))
         }
         _ => Ok(()),
