@@ -52,9 +52,7 @@ use crate::fanout::{engine, replay};
 use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
 use crate::smtp::{Address, TlsError};
-use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError};
-use crate::spool::sealing::Sealing;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fmt;
@@ -138,14 +136,6 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 /// The directory of the spool.
 pub fn spool_directory(config: &Config) -> PathBuf {
     options::spool(config, Wanted::default()).directory
-}
-
-/// The spool alone, with what is sealed in it open, and the same from behind, to be closed:
-/// nothing takes or delivers posts.
-pub async fn spool(config: &Config) -> Result<(Sealing, Arc<Embedded>), StartError> {
-    let embedded = open_spool(config, &Wanted::default()).await?;
-    let key = seal::key(&config.server.data_dir, &*embedded).await;
-    Ok((Sealing::new(Arc::clone(&embedded) as Arc<dyn Spool>, key), embedded))
 }
 
 /// How the first listener's mail would be composed.

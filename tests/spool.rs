@@ -590,6 +590,38 @@ async fn a_lost_segment_header_or_file_costs_no_other_post() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_message_holds_is_no_record_where_a_header_and_the_record_behind_it_are_lost() {
+    // Whoever sends it may know the format, and guess the segment's number: not its salt.
+    let foreign = {
+        let (directory, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(Sync::Honest));
+        let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+        spool.commit(message(777, &["forged"], b"x")).await.unwrap();
+        close(spool);
+        let mut octets = Vec::new();
+        disk.damage(&segments(&disk)[0], |segment| octets.extend_from_slice(&segment[64..1024]));
+        octets
+    };
+    // At a multiple of eight octets, wherever it begins.
+    let mut letter = Vec::new();
+    for shift in 0..8 {
+        letter.resize(letter.len().next_multiple_of(8) + shift, 0);
+        letter.extend_from_slice(&foreign);
+    }
+    let (directory, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(Sync::Honest));
+    let spool = Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    spool.commit(message(1, &["a"], &letter)).await.unwrap();
+    for id in 2..=60 {
+        spool.commit(message(id, &["a"], &body(id, 3000))).await.unwrap();
+    }
+    close(spool);
+    disk.damage(&segments(&disk)[0], |octets| octets[..100].fill(0));
+    let spool = Embedded::open_on(Arc::new(disk), small(directory.path())).unwrap();
+    assert_eq!(contents(&spool).await.len(), 59);
+    assert!(claim_all(&spool, "forged").await.is_empty());
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_while_a_post_is_read_puts_it_off() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(Sync::Honest);

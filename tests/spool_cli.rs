@@ -6,8 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::FileExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use support::api::Scene;
 
@@ -26,26 +25,44 @@ fn log(scene: &Scene) -> PathBuf {
     scene.directory.path().join("postgate-data/spool/log")
 }
 
+/// The files of segments, by their numbers.
+fn segments(scene: &Scene) -> Vec<PathBuf> {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    files(&log(scene)).into_keys().filter(is_segment).collect()
+}
+
+/// The damages that a check tells of, which must be some: file, place and meaning.
+fn damages(scene: &Scene) -> Vec<(String, u64, String)> {
+    let (code, found) = checked(scene);
+    let damages = found["damages"].as_array().unwrap();
+    assert!(code == 65 && !damages.is_empty(), "{code} {found}");
+    let text = |damage: &Value, field: &str| damage[field].as_str().unwrap().to_owned();
+    let told =
+        |damage: &Value| (text(damage, "file"), damage["offset"].as_u64().unwrap(), text(damage, "meaning"));
+    damages.iter().map(told).collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
 fn checked(scene: &Scene) -> (i32, Value) {
     let (code, text, error) = scene.run(&["spool", "check", "--json"]);
     (code, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{error}")))
 }
 
 #[test]
-fn a_whole_spool_is_told_of_unchanged_and_comes_out_as_it_is() {
+fn a_whole_spool_is_told_of_unchanged() {
     let mut scene = Scene::start("");
     let delivered = scene.send("/fine", "");
     scene.ends(&delivered);
-    let failed = scene.post("/gone", "X-Postgate-Tag: bill\r\n", "failed");
-    let deferred = scene.post("/busy?token=canary", "", "deferred");
+    scene.post("/gone", "", "failed");
+    scene.post("/busy", "", "deferred");
     let held = scene.post("/busy", "", "deferred");
     assert_eq!(scene.run(&["queue", "hold", &held]).0, 0);
     scene.stands(&held, "held");
     let (code, _, error) = scene.run(&["spool", "check"]);
     assert!(code == 69 && error.contains("in use by another process"), "{code} {error}");
-    let (code, _, error) = scene.run(&["spool", "export", "out"]);
-    assert!(code == 69 && error.contains("in use by another process"), "{code} {error}");
-    fs::remove_dir(scene.directory.path().join("out")).unwrap();
     assert_eq!(scene.gateway.end("-TERM"), 0);
 
     let before = files(&log(&scene));
@@ -55,89 +72,106 @@ fn a_whole_spool_is_told_of_unchanged_and_comes_out_as_it_is() {
     assert!(found["records"].as_u64() >= Some(7), "{found}");
     let (code, text, error) = scene.run(&["spool", "check"]);
     assert!(code == 0 && text.contains("nothing is damaged") && error.is_empty(), "{text}{error}");
-    assert_eq!(files(&log(&scene)), before);
-
-    let (code, text, error) = scene.run(&["spool", "export", "out"]);
-    assert!(code == 0 && text.starts_with("3 posts are in out"), "{text}{error}");
-    let out = scene.directory.path().join("out");
-    assert_eq!(out.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    for (id, state, attempts) in [(&failed, "failed", 1), (&deferred, "deferred", 1), (&held, "held", 1)] {
-        let text = fs::read_to_string(out.join(format!("{id}.json"))).unwrap();
-        let post: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((post["id"].as_str(), post["state"].as_str()), (Some(id.as_str()), Some(state)));
-        assert_eq!(post["history"].as_array().unwrap().len(), attempts, "{post}");
-        assert!(!text.contains("canary"), "{text}");
-        let octets = |field: &str| fs::read(out.join(post[field].as_str().unwrap())).unwrap();
-        let message = String::from_utf8(octets("message")).unwrap();
-        assert!(message.ends_with("Subject: x\r\n\r\nhello\r\n"), "{message:?} {post}");
-        assert_eq!(serde_json::from_slice::<Value>(&octets("body")).unwrap()["text"], "hello\r\n");
-    }
-    let (code, _, error) = scene.run(&["spool", "export", "out"]);
-    assert!(code == 64 && error.contains("out is not empty"), "{code} {error}");
-
-    scene.again();
-    for (id, state) in [(&failed, "failed"), (&deferred, "deferred"), (&held, "held")] {
-        scene.stands(id, state);
-    }
-}
-
-#[test]
-fn damage_is_named_with_its_place_and_all_else_comes_out() {
-    let mut scene = Scene::start("");
-    let first = scene.post("/gone?first", "", "failed");
-    let second = scene.post("/gone?second", "", "failed");
-    scene.gateway.end("-KILL");
+    // A copy has no lock, and may be open to others.
+    fs::remove_file(scene.directory.path().join("postgate-data/spool/lock")).unwrap();
+    fs::set_permissions(log(&scene), fs::Permissions::from_mode(0o555)).unwrap();
     assert_eq!(checked(&scene).0, 0);
-    let path =
-        files(&log(&scene)).into_keys().find(|path| path.extension().is_some_and(|it| it == "seg")).unwrap();
-    let octets = fs::read(&path).unwrap();
-    let at = octets.windows(5).position(|octets| octets == b"hello").unwrap();
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(b"J", at as u64).unwrap();
-    let before = files(&log(&scene));
-
-    let (code, found) = checked(&scene);
-    let damage = &found["damages"][0];
-    assert_eq!((code, found["damages"].as_array().unwrap().len()), (65, 1), "{found}");
-    assert_eq!(damage["file"], path.file_name().unwrap().to_str().unwrap());
-    let (from, length) = (damage["offset"].as_u64().unwrap(), damage["octets"].as_u64().unwrap());
-    assert!((from..from + length).contains(&(at as u64)), "{damage} {at}");
-    let (code, text, error) = scene.run(&["spool", "check"]);
-    assert!(
-        code == 65 && text.contains(&from.to_string()) && error.contains("1 place is damaged"),
-        "{text}{error}"
-    );
-    assert_eq!(files(&log(&scene)), before, "a look changes nothing");
-
-    let (code, text, _) = scene.run(&["spool", "export", "out"]);
-    assert!(code == 0 && text.starts_with("1 posts are in"), "{text}");
-    let out = scene.directory.path().join("out");
-    assert!(!out.join(format!("{first}.json")).exists() && out.join(format!("{second}.json")).exists());
-    // Whoever opened it has set the octets aside.
-    let found = checked(&scene).1;
-    assert!(found["set_aside"][0].as_str().unwrap().starts_with("damaged-"), "{found}");
+    fs::set_permissions(log(&scene), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(files(&log(&scene)), before);
 }
 
 #[test]
-fn damaged_notes_and_headers_are_named() {
+fn each_kind_of_damage_is_named_with_its_place() {
     let mut scene = Scene::start("");
-    scene.post("/gone", "", "failed");
+    for number in 0..3 {
+        scene.post(&format!("/gone?{number}"), "", "failed");
+        scene.gateway.end("-KILL");
+        assert_eq!(checked(&scene).0, 0);
+        scene.again();
+    }
     let piece = scene.origin_piece();
     scene.post_to(&format!("/api/v1/destinations/{piece}/pause"), r#"{"reason":"x"}"#);
     assert_eq!(scene.gateway.end("-TERM"), 0);
-    let segment =
-        files(&log(&scene)).into_keys().find(|path| path.extension().is_some_and(|it| it == "seg")).unwrap();
-    for path in [log(&scene).join("notes"), segment] {
-        let octets = fs::read(&path).unwrap();
-        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&[!octets[9]], 9).unwrap();
+    let place = |octets: &[u8]| octets.windows(5).position(|octets| octets == b"hello");
+    let holds_mail = |path: &PathBuf| place(&fs::read(path).unwrap()).is_some();
+    let path = segments(&scene).into_iter().find(holds_mail).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let change = |path: &Path, at: usize| {
+        let octets = fs::read(path).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[!octets[at]], at as u64).unwrap();
+    };
+
+    let at = place(&whole).unwrap();
+    change(&path, at);
+    let before = files(&log(&scene));
+    let found = checked(&scene).1;
+    let (from, octets) = (&found["damages"][0]["offset"], &found["damages"][0]["octets"]);
+    let from = from.as_u64().unwrap();
+    assert!((from..from + octets.as_u64().unwrap()).contains(&(at as u64)), "{found} {at}");
+    assert_eq!(found["posts"], json!({ "failed": 2 }));
+    let (code, text, error) = scene.run(&["spool", "check"]);
+    assert!(code == 65 && text.contains(&from.to_string()), "{text}");
+    assert_eq!(error, "1 place is damaged\n");
+    assert_eq!(files(&log(&scene)), before, "a look changes nothing");
+    fs::write(&path, &whole).unwrap();
+
+    change(&path, 9);
+    let found = damages(&scene);
+    assert!(found.len() == 1 && found[0].2.contains("the header is lost"), "{found:?}");
+    fs::write(&path, &whole).unwrap();
+
+    let notes = log(&scene).join("notes");
+    change(&notes, 9);
+    let found = damages(&scene);
+    assert!(found.len() == 1 && found[0].0 == "notes", "{found:?}");
+    change(&notes, 9);
+
+    // Garbage is no segment that was never written to.
+    let path = segments(&scene).pop().unwrap();
+    fs::write(&path, [7; 4096]).unwrap();
+    let found = damages(&scene);
+    assert!(found.len() == 1 && found[0] == (name(&path), 0, found[0].2.clone()), "{found:?}");
+    assert!(found[0].2.contains("neither"), "{found:?}");
+    fs::write(&path, [0; 4096]).unwrap();
+    assert_eq!(checked(&scene).0, 0);
+}
+
+#[test]
+fn segments_that_are_missing_cut_or_empty_are_named() {
+    let mut scene = Scene::start("");
+    // A segment has 64 MiB.
+    let large = format!("Subject: {}\r\n", "x".repeat(900));
+    scene.post("/gone", "", "failed");
+    let message = format!("{large}\r\n{}", "a line of a large mail\r\n".repeat(1 << 20));
+    let mut client = support::program::Client::connect(scene.gateway.smtp).unwrap();
+    while segments(&scene).len() < 3 {
+        let reply = client.send(&[scene.receiver.recipient("/busy")], message.as_bytes());
+        assert!(reply.is_accepted());
     }
-    let (code, found) = checked(&scene);
-    let named: Vec<_> =
-        found["damages"].as_array().unwrap().iter().map(|one| one["meaning"].as_str().unwrap()).collect();
-    assert_eq!((code, named.len()), (65, 2), "{found}");
-    assert!(named[0].contains("the header is lost") && named[1].contains("pauses"), "{found}");
-    assert_eq!(found["posts"], json!({ "failed": 1 }));
+    drop(client);
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    assert_eq!(checked(&scene).0, 0);
+    let middle = &segments(&scene)[1];
+    let aside = scene.directory.path().join("aside");
+    fs::copy(middle, &aside).unwrap();
+    let cut = |length: u64| fs::OpenOptions::new().write(true).open(middle).unwrap().set_len(length).unwrap();
+
+    let length = middle.metadata().unwrap().len();
+    cut(length / 2);
+    let found = damages(&scene);
+    assert!(
+        found.iter().any(|(file, _, told)| *file == name(middle) && told.contains("the file ends there")),
+        "{found:?}"
+    );
+    cut(0);
+    let found = damages(&scene);
+    assert!(found.len() == 1 && found[0].0 == name(middle) && found[0].2.contains("neither"), "{found:?}");
+    fs::remove_file(middle).unwrap();
+    let found = damages(&scene);
+    assert!(found.len() == 1 && found[0].0 == name(middle) && found[0].2.contains("missing"), "{found:?}");
+    fs::copy(&aside, middle).unwrap();
+    assert_eq!(checked(&scene).0, 0);
 }
 
 #[test]

@@ -15,7 +15,6 @@ use crate::post::{Field, Timestamp};
 use crate::spool::{Attempt, Listed, PostState};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Header fields whose values are shown; all others might hold a secret.
@@ -111,19 +110,6 @@ impl PostShape {
             xs_message_id: post.xs_message_id.clone(),
             xs_mailing_id: post.xs_mailing_id.clone(),
         }
-    }
-}
-
-/// A post as `GET /posts/{id}` shows it, with its attempts as `history`.
-pub fn exported(listed: &Listed, attempts: &[Attempt]) -> Map<String, Value> {
-    let attempts = attempts.iter().map(AttemptShape::of).collect::<Vec<_>>();
-    match (serde_json::to_value(PostShape::of(listed)), serde_json::to_value(attempts)) {
-        (Ok(Value::Object(mut post)), Ok(attempts)) => {
-            post.insert("history".to_owned(), attempts);
-            post
-        }
-        // Text and numbers alone.
-        _ => Map::new(),
     }
 }
 

@@ -97,6 +97,7 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    is_writable: bool,
 }
 
 impl Directory {
@@ -113,13 +114,18 @@ impl Directory {
             let text = format!("{} is open to others (mode {mode:03o}); chmod 700 it", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        Ok(Directory { path: path.to_owned() })
+        Ok(Directory { path: path.to_owned(), is_writable: true })
+    }
+
+    /// The directory at `path`, whoever may look into it, for reading alone.
+    pub fn to_look_at(path: &Path) -> Directory {
+        Directory { path: path.to_owned(), is_writable: false }
     }
 
     fn options(&self) -> OpenOptions {
         let mut options = OpenOptions::new();
         let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        options.read(true).write(true).mode(0o600).custom_flags(no_follow);
+        options.read(true).write(self.is_writable).mode(0o600).custom_flags(no_follow);
         options
     }
 }

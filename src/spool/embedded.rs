@@ -25,7 +25,7 @@ pub use super::options::{OpenError, Options};
 use super::readers::unpanicked;
 use super::recent::SMALL;
 use super::replay::{found_segments, tail};
-use super::segment::{Extent, refuse_newer};
+use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
     Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Earlier, Health, Later, Noted,
@@ -83,7 +83,7 @@ impl Embedded {
         segments.iter().try_for_each(refuse_newer).map_err(refused)?;
         let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
         let tail = tail(&mut segments).map_err(refused)?;
-        let older = keeper::extents(&segments, Extent::Known(tail.sealed.1));
+        let older = keeper::extents(&segments, tail.sealed.1);
         let (bell, rung) = sync_channel(1);
         let catalog = Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory);
         let index = Index::new(catalog.ringing(bell));

@@ -227,16 +227,11 @@ impl Keeper {
 
 /// Where the records of each segment end: its successor knows; the last one's
 /// end is given.
-pub(super) fn extents(segments: &[Segment], last: Extent) -> Vec<(Segment, Extent)> {
+pub(super) fn extents(segments: &[Segment], last_end: u64) -> Vec<(Segment, Extent)> {
     let next = segments.iter().skip(1).map(Some).chain([None]);
     let extent = |(segment, next): (&Segment, Option<&Segment>)| {
-        let extent = match next {
-            None => last,
-            Some(next) if next.header.number != segment.header.number + 1 => Extent::Open,
-            Some(next) if next.header.previous_end == UNKNOWN_END => Extent::Open,
-            Some(next) => Extent::Known(next.header.previous_end),
-        };
-        (segment.clone(), extent)
+        let known = next.map(|next| segment.header.extent(&next.header));
+        (segment.clone(), known.unwrap_or(Extent::Known(last_end)))
     };
     segments.iter().zip(next).map(extent).collect()
 }

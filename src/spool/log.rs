@@ -305,8 +305,7 @@ impl Writer {
             let unwritten = self.settled.iter().filter(|(_, news)| matches!(news, News::Ended));
             index.begin_anew(riding.ids.iter().chain(unwritten.map(|(id, _)| id)).copied().collect());
         }
-        let extents =
-            super::keeper::extents(&self.shared.segments(), super::segment::Extent::Known(self.tail.end()));
+        let extents = super::keeper::extents(&self.shared.segments(), self.tail.end());
         super::replay::replay(&self.shared, &extents);
         self.shared.index().end_anew();
         self.shared.complete_lines();

@@ -54,6 +54,10 @@ impl Notes {
     /// The notes on this disk. Unreadable ones are moved aside.
     pub fn open(disk: Arc<dyn Disk>) -> io::Result<Notes> {
         let octets = octets(&*disk)?;
+        if octets.is_some() {
+            // What was written but not synced must be durable before it is believed.
+            disk.open(NAME)?.sync()?;
+        }
         let kept = match octets.map(|octets| decode(&octets)) {
             None => Book::default(),
             Some(Some(book)) => book,
@@ -174,8 +178,6 @@ fn octets(disk: &dyn Disk) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    // What was written but not synced must be durable before it is believed.
-    file.sync()?;
     let mut octets = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
     file.read(&mut octets, 0)?;
     Ok(Some(octets))

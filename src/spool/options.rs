@@ -87,7 +87,19 @@ impl std::error::Error for OpenError {}
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(|error| OpenError::Io(directory.to_owned(), error))?;
+    locked(directory, file.map_err(|error| OpenError::Io(directory.to_owned(), error))?)
+}
+
+/// The same where nothing may be written; a copy may be without the file.
+pub(super) fn lock_if_there(directory: &Path) -> Result<Option<File>, OpenError> {
+    match File::open(directory.join("lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Io(directory.to_owned(), error)),
+        Ok(file) => locked(directory, file).map(Some),
+    }
+}
+
+fn locked(directory: &Path, file: File) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),

@@ -6,7 +6,7 @@
 //! reached yet. Damaged octets are set aside, counted and announced; what stands
 //! around them is used.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::log::number_in;
 use super::record::{Accepted, BlobHead, HEAD, Outcome, Record};
 use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END};
@@ -14,7 +14,7 @@ use super::shared::{NOTES, Shared};
 use super::state::{Chronicle, State, began_at};
 use super::{catalog::Noted, catalog::Place, catalog::Spot};
 use crate::post::{Destination, MessageId, PostId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -253,8 +253,8 @@ pub(super) fn tail(segments: &mut Vec<Segment>) -> io::Result<Tail> {
         let left = segments.pop().map_or(Left::Nothing, Left::Unused);
         return Ok(Tail { sealed, newest, epoch, salt, left });
     }
-    // Who lost its header lost the salt: what is written there would not be found.
-    let left = if salt.is_some() { Left::Behind(last.clone()) } else { Left::Nothing };
+    // What is written behind a lost header might not be found.
+    let left = if last.is_headless() { Left::Nothing } else { Left::Behind(last.clone()) };
     Ok(Tail { sealed: (header.number, scan.end), newest, epoch, salt, left })
 }
 
@@ -265,44 +265,61 @@ pub(super) fn blob_place(blobs: &[BlobHead], meta: usize, number: u16) -> Option
     Some(((HEAD + meta) as u64 + before, *blobs.get(number)?))
 }
 
-/// All segments on the disk; files that never became one are removed.
+/// All segments on the disk, by their numbers; files that never became one are removed.
 pub(super) fn found_segments(disk: &dyn Disk) -> io::Result<Vec<Segment>> {
-    let Files { segments, void } = files(disk)?;
-    void.iter().try_for_each(|name| disk.remove(name))?;
-    for segment in segments.iter().filter(|segment| segment.header.previous_end == UNKNOWN_END) {
+    let (mut segments, names) = (Vec::new(), disk.list()?);
+    let salts = salts(disk, &names);
+    for name in &names {
+        let Some(number) = number_in(name) else { continue };
+        match segment_in(disk, name, number, &salts)? {
+            Some(segment) => segments.push(segment),
+            None => disk.remove(name)?,
+        }
+    }
+    segments.sort_by_key(|segment: &Segment| segment.header.number);
+    for segment in segments.iter().filter(|segment| segment.is_headless()) {
         tracing::error!(segment = %segment.name, "a spool segment lost its header; its records are used");
     }
     Ok(segments)
 }
 
-/// The files of a log.
-pub(super) struct Files {
-    /// By their numbers.
-    pub segments: Vec<Segment>,
-    /// Names of those that never became a segment.
-    pub void: Vec<String>,
+/// What stands in the heads of records, as those of these files say that have a header:
+/// mostly one for a whole spool.
+pub(super) fn salts(disk: &dyn Disk, names: &[String]) -> Vec<u32> {
+    let header = |name: &String| {
+        let number = number_in(name)?;
+        let header = Header::read(&*disk.open(name).ok()?).ok().flatten()?;
+        header.salt.filter(|_| header.number == number)
+    };
+    names.iter().filter_map(header).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Looks at the files of a log.
-pub(super) fn files(disk: &dyn Disk) -> io::Result<Files> {
-    let mut files = Files { segments: Vec::new(), void: Vec::new() };
-    for name in disk.list()? {
-        let Some(number) = number_in(&name) else { continue };
-        let file = disk.open(&name)?;
-        // A segment whose header is damaged still has records that prove themselves.
-        let lost = Header { number, epoch: 0, salt: None, previous_end: UNKNOWN_END, newest: 0 };
-        let header = match Header::read(&*file)? {
-            Some(header) => Some(header).filter(|header| header.number == number),
-            None if segment::scan(&*file, &lost, Extent::Open)?.records.is_empty() => None,
-            None => Some(lost),
-        };
-        match header {
-            Some(header) => files.segments.push(Segment { header, name, file }),
-            // A file renamed to be the next segment, whose header was not
-            // written: what it held before had been given up.
-            None => files.void.push(name),
+/// The segment in a file with this number in its name, if it became one.
+pub(super) fn segment_in(
+    disk: &dyn Disk,
+    name: &str,
+    number: u64,
+    salts: &[u32],
+) -> io::Result<Option<Segment>> {
+    let file = disk.open(name)?;
+    let header = match Header::read(&*file)? {
+        // A file renamed to be the next segment, whose header was not written: what it held
+        // before had been given up.
+        Some(header) => Some(header).filter(|header| header.number == number),
+        None => headless(&*file, number, salts)?,
+    };
+    Ok(header.map(|header| Segment { header, name: name.to_owned(), file }))
+}
+
+/// What stands for a damaged header, as long as there are records that prove themselves:
+/// by the salt of other segments, and only without any such by their own. A message may
+/// hold what looks like records.
+fn headless(file: &dyn DiskFile, number: u64, salts: &[u32]) -> io::Result<Option<Header>> {
+    for salt in salts.iter().copied().map(Some).chain([None]) {
+        let header = Header { number, epoch: 0, salt, previous_end: UNKNOWN_END, newest: 0 };
+        if !segment::scan(file, &header, Extent::Open)?.records.is_empty() {
+            return Ok(Some(header));
         }
     }
-    files.segments.sort_by_key(|segment| segment.header.number);
-    Ok(files)
+    Ok(None)
 }

@@ -57,6 +57,12 @@ impl Header {
         file.sync()
     }
 
+    /// Where its records end, as the header of the next segment that is there has it.
+    pub fn extent(&self, next: &Header) -> Extent {
+        let is_known = next.number == self.number + 1 && next.previous_end != UNKNOWN_END;
+        if is_known { Extent::Known(next.previous_end) } else { Extent::Open }
+    }
+
     /// Reads the header; `None` when the file does not begin with a whole one.
     pub fn read(file: &dyn DiskFile) -> io::Result<Option<Header>> {
         let mut octets = [0; 64];
@@ -324,4 +330,11 @@ pub(super) struct Segment {
     pub header: Header,
     pub name: String,
     pub file: Arc<dyn DiskFile>,
+}
+
+impl Segment {
+    /// Whether its header was lost.
+    pub fn is_headless(&self) -> bool {
+        self.header.previous_end == UNKNOWN_END
+    }
 }
