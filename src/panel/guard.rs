@@ -3,8 +3,8 @@
 //!
 //! A cookie that another site's link could not bring with it (SameSite=Strict) is not
 //! replaced: whoever follows such a link goes on by a link of our own, and is still
-//! signed in. A form counts with the token of its session, from a page of our own, and
-//! with what a browser's form has: names and values, at most [`LARGEST`] octets, or
+//! signed in. A form counts with the token of its session and of what its page shows, from
+//! a page of our own, and with what a browser's form has: names and values, at most [`LARGEST`] octets, or
 //! [`drafts::LARGEST`] of a draft of the configuration.
 
 use super::Panel;
@@ -15,7 +15,7 @@ use super::layout::{self, Answer};
 use super::sessions::Sessions;
 use super::trouble::Trouble;
 use super::visit::{Visit, Who};
-use super::whose::{self, Chosen};
+use super::whose::{self, Chosen, Shown};
 use crate::browser::{self, SEC_FETCH_SITE};
 use crate::intake::Role;
 use askama::Template;
@@ -128,6 +128,8 @@ struct Entry {
     host: Authority,
     /// Whether the id of its session is new.
     is_new: bool,
+    /// Whether a part of a page asks.
+    is_live: bool,
 }
 
 impl Entry {
@@ -147,26 +149,27 @@ impl Entry {
                 (Sessions::draw().map_err(undrawn)?, true)
             }
         };
-        let now = Instant::now();
-        let key = match refreshes_itself(headers) {
+        let (now, is_live) = (Instant::now(), refreshes_itself(headers));
+        let key = match is_live {
             true => panel.sessions.key(&session, now),
             false => panel.sessions.used(&session, now),
         };
-        Ok(Entry { visit: Visit::of(request, panel, session, key), host, is_new })
+        Ok(Entry { visit: Visit::of(request, panel, session, key), host, is_new, is_live })
     }
 
     async fn answer(mut self, request: Request, next: Next) -> Response {
-        let (path, is_live) = (request.uri().clone(), refreshes_itself(request.headers()));
+        let path = request.uri().clone();
         // What was typed there took somebody an hour.
         let is_kept = !is_safe(request.method()) && path.path() == config::PATH;
         if self.is_new && is_safe(request.method()) && came_by_a_link(request.headers()) {
             return again(&self.visit, path.path_and_query().map_or("/", |path| path.as_str()));
         }
         match self.visit.identify().await {
-            Ok(who) => {
-                let chosen = whose::chosen(request.headers(), &self.host);
-                self.visit = whose::narrowed(self.visit, who, chosen).await;
-            }
+            Ok(who) => match self.narrow(who, path.path(), request.headers()).await {
+                Err(trouble) if is_kept => return self.kept(request, trouble).await,
+                Err(trouble) => return self.dressed(trouble.into_response()),
+                Ok(()) => {}
+            },
             Err(Trouble { status: StatusCode::UNAUTHORIZED, .. }) => {
                 self.visit.panel.sessions.close(&self.visit.session);
                 self.visit.key = None;
@@ -174,7 +177,7 @@ impl Entry {
                     return self.kept(request, config::signed_out()).await;
                 }
                 if path.path() != SIGN_IN {
-                    return to_sign_in(&path, is_live);
+                    return to_sign_in(&path, self.is_live);
                 }
             }
             Err(trouble) if is_kept => return self.kept(request, trouble).await,
@@ -189,12 +192,23 @@ impl Entry {
             Err(Refusal { trouble, .. }) => (trouble.into_response(), None),
         };
         match response.extensions().get::<Trouble>() {
-            Some(trouble) if trouble.status == StatusCode::UNAUTHORIZED => to_sign_in(&path, is_live),
+            Some(trouble) if trouble.status == StatusCode::UNAUTHORIZED => to_sign_in(&path, self.is_live),
             _ => drafts::hold(self.dressed(response), place).await,
         }
     }
 
-    /// The request with what its form says, if it is one; of this session alone.
+    /// Makes the visit one of the tenant that was chosen, and of none that its page does not show.
+    async fn narrow(&mut self, who: Who, path: &str, headers: &HeaderMap) -> Result<(), Trouble> {
+        let chosen = whose::chosen(headers, &self.host);
+        match whose::narrow(&mut self.visit, who, chosen).await {
+            Err(_) if whose::is_of_nobody(path) => Ok(()),
+            Err(trouble) => Err(trouble),
+            Ok(()) => whose::check_part(&self.visit, headers),
+        }
+    }
+
+    /// The request with what its form says, if it is one; of this session and of what is shown
+    /// alone.
     async fn with_form(&self, request: Request) -> Result<(Request, Option<Place>), Refusal> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(self.visit.clone());
@@ -203,10 +217,8 @@ impl Entry {
         }
         let typed = self.typed(&parts, body).await?;
         let token = typed.fields.text("token").unwrap_or_default();
-        if !self.visit.panel.sessions.is_token(&self.visit.session, token) {
-            let detail = "the form is of another session, or older than the last restart of the gateway; \
-                          nothing was done; open its page again";
-            return Err(Refusal { trouble: Trouble::new(StatusCode::FORBIDDEN, detail), typed: Some(typed) });
+        if let Err(trouble) = whose::check_form(&self.visit, parts.uri.path(), token) {
+            return Err(Refusal { trouble, typed: Some(typed) });
         }
         parts.extensions.insert(typed.fields);
         Ok((Request::from_parts(parts, Body::empty()), typed.place))
@@ -271,6 +283,9 @@ impl Entry {
             response.headers_mut().append(header::SET_COOKIE, value);
         }
         let chosen = response.extensions_mut().remove::<Chosen>();
+        // A page says so, which no part of one would.
+        let is_told = self.visit.choice.gone.is_some() && !self.is_live;
+        let chosen = chosen.or_else(|| is_told.then(|| Chosen(Shown::default())));
         if let Some(value) = chosen.and_then(|chosen| chosen.cookie(&self.host, &scheme)) {
             response.headers_mut().append(header::SET_COOKIE, value);
         }

@@ -3,7 +3,7 @@
 use super::assets::Assets;
 use super::trouble::Trouble;
 use super::visit::{Visit, Who};
-use super::whose::Choice;
+use super::whose::{Choice, Shown};
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -20,6 +20,8 @@ pub(super) struct Frame {
     pub who: Option<Who>,
     /// Among which tenants they choose.
     pub choice: Choice,
+    /// Whose posts there are on it.
+    pub shown: Shown,
     /// What forms have with them.
     pub token: String,
     /// Where style and scripts are.

@@ -5,9 +5,10 @@
 //! of another. Each key has a bounded number of sessions, so that nobody's push out
 //! another's. Whether a key is still good is asked of the API at every page.
 //!
-//! A token is a mark that only this process can make of an id: whoever makes a browser
-//! send a form does not know it.
+//! A token is a mark that only this process can make of an id and of what the page of the
+//! form shows: whoever makes a browser send a form does not know it.
 
+use super::whose::Shown;
 use crate::intake::KeyDigest;
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
@@ -131,15 +132,20 @@ impl Sessions {
         self.lock().remove(&place(id));
     }
 
-    /// What forms of a session have with them.
-    pub(super) fn token(&self, id: &str) -> String {
-        BASE64URL_NOPAD.encode(hmac::sign(&self.marks, id.as_bytes()).as_ref())
+    /// What forms of a session have with them, on a page that shows this.
+    pub(super) fn token(&self, id: &str, shown: &Shown) -> String {
+        let shown = shown.written();
+        let mark = hmac::sign(&self.marks, format!("{id}.{shown}").as_bytes());
+        format!("{}.{shown}", BASE64URL_NOPAD.encode(mark.as_ref()))
     }
 
-    /// Whether a form is of a session; takes the same time for every wrong token.
-    pub(super) fn is_token(&self, id: &str, token: &str) -> bool {
-        let mark = BASE64URL_NOPAD.decode(token.as_bytes());
-        mark.is_ok_and(|mark| hmac::verify(&self.marks, id.as_bytes(), &mark).is_ok())
+    /// What the page of a form showed, if it is of this session; takes the same time for every
+    /// wrong mark.
+    pub(super) fn shown(&self, id: &str, token: &str) -> Option<Shown> {
+        let (mark, shown) = token.split_once('.')?;
+        let mark = BASE64URL_NOPAD.decode(mark.as_bytes()).ok()?;
+        hmac::verify(&self.marks, format!("{id}.{shown}").as_bytes(), &mark).ok()?;
+        Shown::read(shown)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
@@ -219,12 +225,21 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_of_one_session_and_of_this_process() {
+    fn a_token_is_of_one_session_of_this_process_and_of_what_a_page_shows() {
         let (sessions, others) = (Sessions::new().unwrap(), Sessions::new().unwrap());
         let (one, other) = (Sessions::draw().unwrap(), Sessions::draw().unwrap());
-        assert!(sessions.is_token(&one, &sessions.token(&one)));
-        for wrong in ["", "x", &sessions.token(&other), &others.token(&one)] {
-            assert!(!sessions.is_token(&one, wrong), "{wrong}");
+        let all = Shown::default();
+        let tokens = ["shop", "ä; b.c"].map(|tenant| Shown(Some(tenant.to_owned())));
+        for shown in tokens.iter().chain([&all]) {
+            assert_eq!(sessions.shown(&one, &sessions.token(&one, shown)).as_ref(), Some(shown));
+        }
+        let own = sessions.token(&one, &all);
+        let (other, foreign) = (sessions.token(&other, &all), others.token(&one, &all));
+        let forged = sessions.token(&one, &tokens[0]).replace("shop", "club");
+        for wrong in
+            ["", "x", ".", own.trim_end_matches('.'), &format!("{own}shop"), &other, &foreign, &forged]
+        {
+            assert_eq!(sessions.shown(&one, wrong), None, "{wrong}");
         }
     }
 }

@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
+/// Where one signs out.
+pub(super) const SIGN_OUT: &str = "/sign-out";
+
 /// Most octets of a key.
 const LONGEST: usize = 512;
 

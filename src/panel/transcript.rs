@@ -1,8 +1,8 @@
 //! `/posts/{id}/transcript`: the dialogues of a post in the order in which they were.
 //!
 //! It is what one look through the protocol log finds, as `/log` has it the newest first: a
-//! post that came long ago may need more looks, and more lines than have room here, which
-//! that page has.
+//! post that came long ago may need more looks, and more lines than have room here. The page
+//! says so, and that one goes on from there, by itself.
 
 use super::dialogue::{Dialogue, ROOM, Shown};
 use super::layout::{self, Answer, Frame};
@@ -35,8 +35,8 @@ struct TranscriptPage {
     came: Vec<Shown>,
     /// Its attempts.
     sent: Vec<Shown>,
-    /// Whether there may be more that is older.
-    has_more: bool,
+    /// Where `/log` goes on, if there may be more that is older.
+    further: Option<String>,
 }
 
 /// `GET /posts/{id}/transcript`
@@ -51,6 +51,7 @@ pub(super) async fn show(visit: Visit, Path(id): Path<String>) -> Answer {
         all.into_iter().map(|one| Shown::of(one, LINES, &mut room, true)).collect()
     };
     let (came, sent) = (shown(came), shown(sent));
+    let further = next.map(|next| format!("/log?post={}&cursor={}", words::piece(&id), words::piece(&next)));
     let frame = visit.frame(format!("Protocol log of post {id}"));
-    layout::page(&TranscriptPage { frame, id, level, came, sent, has_more: next.is_some() })
+    layout::page(&TranscriptPage { frame, id, level, came, sent, further })
 }

@@ -9,7 +9,7 @@ use super::layout::Frame;
 use super::looks::Age;
 use super::sessions::Key;
 use super::trouble::Trouble;
-use super::whose::Choice;
+use super::whose::{Choice, Shown};
 use crate::browser::{self, SEC_FETCH_SITE};
 use crate::intake::Role;
 use axum::Router;
@@ -159,13 +159,20 @@ impl Visit {
         self.who.as_ref().is_some_and(|who| who.role >= Role::Operator)
     }
 
+    /// Whose posts its page shows.
+    pub(super) fn shown(&self) -> Shown {
+        Shown(self.who.as_ref().and_then(|who| who.tenant.clone()))
+    }
+
     /// What stands around a page of this title.
     pub(super) fn frame(&self, title: impl Into<String>) -> Frame {
+        let shown = self.shown();
         Frame {
             title: title.into(),
             who: self.who.clone(),
             choice: self.choice.clone(),
-            token: self.panel.sessions.token(&self.session),
+            token: self.panel.sessions.token(&self.session, &shown),
+            shown,
             assets: Arc::clone(&self.panel.assets),
         }
     }

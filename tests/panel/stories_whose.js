@@ -25,6 +25,27 @@ async function whose({ gateway, receiver, wrong, say, visitor }, pictures) {
   say("posts of default", await posts(), 1);
   await choose("");
   say("posts of all again", await posts(), 1);
+  // On another page of the same browser, while live parts of these go on.
+  const parts = await page.context().newPage();
+  const tail = await page.context().newPage();
+  await parts.goto(`${gateway.origin}/destinations`);
+  await page.reload();
+  await choose("shop");
+  await parts.getByText("This page is of all tenants").waitFor();
+  say("what is still shown", await parts.getByText(receiver.origin).count() > 0, true);
+  await tail.goto(`${gateway.origin}/events`);
+  await tail.locator("#tail-state", { hasText: "live" }).waitFor();
+  await parts.getByRole("link", { name: "Look at what is chosen" }).click();
+  await parts.waitForFunction(() => document.getElementById("elsewhere").hidden);
+  say("what is shown then", await parts.getByText(receiver.origin).count(), 0);
+  await parts.close();
+  // A form of a page of before.
+  await tail.goto(`${gateway.origin}/webhooks/new`);
+  await tail.getByLabel("URL").first().fill("https://shop.example/hook");
+  await choose("");
+  await tail.getByRole("button", { name: /Make|Create|Save/ }).first().click();
+  await tail.getByText("the form is of a page of the tenant shop").waitFor();
+  await tail.close();
   const other = await visitor("operator");
   say("what others choose among", await other.page.getByLabel("Tenant", { exact: true }).count(), 0);
 }

@@ -320,6 +320,35 @@ fn a_search_goes_on_by_itself_until_it_is_over_or_was_long_enough() {
 }
 
 #[test]
+fn a_transcript_says_that_it_has_not_looked_at_all_of_the_log() {
+    let scene = Scene::start("");
+    let mut browser = Browser::new(&scene);
+    let never = text(&browser.get("/posts/52a0000000000002/transcript"));
+    assert!(never.contains("The log has nothing of it."), "{never}");
+    let id = logged(&scene, &mut browser, "/busy/long-ago");
+    // Written after it, and each line has to be taken apart, as it names the post.
+    let mut file = fs::File::create(log_directory(&scene).join("protocol-2099-01-31.log")).unwrap();
+    let noise = format!("2099-01-31T12:00:00.000Z S0002 < NOOP {id}\n");
+    file.write_all(noise.repeat(400_000).as_bytes()).unwrap();
+    let page = text(&browser.get(&format!("/posts/{id}/transcript")));
+    assert!(
+        !page.contains("The log has nothing of it.") && page.contains("Older lines may have it"),
+        "{page}"
+    );
+    let (_, rest) = page.split_once(&format!("href=\"/log?post={id}&#38;cursor=")).unwrap();
+    // From there on it is found.
+    let mut at = format!("/log?post={id}&cursor={}", rest.split('"').next().unwrap());
+    let found = eventually("the dialogue", DEADLINE, || {
+        let page = text(&browser.get(&at));
+        if let Some((_, rest)) = page.split_once("rel=\"next\" href=\"") {
+            at = rest.split('"').next().unwrap().replace("&#38;", "&");
+        }
+        page.contains("POST /busy/long-ago").then_some(page)
+    });
+    assert!(!found.contains("nothing older"), "{found}");
+}
+
+#[test]
 fn new_lines_are_told_as_they_are_written() {
     let scene = Scene::start("");
     let mut browser = Browser::new(&scene);

@@ -10,6 +10,8 @@
   const [state, count, told] = ["state", "count", "told"].map((name) => document.getElementById(`tail-${name}`));
   const number = new Intl.NumberFormat();
   let waiting = [], seen = 0, unseen = 0, last = null, isPaused = false, isLive = false, lead = Infinity;
+  // As htmx asks: a part of a page, and of which.
+  const asked = { "HX-Request": "true", ...JSON.parse(document.body.getAttribute("hx-headers")) };
   let control = null, spokenAt = 0, why = "", appear = null;
 
   const make = (name, text = "", attributes = {}) => {
@@ -110,7 +112,7 @@
 
   // What happened before the stream began, which the page may not have had yet.
   const catchUp = async () => {
-    const answer = await fetch(location.href, { headers: { "HX-Request": "true" } });
+    const answer = await fetch(location.href, { headers: asked });
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const missing = [...page.querySelectorAll("#events > li")].filter(({ id }) => !document.getElementById(id));
@@ -121,12 +123,13 @@
   // Reads one stream to its end; answers whether another is to be begun.
   const listen = async () => {
     control = new AbortController();
-    const headers = { "HX-Request": "true", ...(last && { "Last-Event-ID": last }) };
+    const headers = { ...asked, ...(last && { "Last-Event-ID": last }) };
     const answer = await fetch(turn.dataset.stream, { headers, signal: control.signal });
     const elsewhere = answer.headers.get("HX-Redirect");
     if (elsewhere) location.assign(elsewhere);
     if (elsewhere) return false;
-    why = answer.ok ? "" : answer.status === 429 ? "too many live views are open" : `refused: ${answer.status}`;
+    if (answer.status === 409) document.dispatchEvent(new CustomEvent("postgate:elsewhere"));
+    why = answer.ok ? "" : answer.status === 409 ? "another tenant is chosen" : answer.status === 429 ? "too many live views are open" : `refused: ${answer.status}`;
     if (!answer.ok) return answer.status === 429 || answer.status >= 500;
     isLive = true;
     if (!last) await catchUp();

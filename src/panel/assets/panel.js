@@ -26,15 +26,18 @@
     }
   };
 
-  const stale = document.getElementById("stale");
+  const stale = document.getElementById("stale"), elsewhere = document.getElementById("elsewhere");
   let last = new Date();
   const fresh = () => {
     last = new Date();
-    stale.hidden = true;
+    stale.hidden = elsewhere.hidden = true;
   };
-  const old = () => {
+  const old = (event) => {
+    // Somebody chose another tenant on another page.
+    const isElsewhere = event.detail?.xhr?.status === 409;
+    elsewhere.hidden = !isElsewhere;
+    stale.hidden = isElsewhere;
     stale.querySelector("span").textContent = "since " + today.format(last);
-    stale.hidden = false;
   };
 
   // What an element is, before and after it was replaced by its like.
@@ -45,6 +48,7 @@
   let focused = null;
 
   show(document);
+  document.addEventListener("postgate:elsewhere", () => (elsewhere.hidden = false));
   document.addEventListener("postgate:shown", ({ detail }) => show(detail));
   // What nobody sees does not refresh itself; its next turn is soon after it is seen again.
   document.addEventListener("htmx:beforeRequest", (event) => {
