@@ -324,14 +324,15 @@ pub(super) fn standing(standing: &Mutex<Standing>) -> MutexGuard<'_, Standing> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::event::{Event, EventId, Mark};
     use crate::journal;
     use crate::post::Timestamp;
     use crate::tenant::Tenant;
 
-    fn event(number: u64) -> Event {
+    /// An event that nothing tells from others but its number.
+    pub(in super::super) fn event(number: u64) -> Event {
         Event {
             id: EventId::new(Timestamp(number), 0),
             name: "post.failed".parse().unwrap(),

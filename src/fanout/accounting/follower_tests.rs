@@ -1,11 +1,11 @@
 //! Followers that are behind, cannot write, or die; what a file that is to end waits for.
 
 use super::super::accounts::Accounts;
+use super::super::accounts::tests::event;
 use super::super::{Fields, Filter, Naming, Privacy, RECORD_TYPES};
 use super::*;
-use crate::event::{Event, EventId, Mark, Wanted};
+use crate::event::{Event, Mark, Wanted};
 use crate::journal::{self, Position};
-use crate::tenant::Tenant;
 use std::fs;
 use std::path::Path;
 
@@ -22,16 +22,6 @@ fn terms(path: &Path) -> Terms {
         rotate: Duration::from_hours(24),
         keep: Duration::from_hours(48),
         packing: super::super::accounts::Packing::Plain,
-    }
-}
-
-fn event(number: u64) -> Event {
-    Event {
-        id: EventId::new(Timestamp(number), 0),
-        name: "post.failed".parse().unwrap(),
-        at: Timestamp(number),
-        tenant: Tenant::default(),
-        data: "{}".into(),
     }
 }
 
