@@ -452,7 +452,8 @@ impl<'t> Conversation<'t> {
 
 /// Whether a line is AUTH with more behind the mechanism than it may show.
 fn shows_credentials(line: &str) -> bool {
-    let is_auth = line.trim_start().get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case("AUTH"));
+    let line = line.trim_start_matches(|char: char| !char.is_ascii_alphabetic());
+    let is_auth = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case("AUTH"));
     is_auth && line.split_whitespace().nth(2).is_some_and(|word| word != "***")
 }
 

@@ -183,9 +183,11 @@ fn without_prompt(text: &str) -> Option<String> {
     (!asked.is_empty()).then(|| format!("{before}***{end}"))
 }
 
-/// What may be seen of a line that is AUTH, or was meant to be.
+/// What may be seen of a line that is AUTH, or was meant to be: a byte order mark or a
+/// stray octet in front makes it another command, and its credentials no less secret.
 fn auth_shown(line: &[u8]) -> Option<Vec<u8>> {
-    let (verb, rest) = line.trim_ascii_start().split_at_checked(4)?;
+    let begin = line.iter().position(u8::is_ascii_alphabetic)?;
+    let (verb, rest) = line.get(begin..)?.split_at_checked(4)?;
     if !verb.eq_ignore_ascii_case(b"AUTH") {
         return None;
     }
