@@ -112,16 +112,24 @@ pub fn holds_secret(field: &HeaderField) -> bool {
         return false;
     }
     let name = field.name.to_ascii_lowercase();
-    let is_hidden = || masked::hides(&without_space(&String::from_utf8_lossy(&value::octets(field.value))));
-    name.strip_prefix(REQUEST_HEADER).is_some_and(is_credential) || name == URL && is_hidden()
+    name.strip_prefix(REQUEST_HEADER).is_some_and(is_credential) || name == URL && says_secret(field)
 }
 
-/// The message with `***` for what its controls say that is secret.
+/// Whether the value of a control is, or has in it, a URL with a secret.
+fn says_secret(field: &HeaderField) -> bool {
+    is_control(field.name)
+        && masked::hides(&without_space(&String::from_utf8_lossy(&value::octets(field.value))))
+}
+
+/// The message with `***` for what its controls say that is secret: also for a URL that a
+/// spool keeps as it is.
 pub fn without_secrets(message: &Bytes) -> Bytes {
     let endless = Limits { header_octets: usize::MAX, header_fields: usize::MAX, ..Limits::default() };
     let section = mail::read(message, &endless);
     let (mut shown, mut copied) = (Vec::new(), 0);
-    for HeaderField { value, .. } in section.fields.iter().filter(|field| holds_secret(field)) {
+    for HeaderField { value, .. } in
+        section.fields.iter().filter(|field| holds_secret(field) || says_secret(field))
+    {
         let at = (value.as_ptr() as usize).wrapping_sub(message.as_ptr() as usize);
         shown.extend_from_slice(message.get(copied..at).unwrap_or_default());
         shown.extend_from_slice(b" ***");

@@ -169,4 +169,7 @@ fn what_is_secret_in_controls_is_told_and_left_out() {
         assert_eq!(section.fields.iter().any(holds_secret), shown.is_some(), "{header}");
         assert_eq!(without_secrets(&Bytes::from(header)), shown.unwrap_or(header));
     }
+    let linking = "X-XsHttp-Referer: http://u:canary@h/\r\nX-Postgate-Tag: http://h/?token=canary\r\n\r\nx";
+    let shown = "X-XsHttp-Referer: ***\r\nX-Postgate-Tag: ***\r\n\r\nx";
+    assert_eq!(without_secrets(&Bytes::from(linking)), shown);
 }
