@@ -25,7 +25,6 @@ pub use super::options::{OpenError, Options};
 use super::readers::unpanicked;
 use super::recent::SMALL;
 use super::replay::{found_segments, tail};
-use super::segment::refuse_newer;
 use super::shared::Shared;
 use super::{
     Attempt, Census, Claim, Claimed, Committed, Content, Counts, Doorbell, Earlier, Health, Later, Noted,
@@ -79,10 +78,11 @@ impl Embedded {
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Embedded, OpenError> {
         let path = options.directory.clone();
         let refused = |error| OpenError::Io(path.clone(), error);
-        let mut segments = found_segments(&*disk).map_err(refused)?;
-        segments.iter().try_for_each(refuse_newer).map_err(refused)?;
-        let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
+        let (mut segments, void) = found_segments(&*disk).map_err(refused)?;
         let tail = tail(&mut segments).map_err(refused)?;
+        let notes = Arc::new(Notes::open(Arc::clone(&disk)).map_err(refused)?);
+        // Only now: a spool of a newer version must stay as it is.
+        void.iter().try_for_each(|name| disk.remove(name)).map_err(refused)?;
         let older = keeper::extents(&segments, tail.sealed.1);
         let (bell, rung) = sync_channel(1);
         let catalog = Catalog::open(&catalog::directory_in(&path), options.indexed_in_memory);

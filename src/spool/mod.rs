@@ -45,6 +45,7 @@ mod index_tests;
 pub mod inspect;
 mod job;
 mod keeper;
+mod later;
 mod log;
 mod looks;
 mod notes;

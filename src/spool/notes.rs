@@ -6,6 +6,7 @@
 //! small: who wants to keep much, or change it often, wants the log.
 
 use super::disk::Disk;
+use super::segment::Newer;
 use super::{Noted, SpoolError, appender::refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -51,14 +52,15 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// The notes on this disk. Unreadable ones are moved aside.
+    /// The notes on this disk. Unreadable ones are moved aside, and those of a newer version
+    /// refused.
     pub fn open(disk: Arc<dyn Disk>) -> io::Result<Notes> {
         let octets = octets(&*disk)?;
         if octets.is_some() {
             // What was written but not synced must be durable before it is believed.
             disk.open(NAME)?.sync()?;
         }
-        let kept = match octets.map(|octets| decode(&octets)) {
+        let kept = match octets.map(|octets| decode(&octets)).transpose()? {
             None => Book::default(),
             Some(Some(book)) => book,
             Some(None) => {
@@ -169,7 +171,7 @@ impl Book {
 
 /// Whether the notes on this disk can be read, if there are any.
 pub(super) fn are_whole(disk: &dyn Disk) -> io::Result<bool> {
-    Ok(octets(disk)?.is_none_or(|octets| decode(&octets).is_some()))
+    octets(disk)?.map_or(Ok(true), |octets| Ok(decode(&octets)?.is_some()))
 }
 
 /// The file, if there is one.
@@ -188,10 +190,12 @@ fn encode(book: &Book) -> Result<Vec<u8>, postcard::Error> {
     Ok([MAGIC, crc32c::crc32c(&facts).to_le_bytes().as_slice(), &facts].concat())
 }
 
-fn decode(octets: &[u8]) -> Option<Book> {
-    let (checksum, facts) = octets.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
-    if crc32c::crc32c(facts).to_le_bytes() != *checksum {
-        return None;
-    }
-    postcard::from_bytes(facts).ok()
+/// The facts, if they are whole. As with segments, another format keeps the checksum.
+fn decode(octets: &[u8]) -> Result<Option<Book>, Newer> {
+    let read = || {
+        let (checksum, facts) = octets.get(MAGIC.len()..)?.split_first_chunk::<4>()?;
+        let format = Newer::told(octets, MAGIC)?;
+        (crc32c::crc32c(facts).to_le_bytes() == *checksum).then_some(format.map(|()| facts))
+    };
+    Ok(read().transpose()?.and_then(|facts| postcard::from_bytes(facts).ok()))
 }

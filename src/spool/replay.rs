@@ -1,73 +1,23 @@
 //! Reading the log back: which posts live, found from the newest record to the
 //! oldest.
 //!
-//! Backwards, the first thing read of a post is its last word, so every post is
-//! taken in at most once and memory holds only ids whose message has not been
-//! reached yet. Damaged octets are set aside, counted and announced; what stands
+//! Backwards every post is taken in at most once, see [`super::later`]. Damaged octets are set aside, counted and announced; what stands
 //! around them is used.
 
 use super::disk::{Disk, DiskFile};
+use super::later::Later;
 use super::log::number_in;
-use super::record::{Accepted, BlobHead, HEAD, Outcome, Record};
-use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END};
+use super::record::{Accepted, BlobHead, HEAD, Record};
+use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END, refuse_newer};
 use super::shared::{NOTES, Shared};
-use super::state::{Chronicle, State, began_at};
 use super::{catalog::Noted, catalog::Place, catalog::Spot};
-use crate::post::{Destination, MessageId, PostId};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use crate::post::MessageId;
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Records after which the catalog may have its chores done.
 const CATCH_UP: usize = 1000;
-
-/// What later records said of posts whose message stands further back.
-#[derive(Default)]
-struct Later {
-    ended: HashSet<PostId>,
-    words: HashMap<PostId, Word>,
-}
-
-/// The last that is said of a post: its state, and where more of it stands.
-struct Word {
-    state: State,
-    history: Spot,
-    destination: Option<Arc<Destination>>,
-}
-
-impl Later {
-    /// Takes in what stands before all that was read so far.
-    fn hear(&mut self, id: PostId, earlier: Word) {
-        if self.ended.contains(&id) {
-            return;
-        }
-        match self.words.get_mut(&id) {
-            None => drop(self.words.insert(id, earlier)),
-            Some(word) => word.adopt(earlier),
-        }
-    }
-
-    fn end(&mut self, id: PostId) {
-        if !self.words.contains_key(&id) {
-            self.ended.insert(id);
-        }
-    }
-}
-
-impl Word {
-    fn new(state: State, history: Spot, chronicle: &Chronicle) -> Word {
-        let destination = chronicle.route.as_ref().map(|route| Arc::clone(&route.destination));
-        Word { state, history, destination }
-    }
-
-    /// An order tells a new state alone: the chronicle stands further back.
-    fn adopt(&mut self, earlier: Word) {
-        if self.history.place().is_none() {
-            (self.history, self.destination) = (earlier.history, earlier.destination);
-        }
-    }
-}
 
 /// Restores into the index every living post of these segments, given from the
 /// oldest to the newest, each with where its records end. Answers where records with
@@ -100,69 +50,24 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
         if at % CATCH_UP == 0 {
             shared.catch_up();
         }
-        match found.record {
-            Record::Closed | Record::Opened { .. } | Record::Published => {}
-            Record::Settled(list) => {
-                for (id, outcome) in list.into_iter().rev() {
-                    let (state, history) = match outcome {
-                        Outcome::Ended => {
-                            later.end(id);
-                            continue;
-                        }
-                        Outcome::Stands(state) => (state, Spot::default()),
-                        Outcome::Lived { state, .. } => {
-                            (state, Spot::at(segment.header.number, found.offset))
-                        }
-                    };
-                    later.hear(id, Word { state, history, destination: None });
-                }
-            }
-            Record::Lives(id, life) => {
-                let spot = Spot::at(segment.header.number, found.offset);
-                later.hear(id, Word::new(life.state, spot, &life.chronicle));
-            }
-            Record::Accepted(accepted) => {
-                let share = share(found.total, accepted.posts.len());
-                let place = Place { segment: segment.header.number, offset: found.offset, share };
-                restore(shared, &accepted, place, later);
-            }
+        let spot = Spot::at(segment.header.number, found.offset);
+        if let Some(accepted) = later.hear(found.record, spot) {
+            let share = share(found.total, accepted.posts.len());
+            let place = Place { segment: segment.header.number, offset: found.offset, share };
+            restore(shared, &accepted, place, later);
         }
     }
 }
 
 fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut Later) {
-    let now = shared.clock.now();
+    let (now, spot) = (shared.clock.now(), Spot::at(place.segment, place.offset));
     let mut index = shared.index();
     for (at, post) in accepted.posts.iter().enumerate() {
-        if later.ended.contains(&post.id) {
-            // The original of a moved record may still stand further back.
-            if accepted.lives.is_empty() {
-                later.ended.remove(&post.id);
-            }
-            continue;
-        }
-        let Some((state, life)) = accepted.state(at) else { continue };
-        let own = match life.filter(|life| life.chronicle != Chronicle::default()) {
-            Some(life) => Word::new(state, Spot::at(place.segment, place.offset), &life.chronicle),
-            None => Word { state, history: Spot::default(), destination: None },
-        };
-        let mut word = match later.words.remove(&post.id) {
-            Some(mut word) => {
-                word.adopt(own);
-                word
-            }
-            None => own,
-        };
-        // Format 1 did not say.
-        word.state.ages_from = word.state.ages_from.max(began_at(post));
+        let Some(word) = later.last_word(accepted, at, spot) else { continue };
         // What was ordered while it was delivered came too late.
         let destination = word.destination.as_ref().filter(|_| word.state.is_rerouted);
         let destination = destination.unwrap_or(&post.destination);
         index.restore(post, destination, place, word.history, word.state);
-        if !accepted.lives.is_empty() {
-            // A moved record: its original may still stand further back.
-            later.ended.insert(post.id);
-        }
     }
     if let Some(key) = &accepted.idempotency_key {
         let expires_at = accepted.accepted_at.after(NOTES);
@@ -265,22 +170,26 @@ pub(super) fn blob_place(blobs: &[BlobHead], meta: usize, number: u16) -> Option
     Some(((HEAD + meta) as u64 + before, *blobs.get(number)?))
 }
 
-/// All segments on the disk, by their numbers; files that never became one are removed.
-pub(super) fn found_segments(disk: &dyn Disk) -> io::Result<Vec<Segment>> {
-    let (mut segments, names) = (Vec::new(), disk.list()?);
+/// All segments on the disk, by their numbers, and the files that never became one. Refused
+/// where a newer version has written.
+pub(super) fn found_segments(disk: &dyn Disk) -> io::Result<(Vec<Segment>, Vec<String>)> {
+    let (mut segments, mut void, names) = (Vec::new(), Vec::new(), disk.list()?);
     let salts = salts(disk, &names);
-    for name in &names {
-        let Some(number) = number_in(name) else { continue };
-        match segment_in(disk, name, number, &salts)? {
-            Some(segment) => segments.push(segment),
-            None => disk.remove(name)?,
+    for name in names {
+        let Some(number) = number_in(&name) else { continue };
+        match segment_in(disk, &name, number, &salts)? {
+            Some(segment) => {
+                refuse_newer(&segment)?;
+                segments.push(segment);
+            }
+            None => void.push(name),
         }
     }
     segments.sort_by_key(|segment: &Segment| segment.header.number);
     for segment in segments.iter().filter(|segment| segment.is_headless()) {
         tracing::error!(segment = %segment.name, "a spool segment lost its header; its records are used");
     }
-    Ok(segments)
+    Ok((segments, void))
 }
 
 /// What stands in the heads of records, as those of these files say that have a header:

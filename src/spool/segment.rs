@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(super) const FIRST: u64 = 64;
 /// Stands for the previous segment's end where the header was lost.
 pub(super) const UNKNOWN_END: u64 = u64::MAX;
-/// Begins every segment file.
+/// Begins every segment file; its last digit is the format.
 const MAGIC: &[u8; 8] = b"pgspool1";
 /// Octets read at a time by a scan.
 const WINDOW: usize = 256 * 1024;
@@ -63,7 +63,9 @@ impl Header {
         if is_known { Extent::Known(next.previous_end) } else { Extent::Open }
     }
 
-    /// Reads the header; `None` when the file does not begin with a whole one.
+    /// Reads the header; `None` when the file does not begin with a whole one. One of
+    /// another format is known by its checksum, which stays where it is: a damaged digit is
+    /// none.
     pub fn read(file: &dyn DiskFile) -> io::Result<Option<Header>> {
         let mut octets = [0; 64];
         match file.read(&mut octets, 0) {
@@ -74,13 +76,14 @@ impl Header {
             |at: usize| octets.get(at..at + 8).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
         let parse = || {
             let checksum = u32::from_le_bytes(octets.get(40..44)?.try_into().ok()?);
-            let is_whole = octets.starts_with(MAGIC) && crc32c::crc32c(octets.get(..40)?) == checksum;
+            let is_whole = crc32c::crc32c(octets.get(..40)?) == checksum;
+            let format = Newer::told(&octets, MAGIC).filter(|_| is_whole)?;
             let epoch = u32::try_from(word(16)? & u64::from(u32::MAX)).ok()?;
             let salt = u32::try_from(word(16)? >> 32).ok();
             let header = Header { number: word(8)?, epoch, salt, previous_end: word(24)?, newest: word(32)? };
-            is_whole.then_some(header)
+            Some(format.map(|()| header))
         };
-        Ok(parse())
+        Ok(parse().transpose()?)
     }
 }
 
@@ -138,11 +141,24 @@ pub(super) struct Newer(pub u8);
 impl fmt::Display for Newer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Newer(version) = self;
-        write!(f, "it has records of format {version}, written by a newer version of Postgate; run that one")
+        write!(
+            f,
+            "something in it is of format {version}, written by a newer version of Postgate; run that one"
+        )
     }
 }
 
 impl std::error::Error for Newer {}
+
+impl Newer {
+    /// Whether a file that begins with these octets is of the kind, and if so of the format,
+    /// that `magic` says with its last octet, a digit.
+    pub fn told(octets: &[u8], magic: &[u8; 8]) -> Option<Result<(), Newer>> {
+        let ([kind @ .., known], [own @ .., format]) = (magic, octets.first_chunk::<8>()?);
+        let is_format = kind == own && format.is_ascii_digit();
+        is_format.then(|| if format == known { Ok(()) } else { Err(Newer(format - b'0')) })
+    }
+}
 
 impl From<Newer> for io::Error {
     fn from(newer: Newer) -> io::Error {

@@ -9,12 +9,13 @@ use super::catalog::{Entry, Place, Spot};
 use super::disk::Disk;
 use super::feed::Feed;
 use super::index::{Index, Known};
+use super::later::chronicle_in;
 use super::readers::Readers;
 use super::recent::{self, Message, Recent};
-use super::record::{Accepted, Outcome, Record};
+use super::record::Accepted;
 use super::segment::{self, Found, Segment};
 use super::state::{Chronicle, as_sent};
-use super::{Attempt, Content, Doorbell, Health, SpoolError};
+use super::{Content, Doorbell, Health, SpoolError};
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::post::{Blob, Destination, Post, PostId, Timestamp};
@@ -260,23 +261,7 @@ impl Shared {
         let Some((segment, offset)) = history.place() else { return Ok(Chronicle::default()) };
         let place = Place { segment, offset, share: 0 };
         let (_, found, _) = self.read_record(place)?;
-        let chronicle = match found.record {
-            Record::Lives(own, life) => (own == id).then(|| life.into_owned().chronicle),
-            Record::Accepted(accepted) => {
-                let mut lives = accepted.posts.iter().zip(accepted.lives);
-                lives.find(|(post, _)| post.id == id).and_then(|(_, life)| life).map(|life| life.chronicle)
-            }
-            // Format 1 kept no more than this.
-            Record::Settled(list) => list.into_iter().rev().find_map(|(own, outcome)| match outcome {
-                Outcome::Lived { state, reason } if own == id => {
-                    let attempt = Attempt { number: state.tried, ..Attempt::because(reason) };
-                    Some(Chronicle { attempts: vec![attempt], route: None })
-                }
-                _ => None,
-            }),
-            Record::Closed | Record::Opened { .. } | Record::Published => None,
-        };
-        chronicle.ok_or_else(|| damaged(place, "another post's chronicle"))
+        chronicle_in(found.record, id).ok_or_else(|| damaged(place, "another post's chronicle"))
     }
 
     /// All blobs of a record, checked.

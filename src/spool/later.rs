@@ -1,0 +1,136 @@
+//! What later records of a log say of posts whose message stands further back.
+//!
+//! A log is read from its end to its beginning: the first that is heard of a post is its
+//! last word, and memory holds only ids and states of posts whose message has not been
+//! reached yet.
+
+use super::Attempt;
+use super::catalog::Spot;
+use super::record::{Accepted, Outcome, Record};
+use super::state::{Chronicle, State, began_at};
+use crate::post::{Destination, PostId};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Later {
+    ended: HashSet<PostId>,
+    words: HashMap<PostId, Word>,
+}
+
+/// The last that is said of a post: its state, and where more of it stands.
+pub(super) struct Word {
+    pub state: State,
+    pub history: Spot,
+    pub destination: Option<Arc<Destination>>,
+}
+
+impl Later {
+    /// Takes in the record at this spot, which stands before all that was heard so far;
+    /// answers a message, whose posts have their last word now.
+    pub fn hear(&mut self, record: Record<'static>, spot: Spot) -> Option<Accepted<'static>> {
+        match record {
+            Record::Closed | Record::Opened { .. } | Record::Published => {}
+            Record::Settled(list) => {
+                for (id, outcome) in list.into_iter().rev() {
+                    let (state, history) = match outcome {
+                        Outcome::Ended => {
+                            self.end(id);
+                            continue;
+                        }
+                        Outcome::Stands(state) => (state, Spot::default()),
+                        Outcome::Lived { state, .. } => (state, spot),
+                    };
+                    self.learn(id, Word { state, history, destination: None });
+                }
+            }
+            Record::Lives(id, life) => self.learn(id, Word::new(life.state, spot, &life.chronicle)),
+            Record::Accepted(accepted) => return Some(accepted),
+        }
+        None
+    }
+
+    /// The last word of post number `at` of the message at this spot, if it lives.
+    pub fn last_word(&mut self, accepted: &Accepted<'_>, at: usize, spot: Spot) -> Option<Word> {
+        let post = accepted.posts.get(at)?;
+        let was_moved = !accepted.lives.is_empty();
+        if self.ended.contains(&post.id) {
+            // The original of a moved record may still stand further back.
+            if !was_moved {
+                self.ended.remove(&post.id);
+            }
+            return None;
+        }
+        let (state, life) = accepted.state(at)?;
+        let own = match life.filter(|life| life.chronicle != Chronicle::default()) {
+            Some(life) => Word::new(state, spot, &life.chronicle),
+            None => Word { state, history: Spot::default(), destination: None },
+        };
+        let mut word = match self.words.remove(&post.id) {
+            Some(mut word) => {
+                word.adopt(own);
+                word
+            }
+            None => own,
+        };
+        // Format 1 did not say.
+        word.state.ages_from = word.state.ages_from.max(began_at(post));
+        if was_moved {
+            // Its original may still stand further back.
+            self.ended.insert(post.id);
+        }
+        Some(word)
+    }
+
+    /// Takes in what stands before all that was read so far.
+    fn learn(&mut self, id: PostId, earlier: Word) {
+        if self.ended.contains(&id) {
+            return;
+        }
+        match self.words.get_mut(&id) {
+            None => drop(self.words.insert(id, earlier)),
+            Some(word) => word.adopt(earlier),
+        }
+    }
+
+    fn end(&mut self, id: PostId) {
+        if !self.words.contains_key(&id) {
+            self.ended.insert(id);
+        }
+    }
+}
+
+impl Word {
+    fn new(state: State, history: Spot, chronicle: &Chronicle) -> Word {
+        let destination = chronicle.route.as_ref().map(|route| Arc::clone(&route.destination));
+        Word { state, history, destination }
+    }
+
+    /// An order tells a new state alone: the chronicle stands further back.
+    fn adopt(&mut self, earlier: Word) {
+        if self.history.place().is_none() {
+            (self.history, self.destination) = (earlier.history, earlier.destination);
+        }
+    }
+}
+
+/// What happened to a post, as the record says where its history stands.
+pub(super) fn chronicle_in(record: Record<'_>, id: PostId) -> Option<Chronicle> {
+    match record {
+        Record::Lives(own, life) => (own == id).then(|| life.into_owned().chronicle),
+        Record::Accepted(accepted) => {
+            let mut lives = accepted.posts.iter().zip(accepted.lives);
+            lives.find(|(post, _)| post.id == id).and_then(|(_, life)| life).map(|life| life.chronicle)
+        }
+        // Format 1 kept no more than this.
+        Record::Settled(list) => list.into_iter().rev().find_map(|(own, outcome)| match outcome {
+            Outcome::Lived { state, reason } if own == id => {
+                let attempt = Attempt { number: state.tried, ..Attempt::because(reason) };
+                Some(Chronicle { attempts: vec![attempt], route: None })
+            }
+            _ => None,
+        }),
+        Record::Closed | Record::Opened { .. } | Record::Published => None,
+    }
+}
