@@ -51,6 +51,7 @@ use crate::event::Wanted;
 use crate::fanout::{engine, replay};
 use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
+use crate::seal::SealKey;
 use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
 use rustix::fs::Mode;
@@ -136,6 +137,11 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 /// The directory of the spool.
 pub fn spool_directory(config: &Config) -> PathBuf {
     options::spool(config, Wanted::default()).directory
+}
+
+/// What opens secrets in that spool, if it is there.
+pub fn seal_key(config: &Config) -> Option<SealKey> {
+    seal::read(&config.server.data_dir)
 }
 
 /// How the first listener's mail would be composed.

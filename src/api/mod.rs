@@ -58,6 +58,7 @@ mod webhooks;
 
 pub use ask::state_name;
 pub use entrance::{Entrance, Limits};
+pub use shapes::exported;
 pub use status::Listener;
 
 use crate::compose::LinkKey;

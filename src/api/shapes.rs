@@ -15,6 +15,7 @@ use crate::post::{Field, Timestamp};
 use crate::spool::{Attempt, Listed, PostState};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Header fields whose values are shown; all others might hold a secret.
@@ -111,6 +112,15 @@ impl PostShape {
             xs_mailing_id: post.xs_mailing_id.clone(),
         }
     }
+}
+
+/// A post as the API shows it, and its attempts as `attempt_list`: what a file says of it.
+pub fn exported(listed: &Listed, attempts: &[Attempt]) -> Map<String, Value> {
+    let shape = serde_json::to_value(PostShape::of(listed));
+    // Text and numbers alone: nothing that JSON could not say.
+    let Ok(Value::Object(mut shown)) = shape else { return Map::new() };
+    shown.insert("attempt_list".to_owned(), json!(attempts.iter().map(AttemptShape::of).collect::<Vec<_>>()));
+    shown
 }
 
 /// A header field; without its value when that might be a secret.

@@ -12,7 +12,7 @@ use crate::spool::{Spool, SpoolError};
 use bytes::Bytes;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -28,13 +28,25 @@ const WEBHOOKS: &str = "webhook/";
 /// unless something in the spool was sealed with another. Without one webhooks cannot be
 /// made or read, and no post that has a secret is taken or sent.
 pub(super) async fn key(directory: &Path, spool: &dyn Spool) -> Option<Arc<SealKey>> {
-    let path = directory.join("webhook-key");
+    let path = place(directory);
     let found = find(&path, spool).await;
     let found = found.inspect_err(|why| {
         let lost = "no webhooks of the API, and no posts that have a secret";
         tracing::error!("{lost}: {} {why}", path.display());
     });
     found.ok().map(Arc::new)
+}
+
+/// The key in `directory`, if one is there; nobody asks whether it is the right one, and
+/// nothing is written.
+pub(super) fn read(directory: &Path) -> Option<SealKey> {
+    let octets = Zeroizing::new(fs::read(place(directory)).ok()?);
+    octets.as_slice().try_into().ok().map(SealKey::new)
+}
+
+/// Where the key is.
+fn place(directory: &Path) -> PathBuf {
+    directory.join("webhook-key")
 }
 
 async fn find(path: &Path, spool: &dyn Spool) -> Result<SealKey, String> {

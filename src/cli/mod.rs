@@ -13,6 +13,7 @@ mod columns;
 mod config_file;
 mod demo;
 mod destination;
+mod export;
 mod key;
 mod log;
 mod password;

@@ -141,7 +141,8 @@ impl From<StartError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
-        Failure::new(IO, error)
+        let code = if matches!(error, OpenError::InUse(_)) { UNAVAILABLE } else { IO };
+        Failure::new(code, error)
     }
 }
 

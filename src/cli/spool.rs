@@ -1,21 +1,26 @@
-//! `postgate spool`: looks at the spool of a gateway that does not run.
+//! `postgate spool`: looks at the spool of a gateway that does not run, and writes what is
+//! left in it where others can deliver it.
 
+use super::export::Export;
 use super::table::table;
-use super::{ConfigFile, DATA, Failure, IO, NO_INPUT, UNAVAILABLE, say};
+use super::{ConfigFile, DATA, Failure, NO_INPUT, say};
 use crate::api::state_name;
 use crate::app;
-use crate::spool::embedded::OpenError;
-use crate::spool::inspect::{Damage, Findings, inspect};
+use crate::config::Config;
+use crate::spool::Census;
+use crate::spool::inspect::{Damage, Findings, Inspection};
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
-/// Look at the spool of a gateway that does not run
+/// Look at the spool of a gateway that does not run, and take out what is left in it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   postgate spool check
-  postgate spool check --config /etc/postgate/postgate.toml --json")]
+  postgate spool check --config /etc/postgate/postgate.toml --json
+  postgate spool export /root/posts")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -26,8 +31,8 @@ enum Action {
     /// Read and check every record; nothing is changed, nor need it be writable
     ///
     /// Exit code 65 if anything is damaged, 66 where there is no spool, 69 while a gateway
-    /// has it open. What stands behind the last whole record is no damage: nobody knows
-    /// whether it was ever accepted.
+    /// has it open, 74 if it cannot be read or a newer version has written it. What stands
+    /// behind the last whole record is no damage: nobody knows whether it was ever accepted.
     Check {
         /// As JSON
         #[arg(long)]
@@ -35,42 +40,119 @@ enum Action {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Write each post that is queued, deferred, held or failed into files; the spool stays
+    ///
+    /// ID.json says what is known of the post ID: URL, headers, state, attempts, and the
+    /// names of the files with its body (ID.body) and with the mail as it was received
+    /// (ID.eml; posts that were handed in over HTTP have none). What posts of one mail share
+    /// is there once. By hand a post is delivered by
+    ///
+    ///   curl -X METHOD -H 'NAME: VALUE' -H 'Idempotency-Key: KEY' --data-binary @ID.body URL
+    ///
+    /// with method, headers, idempotency_key, body and url of ID.json. Secrets are not
+    /// written: *** stands for credentials and tokens in URLs, headers and the control fields
+    /// of mails, wherever they are repeated; body_is_masked says whether in the body. Put them
+    /// back before. The rest of the URL of a batch is that of its webhook.
+    ///
+    /// All that is whole is exported, damage is named as by `spool check`, with the same exit
+    /// codes; 65 also if a post could not be read, which is named.
+    Export {
+        /// Where to: a new directory, or an empty one that is open to nobody else
+        directory: PathBuf,
+        /// Say as JSON what was found
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
 }
 
-pub(super) fn run(Arguments { action: Action::Check { json, file } }: Arguments) -> Result<(), Failure> {
-    let directory = app::spool_directory(&file.load()?);
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.action {
+        Action::Check { json, file } => check(json, &file.load()?),
+        Action::Export { directory, json, file } => export(&directory, json, &file.load()?),
+    }
+}
+
+fn check(json: bool, config: &Config) -> Result<(), Failure> {
+    let findings = inspection(config)?.read(|_| Ok::<_, Failure>(()))?;
+    if json {
+        say(Value::Object(as_json(&findings)))?
+    } else {
+        tell(&findings)?
+    };
+    damaged(&findings, 0)
+}
+
+fn export(directory: &Path, json: bool, config: &Config) -> Result<(), Failure> {
+    let inspection = inspection(config)?;
+    let mut export = Export::into(directory, app::seal_key(config), config.retention.held)?;
+    let findings = inspection.read(|message| export.take(message))?;
+    export.end()?;
+    let Export { path, posts, unreadable, .. } = &export;
+    if json {
+        let mut found = as_json(&findings);
+        found.insert("exported".to_owned(), json!(named(posts)));
+        found.insert("unreadable".to_owned(), json!(unreadable));
+        say(Value::Object(found))?;
+    } else {
+        let of_each: Vec<_> = named(posts).iter().map(|(state, count)| format!("{count} {state}")).collect();
+        let all = posts.values().sum::<u64>();
+        let of_each = if all > 0 { format!(" ({})", of_each.join(", ")) } else { String::new() };
+        say(format_args!("exported {all} posts{of_each} to {}", path.display()))?;
+        tell_damages(&findings)?;
+    }
+    damaged(&findings, *unreadable)
+}
+
+/// The spool of a gateway, which has none open.
+fn inspection(config: &Config) -> Result<Inspection, Failure> {
+    let directory = app::spool_directory(config);
     if !directory.join("log").try_exists()? {
         let text =
             format!("there is no spool in {}; say which configuration by --config", directory.display());
         return Err(Failure::new(NO_INPUT, text));
     }
-    let findings = inspect(&directory).map_err(|error| {
-        let code = if matches!(error, OpenError::InUse(_)) { UNAVAILABLE } else { IO };
-        Failure::new(code, error)
-    })?;
-    if json {
-        say(as_json(&findings))?
-    } else {
-        tell(&findings)?
-    };
-    match findings.damages.len() {
-        0 => Ok(()),
-        1 => Err(Failure::new(DATA, "1 place is damaged")),
-        places => Err(Failure::new(DATA, format_args!("{places} places are damaged"))),
+    Ok(Inspection::of(&directory)?)
+}
+
+/// Says by the exit code that something is lost, or could not be read.
+fn damaged(findings: &Findings, unreadable: u64) -> Result<(), Failure> {
+    let places = findings.damages.len();
+    let is = |count: u64| if count == 1 { "is" } else { "are" };
+    let damaged = || format!("{places} place{} {} damaged", plural(places as u64), is(places as u64));
+    let unread = || format!("{unreadable} post{} could not be read", plural(unreadable));
+    match (places, unreadable) {
+        (0, 0) => Ok(()),
+        (_, 0) => Err(Failure::new(DATA, damaged())),
+        (0, _) => Err(Failure::new(DATA, unread())),
+        _ => Err(Failure::new(DATA, format_args!("{}, {}", damaged(), unread()))),
     }
 }
 
-fn as_json(findings: &Findings) -> serde_json::Value {
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn named(posts: &Census) -> BTreeMap<&'static str, u64> {
+    posts.iter().map(|(state, count)| (state_name(*state), *count)).collect()
+}
+
+fn as_json(findings: &Findings) -> Map<String, Value> {
     let Findings { segments, octets, records, posts, damages, set_aside } = findings;
-    let posts: BTreeMap<_, _> = posts.iter().map(|(state, count)| (state_name(*state), *count)).collect();
-    json!({
-        "segments": segments, "octets": octets, "records": records, "posts": posts, "damages": damages,
-        "set_aside": set_aside,
-    })
+    let told = [
+        ("segments", json!(segments)),
+        ("octets", json!(octets)),
+        ("records", json!(records)),
+        ("posts", json!(named(posts))),
+        ("damages", json!(damages)),
+        ("set_aside", json!(set_aside)),
+    ];
+    told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn tell(findings: &Findings) -> io::Result<()> {
-    let Findings { segments, octets, records, posts, damages, set_aside } = findings;
+    let Findings { segments, octets, records, posts, set_aside, .. } = findings;
     say(format_args!("{records} whole records of {octets} octets in {segments} segments"))?;
     let rows: Vec<_> =
         posts.iter().map(|(state, count)| [state_name(*state).to_owned(), count.to_string()]).collect();
@@ -80,6 +162,10 @@ fn tell(findings: &Findings) -> io::Result<()> {
     for name in set_aside {
         say(format_args!("set aside earlier: {name}"))?;
     }
+    tell_damages(findings)
+}
+
+fn tell_damages(Findings { damages, .. }: &Findings) -> io::Result<()> {
     if damages.is_empty() {
         return say("nothing is damaged");
     }

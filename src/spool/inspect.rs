@@ -1,19 +1,27 @@
 //! A look at a spool that nobody has open: every record is read and checked, and
 //! nothing is changed, so that a copy or a disk that fails can be looked at as well.
 
+use super::catalog::Spot;
 use super::disk::{Directory, Disk, DiskFile};
+use super::later::{Later, Word, chronicle_in};
 use super::log::{name_of, number_in};
 use super::notes;
 use super::options::{OpenError, lock_if_there};
-use super::record::{Outcome, Record};
-use super::replay::{salts, segment_in};
-use super::segment::{self, Extent, FIRST, Header, Newer, Scan, UNKNOWN_END, refuse_newer};
-use super::{Census, PostState};
-use crate::post::PostId;
+use super::record::{Accepted, BlobHead};
+use super::replay::{blob_place, salts, segment_in};
+use super::segment::{self, Extent, FIRST, Found, Header, Newer, Scan, UNKNOWN_END, refuse_newer};
+use super::spill::filled;
+use super::state::{Chronicle, Phase, as_sent};
+use super::{Attempt, Census, Listed, PostState};
+use crate::post::{Blob, MessageId, Post, PostId};
+use bytes::Bytes;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What a look at a spool found.
 #[derive(Debug, Default)]
@@ -45,55 +53,76 @@ pub struct Damage {
     pub meaning: String,
 }
 
-/// Reads every record of the spool in `directory`. Refused while a process has it open,
-/// where there is none, and where a newer version has written. What stands behind the
-/// last whole record is not looked at: nobody knows whether it was ever accepted.
-pub fn inspect(directory: &Path) -> Result<Findings, OpenError> {
-    let refused = |error| OpenError::Io(directory.to_owned(), error);
-    let log = directory.join("log");
-    let _lock = lock_if_there(directory)?;
-    let disk = Directory::to_look_at(&log);
-    let names = disk.list().map_err(refused)?;
-    let mut look = Look { disk: &disk, findings: Findings::default(), living: Living::default() };
-    let headers = look.headers(&names).map_err(refused)?;
-    let mut next = None;
-    for header in headers.values().rev() {
-        look.take_in(header, next).map_err(refused)?;
-        next = Some(header);
-    }
-    let Look { mut findings, living, .. } = look;
-    findings.posts = living.posts;
-    if !notes::are_whole(&disk).map_err(refused)? {
-        findings.damage(notes::NAME, (0, 0), "pauses, used rates, webhooks and keys are lost");
-    }
-    findings.damages.sort_by(|one, other| (&one.file, one.offset).cmp(&(&other.file, other.offset)));
-    findings.set_aside = names.into_iter().filter(|name| name.starts_with("damaged-")).collect();
-    findings.set_aside.sort();
-    Ok(findings)
-}
-
 impl Findings {
     fn damage(&mut self, file: &str, (offset, octets): (u64, u64), meaning: impl Into<String>) {
         self.damages.push(Damage { file: file.to_owned(), offset, octets, meaning: meaning.into() });
     }
 }
 
-/// A look at the log, under way.
-struct Look<'a> {
-    disk: &'a dyn Disk,
+/// A spool that nobody else has open: no gateway can open it either while this lives.
+pub struct Inspection {
+    disk: Directory,
+    directory: PathBuf,
+    names: Vec<String>,
+    headers: BTreeMap<u64, Header>,
     findings: Findings,
-    living: Living,
+    later: Later,
+    _lock: Option<File>,
 }
 
-impl Look<'_> {
+impl Inspection {
+    /// The spool in `directory`. Refused while a process has it open, where there is none,
+    /// and where a newer version has written.
+    pub fn of(directory: &Path) -> Result<Inspection, OpenError> {
+        let refused = |error| OpenError::Io(directory.to_owned(), error);
+        let lock = lock_if_there(directory)?;
+        let disk = Directory::to_look_at(&directory.join("log"));
+        let names = disk.list().map_err(refused)?;
+        let mut inspection = Inspection {
+            disk,
+            directory: directory.to_owned(),
+            names,
+            headers: BTreeMap::new(),
+            findings: Findings::default(),
+            later: Later::default(),
+            _lock: lock,
+        };
+        inspection.headers = inspection.headers().map_err(refused)?;
+        if !notes::are_whole(&inspection.disk).map_err(refused)? {
+            let lost = "pauses, used rates, webhooks and keys are lost";
+            inspection.findings.damage(notes::NAME, (0, 0), lost);
+        }
+        Ok(inspection)
+    }
+
+    /// Reads every record, and hands over each message of which posts live, the newest
+    /// first; ends early when that fails. What stands behind the last whole record is not
+    /// looked at: nobody knows whether it was ever accepted.
+    pub fn read<E: From<OpenError>>(
+        mut self,
+        mut each: impl FnMut(&Message<'_>) -> Result<(), E>,
+    ) -> Result<Findings, E> {
+        let headers = std::mem::take(&mut self.headers);
+        let mut next = None;
+        for header in headers.values().rev() {
+            self.take_in(header, next, &mut each)?;
+            next = Some(header);
+        }
+        let Inspection { mut findings, names, .. } = self;
+        findings.damages.sort_by(|one, other| (&one.file, one.offset).cmp(&(&other.file, other.offset)));
+        findings.set_aside = names.into_iter().filter(|name| name.starts_with("damaged-")).collect();
+        findings.set_aside.sort();
+        Ok(findings)
+    }
+
     /// The segments by their numbers; only their headers, for there may be more than
     /// files that can be open.
-    fn headers(&mut self, names: &[String]) -> io::Result<BTreeMap<u64, Header>> {
+    fn headers(&mut self) -> io::Result<BTreeMap<u64, Header>> {
         let (mut headers, mut others) = (BTreeMap::new(), BTreeMap::new());
-        let salts = salts(self.disk, names);
-        for name in names {
+        let salts = salts(&self.disk, &self.names);
+        for name in &self.names {
             let Some(number) = number_in(name) else { continue };
-            let found = segment_in(self.disk, name, number, &salts).and_then(|segment| {
+            let found = segment_in(&self.disk, name, number, &salts).and_then(|segment| {
                 segment.as_ref().map_or(Ok(()), refuse_newer)?;
                 Ok(segment)
             });
@@ -129,25 +158,50 @@ impl Look<'_> {
     }
 
     /// Takes in the records of a segment, whose successor is `next`.
-    fn take_in(&mut self, header: &Header, next: Option<&Header>) -> io::Result<()> {
+    fn take_in<E: From<OpenError>>(
+        &mut self,
+        header: &Header,
+        next: Option<&Header>,
+        each: &mut impl FnMut(&Message<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let name = name_of(header.number);
+        let extent = next.map_or(Extent::Open, |next| header.extent(next));
+        let scanned = self.disk.open(&name).and_then(|file| {
+            let length = file.length()?;
+            Ok((segment::scan(&*file, header, extent)?, length, file))
+        });
+        let (found, length, file) =
+            match judged(scanned).map_err(|error| OpenError::Io(self.directory.clone(), error))? {
+                Ok(found) => found,
+                Err(error) => {
+                    self.findings.damage(&name, (0, 0), format!("it cannot be read: {error}"));
+                    return Ok(());
+                }
+            };
+        self.tell_of(header, &found, (extent, length));
+        for Found { record, offset, meta, .. } in found.records.into_iter().rev() {
+            let spot = Spot::at(header.number, offset);
+            let Some(accepted) = self.later.hear(record, spot) else { continue };
+            let posts = 0..accepted.posts.len();
+            let word = |at| Some((at, self.later.last_word(&accepted, at, spot)?));
+            let words: Vec<_> = posts.filter_map(word).collect();
+            for (_, word) in &words {
+                *self.findings.posts.entry(word.state.seen()).or_default() += 1;
+            }
+            if !words.is_empty() {
+                each(&Message { disk: &self.disk, file: &*file, offset, meta, accepted, words })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is wrong with a segment of this length, and how much of it is whole.
+    fn tell_of(&mut self, header: &Header, found: &Scan, (extent, length): (Extent, u64)) {
         let name = name_of(header.number);
         if header.previous_end == UNKNOWN_END {
             self.findings.damage(&name, (0, FIRST), "the header is lost; its records prove themselves");
         }
-        let extent = next.map_or(Extent::Open, |next| header.extent(next));
-        let scanned = self.disk.open(&name).and_then(|file| {
-            let length = file.length()?;
-            Ok((segment::scan(&*file, header, extent)?, length))
-        });
-        let (found, length) = match judged(scanned)? {
-            Ok(found) => found,
-            Err(error) => {
-                self.findings.damage(&name, (0, 0), format!("it cannot be read: {error}"));
-                return Ok(());
-            }
-        };
-        let Scan { records, gaps, .. } = &found;
-        for gap in gaps {
+        for gap in &found.gaps {
             let octets = gap.end - gap.start;
             self.findings.damage(
                 &name,
@@ -164,10 +218,81 @@ impl Look<'_> {
                 "the file ends there; what stood behind is lost",
             );
         }
-        self.findings.records += records.len() as u64;
-        self.findings.octets += records.iter().map(|found| found.total as u64).sum::<u64>();
-        records.iter().rev().for_each(|found| self.living.hear(&found.record));
-        Ok(())
+        self.findings.records += found.records.len() as u64;
+        self.findings.octets += found.records.iter().map(|found| found.total as u64).sum::<u64>();
+    }
+}
+
+/// A message of which posts live.
+pub struct Message<'a> {
+    disk: &'a dyn Disk,
+    file: &'a dyn DiskFile,
+    offset: u64,
+    meta: usize,
+    accepted: Accepted<'static>,
+    words: Vec<(usize, Word)>,
+}
+
+/// A living post, and what became of it so far, the oldest attempt first.
+pub type Living = (Listed, Vec<Attempt>);
+
+impl Message<'_> {
+    /// Its id.
+    pub fn id(&self) -> MessageId {
+        self.accepted.message
+    }
+
+    /// The message as it was received; of no octets where there was none.
+    pub fn received(&self) -> Blob {
+        let length = self.accepted.blobs.first().map_or(0, |blob| blob.length);
+        Blob { number: 0, start: 0, length }
+    }
+
+    /// All of its posts as they were accepted, whatever became of them.
+    pub fn accepted(&self) -> &[Post] {
+        &self.accepted.posts
+    }
+
+    /// Those of its posts that live, each read when it is asked for; held ones are
+    /// forgotten after `retain_held`.
+    pub fn posts(
+        &self,
+        retain_held: Duration,
+    ) -> impl Iterator<Item = (PostId, PostState, io::Result<Living>)> {
+        self.words.iter().filter_map(move |(at, word)| {
+            let post = self.accepted.posts.get(*at)?;
+            Some((post.id, word.state.seen(), self.living(post, word, retain_held)))
+        })
+    }
+
+    fn living(
+        &self,
+        post: &Post,
+        Word { state, history, .. }: &Word,
+        retain_held: Duration,
+    ) -> io::Result<Living> {
+        let Chronicle { attempts, route } = match history.place() {
+            None => Chronicle::default(),
+            Some((segment, offset)) => {
+                let read = segment::read_record(&*self.disk.open(&name_of(segment))?, segment, offset)?;
+                let chronicle = read.and_then(|(found, _)| chronicle_in(found.record, post.id));
+                chronicle.ok_or(io::ErrorKind::InvalidData)?
+            }
+        };
+        let post = as_sent(Arc::new(post.clone()), state, route.filter(|_| state.is_rerouted));
+        let due_at = if state.phase == Phase::Held { state.due_at.after(retain_held) } else { state.due_at };
+        let last = attempts.last().cloned();
+        Ok((Listed { post, state: state.seen(), ended: state.ended, due_at, last }, attempts))
+    }
+
+    /// A piece of it as it stands in the log.
+    pub fn octets(&self, piece: Blob) -> io::Result<Bytes> {
+        let place = blob_place(&self.accepted.blobs, self.meta, piece.number);
+        let is_whole =
+            |head: &BlobHead| u64::from(piece.start) + u64::from(piece.length) <= u64::from(head.length);
+        let (start, _) = place.filter(|(_, head)| is_whole(head)).ok_or(io::ErrorKind::InvalidData)?;
+        let at = self.offset + start + u64::from(piece.start);
+        filled(piece.length as usize, |buffer| self.file.read(buffer, at))
     }
 }
 
@@ -196,56 +321,4 @@ fn is_unused(file: &dyn DiskFile) -> io::Result<bool> {
         at += step as u64;
     }
     Ok(true)
-}
-
-/// Which posts live, heard from the newest record to the oldest: the first that is said
-/// of a post is its last word, as when a spool is opened.
-#[derive(Default)]
-struct Living {
-    ended: HashSet<PostId>,
-    words: HashMap<PostId, PostState>,
-    posts: Census,
-}
-
-impl Living {
-    fn hear(&mut self, record: &Record<'_>) {
-        match record {
-            Record::Closed | Record::Opened { .. } | Record::Published => {}
-            Record::Settled(list) => list.iter().rev().for_each(|(id, outcome)| match outcome {
-                Outcome::Ended => self.end(*id),
-                Outcome::Stands(state) | Outcome::Lived { state, .. } => self.stands(*id, state.seen()),
-            }),
-            Record::Lives(id, life) => self.stands(*id, life.state.seen()),
-            Record::Accepted(accepted) => {
-                for (at, post) in accepted.posts.iter().enumerate() {
-                    let was_moved = !accepted.lives.is_empty();
-                    if self.ended.contains(&post.id) {
-                        // The original of a moved record may still stand further back.
-                        if !was_moved {
-                            self.ended.remove(&post.id);
-                        }
-                        continue;
-                    }
-                    let Some((state, _)) = accepted.state(at) else { continue };
-                    let state = self.words.remove(&post.id).unwrap_or(state.seen());
-                    *self.posts.entry(state).or_default() += 1;
-                    if was_moved {
-                        self.ended.insert(post.id);
-                    }
-                }
-            }
-        }
-    }
-
-    fn end(&mut self, id: PostId) {
-        if !self.words.contains_key(&id) {
-            self.ended.insert(id);
-        }
-    }
-
-    fn stands(&mut self, id: PostId, state: PostState) {
-        if !self.ended.contains(&id) {
-            self.words.entry(id).or_insert(state);
-        }
-    }
 }

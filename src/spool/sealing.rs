@@ -48,16 +48,47 @@ impl Sealing {
         self.key.as_deref().ok_or(SpoolError::Sealed)
     }
 
-    /// Takes the veil off a piece of the message of a post.
+    /// Takes the veil off a piece of the message of a post, off the runtime if it is large.
     async fn unveiled(&self, post: &Post, blob: Blob, octets: Bytes) -> Result<Bytes, SpoolError> {
-        let Some(fields) = &post.sealed.fields else { return Ok(octets) };
-        let key = message_key(self.key()?, post.id, fields)?.0;
-        let veiled = move || veiled(&key, (blob.number, blob.start), octets);
-        if blob.length as usize <= SMALL {
-            return Ok(veiled());
+        if post.sealed.fields.is_none() || blob.length as usize <= SMALL {
+            return unveiled(self.key.as_deref(), post, blob, octets);
         }
-        spawn_blocking(veiled).await.map_err(|_| SpoolError::Closed)
+        let (key, post) = (self.key.clone(), post.clone());
+        let unveiled = spawn_blocking(move || unveiled(key.as_deref(), &post, blob, octets)).await;
+        unveiled.map_err(|_| SpoolError::Closed)?
     }
+}
+
+/// A post as it is sent, with what is sealed of it. [`SpoolError::Sealed`] without the key
+/// that it was sealed with.
+pub fn unsealed(key: Option<&SealKey>, post: &Post) -> Result<Post, SpoolError> {
+    let (key, mut opened) = (|| key.ok_or(SpoolError::Sealed), post.clone());
+    if let Some(fields) = &post.sealed.fields {
+        let (_, mut values) = message_key(key()?, post.id, fields)?;
+        // A post that was sent on to another origin has none of them left.
+        let hidden: Vec<_> = opened.hidden_fields().collect();
+        if ![0, values.len()].contains(&hidden.len()) {
+            return Err(SpoolError::Sealed);
+        }
+        hidden
+            .into_iter()
+            .zip(values.iter_mut())
+            .for_each(|(field, value)| field.value = std::mem::take(value));
+    }
+    if let Some(path) = &post.sealed.path {
+        let own = key()?.of_sealed(path).ok_or(SpoolError::Sealed)?;
+        let text = own.open(&path_name(&post.destination), path).ok_or(SpoolError::Sealed)?;
+        opened.path = std::str::from_utf8(&text).map_err(|_| SpoolError::Sealed)?.to_owned();
+    }
+    Ok(opened)
+}
+
+/// Takes the veil off a piece of the message of a post. [`SpoolError::Sealed`] without the
+/// key that it was veiled with.
+pub fn unveiled(key: Option<&SealKey>, post: &Post, blob: Blob, octets: Bytes) -> Result<Bytes, SpoolError> {
+    let Some(fields) = &post.sealed.fields else { return Ok(octets) };
+    let key = message_key(key.ok_or(SpoolError::Sealed)?, post.id, fields)?.0;
+    Ok(veiled(&key, (blob.number, blob.start), octets))
 }
 
 /// Whether anything of it must be sealed.
@@ -157,25 +188,7 @@ impl Spool for Sealing {
         if post.sealed.is_empty() {
             return Ok(Arc::clone(post));
         }
-        let (key, mut opened) = (self.key()?, Post::clone(post));
-        if let Some(fields) = &post.sealed.fields {
-            let (_, mut values) = message_key(key, post.id, fields)?;
-            // A post that was sent on to another origin has none of them left.
-            let hidden: Vec<_> = opened.hidden_fields().collect();
-            if ![0, values.len()].contains(&hidden.len()) {
-                return Err(SpoolError::Sealed);
-            }
-            hidden
-                .into_iter()
-                .zip(values.iter_mut())
-                .for_each(|(field, value)| field.value = std::mem::take(value));
-        }
-        if let Some(path) = &post.sealed.path {
-            let own = key.of_sealed(path).ok_or(SpoolError::Sealed)?;
-            let text = own.open(&path_name(&post.destination), path).ok_or(SpoolError::Sealed)?;
-            opened.path = std::str::from_utf8(&text).map_err(|_| SpoolError::Sealed)?.to_owned();
-        }
-        Ok(Arc::new(opened))
+        unsealed(self.key.as_deref(), post).map(Arc::new)
     }
 
     fn order(&self, which: Query, order: Order) -> Later<'_, u64> {
