@@ -3,6 +3,11 @@
 
 mod support;
 
+#[path = "spool/exported.rs"]
+mod exported;
+#[path = "spool/stored.rs"]
+mod stored;
+
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

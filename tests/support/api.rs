@@ -74,11 +74,18 @@ fn by_path(arrival: &Arrival) -> Answer {
 impl Scene {
     /// Starts everything, with more configuration.
     pub fn start(more: &str) -> Scene {
-        let directory = TempDir::new().unwrap();
+        Scene::start_in(TempDir::new().unwrap(), |_| more.to_owned())
+    }
+
+    /// The same where there may be something, with configuration for a receiver at this
+    /// address.
+    pub fn start_in(directory: TempDir, more: impl FnOnce(SocketAddr) -> String) -> Scene {
+        let receiver = Collector::start(by_path);
+        let more = more(receiver.address);
         let gateway = Gateway::start(directory.path(), &format!("{CONFIG}{more}"));
         let line = gateway.line("API at ");
         let api = line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap();
-        Scene { directory, gateway, api, receiver: Collector::start(by_path) }
+        Scene { directory, gateway, api, receiver }
     }
 
     /// Starts the gateway again, where it was.
