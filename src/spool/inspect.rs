@@ -166,9 +166,14 @@ impl Inspection {
     ) -> Result<(), E> {
         let name = name_of(header.number);
         let extent = next.map_or(Extent::Open, |next| header.extent(next));
+        let (mut places, mut octets) = (Vec::new(), 0);
         let scanned = self.disk.open(&name).and_then(|file| {
             let length = file.length()?;
-            Ok((segment::scan(&*file, header, extent)?, length, file))
+            let scan = segment::scan_for(&*file, header, extent, |found| {
+                places.push(found.offset);
+                octets += found.total as u64;
+            })?;
+            Ok((scan, length, file))
         });
         let (found, length, file) =
             match judged(scanned).map_err(|error| OpenError::Io(self.directory.clone(), error))? {
@@ -179,7 +184,18 @@ impl Inspection {
                 }
             };
         self.tell_of(header, &found, (extent, length));
-        for Found { record, offset, meta, .. } in found.records.into_iter().rev() {
+        self.findings.records += places.len() as u64;
+        self.findings.octets += octets;
+        for offset in places.into_iter().rev() {
+            let read = segment::read_record(&*file, header.number, offset);
+            let Found { record, meta, .. } = match read {
+                Ok(Some((found, _))) => found,
+                unread => {
+                    let why = unread.err().map_or("it is another by now".to_owned(), |why| why.to_string());
+                    self.findings.damage(&name, (offset, 0), format!("it cannot be read again: {why}"));
+                    continue;
+                }
+            };
             let spot = Spot::at(header.number, offset);
             let Some(accepted) = self.later.hear(record, spot) else { continue };
             let posts = 0..accepted.posts.len();
@@ -195,7 +211,7 @@ impl Inspection {
         Ok(())
     }
 
-    /// Notes what is wrong with a segment of this length, and how much of it is whole.
+    /// Notes what is wrong with a segment of this length.
     fn tell_of(&mut self, header: &Header, found: &Scan, (extent, length): (Extent, u64)) {
         let name = name_of(header.number);
         if header.previous_end == UNKNOWN_END {
@@ -218,8 +234,6 @@ impl Inspection {
                 "the file ends there; what stood behind is lost",
             );
         }
-        self.findings.records += found.records.len() as u64;
-        self.findings.octets += found.records.iter().map(|found| found.total as u64).sum::<u64>();
     }
 }
 

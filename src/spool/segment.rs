@@ -179,6 +179,19 @@ pub(super) fn refuse_newer(segment: &Segment) -> io::Result<()> {
 /// tell it: the first, and each that stands right behind a whole one, where no message
 /// can have put anything. One alone may be damaged there.
 pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::Result<Scan> {
+    let mut records = Vec::new();
+    let scan = scan_for(file, header, extent, |found| records.push(found))?;
+    Ok(Scan { records, ..scan })
+}
+
+/// The same, but each record is handed over, and none kept: those of a segment can take many
+/// times its room.
+pub(super) fn scan_for(
+    file: &dyn DiskFile,
+    header: &Header,
+    extent: Extent,
+    mut each: impl FnMut(Found),
+) -> io::Result<Scan> {
     let length = file.length()?;
     let limit = match extent {
         Extent::Known(end) => end.min(length),
@@ -204,7 +217,7 @@ pub(super) fn scan(file: &dyn DiskFile, header: &Header, extent: Extent) -> io::
         }
         at += padded(found.total) as u64;
         scan.end = at;
-        scan.records.push(found);
+        each(found);
     }
     if extent != Extent::Open && scan.end < limit {
         scan.gaps.push(Gap { start: scan.end, end: limit });
