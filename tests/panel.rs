@@ -267,7 +267,7 @@ fn assets_are_kept_for_good_under_the_names_that_pages_have() {
     let scene = Scene::start("");
     let page = text(&Browser::new(&scene).get("/"));
     let names = assets(&page);
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 7, "{names:?}");
     for name in names {
         let asset = scene.get(name);
         assert_eq!((asset.status, asset.header("x-content-type-options")), (200, Some("nosniff")), "{name}");
@@ -307,7 +307,7 @@ fn assets_are_sent_in_gzip_to_who_takes_it() {
         }
         octets += ask(name, "gzip, deflate, br").body.len();
     }
-    assert!(octets < 90_000, "a first page takes {octets}");
+    assert!(octets < 110_000, "a first page takes {octets}");
 }
 
 /// The paths of what a page loads.
@@ -371,7 +371,7 @@ fn is_inert(page: &str) {
     for markup in ["<script>", "<img", "<svg", "href=\"javascript", "src=\"javascript", "srcdoc", "style="] {
         assert!(!lower.contains(markup), "{markup}: {page}");
     }
-    let scripts = if lower.contains("data-history") { 3 } else { 2 };
+    let scripts = if lower.contains("data-history") { 4 } else { 2 };
     assert_eq!(lower.matches("<script ").count(), scripts, "its own alone: {page}");
     assert!(!page.contains("9801547"), "{page}");
 }

@@ -1,8 +1,9 @@
 //! Style and scripts of the panel, in the program itself.
 //!
 //! Their names hold a digest of what they are, so that a browser keeps each for good and
-//! asks for another after an upgrade. `htmx.min.js` is htmx 2.0.11 as its project publishes it;
-//! its licence stands beside it.
+//! asks for another after an upgrade. `htmx.min.js` is htmx 2.0.11, and `uplot.min.js` and
+//! `uplot.min.css` are uPlot 1.6.32 (its `dist/uPlot.iife.min.js`), as their projects publish
+//! them on npm; the licence of each stands beside it.
 //!
 //! Who takes gzip gets it: it makes all of them a third. There are no secrets in them. Pages
 //! have some, and are sent as they are: how far they shrink would tell of them (BREACH).
@@ -34,7 +35,11 @@ pub(super) struct Assets {
     pub style: Asset,
     /// Times, and what of a page is stale.
     pub script: Asset,
-    /// What passed lately, drawn.
+    /// What draws charts.
+    pub uplot: Asset,
+    /// Where it puts what it draws.
+    pub uplot_style: Asset,
+    /// What passed lately, told and drawn.
     pub chart: Asset,
     /// Lines of a configuration that is edited.
     pub config: Asset,
@@ -51,6 +56,8 @@ impl Assets {
         Assets {
             style: Asset::new("panel", "css", include_bytes!("assets/panel.css")),
             script: Asset::new("panel", "js", include_bytes!("assets/panel.js")),
+            uplot: Asset::new("uplot", "js", include_bytes!("assets/uplot.min.js")),
+            uplot_style: Asset::new("uplot", "css", include_bytes!("assets/uplot.min.css")),
             chart: Asset::new("chart", "js", include_bytes!("assets/chart.js")),
             config: Asset::new("config", "js", include_bytes!("assets/config.js")),
             events: Asset::new("events", "js", include_bytes!("assets/events.js")),
@@ -60,8 +67,8 @@ impl Assets {
     }
 
     fn find(&self, name: &str) -> Option<&Asset> {
-        let Assets { style, script, chart, config, events, htmx, icon } = self;
-        let all = [style, script, chart, config, events, htmx, icon];
+        let Assets { style, script, uplot, uplot_style, chart, config, events, htmx, icon } = self;
+        let all = [style, script, uplot, uplot_style, chart, config, events, htmx, icon];
         all.into_iter().find(|asset| asset.name == name)
     }
 }
