@@ -139,8 +139,8 @@ pub fn spool_directory(config: &Config) -> PathBuf {
     options::spool(config, Wanted::default()).directory
 }
 
-/// What opens secrets in that spool, if it is there.
-pub fn seal_key(config: &Config) -> Option<SealKey> {
+/// What opens secrets in that spool, if it is there; an error says why it cannot be read.
+pub fn seal_key(config: &Config) -> io::Result<Option<SealKey>> {
     seal::read(&config.server.data_dir)
 }
 

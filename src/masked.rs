@@ -44,6 +44,12 @@ pub fn hides(text: &str) -> bool {
     write!(rest, "{}", Masked(text)).is_err() || !rest.0.is_empty()
 }
 
+/// Whether a text is a URL or a path of which not all may be seen. Others, such as
+/// `key:blue`, are what their sender calls something.
+pub fn is_secret_link(text: &str) -> bool {
+    (text.contains("://") || text.starts_with('/')) && hides(text)
+}
+
 /// What of a text has not been written yet; whatever else is written is an error.
 struct Rest<'a>(&'a str);
 

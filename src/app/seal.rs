@@ -38,10 +38,18 @@ pub(super) async fn key(directory: &Path, spool: &dyn Spool) -> Option<Arc<SealK
 }
 
 /// The key in `directory`, if one is there; nobody asks whether it is the right one, and
-/// nothing is written.
-pub(super) fn read(directory: &Path) -> Option<SealKey> {
-    let octets = Zeroizing::new(fs::read(place(directory)).ok()?);
-    octets.as_slice().try_into().ok().map(SealKey::new)
+/// nothing is written. An error, which names the file, says why it cannot be read.
+pub(super) fn read(directory: &Path) -> io::Result<Option<SealKey>> {
+    let path = place(directory);
+    let octets = match fs::read(&path).map(Zeroizing::new) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let text = format!("{} cannot be read: {error}", path.display());
+            return Err(io::Error::new(error.kind(), text));
+        }
+        Ok(octets) => octets,
+    };
+    Ok(octets.as_slice().try_into().ok().map(SealKey::new))
 }
 
 /// Where the key is.

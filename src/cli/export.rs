@@ -13,28 +13,30 @@
 //! were delivered are not exported. A batch names its `webhook`; the path of its URL is
 //! part of that, and not of the post.
 //!
-//! No secret of a post is written: `***` stands for the values of fields and parameters whose
-//! names speak of one and for the userinfo and the tokens of URLs, also where the mail, the
-//! body or an answer repeat them; `body_is_masked` says that the body does. A URL in a coded
-//! form is not looked into. Signatures and logins of the configuration are added to each
-//! attempt, and part of no post.
+//! A message carries secrets when something of one of its posts is sealed, or when masking
+//! changes anything in the URL, the headers, the controls or the names that its sender gave,
+//! whatever became of that post. Mail, body and answers may repeat a secret in any coding, so
+//! none of them is searched: of such a message `ID.json` alone is written, as the API shows
+//! it, without what receivers answered, and `withheld` says `secrets`. With
+//! [`Secrets::Written`] all of it is written in clear; only a recipient that hid a secret is
+//! not known to the spool any more. All other messages are complete in both. Signatures and
+//! logins of the configuration are added to each attempt, and part of no post. Batches are
+//! written as their webhook gets them.
 //!
 //! Nobody else may read the directory; nothing in it is ever written over. All of it is
-//! durable at the end, in one go: a sync for each of a million files takes hours.
+//! durable at the end, in one go: a sync for each of a million files takes hours. An
+//! `ID.json` is written behind what it names: what no whole one names is not complete.
 
 use super::{Failure, IO, USAGE};
 use crate::api;
 use crate::compose;
 use crate::masked::{self, Masked};
-use crate::post::{Blob, Field, HIDDEN, Post, PostId, is_secret};
+use crate::post::{Blob, Field, Post, PostId, is_secret};
 use crate::seal::SealKey;
 use crate::spool::inspect::{Living, Message};
-use crate::spool::{Census, PostState, SpoolError, sealing};
-use bytes::Bytes;
-use data_encoding::BASE64;
-use memchr::memmem;
-use rustix::fs::{Dir, Mode, OFlags};
-use serde_json::{Value, json};
+use crate::spool::{Attempt, Census, Listed, PostState, sealing};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
@@ -51,9 +53,19 @@ pub(super) struct Export {
     pub posts: Census,
     /// Posts that should be, and could not be read; each was named on standard error.
     pub unreadable: u64,
+    /// Those of `posts` that are not complete, because their messages carry secrets.
+    pub withheld: u64,
     directory: OwnedFd,
-    key: Option<SealKey>,
+    secrets: Secrets,
     retain_held: Duration,
+}
+
+/// What becomes of messages that carry secrets.
+pub(super) enum Secrets {
+    /// What may repeat one is not written.
+    Withheld,
+    /// All is written in clear, as this key opens it.
+    Written(Option<SealKey>),
 }
 
 /// Why a post is not there.
@@ -70,26 +82,13 @@ impl From<Failure> for Trouble {
     }
 }
 
-/// A piece of a message that is to be written.
-struct Piece {
-    name: String,
-    octets: Bytes,
-    is_masked: bool,
-}
-
-/// Texts that no file may have in it, and what it has instead.
-type Secrets = Vec<(Vec<u8>, String)>;
-
-/// A shorter value of a field would be found where it is none.
-const LEAST: usize = 6;
-
-/// The names of pieces that were written, and whether they are masked.
-type Written = HashMap<(Blob, &'static str), (String, bool)>;
+/// The names of pieces that were written.
+type Written = HashMap<(Blob, &'static str), String>;
 
 impl Export {
-    /// Makes a directory, or takes one that is empty and nobody else's. With `key` secrets
-    /// are found; held posts are forgotten after `retain_held`.
-    pub(super) fn into(path: &Path, key: Option<SealKey>, retain_held: Duration) -> Result<Export, Failure> {
+    /// Makes a directory, or takes one that is empty and nobody else's; held posts are
+    /// forgotten after `retain_held`.
+    pub(super) fn into(path: &Path, secrets: Secrets, retain_held: Duration) -> Result<Export, Failure> {
         // Without a slash at its end, behind which a link would be followed.
         let path: PathBuf = path.components().collect();
         let failed = |error| Failure::new(IO, format_args!("cannot make {}: {error}", path.display()));
@@ -112,29 +111,35 @@ impl Export {
         if Dir::read_from(&directory).map_err(failed)?.any(|entry| is_entry(&entry)) {
             return Err(unfit("is not empty"));
         }
-        Ok(Export { path, posts: Census::new(), unreadable: 0, directory, key, retain_held })
+        Ok(Export { path, posts: Census::new(), unreadable: 0, withheld: 0, directory, secrets, retain_held })
     }
 
     /// Writes the living posts of a message.
     pub(super) fn take(&mut self, message: &Message<'_>) -> Result<(), Failure> {
         let mut written = Written::new();
-        let secrets = message.accepted().iter().map(|post| self.secrets(post));
-        let secrets = secrets.collect::<Result<Vec<_>, _>>().map(|of_each| of_each.concat());
+        let is_withheld = match self.secrets {
+            Secrets::Written(_) => Ok(false),
+            Secrets::Withheld => self.carries_secrets(message).map_err(|error| error.to_string()),
+        };
         for (id, state, living) in message.posts(self.retain_held) {
             if state == PostState::Delivered {
                 continue;
             }
-            let living = living.map_err(unread).and_then(|living| {
-                let mut secrets = secrets.clone().map_err(unread)?;
-                secrets.extend(self.secrets(&living.0.post).map_err(unread)?);
-                self.write((message, &secrets), living, &mut written)
+            let living = living.map_err(unread).and_then(|living| match &is_withheld {
+                Ok(false) => self.write(message, &living, &mut written),
+                Ok(true) => self.describe(message, &living),
+                Err(why) => Err(unread(why)),
             });
             match living {
-                Ok(()) => *self.posts.entry(state).or_default() += 1,
+                Ok(()) => {
+                    *self.posts.entry(state).or_default() += 1;
+                    self.withheld += u64::from(is_withheld == Ok(true));
+                }
                 Err(Trouble::Unwritable(failure)) => return Err(failure),
                 Err(Trouble::Unreadable(why)) => {
                     self.unreadable += 1;
-                    writeln!(io::stderr(), "{id} cannot be read: {why}")?;
+                    // Nobody may listen any more, and all others are still to be written.
+                    let _ = writeln!(io::stderr(), "{id} cannot be read: {why}");
                 }
             }
         }
@@ -146,76 +151,97 @@ impl Export {
         rustix::fs::syncfs(&self.directory).map_err(|error| self.failed("", error))
     }
 
+    /// Makes durable what is whole, and says what to do about the rest.
+    pub(super) fn broken_off(&self, failure: Failure) -> Failure {
+        let (place, whole) = (self.path.display(), self.posts.values().sum::<u64>());
+        let kept = match self.end() {
+            Ok(()) => format!("{whole} posts are whole in {place}: those of which there is an ID.json"),
+            Err(unkept) => format!("what is in {place} may not last: {}", unkept.text),
+        };
+        let remedy = "when that is mended (on a full disk: make room), export into another new directory";
+        Failure::new(failure.code, format_args!("{}\n{kept}\n{remedy}", failure.text))
+    }
+
+    /// Whether anything of a message must not be shown. What cannot be read might be that.
+    fn carries_secrets(&self, message: &Message<'_>) -> io::Result<bool> {
+        let mut living = message.posts(self.retain_held);
+        if message.accepted().iter().any(has_secrets)
+            || living.any(|(.., living)| living.map_or(true, |(listed, _)| has_secrets(&listed.post)))
+        {
+            return Ok(true);
+        }
+        if !message.accepted().iter().any(|post| is_mail(message, post)) {
+            return Ok(false);
+        }
+        let mail = message.octets(message.received())?;
+        Ok(compose::without_secrets(&mail) != mail)
+    }
+
+    /// Writes a post with all that belongs to it, in clear.
     fn write(
         &self,
-        (message, secrets): (&Message<'_>, &Secrets),
-        (listed, attempts): Living,
+        message: &Message<'_>,
+        (listed, attempts): &Living,
         written: &mut Written,
     ) -> Result<(), Trouble> {
-        let post = &*listed.post;
-        let is_mail = !post.recipient.is_empty() && message.received().length > 0;
+        let key = match &self.secrets {
+            Secrets::Written(key) => key.as_ref(),
+            // Nothing of it is sealed.
+            Secrets::Withheld => None,
+        };
+        let post = &sealing::unsealed(key, &listed.post).map_err(unread)?;
+        let is_mail = is_mail(message, post);
         let wanted = [Some((post.body, "body")), is_mail.then_some((message.received(), "eml"))];
         // All is read before any of it is written.
         let mut pieces = Vec::new();
-        for key in wanted.into_iter().flatten().filter(|key| !written.contains_key(key)) {
-            pieces.push((key, self.read((message, secrets), post, key)?));
+        for (blob, suffix) in wanted.into_iter().flatten().filter(|piece| !written.contains_key(piece)) {
+            let octets = message.octets(blob).map_err(unread)?;
+            pieces.push(((blob, suffix), sealing::unveiled(key, post, blob, octets).map_err(unread)?));
         }
-        for (key, Piece { name, octets, is_masked }) in pieces {
+        for ((blob, suffix), octets) in pieces {
+            let name = format!("{}.{suffix}", post.id);
             self.make(&name, &octets)?;
-            written.insert(key, (name, is_masked));
+            written.insert((blob, suffix), name);
         }
-        let mut shown = api::exported(&listed, &attempts);
+        let mut shown = shown(message, (listed, attempts));
         let mut say = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
-        say("message_id", json!(message.id().to_string()));
-        say("idempotency_key", json!(idempotency_key(post)));
+        say("url", json!(post.destination.origin() + &post.path));
+        say("recipient", json!(post.recipient));
         say("headers", post.headers.iter().map(header).collect());
-        if let Some(webhook) = &post.destination.webhook {
-            say("webhook", json!(webhook.as_str()));
+        let named = wanted.into_iter().zip(["body", "message"]);
+        for (name, field) in named.filter_map(|(piece, field)| Some((written.get(&piece?)?, field))) {
+            say(field, json!(name));
         }
-        if let Some((name, is_masked)) = written.get(&(post.body, "body")) {
-            say("body", json!(name));
-            say("body_is_masked", json!(is_masked));
-        }
-        if let Some((name, _)) = written.get(&(message.received(), "eml")).filter(|_| is_mail) {
-            say("message", json!(name));
-        }
-        let text = Bytes::from(format!("{:#}\n", Value::Object(shown)));
-        Ok(self.make(&format!("{}.json", post.id), &without(text, secrets))?)
+        self.tell(post.id, shown)
     }
 
-    /// A piece of a message, without its secrets.
-    fn read(
-        &self,
-        (message, secrets): (&Message<'_>, &Secrets),
-        post: &Post,
-        (blob, suffix): (Blob, &str),
-    ) -> Result<Piece, Trouble> {
-        let octets = message.octets(blob).map_err(unread)?;
-        let octets = sealing::unveiled(self.key.as_ref(), post, blob, octets).map_err(unread)?;
-        // What begins as the mail does says what that says.
-        let is_headed = (blob.number, blob.start) == (0, 0);
-        let shown = if is_headed { compose::without_secrets(&octets) } else { octets.clone() };
-        let shown = without(shown, secrets);
-        Ok(Piece { name: format!("{}.{suffix}", post.id), is_masked: shown != octets, octets: shown })
+    /// Writes what anybody may know of a post.
+    fn describe(&self, message: &Message<'_>, (listed, attempts): &Living) -> Result<(), Trouble> {
+        let mut shown = shown(message, (listed, attempts));
+        let list = shown.get_mut("attempt_list").and_then(Value::as_array_mut);
+        let mut ended: Vec<_> = list.into_iter().flatten().collect();
+        ended.iter_mut().for_each(|attempt| withhold_answer(attempt));
+        shown.get_mut("last_attempt").into_iter().for_each(withhold_answer);
+        shown.values_mut().for_each(mask);
+        shown.insert("withheld".to_owned(), json!("secrets"));
+        self.tell(listed.post.id, shown)
     }
 
-    /// What a post keeps to itself.
-    fn secrets(&self, post: &Post) -> Result<Secrets, SpoolError> {
-        let opened = sealing::unsealed(self.key.as_ref(), post)?;
-        let hidden = opened.headers.iter().filter(|field| field.hides());
-        let mut secrets: Secrets = hidden.flat_map(|field| texts(&field.value)).collect();
-        if masked::hides(&opened.path) {
-            let shown = Masked(&opened.path).to_string();
-            secrets.push((opened.path.into_bytes(), shown));
-        }
-        Ok(secrets)
+    fn tell(&self, id: PostId, shown: Map<String, Value>) -> Result<(), Trouble> {
+        let text = format!("{:#}\n", Value::Object(shown));
+        Ok(self.make(&format!("{id}.json"), text.as_bytes())?)
     }
 
+    /// Makes a file, which is whole or not there.
     fn make(&self, name: &str, octets: &[u8]) -> Result<(), Failure> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR);
-        let file = file.map_err(io::Error::from).map(File::from);
-        file.and_then(|mut file| file.write_all(octets)).map_err(|error| self.failed(name, error))
+        let mut file = file.map(File::from).map_err(|error| self.failed(name, error))?;
+        file.write_all(octets).map_err(|error| {
+            // What stays says itself that it is not whole.
+            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+            self.failed(name, error)
+        })
     }
 
     fn failed(&self, name: &str, error: impl Display) -> Failure {
@@ -223,30 +249,52 @@ impl Export {
     }
 }
 
-/// The texts by which the value of a field is known elsewhere: itself, the token in it, and
-/// the login that it is made of (RFC 7617).
-fn texts(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, String)> {
-    let token = value.rsplit(|octet| *octet == b' ').next().unwrap_or_default();
-    let login = value.strip_prefix(b"Basic ").and_then(|coded| BASE64.decode(coded).ok());
-    let texts = [Some(value.to_vec()), Some(token.to_vec()), login].into_iter().flatten();
-    texts.filter(|text| text.len() >= LEAST).map(|text| (text, HIDDEN.to_owned()))
+/// Whether it was made of a mail, which is there.
+fn is_mail(message: &Message<'_>, post: &Post) -> bool {
+    !post.recipient.is_empty() && message.received().length > 0
 }
 
-/// The octets without secrets, wherever they are.
-fn without(mut octets: Bytes, secrets: &Secrets) -> Bytes {
-    for (secret, shown) in secrets {
-        let (mut written, mut copied) = (Vec::new(), 0);
-        for at in memmem::find_iter(&octets, secret) {
-            written.extend_from_slice(octets.get(copied..at).unwrap_or_default());
-            written.extend_from_slice(shown.as_bytes());
-            copied = at + secret.len();
-        }
-        if copied > 0 {
-            written.extend_from_slice(octets.get(copied..).unwrap_or_default());
-            octets = written.into();
-        }
+/// Whether anything is sealed of a post, or would be masked.
+fn has_secrets(post: &Post) -> bool {
+    let hides = |field: &Field| {
+        is_secret(&field.name.to_ascii_lowercase()) || masked::hides(&String::from_utf8_lossy(&field.value))
+    };
+    let given = [&post.idempotency_key, &post.ordering_key, &post.xs_message_id, &post.xs_mailing_id];
+    let given = given.into_iter().flatten().chain(&post.tags).chain([&post.sender]);
+    !post.sealed.is_empty()
+        || masked::hides(&post.path)
+        || masked::recipient(post) != post.recipient
+        || post.headers.iter().any(hides)
+        || given.into_iter().any(|text| masked::is_secret_link(text))
+}
+
+/// What is told of every post.
+fn shown(message: &Message<'_>, (listed, attempts): (&Listed, &[Attempt])) -> Map<String, Value> {
+    let (post, mut shown) = (&*listed.post, api::exported(listed, attempts));
+    let mut say = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
+    say("message_id", json!(message.id().to_string()));
+    say("idempotency_key", json!(idempotency_key(post)));
+    if let Some(webhook) = &post.destination.webhook {
+        say("webhook", json!(webhook.as_str()));
     }
-    octets
+    shown
+}
+
+/// Takes out of an attempt what the receiver may have said.
+fn withhold_answer(attempt: &mut Value) {
+    if let Value::Object(told) = attempt {
+        told.retain(|name, _| !matches!(name.as_str(), "reason" | "response"));
+    }
+}
+
+/// Masks each text in a value that is a URL or a path.
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) if masked::is_secret_link(text) => *text = Masked(text).to_string(),
+        Value::Array(values) => values.iter_mut().for_each(mask),
+        Value::Object(values) => values.values_mut().for_each(mask),
+        _ => {}
+    }
 }
 
 fn unread(error: impl Display) -> Trouble {
@@ -262,10 +310,7 @@ fn idempotency_key(post: &Post) -> String {
     }
 }
 
-/// A header field, whose value is as good as hidden where its name speaks of a secret.
+/// A header field as it is sent.
 fn header(Field { name, value }: &Field) -> Value {
-    let is_hidden = is_secret(&name.to_ascii_lowercase());
-    let value =
-        if is_hidden { HIDDEN.to_owned() } else { Masked(&String::from_utf8_lossy(value)).to_string() };
-    json!({ "name": name, "value": value })
+    json!({ "name": name, "value": String::from_utf8_lossy(value) })
 }

@@ -1,7 +1,7 @@
 //! `postgate spool`: looks at the spool of a gateway that does not run, and writes what is
 //! left in it where others can deliver it.
 
-use super::export::Export;
+use super::export::{Export, Secrets};
 use super::table::table;
 use super::{ConfigFile, DATA, Failure, NO_INPUT, say};
 use crate::api::state_name;
@@ -12,8 +12,9 @@ use crate::spool::inspect::{Damage, Findings, Inspection};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Look at the spool of a gateway that does not run, and take out what is left in it
 #[derive(Debug, clap::Args)]
@@ -49,16 +50,24 @@ enum Action {
     ///
     ///   curl -X METHOD -H 'NAME: VALUE' -H 'Idempotency-Key: KEY' --data-binary @ID.body URL
     ///
-    /// with method, headers, idempotency_key, body and url of ID.json. Secrets are not
-    /// written: *** stands for credentials and tokens in URLs, headers and the control fields
-    /// of mails, wherever they are repeated; body_is_masked says whether in the body. Put them
-    /// back before. The rest of the URL of a batch is that of its webhook.
+    /// with method, headers, idempotency_key, body and url of ID.json. The rest of the URL of
+    /// a batch is that of its webhook.
+    ///
+    /// Of a message that carries secrets (credentials or tokens in a URL, a header or a control
+    /// field of one of its posts) only ID.json is written, as the API shows it: *** in the URL,
+    /// no values of headers that might be secret, no answers of receivers, and "withheld":
+    /// "secrets". Body and mail are not written. With --with-secrets they are, and all else in
+    /// clear. Messages without secrets are complete in both.
     ///
     /// All that is whole is exported, damage is named as by `spool check`, with the same exit
-    /// codes; 65 also if a post could not be read, which is named.
+    /// codes; 65 also if a post could not be read, which is named. If it ends early, as on a
+    /// full disk (exit code 74), only what an ID.json names is complete.
     Export {
         /// Where to: a new directory, or an empty one that is open to nobody else
         directory: PathBuf,
+        /// Write secrets too, in clear
+        #[arg(long)]
+        with_secrets: bool,
         /// Say as JSON what was found
         #[arg(long)]
         json: bool,
@@ -69,40 +78,69 @@ enum Action {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.action {
-        Action::Check { json, file } => check(json, &file.load()?),
-        Action::Export { directory, json, file } => export(&directory, json, &file.load()?),
+        Action::Check { json, file } => {
+            let findings = inspection(&file.load()?)?.read(|_| Ok::<_, Failure>(()))?;
+            if json {
+                say(Value::Object(as_json(&findings)))?
+            } else {
+                tell(&findings)?
+            };
+            damaged(&findings, 0)
+        }
+        Action::Export { directory, with_secrets, json, file } => {
+            let config = file.load()?;
+            let inspection = inspection(&config)?;
+            let secrets =
+                if with_secrets { Secrets::Written(app::seal_key(&config)?) } else { Secrets::Withheld };
+            let (export, findings) = export(inspection, &directory, secrets, config.retention.held)?;
+            if json {
+                say(Value::Object(export_as_json(&export, &findings)))?;
+            } else {
+                tell_export(&export)?;
+                tell_damages(&findings)?;
+            }
+            damaged(&findings, export.unreadable)
+        }
     }
 }
 
-fn check(json: bool, config: &Config) -> Result<(), Failure> {
-    let findings = inspection(config)?.read(|_| Ok::<_, Failure>(()))?;
-    if json {
-        say(Value::Object(as_json(&findings)))?
-    } else {
-        tell(&findings)?
-    };
-    damaged(&findings, 0)
-}
-
-fn export(directory: &Path, json: bool, config: &Config) -> Result<(), Failure> {
-    let inspection = inspection(config)?;
-    let mut export = Export::into(directory, app::seal_key(config), config.retention.held)?;
-    let findings = inspection.read(|message| export.take(message))?;
+fn export(
+    inspection: Inspection,
+    directory: &Path,
+    secrets: Secrets,
+    retain_held: Duration,
+) -> Result<(Export, Findings), Failure> {
+    let are_written = matches!(secrets, Secrets::Written(_));
+    let mut export = Export::into(directory, secrets, retain_held)?;
+    if are_written {
+        let place = export.path.display();
+        // That nobody listens is no reason not to do it.
+        let _ = writeln!(io::stderr(), "{place} has secrets in clear in it: keep it to yourself");
+    }
+    let findings = inspection.read(|message| export.take(message));
+    let findings = findings.map_err(|failure: Failure| export.broken_off(failure))?;
     export.end()?;
-    let Export { path, posts, unreadable, .. } = &export;
-    if json {
-        let mut found = as_json(&findings);
-        found.insert("exported".to_owned(), json!(named(posts)));
-        found.insert("unreadable".to_owned(), json!(unreadable));
-        say(Value::Object(found))?;
-    } else {
-        let of_each: Vec<_> = named(posts).iter().map(|(state, count)| format!("{count} {state}")).collect();
-        let all = posts.values().sum::<u64>();
-        let of_each = if all > 0 { format!(" ({})", of_each.join(", ")) } else { String::new() };
-        say(format_args!("exported {all} posts{of_each} to {}", path.display()))?;
-        tell_damages(&findings)?;
+    Ok((export, findings))
+}
+
+fn export_as_json(export: &Export, findings: &Findings) -> Map<String, Value> {
+    let mut found = as_json(findings);
+    found.insert("exported".to_owned(), json!(named(&export.posts)));
+    found.insert("unreadable".to_owned(), json!(export.unreadable));
+    found.insert("withheld".to_owned(), json!(export.withheld));
+    found
+}
+
+fn tell_export(Export { path, posts, withheld, .. }: &Export) -> io::Result<()> {
+    let of_each: Vec<_> = named(posts).iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let all = posts.values().sum::<u64>();
+    let of_each = if all > 0 { format!(" ({})", of_each.join(", ")) } else { String::new() };
+    say(format_args!("exported {all} posts{of_each} to {}", path.display()))?;
+    if *withheld == 0 {
+        return Ok(());
     }
-    damaged(&findings, *unreadable)
+    let why = "without body, mail and answers: their messages carry secrets";
+    say(format_args!("{withheld} of them {why}; --with-secrets writes those too, in clear"))
 }
 
 /// The spool of a gateway, which has none open.

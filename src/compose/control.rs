@@ -115,10 +115,14 @@ pub fn holds_secret(field: &HeaderField) -> bool {
     name.strip_prefix(REQUEST_HEADER).is_some_and(is_credential) || name == URL && says_secret(field)
 }
 
-/// Whether the value of a control is, or has in it, a URL with a secret.
+/// Whether the value of a control is, or has in it, a URL with a secret; or is a path with
+/// one. What is no URL, such as a tag, may look like a field with one.
 fn says_secret(field: &HeaderField) -> bool {
-    is_control(field.name)
-        && masked::hides(&without_space(&String::from_utf8_lossy(&value::octets(field.value))))
+    let text = || without_space(&String::from_utf8_lossy(&value::octets(field.value)));
+    match field.name.eq_ignore_ascii_case(URL) {
+        true => masked::hides(&text()),
+        false => is_control(field.name) && masked::is_secret_link(&text()),
+    }
 }
 
 /// The message with `***` for what its controls say that is secret: also for a URL that a

@@ -159,6 +159,10 @@ fn what_is_secret_in_controls_is_told_and_left_out() {
         ("X-Postgate-Url: https://h/?a=b\r\n\r\n", None),
         ("X-XsHttp-X-Signature: 1\r\nX-XsHttp-Idempotency-Key: 2\r\n\r\n", None),
         (
+            "X-Postgate-Ordering-Key: authors:17\r\nX-Postgate-Tag: key:blue\r\nX-Postgate-Tag: monkey:5\r\n\r\n",
+            None,
+        ),
+        (
             "A: 1\r\nx-xshttp-authorization:\r\n Bearer\r\n\tcanary\r\nB: 2\r\nX-XsHttp-X-Api-Key: canary\r\n\r\nx",
             Some("A: 1\r\nx-xshttp-authorization: ***\r\nB: 2\r\nX-XsHttp-X-Api-Key: ***\r\n\r\nx"),
         ),

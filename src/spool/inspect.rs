@@ -7,9 +7,10 @@ use super::later::{Later, Word, chronicle_in};
 use super::log::{name_of, number_in};
 use super::notes;
 use super::options::{OpenError, lock_if_there};
-use super::record::{Accepted, BlobHead};
+use super::record::Accepted;
 use super::replay::{blob_place, salts, segment_in};
 use super::segment::{self, Extent, FIRST, Found, Header, Newer, Scan, UNKNOWN_END, refuse_newer};
+use super::shared;
 use super::spill::filled;
 use super::state::{Chronicle, Phase, as_sent};
 use super::{Attempt, Census, Listed, PostState};
@@ -88,9 +89,8 @@ impl Inspection {
             _lock: lock,
         };
         inspection.headers = inspection.headers().map_err(refused)?;
-        if !notes::are_whole(&inspection.disk).map_err(refused)? {
-            let lost = "pauses, used rates, webhooks and keys are lost";
-            inspection.findings.damage(notes::NAME, (0, 0), lost);
+        if let Some(meaning) = notes::damage(&inspection.disk).map_err(refused)? {
+            inspection.findings.damage(notes::NAME, (0, 0), meaning);
         }
         Ok(inspection)
     }
@@ -299,14 +299,18 @@ impl Message<'_> {
         Ok((Listed { post, state: state.seen(), ended: state.ended, due_at, last }, attempts))
     }
 
-    /// A piece of it as it stands in the log.
+    /// A piece of it as it stands in the log. An error also where it is not any more what
+    /// was checked before: a disk that fails reads well once.
     pub fn octets(&self, piece: Blob) -> io::Result<Bytes> {
+        let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let place = blob_place(&self.accepted.blobs, self.meta, piece.number);
-        let is_whole =
-            |head: &BlobHead| u64::from(piece.start) + u64::from(piece.length) <= u64::from(head.length);
-        let (start, _) = place.filter(|(_, head)| is_whole(head)).ok_or(io::ErrorKind::InvalidData)?;
-        let at = self.offset + start + u64::from(piece.start);
-        filled(piece.length as usize, |buffer| self.file.read(buffer, at))
+        let (start, head) = place.ok_or_else(|| wrong("there is no such piece"))?;
+        let read = |buffer: &mut [u8]| self.file.read(buffer, self.offset + start);
+        let blob = filled(head.length as usize, read)?;
+        if crc32c::crc32c(&blob) != head.checksum {
+            return Err(wrong("its checksum is wrong, read again"));
+        }
+        shared::piece(&blob, piece).ok_or_else(|| wrong("it goes beyond its end"))
     }
 }
 

@@ -20,7 +20,10 @@ pub(super) const NAME: &str = "notes";
 const NEXT: &str = "notes.new";
 /// Name of one that cannot be read.
 const DAMAGED: &str = "damaged-notes";
-/// Begins the file; its last digit is the format.
+/// Begins the file; its last digit is the format. The checksum of the facts follows, then
+/// they: in this format it covers the facts alone. In every later one, whose digit is higher,
+/// it covers magic and facts; else one damaged digit would be taken for a newer version's,
+/// and refuse all of the spool.
 const MAGIC: &[u8; 8] = b"pgnotes1";
 
 /// All facts.
@@ -62,8 +65,12 @@ impl Notes {
         }
         let kept = match octets.map(|octets| decode(&octets)).transpose()? {
             None => Book::default(),
-            Some(Some(book)) => book,
-            Some(None) => {
+            Some(Read::Whole(book)) => book,
+            Some(Read::Mended(book)) => {
+                tracing::error!("the first octets of the spool's notes are damaged: all facts are whole");
+                book
+            }
+            Some(Read::Damaged) => {
                 tracing::error!(
                     set_aside_as = DAMAGED,
                     "the spool's notes are damaged: pauses, used rates and webhooks are lost"
@@ -169,9 +176,14 @@ impl Book {
     }
 }
 
-/// Whether the notes on this disk can be read, if there are any.
-pub(super) fn are_whole(disk: &dyn Disk) -> io::Result<bool> {
-    octets(disk)?.map_or(Ok(true), |octets| Ok(decode(&octets)?.is_some()))
+/// What damage to the notes on this disk means, if there is any.
+pub(super) fn damage(disk: &dyn Disk) -> io::Result<Option<&'static str>> {
+    let read = octets(disk)?.map(|octets| decode(&octets)).transpose()?;
+    Ok(match read {
+        None | Some(Read::Whole(_)) => None,
+        Some(Read::Mended(_)) => Some("its first octets are damaged; all that it says is whole"),
+        Some(Read::Damaged) => Some("pauses, used rates, webhooks and keys are lost"),
+    })
 }
 
 /// The file, if there is one.
@@ -190,12 +202,33 @@ fn encode(book: &Book) -> Result<Vec<u8>, postcard::Error> {
     Ok([MAGIC, crc32c::crc32c(&facts).to_le_bytes().as_slice(), &facts].concat())
 }
 
-/// The facts, if they are whole. As with segments, another format keeps the checksum.
-fn decode(octets: &[u8]) -> Result<Option<Book>, Newer> {
-    let read = || {
-        let (checksum, facts) = octets.get(MAGIC.len()..)?.split_first_chunk::<4>()?;
-        let format = Newer::told(octets, MAGIC)?;
-        (crc32c::crc32c(facts).to_le_bytes() == *checksum).then_some(format.map(|()| facts))
+/// What can be read of the file.
+enum Read {
+    Whole(Book),
+    /// The facts are as they were written, and what stands before them is not.
+    Mended(Book),
+    Damaged,
+}
+
+/// The facts, if they are whole.
+fn decode(octets: &[u8]) -> Result<Read, Newer> {
+    let Some((magic, (checksum, facts))) = octets
+        .split_first_chunk::<8>()
+        .and_then(|(magic, rest)| Some((magic, rest.split_first_chunk::<4>()?)))
+    else {
+        return Ok(Read::Damaged);
     };
-    Ok(read().transpose()?.and_then(|facts| postcard::from_bytes(facts).ok()))
+    let is_sum = |sum: u32| sum.to_le_bytes() == *checksum;
+    let format = Newer::told(magic, MAGIC);
+    if let Some(Err(newer)) = format
+        && is_sum(crc32c::crc32c_append(crc32c::crc32c(magic), facts))
+    {
+        return Err(newer);
+    }
+    let book = is_sum(crc32c::crc32c(facts)).then(|| postcard::from_bytes(facts).ok()).flatten();
+    Ok(match (book, magic == MAGIC) {
+        (Some(book), true) => Read::Whole(book),
+        (Some(book), false) => Read::Mended(book),
+        (None, _) => Read::Damaged,
+    })
 }

@@ -34,7 +34,8 @@ pub(super) const HEAD: usize = 24;
 pub(super) const ALIGN: usize = 8;
 /// Begins every record.
 const MAGIC: u32 = 0x7067_7231;
-/// Format of the metas; a newer one is refused by name, not guessed at.
+/// Format of the metas; a newer one is refused by name, not guessed at. A new one raises the
+/// digit of the segment as well, and begins in a fresh segment.
 const VERSION: u8 = 5;
 /// The same with seals.
 const SEALED: u8 = 6;

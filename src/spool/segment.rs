@@ -19,7 +19,9 @@ use std::sync::Arc;
 pub(super) const FIRST: u64 = 64;
 /// Stands for the previous segment's end where the header was lost.
 pub(super) const UNKNOWN_END: u64 = u64::MAX;
-/// Begins every segment file; its last digit is the format.
+/// Begins every segment file; its last digit is the format. It is raised along with that of
+/// records, whose first stands in a fresh segment: an older version refuses that by its
+/// header, before it reads any of them.
 const MAGIC: &[u8; 8] = b"pgspool1";
 /// Octets read at a time by a scan.
 const WINDOW: usize = 256 * 1024;
@@ -63,9 +65,9 @@ impl Header {
         if is_known { Extent::Known(next.previous_end) } else { Extent::Open }
     }
 
-    /// Reads the header; `None` when the file does not begin with a whole one. One of
-    /// another format is known by its checksum, which stays where it is: a damaged digit is
-    /// none.
+    /// Reads the header; `None` when the file does not begin with a whole one. One of a later
+    /// format is known by its checksum, which stays where it is and covers the digit: a
+    /// damaged digit is none, nor is one below ours.
     pub fn read(file: &dyn DiskFile) -> io::Result<Option<Header>> {
         let mut octets = [0; 64];
         match file.read(&mut octets, 0) {
@@ -152,11 +154,16 @@ impl std::error::Error for Newer {}
 
 impl Newer {
     /// Whether a file that begins with these octets is of the kind, and if so of the format,
-    /// that `magic` says with its last octet, a digit.
+    /// that `magic` says with its last octet, a digit, or of a later one. To be believed only
+    /// where a checksum covers the digit.
     pub fn told(octets: &[u8], magic: &[u8; 8]) -> Option<Result<(), Newer>> {
         let ([kind @ .., known], [own @ .., format]) = (magic, octets.first_chunk::<8>()?);
-        let is_format = kind == own && format.is_ascii_digit();
-        is_format.then(|| if format == known { Ok(()) } else { Err(Newer(format - b'0')) })
+        let is_later = format > known && format.is_ascii_digit();
+        match kind == own {
+            true if format == known => Some(Ok(())),
+            true if is_later => Some(Err(Newer(format - b'0'))),
+            _ => None,
+        }
     }
 }
 

@@ -5,11 +5,14 @@ use super::support::api::Scene;
 use super::support::collector::Arrival;
 use super::support::program::{Client, postgate};
 use super::{damages, files, log, segments};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Posts that were delivered are kept as well.
 const KEEPING: &str = "[retention]\nkeep_bodies = true\n";
@@ -113,7 +116,7 @@ fn each_living_post_is_exported_as_it_is_sent() {
         assert_eq!((&told["id"], &told["state"]), (&json!(id), &json!(state)));
         assert_eq!(told["url"], format!("{}{}", scene.origin(), arrived.path));
         assert_eq!(found[told["body"].as_str().unwrap()], arrived.body);
-        assert_eq!(told["body_is_masked"], false);
+        assert_eq!(told.get("withheld"), None);
         assert_eq!(told["idempotency_key"], arrived.headers["idempotency-key"]);
         for header in told["headers"].as_array().unwrap() {
             let name = header["name"].as_str().unwrap().to_ascii_lowercase();
@@ -158,65 +161,231 @@ fn each_living_post_is_exported_as_it_is_sent() {
     assert_eq!(export(&scene, "no/where").0, 74);
 }
 
-#[test]
-fn secrets_are_nowhere_in_what_is_exported() {
-    let mut scene = Scene::start("");
-    let headers = "X-XsHttp-Authorization: Bearer canary-1\r\nX-XsHttp-X-Api-Key: canary-2\r\n\
-                   X-XsHttp-Cookie: session=canary-3\r\nX-XsHttp-X-Password: canary-4\r\n\
-                   X-XsHttp-Referer: http://u:canary-5@h/?token=canary-6\r\nX-XsHttp-X-Open: 7\r\n";
-    let raw = "X-Postgate-Payload: raw\r\n";
-    let url = format!("X-Postgate-Url: {}/gone/key/canary-7?token=canary-8", scene.origin());
-    let steered = format!("{url}\r\n{raw}Subject: x\r\n\r\nhello\r\n");
-    let mut client = Client::connect(scene.gateway.smtp).unwrap();
-    let mails = [
-        scene.post("/busy?api_key=canary-a", &format!("{headers}{raw}"), "deferred"),
-        scene.post("/gone/services/T0/B0/canary-b", headers, "failed"),
-        scene.post(
-            "/busy/json?token=canary-c",
-            &format!("{headers}X-Postgate-Payload: json\r\n"),
-            "deferred",
-        ),
-        client.send(&["post@postgate.local".to_owned()], steered.as_bytes()).id().to_owned(),
-    ];
-    scene.stands(&mails[3], "failed");
-    let secret = json!({ "headers": { "Authorization": "Bearer canary-d", "X-Open": "7" } });
-    let handed_in = hand_in(&scene, "/busy?sig=canary-e", secret, "deferred");
-    let open = scene.post("/busy", "", "deferred");
-    assert_eq!(scene.gateway.end("-TERM"), 0);
-    let (code, summary, error) = export(&scene, "posts");
-    assert_eq!((code, &summary["unreadable"]), (0, &json!(0)), "{error}");
-    let found = content(&target(&scene, "posts"));
-    for (name, octets) in &found {
-        let text = String::from_utf8_lossy(octets);
-        assert!(!text.contains("canary"), "{name}: {text}");
-    }
-    for id in mails.iter().chain([&handed_in]) {
-        let told = told(&found, id);
-        assert!(told["url"].as_str().unwrap().contains("***"), "{told}");
-        let values = told["headers"].as_array().unwrap();
-        let open = json!({ "name": "X-Open", "value": "7" });
-        assert!(id == &mails[3] || values.contains(&open), "{told}");
-        let body = &found[told["body"].as_str().unwrap()];
-        let expected: &[u8] = if id == &handed_in { b"handed in" } else { b"hello" };
-        assert!(body.windows(expected.len()).any(|octets| octets == expected), "{told}");
-        // All others say who the recipient is.
-        assert_eq!(told["body_is_masked"], id != &handed_in, "{told}");
-    }
-    let mail = String::from_utf8_lossy(&found[&format!("{}.eml", mails[1])]);
-    assert!(mail.contains("X-XsHttp-Authorization: ***\r\n") && mail.contains("Subject: x\r\n"), "{mail}");
+/// What is between the blanks of a text of these digits, decoded from base64 of either
+/// alphabet (RFC 4648), from each of its first four octets on.
+fn decoded(octets: &[u8]) -> Vec<Vec<u8>> {
+    let text = String::from_utf8_lossy(octets).replace("\\r", "").replace("\\n", "").replace('-', "+");
+    let text = text.replace('_', "/").replace(['\r', '\n'], "");
+    let runs = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '+' && char != '/');
+    let pieces = runs.flat_map(|run| (0..4).filter_map(|at| run.get(at..)));
+    let decoded = |piece: &str| BASE64.decode(&piece.as_bytes()[..piece.len() / 4 * 4]).ok();
+    pieces.filter_map(decoded).collect()
+}
 
-    // What was sealed with a key that is lost says so, and the rest is there.
-    fs::write(scene.directory.path().join("postgate-data/webhook-key"), [7; 32]).unwrap();
-    let (code, summary, error) = export(&scene, "without");
+/// Octets without percent-encoding (RFC 3986 section 2.1).
+fn unescaped(octets: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut rest = octets;
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let octet = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let octet = octet.filter(|_| *first == b'%');
+        text.push(octet.unwrap_or(*first));
+        rest = octet.map_or(behind, |_| &behind[2..]);
+    }
+    text
+}
+
+/// The canaries (`canary-` and a letter) in all files, however they are coded.
+fn canaries(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<char, BTreeSet<String>> {
+    let mut found = BTreeMap::<_, BTreeSet<_>>::new();
+    for (name, octets) in files {
+        let plain = [octets.clone(), unescaped(octets)];
+        let coded = plain.iter().flat_map(|octets| decoded(octets)).collect::<Vec<_>>();
+        for octets in plain.iter().chain(&coded) {
+            for piece in String::from_utf8_lossy(octets).split("canary").skip(1) {
+                let letter = piece.trim_start_matches(['-', '=']).chars().next().unwrap_or('?');
+                found.entry(letter).or_default().insert(name.clone());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_carries_secrets_is_withheld_or_complete() {
+    // Events of posts are not what is looked at.
+    let route = |receiver: SocketAddr, name: &str, path: &str| {
+        format!(
+            "[[route]]\nrecipient = \"{name}@hooks.example\"\nurl = \"http://{receiver}{path}\"\n\
+             payload = \"{name}\"\nheader_control = true\n"
+        )
+    };
+    let mut scene = Scene::start_in(tempfile::TempDir::new().unwrap(), |receiver| {
+        route(receiver, "postal-raw", "/busy/postal") + &route(receiver, "mailgun", "/busy/key/canary-b")
+    });
+    let mut client = Client::connect(scene.gateway.smtp).unwrap();
+    let address = scene.receiver.address;
+    let mut mail = |recipients: &[&str], headers: &str, text: &str| {
+        let recipients: Vec<_> = recipients.iter().map(|recipient| (*recipient).to_owned()).collect();
+        let message = format!("{headers}From: a@shop.example\r\nSubject: x\r\n\r\n{text}\r\n");
+        client.send(&recipients, message.as_bytes()).id().to_owned()
+    };
+    let raw = "X-Postgate-Payload: raw\r\n";
+    let link = format!("http://{address}/busy?token=canary-d");
+    let coded = BASE64URL_NOPAD.encode(link.as_bytes());
+    let mails = [
+        mail(&["postal-raw@hooks.example"], "X-XsHttp-Authorization: Bearer canary-a\r\n", "hello"),
+        mail(&["mailgun@hooks.example"], "", "go to /key/canary=b?x"),
+        mail(&[&format!("post@http://u:c%61nary-c@{address}/busy")], raw, "it is canary-c"),
+        mail(&[&format!("post+{coded}@postgate.local")], raw, "it is canary-d"),
+        mail(&[&format!("post@http://{address}/echo?token=canary-e")], "", "hello"),
+        mail(&[&format!("post@http://{address}/busy")], "X-Postgate-Tag: http://h/?token=canary-f\r\n", ""),
+        mail(
+            &[&format!("post@http://{address}/busy")],
+            "X-XsHttp-X-Api-Key: \"canary-g\"\r\n",
+            "\"canary-g\"",
+        ),
+        mail(&[&format!("post@http://{address}/busy")], "X-XsHttp-Referer: http://h/?sig=canary-h\r\n", "x"),
+        mail(&[&format!("post@http://{address}/busy/524288")], "X-XsHttp-X-Api-Key: 524288\r\n", "2026-11"),
+    ];
+    let recipients = ["/busy?token=canary-i", "/busy"].map(|path| scene.receiver.recipient(path));
+    let siblings = mail(&recipients.each_ref().map(String::as_str), raw, "also canary-i");
+    let siblings = [1, 2].map(|number| format!("{siblings}-{number}"));
+    let secret = json!({ "headers": { "Authorization": "Bearer canary-j", "X-Open": "7" } });
+    let handed_in = hand_in(&scene, "/echo?sig=canary-j", secret, "deferred");
+    let moved = scene.post("/busy", "", "deferred");
+    let elsewhere = format!("{}/gone/secret/canary-k", scene.origin());
+    assert_eq!(scene.run(&["queue", "reroute", &moved, "--url", &elsewhere]).0, 0);
+    scene.stands(&moved, "failed");
+    let secrets: Vec<_> = mails.iter().chain(&siblings).chain([&handed_in, &moved]).cloned().collect();
+    secrets.iter().filter(|id| **id != moved).for_each(|id| scene.stands(id, "deferred"));
+    let open = scene.post("/busy?a=b", "X-XsHttp-X-Size: 524288\r\n", "deferred");
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+
+    let (code, summary, error) = export(&scene, "posts");
+    assert_eq!((code, &summary["unreadable"], error.as_str()), (0, &json!(0), ""));
+    assert_eq!(summary["withheld"], secrets.len());
+    let found = content(&target(&scene, "posts"));
+    assert_eq!(canaries(&found), BTreeMap::new());
+    // Nothing but the description of each.
+    assert_eq!(found.len(), secrets.len() + 3);
+    for id in &secrets {
+        let told = told(&found, id);
+        assert_eq!(
+            (&told["withheld"], told.get("body"), told.get("message")),
+            (&json!("secrets"), None, None)
+        );
+        assert!(told["attempt_list"][0]["status"].is_u64(), "{told}");
+        for name in ["reason", "response"] {
+            assert_eq!((told["last_attempt"].get(name), told["attempt_list"][0].get(name)), (None, None));
+        }
+    }
+    assert!(told(&found, &mails[1])["url"].as_str().unwrap().ends_with("/busy/key/***"));
+    let whole = told(&found, &open);
     assert_eq!(
-        (code, &summary["unreadable"], &summary["exported"]),
-        (65, &json!(5), &json!({ "deferred": 1 }))
+        (whole.get("withheld"), &whole["url"]),
+        (None, &json!(format!("{}/busy?a=b", scene.origin())))
     );
-    assert!(error.ends_with("5 posts could not be read\n") && error.contains("webhook-key"), "{error}");
-    assert!(mails.iter().chain([&handed_in]).all(|id| error.contains(id)), "{error}");
-    let found = content(&target(&scene, "without"));
+    assert_eq!(found[whole["body"].as_str().unwrap()], arrival(&scene, &open).body);
+    let (code, text, _) = scene.run(&["spool", "export", "again"]);
+    let line = format!(
+        "{} of them without body, mail and answers: their messages carry secrets; --with-secrets",
+        secrets.len()
+    );
+    assert!(code == 0 && text.contains(&line), "{text}");
+
+    let (code, text, error) = scene.run(&["spool", "export", "--with-secrets", "all"]);
+    assert_eq!(
+        (code, error.as_str()),
+        (0, "all has secrets in clear in it: keep it to yourself\n"),
+        "{text}"
+    );
+    assert!(!text.contains("carry secrets"), "{text}");
+    let all = content(&target(&scene, "all"));
+    let letters: String = canaries(&all).into_keys().collect();
+    assert_eq!(letters, "abcdefghijk");
+    for id in secrets.iter().chain([&open]) {
+        let (told, arrived) = (told(&all, id), arrival(&scene, id));
+        assert_eq!(told.get("withheld"), None);
+        assert_eq!(all[told["body"].as_str().unwrap()], arrived.body, "{told}");
+        assert!(*id == handed_in || told["message"].is_string(), "{told}");
+        assert!(*id == moved || told["url"] == format!("{}{}", scene.origin(), arrived.path), "{told}");
+        for header in told["headers"].as_array().unwrap() {
+            let name = header["name"].as_str().unwrap().to_ascii_lowercase();
+            assert_eq!(header["value"], arrived.headers[&name], "{name}");
+        }
+    }
+    assert_eq!(told(&all, &moved)["url"], elsewhere);
+    for (id, letter) in [(&mails[4], 'e'), (&handed_in, 'j')] {
+        let answer = told(&all, id)["last_attempt"]["response"].to_string();
+        assert!(answer.contains(&format!("canary-{letter}")), "{answer}");
+    }
+
+    // What was sealed with a key that is lost says so; without secrets none is needed.
+    let key = scene.directory.path().join("postgate-data/webhook-key");
+    fs::write(&key, [7; 32]).unwrap();
+    let (code, summary, _) = export(&scene, "described");
+    assert_eq!((code, &summary["unreadable"]), (0, &json!(0)));
+    assert_eq!(content(&target(&scene, "described")), found);
+    let (code, _, error) = scene.run(&["spool", "export", "without", "--with-secrets"]);
+    assert!(
+        code == 65 && error.ends_with("11 posts could not be read\n") && error.contains("webhook-key"),
+        "{error}"
+    );
+    assert!(!error.contains(&open), "{error}");
+    assert_eq!(told(&content(&target(&scene, "without")), &open)["state"], "deferred");
+    // One that cannot be read is no lost one.
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    let (code, _, error) = scene.run(&["spool", "export", "never", "--with-secrets"]);
+    assert!(code == 74 && error.contains("webhook-key cannot be read: Is a directory"), "{code} {error}");
+    assert!(!target(&scene, "never").exists());
+}
+
+/// Runs a line of the shell where the scene's files are; exit code and standard error.
+fn shell(scene: &Scene, line: &str) -> (i32, String) {
+    let mut shell = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_postgate");
+    let output = shell.args(["-c", line, program]).current_dir(scene.directory.path()).output().unwrap();
+    let (code, _, error) = support::api::said(&output);
+    (code, error)
+}
+
+#[test]
+fn a_full_disk_leaves_what_is_whole() {
+    let mut scene = Scene::start("");
+    let early = scene.post("/gone", "", "failed");
+    let recipient = scene.receiver.recipient("/gone");
+    let mut client = Client::connect(scene.gateway.smtp).unwrap();
+    let large =
+        client.send(&[recipient], format!("Subject: x\r\n\r\n{}", "a line\r\n".repeat(9000)).as_bytes());
+    scene.stands(large.id(), "failed");
+    let late = scene.post("/gone", "", "failed");
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    // No file may have more than 16 KiB: a write of more ends there.
+    let (code, error) = shell(&scene, "trap '' XFSZ; ulimit -f 32; exec \"$0\" spool export posts");
+    assert!(code == 74 && error.contains("cannot write posts/"), "{code} {error}");
+    assert!(
+        error.contains("1 posts are whole in posts") && error.contains("another new directory"),
+        "{error}"
+    );
+    let found = content(&target(&scene, "posts"));
+    let names: Vec<_> = found.keys().cloned().collect();
+    assert_eq!(names, ["body", "eml", "json"].map(|suffix| format!("{late}.{suffix}")), "{error}");
+    assert_eq!(told(&found, &late)["state"], "failed");
+    assert_eq!(export(&scene, "other").1["exported"], json!({ "failed": 3 }));
+    assert!(target(&scene, "other").join(format!("{early}.json")).exists());
+}
+
+#[test]
+fn nobody_who_listens_ends_no_export() {
+    let mut scene = Scene::start("");
+    let secret = scene.post("/gone", "X-XsHttp-Authorization: Bearer canary\r\n", "failed");
+    let open = scene.post("/gone", "", "failed");
+    let late = scene.post("/gone", "X-XsHttp-Authorization: Bearer canary\r\n", "failed");
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    fs::write(scene.directory.path().join("postgate-data/webhook-key"), [7; 32]).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut export = postgate(scene.directory.path());
+    let code = export.args(["spool", "export", "posts", "--with-secrets"]).stderr(writer).status().unwrap();
+    assert_eq!(code.code(), Some(65));
+    let found = content(&target(&scene, "posts"));
     assert_eq!(found.len(), 3);
-    assert_eq!(told(&found, &open)["state"], "deferred");
+    assert!(
+        told(&found, &open)["state"] == "failed" && ![secret, late].iter().any(|id| found.contains_key(id))
+    );
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Response {
     }
 }
 
-/// A gateway with an API and a receiver that answers 500 below `/busy`, 404 below
+/// A gateway with an API and a receiver that answers 500 below `/busy` and `/echo`, 404 below
 /// `/gone`, the status that a path begins with, and 200 elsewhere.
 pub struct Scene {
     pub directory: TempDir,
@@ -65,6 +65,7 @@ fn by_path(arrival: &Arrival) -> Answer {
     match arrival.path.split(['/', '?']).nth(1) {
         Some("busy") => Answer::Status(500),
         Some("gone") => Answer::Status(404),
+        Some("echo") => Answer::Echo(500),
         Some("silent") => Answer::Silence,
         Some(status) if status.parse::<u16>().is_ok() => Answer::Status(status.parse().unwrap()),
         _ => Answer::Status(200),

@@ -40,6 +40,8 @@ impl Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Status(u16),
+    /// That status; the text repeats path and credentials of the request.
+    Echo(u16),
     /// Nothing: the connection is closed.
     Close,
     /// Nothing for as long as the receiver lives.
@@ -169,11 +171,17 @@ impl Shared {
             if self.keep == Keep::ChecksumsOnly {
                 kept.body = Vec::new();
             }
-            self.arrivals.lock().unwrap().push((kept, answer));
+            self.arrivals.lock().unwrap().push((kept.clone(), answer));
             match answer {
                 Answer::Status(status) => {
                     stream
                         .write_all(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+                }
+                Answer::Echo(status) => {
+                    let (path, proof) = (&kept.path, kept.headers.get("authorization"));
+                    let text = format!("who says {path} is no {}", proof.map_or("", String::as_str));
+                    let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n", text.len());
+                    stream.write_all(format!("{head}{text}").as_bytes())?;
                 }
                 Answer::Close => return stream.shutdown(Shutdown::Both),
                 Answer::Silence => {
