@@ -155,7 +155,7 @@ impl Export {
     pub(super) fn broken_off(&self, failure: Failure) -> Failure {
         let (place, whole) = (self.path.display(), self.posts.values().sum::<u64>());
         let kept = match self.end() {
-            Ok(()) => format!("{whole} posts are whole in {place}: those of which there is an ID.json"),
+            Ok(()) => format!("posts that are whole in {place}: {whole}, each with its ID.json"),
             Err(unkept) => format!("what is in {place} may not last: {}", unkept.text),
         };
         let remedy = "when that is mended (on a full disk: make room), export into another new directory";
