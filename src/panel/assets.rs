@@ -55,6 +55,7 @@ pub(super) struct Assets {
     pub htmx: Asset,
     /// The mark in a browser's tab.
     pub icon: Asset,
+    /// Of what others wrote, by names that stay.
     licences: [Asset; 2],
 }
 
@@ -138,7 +139,7 @@ pub(super) async fn fetch(
         (header::CACHE_CONTROL, asset.kept),
         (header::VARY, "accept-encoding"),
     ];
-    match asset.packed().filter(|_| takes_gzip(&headers)) {
+    match takes_gzip(&headers).then(|| asset.packed()).flatten() {
         Some(packed) => (fields, kept, [(header::CONTENT_ENCODING, "gzip")], packed).into_response(),
         None => (fields, kept, asset.octets).into_response(),
     }
