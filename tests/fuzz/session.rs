@@ -450,11 +450,15 @@ impl<'t> Conversation<'t> {
     }
 }
 
-/// Whether a line is AUTH with more behind the mechanism than it may show.
+/// Whether a line that is no other command has AUTH in it, with more behind the
+/// mechanism than it may show.
 fn shows_credentials(line: &str) -> bool {
-    let line = line.trim_start_matches(|char: char| !char.is_ascii_alphabetic());
-    let is_auth = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case("AUTH"));
-    is_auth && line.split_whitespace().nth(2).is_some_and(|word| word != "***")
+    const OTHERS: &str = "EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS EXPN TURN ETRN ATRN \
+        SEND SOML SAML BDAT PROXY";
+    let line = line.to_ascii_uppercase();
+    let is_other = !line.contains(char::is_control) && OTHERS.split(' ').any(|verb| line.starts_with(verb));
+    let behind = line.split_once("AUTH").filter(|_| !is_other).map(|(_, behind)| behind);
+    behind.is_some_and(|behind| behind.split_whitespace().nth(1).is_some_and(|word| word != "***"))
 }
 
 fn check_replies(text: &str, limits: &Limits) {

@@ -8,7 +8,7 @@
 
 use super::{Demand, Policy, Session, State};
 use crate::masked::Masked;
-use crate::smtp::command::{Wrong, from_xtext, parse};
+use crate::smtp::command::{Command, Wrong, from_xtext, parse};
 use crate::smtp::reply::Reply;
 use crate::smtp::words::BareNewline;
 use std::borrow::Cow;
@@ -146,6 +146,10 @@ impl Session {
         }
         self.is_wary = is_answer || shown.is_some();
         self.note_secrets(line, policy);
+        if let Some(shown) = &shown {
+            // Its last word may be a part of one.
+            self.note_secrets(shown, policy);
+        }
         self.hear(shown.as_deref().unwrap_or(line));
     }
 
@@ -183,20 +187,31 @@ fn without_prompt(text: &str) -> Option<String> {
     (!asked.is_empty()).then(|| format!("{before}***{end}"))
 }
 
-/// What may be seen of a line that is AUTH, or was meant to be: a byte order mark or a
-/// stray octet in front makes it another command, and its credentials no less secret.
+/// What may be seen of a line that is AUTH, or was meant to be. Behind a byte order
+/// mark, a stray octet or a bare CR it is no command, and its credentials are no less
+/// secret.
 fn auth_shown(line: &[u8]) -> Option<Vec<u8>> {
-    let begin = line.iter().position(u8::is_ascii_alphabetic)?;
-    let (verb, rest) = line.get(begin..)?.split_at_checked(4)?;
-    if !verb.eq_ignore_ascii_case(b"AUTH") {
+    let is_auth = |octets: &[u8]| octets.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
+    let found = memchr::memchr2_iter(b'A', b'a', line).find(|at| line.get(*at..).is_some_and(is_auth));
+    let Some(at) = found else {
+        // Letters of two octets, or with something between them.
+        let has_controls = line.iter().any(u8::is_ascii_control);
+        let seen = line.iter().copied().filter(|byte| has_controls && !byte.is_ascii_control());
+        return seen.collect::<Vec<_>>().windows(4).any(is_auth).then(|| HIDDEN.to_vec());
+    };
+    let (before, command) = line.split_at_checked(at)?;
+    let is_stray = || matches!(parse(line), Err(Wrong::Unknown | Wrong::Characters) | Ok(Command::Http));
+    let before = before.trim_ascii_start();
+    if !before.is_empty() && !is_stray() {
         return None;
     }
+    let (verb, rest) = command.split_at_checked(4)?;
     let mut words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).peekable();
     let is_mechanism = |word: &&[u8]| {
         let is_this = |name: &&str| name.as_bytes().eq_ignore_ascii_case(word);
         rest.starts_with(b" ") && MECHANISMS.iter().any(is_this)
     };
-    let mut shown = verb.to_vec();
+    let mut shown = [before, verb].concat();
     if let Some(mechanism) = words.next_if(is_mechanism) {
         shown.push(b' ');
         shown.extend_from_slice(mechanism);
