@@ -3,7 +3,8 @@
 //! Their names hold a digest of what they are, so that a browser keeps each for good and
 //! asks for another after an upgrade. `htmx.min.js` is htmx 2.0.11, and `uplot.min.js` and
 //! `uplot.min.css` are uPlot 1.6.32 (its `dist/uPlot.iife.min.js`), as their projects publish
-//! them on npm; the licence of each stands beside it.
+//! them on npm. The licence of each stands beside it, and is handed out with it as
+//! `/assets/htmx.LICENSE` and `/assets/uplot.LICENSE`: that of uPlot asks for it in all copies.
 //!
 //! Who takes gzip gets it: it makes all of them a third. There are no secrets in them. Pages
 //! have some, and are sent as they are: how far they shrink would tell of them (BREACH).
@@ -24,10 +25,15 @@ use std::sync::OnceLock;
 pub(super) struct Asset {
     name: String,
     kind: &'static str,
+    /// How long a browser keeps it.
+    kept: &'static str,
     octets: &'static [u8],
-    /// The same in gzip, since somebody asked for it.
-    packed: OnceLock<Bytes>,
+    /// The same in gzip, since somebody asked for it; nothing where that failed.
+    packed: OnceLock<Option<Bytes>>,
 }
+
+/// Of a name that is never given to anything else.
+const FOR_GOOD: &str = "public, max-age=31536000, immutable";
 
 /// Those of this program.
 pub(super) struct Assets {
@@ -49,6 +55,8 @@ pub(super) struct Assets {
     pub htmx: Asset,
     /// The mark in a browser's tab.
     pub icon: Asset,
+    /// Of what others wrote, by names that stay.
+    licences: [Asset; 2],
 }
 
 impl Assets {
@@ -63,13 +71,17 @@ impl Assets {
             events: Asset::new("events", "js", include_bytes!("assets/events.js")),
             htmx: Asset::new("htmx", "js", include_bytes!("assets/htmx.min.js")),
             icon: Asset::new("icon", "svg", include_bytes!("assets/icon.svg")),
+            licences: [
+                Asset::licence("htmx.LICENSE", include_bytes!("assets/htmx.LICENSE")),
+                Asset::licence("uplot.LICENSE", include_bytes!("assets/uplot.LICENSE")),
+            ],
         }
     }
 
     fn find(&self, name: &str) -> Option<&Asset> {
-        let Assets { style, script, uplot, uplot_style, chart, config, events, htmx, icon } = self;
+        let Assets { style, script, uplot, uplot_style, chart, config, events, htmx, icon, licences } = self;
         let all = [style, script, uplot, uplot_style, chart, config, events, htmx, icon];
-        all.into_iter().find(|asset| asset.name == name)
+        all.into_iter().chain(licences).find(|asset| asset.name == name)
     }
 }
 
@@ -81,16 +93,22 @@ impl Asset {
             "js" => "text/javascript; charset=utf-8",
             _ => "image/svg+xml",
         };
-        Asset { name: format!("{stem}.{digest}.{suffix}"), kind, octets, packed: OnceLock::new() }
+        let name = format!("{stem}.{digest}.{suffix}");
+        Asset { name, kind, kept: FOR_GOOD, octets, packed: OnceLock::new() }
+    }
+
+    /// One that people look for by its name.
+    fn licence(name: &str, octets: &'static [u8]) -> Asset {
+        let kind = "text/plain; charset=utf-8";
+        Asset { name: name.to_owned(), kind, kept: "no-cache", octets, packed: OnceLock::new() }
     }
 
     /// In gzip, made once: 50 kB take a few milliseconds.
-    fn packed(&self) -> Bytes {
+    fn packed(&self) -> Option<Bytes> {
         let pack = || {
             let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
-            // Memory refuses nothing.
-            let _ = encoder.write_all(self.octets);
-            Bytes::from(encoder.finish().unwrap_or_default())
+            encoder.write_all(self.octets).ok()?;
+            encoder.finish().ok().map(Bytes::from)
         };
         self.packed.get_or_init(pack).clone()
     }
@@ -118,23 +136,38 @@ pub(super) async fn fetch(
     };
     let kept = [
         (header::CONTENT_TYPE, asset.kind),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, asset.kept),
         (header::VARY, "accept-encoding"),
     ];
-    if takes_gzip(&headers) {
-        (fields, kept, [(header::CONTENT_ENCODING, "gzip")], asset.packed()).into_response()
-    } else {
-        (fields, kept, asset.octets).into_response()
+    match takes_gzip(&headers).then(|| asset.packed()).flatten() {
+        Some(packed) => (fields, kept, [(header::CONTENT_ENCODING, "gzip")], packed).into_response(),
+        None => (fields, kept, asset.octets).into_response(),
     }
 }
 
 /// Whether `Accept-Encoding` names gzip, and not to refuse it (RFC 9110 section 12.5.3). Who
-/// takes whatever there is (`*`) gets it as it is.
+/// takes whatever there is (`*`) gets it as it is, unless that (`identity`) is refused.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
-        let weight = weight.trim().get(2..).and_then(|weight| weight.parse::<f32>().ok());
-        name.trim().eq_ignore_ascii_case("gzip") && weight.is_some_and(|weight| weight > 0.0)
-    })
+    let codings: Vec<_> = fields.flat_map(|field| field.split(',')).filter_map(coding).collect();
+    let takes = |wanted: &str| {
+        codings.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|&(_, is_taken)| is_taken)
+    };
+    takes("gzip").unwrap_or(takes("*") == Some(true) && takes("identity") == Some(false))
+}
+
+/// The name of a coding, and whether it is taken: whether its weight is above zero. Nothing
+/// of what is written otherwise than in section 12.4.2.
+fn coding(text: &str) -> Option<(&str, bool)> {
+    let Some((name, weight)) = text.split_once(';') else { return Some((text.trim(), true)) };
+    let (q, weight) = weight.trim().split_once('=')?;
+    let (whole, part) = weight.split_once('.').unwrap_or((weight, ""));
+    let is_part = part.len() <= 3 && part.bytes().all(|digit| digit.is_ascii_digit());
+    let has_more = part.bytes().any(|digit| digit != b'0');
+    let is_taken = match whole {
+        "0" => has_more,
+        "1" if !has_more => true,
+        _ => return None,
+    };
+    (q.eq_ignore_ascii_case("q") && is_part).then_some((name.trim(), is_taken))
 }

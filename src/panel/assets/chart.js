@@ -7,12 +7,17 @@
 const SERIES = ["in", "delivered", "deferred", "failed"];
 const MOVES = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -1e9, End: 1e9 };
 const HEIGHT = 180;
+// As long as htmx waits for an answer.
+const PATIENCE_MS = 15_000;
 // Nobody posts half a post.
 const WHOLE = [...Array(15).keys()].flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
 const format = (posts, notation) => Intl.NumberFormat([], { notation }).format(posts);
 // Of seconds, in the browser's zone.
-const time = (at, second) =>
-  new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second });
+const time = (at, more) =>
+  new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...more });
+const utc = (at) => new Date(at * 1000).toISOString().replace("T", " ").replace("Z", " UTC");
+// Where nothing is known there is no sum, which is not zero.
+const sum = (values) => values.reduce((all, one) => (one === null ? all : all + one), null);
 
 const html = (name, kind, ...children) => {
   const node = document.createElement(name);
@@ -28,21 +33,50 @@ const chart = (figure) => {
   const slide = (attributes) => {
     for (const name in attributes) frame.setAttribute(name, attributes[name]);
   };
-  let plot, data, step, last, at = null, isLate;
+  const gone = new AbortController(), { signal } = gone;
+  let plot, data, step, last, timer, at = null, isLate, isOld = false;
 
-  // Tells of one step, or of all of them together.
+  // Tells of one step, or of all of them together; while they are old, of nothing but that.
   const show = (wanted) => {
     at = wanted === null ? null : Math.min(Math.max(wanted, 0), last);
     const isHour = step < 60, isAll = at === null, [times, ...series] = data;
-    when.textContent = isAll ? `last ${isHour ? "hour" : "day"}` : time(times[at], isHour ? "2-digit" : undefined);
+    plot.setCursor(isAll ? { left: -10, top: -10 } : { left: plot.valToPos(times[at], "x"), top: 0 });
+    if (isOld) return;
+    // A time of a day is that of two days.
+    const more = isHour ? { second: "2-digit" } : { weekday: "short" };
+    when.textContent = isAll ? `last ${isHour ? "hour" : "day"}` : time(times[at], more);
+    when.title = plot.root.title = isAll ? "" : utc(times[at]);
     const told = series.map((values, index) => {
-      const posts = isAll ? values.reduce((all, one) => all + one, 0) : values[at];
+      const posts = isAll ? sum(values) : values[at];
       keys[index].hidden = false;
       return (keys[index].lastChild.textContent = posts === null ? "–" : format(posts));
     });
-    const words = told[0] === "–" ? "not running" : told.map((posts, index) => `${SERIES[index]} ${posts}`).join(", ");
+    const unknown = isAll ? "nothing is known" : "not running";
+    const words = told[0] === "–" ? unknown : told.map((posts, index) => `${SERIES[index]} ${posts}`).join(", ");
     slide({ "aria-valuemax": last, "aria-valuenow": at ?? last, "aria-valuetext": `${when.textContent}: ${words}` });
-    plot.setCursor(isAll ? { left: -10, top: -10 } : { left: plot.valToPos(times[at], "x"), top: 0 });
+    // A slider has a value.
+    slide({ role: "slider", tabindex: 0, "aria-label": name });
+  };
+
+  // Numbers that are not brought up to date must not pass for those of now.
+  const fail = ({ name, message }) => {
+    isOld = true;
+    const cause = name === "TimeoutError" ? "no answer" : message;
+    when.textContent = `The chart cannot be brought up to date: ${cause}`;
+    when.title = "";
+    for (const key of keys) key.hidden = true;
+    if (!plot) return;
+    plot.root.title = "";
+    if (frame.hasAttribute("role")) slide({ "aria-valuetext": when.textContent });
+  };
+
+  // Its place on the page is another's.
+  const end = () => {
+    gone.abort();
+    clearTimeout(timer);
+    observer.disconnect();
+    plot?.destroy();
+    plot = undefined;
   };
 
   const options = () => {
@@ -50,13 +84,25 @@ const chart = (figure) => {
     const soft = () => getComputedStyle(frame).color;
     const line = () => getComputedStyle(frame).getPropertyValue("--line");
     const series = keys.map((key) => {
-      const style = getComputedStyle(key), stroke = () => style.color;
-      const dash = ["--on", "--off"].map((name) => parseFloat(style.getPropertyValue(name)) * devicePixelRatio);
+      const stroke = () => getComputedStyle(key).color;
       // No line goes through a step that has no neighbour.
       const isLone = (values, at) => values[at] !== null && values[at - 1] == null && values[at + 1] == null;
       const filter = ({ data }, index) => data[0].map((_, at) => at).filter((at) => isLone(data[index], at));
-      return { stroke, dash, width: 1.5, points: { show: false, filter, stroke, fill: stroke, size: 4 } };
+      return { stroke, width: 1.5, points: { show: false, filter, stroke, fill: stroke, size: 4 } };
     });
+    // In dots, of which there are others after a zoom and on another screen.
+    const dash = ({ series: [, ...lines] }) => lines.forEach((line, index) => {
+      const style = getComputedStyle(keys[index]);
+      line.dash = ["--on", "--off"].map((name) => parseFloat(style.getPropertyValue(name)) * devicePixelRatio);
+    });
+    // It is called when nobody waits for it: what it throws would reach nobody.
+    const draw = () => {
+      try {
+        show(at);
+      } catch (error) {
+        fail(error);
+      }
+    };
     const across = { stroke: soft, size: 26, space: 80, grid: { show: false }, ticks: { stroke: line, width: 1, size: 4 } };
     // As wide as its words need: what is 500k in English is 500.000 in German.
     const size = (_plot, words) => 14 + 8 * Math.max(3, ...(words ?? []).map(({ length }) => length));
@@ -73,45 +119,58 @@ const chart = (figure) => {
         { ...up, values: (_plot, splits) => splits.map((posts) => format(posts, "compact")) },
       ],
       series: [{}, ...series],
-      hooks: { draw: [() => show(at)] },
+      hooks: { drawClear: [dash], draw: [draw] },
     };
   };
 
   const load = async () => {
+    if (!figure.isConnected) return end();
     isLate = document.hidden;
-    if (isLate || !figure.isConnected) return;
+    if (isLate) return;
     try {
-      const answer = await fetch(figure.dataset.history, { headers: { "HX-Request": "true" } });
+      const patience = AbortSignal.timeout(PATIENCE_MS);
+      const answer = await fetch(figure.dataset.history, { headers: { "HX-Request": "true" }, signal: patience });
       if (!answer.ok) throw Error(answer.status);
       const { step_seconds, until, series } = await answer.json();
+      if (signal.aborted) return;
+      const read = at === null ? null : data[0][at];
       [step, last] = [step_seconds, step_seconds < 60 ? 359 : 1439];
       const times = Array.from({ length: last + 1 }, (_, at) => Date.parse(until) / 1000 - (last - at) * step);
       // A part of the span may be known.
       const whole = (known) => [...Array(last + 1 - known.length).fill(null), ...known];
       data = [times, ...SERIES.map((name) => whole(series[name]))];
-      if (plot) return plot.setData(data);
-      slide({ role: "slider", tabindex: 0, "aria-label": name });
-      plot = new uPlot(options(), data, frame);
+      // Who reads of a step goes on to read of it, while there is one.
+      if (read !== null) at = Math.min(Math.max(Math.round((read - times[0]) / step), 0), last);
+      isOld = false;
+      if (plot) plot.setData(data);
+      else plot = new uPlot(options(), data, frame);
     } catch (error) {
-      when.textContent = `The chart cannot be brought up to date: ${error.message}`;
-      for (const key of keys) key.hidden = true;
+      fail(error);
     } finally {
-      setTimeout(load, (step ?? 10) * 1000);
+      if (!signal.aborted) timer = setTimeout(load, (step ?? 10) * 1000);
     }
   };
 
   const point = ({ clientX }) => plot && show(plot.posToIdx(clientX - plot.over.getBoundingClientRect().left));
   const away = () => plot && show(null);
   const press = (event) => {
-    if (!plot || !(event.key in MOVES)) return;
+    // With one of these they are the browser's.
+    if (!plot || !(event.key in MOVES) || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     show((at ?? last) + MOVES[event.key]);
   };
   const heeded = { pointermove: point, pointerdown: point, pointerleave: away, blur: away, keydown: press };
-  for (const kind in heeded) frame.addEventListener(kind, heeded[kind]);
-  document.addEventListener("visibilitychange", () => isLate && load());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot?.redraw(false));
-  new ResizeObserver(() => plot?.setSize({ width: frame.clientWidth, height: HEIGHT })).observe(frame);
+  for (const kind in heeded) frame.addEventListener(kind, heeded[kind], { signal });
+  document.addEventListener("visibilitychange", () => isLate && load(), { signal });
+  for (const looks of ["(prefers-color-scheme: dark)", "(forced-colors: active)"])
+    matchMedia(looks).addEventListener("change", () => plot?.redraw(false), { signal });
+  // What is taken from the page has no size any more.
+  const observer = new ResizeObserver(() => {
+    if (!figure.isConnected) return end();
+    plot?.setSize({ width: frame.clientWidth, height: HEIGHT });
+  });
+  observer.observe(frame);
+  for (const key of keys) key.hidden = true;
   figure.append(html("p", "chart-legend", when, ...keys), frame);
   load();
 };

@@ -146,6 +146,10 @@ impl Session {
         }
         self.is_wary = is_answer || shown.is_some();
         self.note_secrets(line, policy);
+        if let Some(shown) = &shown {
+            // Its last word may be a part of one.
+            self.note_secrets(shown, policy);
+        }
         self.hear(shown.as_deref().unwrap_or(line));
     }
 
