@@ -20,8 +20,9 @@
 //! it, without what receivers answered, and `withheld` says `secrets`. With
 //! [`Secrets::Written`] all of it is written in clear; only a recipient that hid a secret is
 //! not known to the spool any more. All other messages are complete in both. Signatures and
-//! logins of the configuration are added to each attempt, and part of no post. Batches are
-//! written as their webhook gets them.
+//! logins of the configuration are added to each attempt, and part of no post; what a template
+//! took from there is a part of its body, and written. So are batches, as their webhook gets
+//! them.
 //!
 //! Nobody else may read the directory; nothing in it is ever written over. All of it is
 //! durable at the end, in one go: a sync for each of a million files takes hours. An

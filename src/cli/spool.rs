@@ -48,16 +48,20 @@ enum Action {
     /// (ID.eml; posts that were handed in over HTTP have none). What posts of one mail share
     /// is there once. By hand a post is delivered by
     ///
-    ///   curl -X METHOD -H 'NAME: VALUE' -H 'Idempotency-Key: KEY' --data-binary @ID.body URL
+    ///   curl -g --path-as-is -X METHOD -H 'NAME: VALUE' --data-binary @ID.body URL
     ///
-    /// with method, headers, idempotency_key, body and url of ID.json. The rest of the URL of
-    /// a batch is that of its webhook.
+    /// with method, headers (and idempotency_key as Idempotency-Key), body and url of ID.json.
+    /// The rest of the URL of a batch is that of its webhook; a report of failure (smtp://) is
+    /// a mail to its recipient.
     ///
     /// Of a message that carries secrets (credentials or tokens in a URL, a header or a control
     /// field of one of its posts) only ID.json is written, as the API shows it: *** in the URL,
     /// no values of headers that might be secret, no answers of receivers, and "withheld":
     /// "secrets". Body and mail are not written. With --with-secrets they are, and all else in
-    /// clear. Messages without secrets are complete in both.
+    /// clear, but for a recipient that hid a secret, which the spool does not keep. Messages
+    /// without secrets are complete in both: what a receiver answered, events that tell of
+    /// it, and what a template took from the configuration are written as they are. Keep the
+    /// directory as you keep the spool.
     ///
     /// All that is whole is exported, damage is named as by `spool check`, with the same exit
     /// codes; 65 also if a post could not be read, which is named. If it ends early, as on a
