@@ -167,6 +167,7 @@ pub struct Gateway {
     wishes: Option<Requests>,
     keyring: Keyring,
     delivery: watch::Sender<Arc<deliver::Options>>,
+    control: Control,
     /// Listeners and delivery; none ends before it is told to.
     parts: JoinSet<()>,
     /// Looks whether certificates have changed.
@@ -215,7 +216,7 @@ impl Gateway {
         if let Some(listener) = api {
             let api = options::api(&config, &common, &sockets, current, setup);
             let (spool, metrics) = (common.shared_spool(), Arc::clone(&common.metrics));
-            parts.spawn(api::serve(listener, api, control, spool, metrics, stopped.clone()));
+            parts.spawn(api::serve(listener, api, control.clone(), spool, metrics, stopped.clone()));
         }
         let own = (&config, &access, &common);
         let (listening, fronts) = Front::open_all(sockets, own, (&log, &stopped), &mut parts)?;
@@ -231,6 +232,7 @@ impl Gateway {
             wishes: Some(wishes),
             keyring,
             delivery,
+            control,
             parts,
             stop,
             log,
@@ -298,6 +300,11 @@ impl Gateway {
     /// What is asked about the configuration, for an [`Office`]; once.
     pub fn wishes(&mut self) -> Option<Requests> {
         self.wishes.take()
+    }
+
+    /// How its delivery is looked at and steered.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Whether the API is encrypted.

@@ -20,6 +20,12 @@ pub fn exact() -> SystemTime {
     SystemTime::now()
 }
 
+/// The machine's monotonic clock, as its other programs read it too.
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// Processor time that this thread has had: unlike time, it does not pass while others
 /// have the processor.
 pub fn worked() -> Duration {

@@ -25,6 +25,7 @@ mod serve;
 mod sink;
 mod spool;
 mod status;
+mod supervisor;
 mod table;
 mod template;
 mod trace;

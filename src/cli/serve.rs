@@ -3,11 +3,13 @@
 //! SIGTERM and SIGINT stop it in order; a second one ends it at once, which
 //! loses nothing that was acknowledged. SIGHUP reads the configuration again: a
 //! good one is put in force, a bad one changes nothing and is told why. What
-//! happens goes to standard error.
+//! happens goes to standard error, and a service manager that listens is told.
 
+use super::supervisor::Supervisor;
 use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::api::setup::{Request, Requests};
 use crate::app::{Ending, Gateway, Office, StartError, say_in_force};
+use crate::clock;
 use crate::compose::Pattern;
 use crate::config::{ApiTls, Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
@@ -15,7 +17,9 @@ use crate::spool::embedded::OpenError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing::Level;
 
 /// Run the gateway (also what happens without a command)
@@ -56,6 +60,8 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     // Asked for first: a signal during a long start is not lost.
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let supervisor = Arc::new(Supervisor::from_env());
+    supervisor.busy("reads what an earlier process left").await;
     let mut gateway = tokio::select! {
         gateway = Gateway::start(config.clone()) => gateway?,
         () = signals.next() => return Ok(()),
@@ -72,17 +78,23 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
         announce(line);
     }
     let office = Office::of(file.path())?;
+    supervisor.ready(&standing(&gateway)).await;
+    // Beside everything else: a reload that takes long is no reason to be silent.
+    let (reassuring, control) = (Arc::clone(&supervisor), gateway.control());
+    let mut beside = JoinSet::new();
+    beside.spawn(async move { reassuring.reassure(control).await });
     let mut wishes = gateway.wishes();
     loop {
         tokio::select! {
             () = signals.next() => break,
             () = gateway.broken() => return Err(Failure::new(SOFTWARE, "a part of the gateway died; it must be started again")),
-            _ = hangup.recv() => reload(&file, &mut gateway).await,
+            _ = hangup.recv() => hang_up(&file, &mut gateway, &supervisor).await,
             Some(wish) = next(&mut wishes) => office.answer(&mut gateway, wish).await,
         }
     }
     // Who asks from now on hears that there is nobody.
     drop(wishes);
+    supervisor.stopping().await;
     tracing::info!("stopping; a second signal ends it at once");
     tokio::select! {
         ending = gateway.stop() => match ending? {
@@ -94,24 +106,39 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the configuration again and puts it in force, if it is good.
-async fn reload(file: &ConfigFile, gateway: &mut Gateway) {
-    let file = file.clone();
-    let wrong = match tokio::task::spawn_blocking(move || file.reload()).await {
-        Ok(Ok(config)) => match gateway.reload(config).await {
-            Ok(later) => {
-                gateway.forget_others().await;
-                return say_in_force(&later);
+/// Reads the configuration again, and says what came of it.
+async fn hang_up(file: &ConfigFile, gateway: &mut Gateway, supervisor: &Supervisor) {
+    supervisor.reloading().await;
+    let mut status = standing(gateway);
+    match reload(file, gateway).await {
+        Ok(later) => say_in_force(&later),
+        Err(wrong) => {
+            for complaint in wrong.lines() {
+                tracing::error!("{complaint}");
             }
-            Err(error) => error.to_string(),
-        },
-        Ok(Err(complaints)) => complaints.to_string(),
-        Err(died) => died.to_string(),
-    };
-    for complaint in wrong.lines() {
-        tracing::error!("{complaint}");
+            tracing::error!("the new configuration is bad; the old one stays in force");
+            let now = clock::rfc3339(clock::wall());
+            status.push_str(&format!("; the configuration of {now} was bad, the log says why"));
+        }
     }
-    tracing::error!("the new configuration is bad; the old one stays in force");
+    supervisor.ready(&status).await;
+}
+
+/// Puts the configuration in force as it is now, if it is good; the answer names what
+/// needs a restart.
+async fn reload(file: &ConfigFile, gateway: &mut Gateway) -> Result<Vec<String>, String> {
+    let file = file.clone();
+    let read = tokio::task::spawn_blocking(move || file.reload()).await;
+    let config = read.map_err(|died| died.to_string())?.map_err(|complaints| complaints.to_string())?;
+    let later = gateway.reload(config).await.map_err(|error| error.to_string())?;
+    gateway.forget_others().await;
+    Ok(later)
+}
+
+/// What a service manager shows of a gateway that runs.
+fn standing(gateway: &Gateway) -> String {
+    let listening: Vec<_> = gateway.listening().iter().map(ToString::to_string).collect();
+    format!("takes mail on {}", listening.join(", "))
 }
 
 /// What is asked of the configuration next; never anything where nobody asks.

@@ -42,6 +42,7 @@ pub(super) enum Request {
     Recover(Which, oneshot::Sender<Result<u64, SpoolError>>),
     Stocked(Vec<(Arc<Destination>, PostId)>, oneshot::Sender<Result<HashSet<PostId>, SpoolError>>),
     Destinations(Which, Choice, oneshot::Sender<Result<Look, SpoolError>>),
+    Pulse(oneshot::Sender<Result<(), SpoolError>>),
 }
 
 /// What an order to posts came to.
@@ -176,6 +177,11 @@ impl Control {
     /// How destinations do together, and each of those that are chosen.
     pub async fn look(&self, which: Which, choice: Choice) -> Result<Look, SpoolError> {
         self.ask(|answer| Request::Destinations(which, choice, answer)).await
+    }
+
+    /// Waits until the dispatcher has taken this up: so long it has not hung.
+    pub async fn pulse(&self) -> Result<(), SpoolError> {
+        self.ask(Request::Pulse).await
     }
 
     async fn ask<T>(

@@ -375,7 +375,7 @@ fn k9_it_starts_no_program_and_its_unit_gives_it_no_rights() {
     }
     let own = fs::read_to_string(root.join("tests/support/program.rs")).unwrap();
     assert!(starts_programs(&own), "the checker is blind");
-    let unit = fs::read_to_string(root.join("config/postgate.service")).unwrap();
+    let unit = fs::read_to_string(root.join("config/systemd/postgate.service")).unwrap();
     let lines: Vec<_> = unit.lines().collect();
     for line in [
         "User=postgate",
