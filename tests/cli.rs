@@ -127,9 +127,9 @@ fn help_names_every_command_and_wrong_arguments_are_64() {
     let directory = TempDir::new().unwrap();
     let (code, help, _) = run(directory.path(), &["--help"]);
     assert_eq!(code, 0);
-    for command in
-        ["serve", "demo", "sink", "send", "sendmail", "check", "address", "log", "password", "template"]
-    {
+    for command in [
+        "serve", "demo", "sink", "send", "sendmail", "check", "address", "log", "password", "template", "man",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");
         let (code, own, _) = run(directory.path(), &[command, "--help"]);
         assert!(code == 0 && own.contains("Usage: postgate "), "{own}");
@@ -200,9 +200,9 @@ fn the_readme_says_what_the_program_does() {
         let example = line.split(' ').next_back().unwrap();
         assert!(readme.contains(&format!("| {form} | `{example}`")), "{line}");
     }
-    for command in
-        ["serve", "demo", "sink", "send", "sendmail", "check", "address", "log", "password", "template"]
-    {
+    for command in [
+        "serve", "demo", "sink", "send", "sendmail", "check", "address", "log", "password", "template", "man",
+    ] {
         assert!(readme.contains(&format!("`postgate {command}")), "{command}");
     }
 }

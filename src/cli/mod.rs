@@ -10,12 +10,14 @@ mod address;
 mod api_client;
 mod check;
 mod columns;
+mod completions;
 mod config_file;
 mod demo;
 mod destination;
 mod export;
 mod key;
 mod log;
+mod man;
 mod password;
 mod queue;
 mod receiver;
@@ -84,6 +86,8 @@ enum Command {
     Reload(config_file::Reload),
     Template(template::Arguments),
     Spool(spool::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Why a command failed, and the exit code that says so.
@@ -214,6 +218,8 @@ fn dispatch(arguments: CommandLine) -> Result<(), Failure> {
         Some(Command::Reload(arguments)) => config_file::reload(arguments),
         Some(Command::Template(arguments)) => template::run(arguments),
         Some(Command::Spool(arguments)) => spool::run(arguments),
+        Some(Command::Completions(arguments)) => completions::run(arguments),
+        Some(Command::Man(arguments)) => man::run(arguments),
     }
 }
 
