@@ -241,3 +241,116 @@ fn damages_of_the_spool_are_counted() {
         (damages(&scene) >= 1.0).then_some(())
     });
 }
+
+/// A file of `config`.
+fn config(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the panels of the dashboard ask for.
+fn panels() -> Vec<String> {
+    let dashboard: serde_json::Value = serde_json::from_str(&config("grafana/postgate.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let asked: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    assert!(asked.len() > 20, "{asked:?}");
+    asked
+}
+
+/// What the alerts ask for, comments and all.
+fn alerts() -> Vec<String> {
+    let text = config("prometheus/alerts.yml");
+    let asked: Vec<_> = text.split("expr: ").skip(1).collect();
+    let before_the_rest = |text: &&str| text.split("\n        labels:").next().unwrap().to_owned();
+    assert!(asked.len() > 5);
+    asked.iter().map(before_the_rest).collect()
+}
+
+/// Metrics, labels and their values in an expression that none of the samples has.
+fn unknown(expression: &str, samples: &Samples) -> Vec<String> {
+    let metric = regex::Regex::new(r"(postgate_\w+)(?:\{([^}]*)\})?").unwrap();
+    let matcher = regex::Regex::new(r#"(\w+)(=~|!=|=)"([^"]*)""#).unwrap();
+    let grouping = regex::Regex::new(r"by \(([^)]*)\)").unwrap();
+    let mut unknown = Vec::new();
+    for asked in metric.captures_iter(expression) {
+        let (name, matchers) = (&asked[1], asked.get(2).map_or("", |matchers| matchers.as_str()));
+        let of_it: Vec<_> =
+            samples.keys().filter(|sample| sample.split('{').next().unwrap() == name).collect();
+        if of_it.is_empty() {
+            unknown.push(name.to_owned());
+            continue;
+        }
+        let has = |wanted: &str| of_it.iter().any(|sample| sample.contains(wanted));
+        for matched in matcher.captures_iter(matchers).filter(|matched| &matched[1] != "instance") {
+            let values: Vec<_> =
+                if &matched[2] == "=~" { matched[3].split('|').collect() } else { vec![&matched[3]] };
+            let wanted = values.iter().map(|value| format!("{}=\"{value}\"", &matched[1]));
+            unknown.extend(wanted.filter(|wanted| !has(wanted)).map(|wanted| format!("{name}: {wanted}")));
+        }
+        for labels in grouping.captures_iter(expression) {
+            let labels = labels[1].split(", ").filter(|label| *label != "instance");
+            unknown.extend(
+                labels.filter(|label| !has(&format!("{label}=\""))).map(|label| format!("{name} by {label}")),
+            );
+        }
+    }
+    unknown
+}
+
+#[test]
+fn what_the_dashboard_and_the_alerts_ask_for_is_there() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let scene = Scene::start_in(directory, |receiver| {
+        format!(
+            "[accounting]\npath = \"acct\"\n[[route]]\nrecipient = \"*@a.example\"\n\
+             url = \"http://{receiver}/ok\"\ncheck_url = \"http://{receiver}/ok\"\n"
+        )
+    });
+    let mut client = support::program::Client::connect(scene.gateway.smtp).unwrap();
+    assert!(client.send(&["x@a.example".to_owned()], b"\r\nx\r\n").is_accepted());
+    scene.post("/busy", "", "deferred");
+    scene.post_to("/api/v1/posts", "{}");
+    let (text, samples) = scrape(&scene);
+    let unknown: Vec<_> =
+        panels().iter().chain(&alerts()).flat_map(|asked| unknown(asked, &samples)).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}\n{text}");
+    // Nor is the test blind, for whatever can be wrong.
+    let wrong = "sum by (stat) (postgate_lane) / postgate_spool_state{state=~\"open|shut\"}";
+    assert_eq!(self::unknown(wrong, &samples).len(), 3);
+}
+
+/// What `promtool` says of a file; nothing where there is none.
+fn promtool(arguments: &[&str]) -> Option<std::process::Output> {
+    let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let said = std::process::Command::new("promtool").args(arguments).current_dir(tests).output();
+    assert!(said.is_ok() || std::env::var_os("CI").is_none(), "promtool is missing");
+    said.ok()
+}
+
+#[test]
+fn prometheus_understands_what_is_asked_and_the_alerts_come_when_they_should() {
+    let Some(tested) = promtool(&["test", "rules", "alerts.yml"]) else { return };
+    assert!(tested.status.success(), "{tested:?}");
+    let checked = promtool(&["check", "rules", "../config/prometheus/alerts.yml"]).unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    // What panels ask for is checked as what rules record.
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("panels.yml");
+    let check = |asked: &[String]| {
+        let rules: Vec<_> = asked
+            .iter()
+            .enumerate()
+            .map(|(number, asked)| {
+                let asked = asked.replace("$__rate_interval", "5m").replace("$instance", ".*");
+                serde_json::json!({ "record": format!("panel:{number}"), "expr": asked })
+            })
+            .collect();
+        let file = serde_json::json!({ "groups": [{ "name": "panels", "rules": rules }] });
+        std::fs::write(&path, file.to_string()).unwrap();
+        promtool(&["check", "rules", path.to_str().unwrap()]).unwrap()
+    };
+    let checked = check(&panels());
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(!check(&["sum by (postgate_lanes".to_owned()]).status.success(), "the checker is blind");
+}
