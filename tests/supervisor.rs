@@ -16,31 +16,31 @@ use support::DEADLINE;
 use support::program::{CONFIG, Client, Gateway, eventually, postgate};
 use tempfile::TempDir;
 
-/// A service manager with one service.
-struct Manager {
+/// A gateway, and what its service manager is told.
+struct Supervised {
     told: UnixDatagram,
     gateway: Gateway,
 }
 
-impl Manager {
+impl Supervised {
     /// Starts a gateway that may be silent for so long.
-    fn start(directory: &Path, patience: Duration) -> Manager {
+    fn start(directory: &Path, patience: Duration) -> Supervised {
         let path = directory.join("notify");
         let told = UnixDatagram::bind(&path).unwrap();
-        Manager::watch(told, path.to_str().unwrap(), directory, patience)
+        Supervised::watch(told, path.to_str().unwrap(), directory, patience)
     }
 
-    fn watch(told: UnixDatagram, name: &str, directory: &Path, patience: Duration) -> Manager {
+    fn watch(told: UnixDatagram, name: &str, directory: &Path, patience: Duration) -> Supervised {
         fs::write(directory.join("postgate.toml"), CONFIG).unwrap();
         told.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut command = postgate(directory);
         command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", patience.as_micros().to_string());
         let child = Gateway::spawn(&mut command, directory);
-        let mut manager = Manager { told, gateway: Gateway::at(child, ([0, 0, 0, 0], 0).into()) };
-        assert_eq!(manager.next(), "STATUS=reads what an earlier process left");
-        let ready = manager.next();
-        manager.gateway.smtp = address(&ready);
-        manager
+        let mut supervised = Supervised { told, gateway: Gateway::at(child, ([0, 0, 0, 0], 0).into()) };
+        assert_eq!(supervised.next(), "STATUS=reads what an earlier process left");
+        let ready = supervised.next();
+        supervised.gateway.smtp = address(&ready);
+        supervised
     }
 
     /// What it is told next.
@@ -93,41 +93,41 @@ fn address(ready: &str) -> SocketAddr {
 #[test]
 fn it_is_told_of_start_reload_and_stop_when_they_are() {
     let directory = TempDir::new().unwrap();
-    let mut manager = Manager::start(directory.path(), DEADLINE);
+    let mut supervised = Supervised::start(directory.path(), DEADLINE);
     // Not before it listens.
-    assert!(Client::connect(manager.gateway.smtp).is_some());
-    let ready = manager.reload("[[tenant]]\nname = \"shop\"\n", directory.path());
-    assert_eq!(address(&ready), manager.gateway.smtp);
+    assert!(Client::connect(supervised.gateway.smtp).is_some());
+    let ready = supervised.reload("[[tenant]]\nname = \"shop\"\n", directory.path());
+    assert_eq!(address(&ready), supervised.gateway.smtp);
     assert!(!ready.contains("bad"), "{ready}");
-    let ready = manager.reload("[nonsense]\n", directory.path());
-    assert_eq!(address(&ready), manager.gateway.smtp);
+    let ready = supervised.reload("[nonsense]\n", directory.path());
+    assert_eq!(address(&ready), supervised.gateway.smtp);
     assert!(ready.ends_with("was bad, the log says why"), "{ready}");
-    manager.gateway.signal("-TERM");
-    assert_eq!(manager.news(), "STOPPING=1\nSTATUS=finishes what is under way");
-    assert_eq!(manager.gateway.ended(), 0);
+    supervised.gateway.signal("-TERM");
+    assert_eq!(supervised.news(), "STOPPING=1\nSTATUS=finishes what is under way");
+    assert_eq!(supervised.gateway.ended(), 0);
 }
 
 #[test]
 fn it_is_told_that_all_is_well_in_time_and_only_while_it_is() {
     let directory = TempDir::new().unwrap();
     // Half of it is what a busy machine may be late.
-    let manager = Manager::start(directory.path(), Duration::from_secs(4));
+    let supervised = Supervised::start(directory.path(), Duration::from_secs(4));
     let mut heard = Instant::now();
     for _ in 0..3 {
-        assert_eq!(manager.next(), "WATCHDOG=1");
+        assert_eq!(supervised.next(), "WATCHDOG=1");
         assert!(heard.elapsed() < Duration::from_secs(4), "{:?}", heard.elapsed());
         heard = Instant::now();
     }
-    manager.gateway.signal("-STOP");
-    let stat = format!("/proc/{}/stat", manager.gateway.child.id());
+    supervised.gateway.signal("-STOP");
+    let stat = format!("/proc/{}/stat", supervised.gateway.child.id());
     let is_stopped = || fs::read_to_string(&stat).unwrap().contains(") T ").then_some(());
     eventually("the gateway to stand still", DEADLINE, is_stopped);
-    manager.told.set_nonblocking(true).unwrap();
-    while manager.told.recv(&mut [0; 1000]).is_ok() {}
-    manager.told.set_nonblocking(false).unwrap();
-    assert!(!manager.hears_within(Duration::from_secs(4)));
-    manager.gateway.signal("-CONT");
-    assert_eq!(manager.next(), "WATCHDOG=1");
+    supervised.told.set_nonblocking(true).unwrap();
+    while supervised.told.recv(&mut [0; 1000]).is_ok() {}
+    supervised.told.set_nonblocking(false).unwrap();
+    assert!(!supervised.hears_within(Duration::from_secs(4)));
+    supervised.gateway.signal("-CONT");
+    assert_eq!(supervised.next(), "WATCHDOG=1");
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn it_may_have_a_name_in_no_directory_or_be_away() {
     let directory = TempDir::new().unwrap();
     let name = format!("postgate-test-{}", std::process::id());
     let told = UnixDatagram::bind_addr(&UnixAddress::from_abstract_name(&name).unwrap()).unwrap();
-    let manager = Manager::watch(told, &format!("@{name}"), directory.path(), DEADLINE);
-    assert_eq!(manager.next(), "WATCHDOG=1");
-    drop(manager);
+    let supervised = Supervised::watch(told, &format!("@{name}"), directory.path(), DEADLINE);
+    assert_eq!(supervised.next(), "WATCHDOG=1");
+    drop(supervised);
     let away = directory.path().join("away");
     let child = Gateway::spawn(postgate(directory.path()).env("NOTIFY_SOCKET", &away), directory.path());
     let mut gateway = Gateway::listening(child);
