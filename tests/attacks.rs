@@ -162,7 +162,7 @@ R8 recipients-at-the-limit recipients-far-past-the-limit
 R9 resources::a_thousand_messages_of_a_connection_and_one_more messages-at-the-limit
 R10 large::r10_an_upload_that_meets_the_reserve_is_refused_at_its_end_and_gives_its_room_back
 R10 large::r10_without_inodes_mail_is_refused_delivered_and_taken_again
-R10 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers spool-full
+R10 faults::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers spool-full
 R11 resources::without_descriptors_accepting_rests_and_goes_on
 R11 listener::accepting_goes_on_after_descriptors_ran_out
 M1 content::m1_multipart_nesting formats::every_format_endures_every_row
@@ -240,7 +240,7 @@ L3 loops::l3_nobody_is_told_about_reports
 L4 loops::l4_l5_a_flood_of_one_tenant_is_put_off policy::a_rate_is_counted_in_posts
 L4 policy::a_daily_limit_is_counted_in_posts
 L5 loops::l4_l5_a_flood_of_one_tenant_is_put_off
-L5 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers
+L5 faults::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers
 P3 api::strangers_names_other_sites_and_own_requests_are_refused
 P4 api::strangers_names_other_sites_and_own_requests_are_refused
 P4 api_keys::keys_come_and_go_with_the_configuration_and_the_host_rule_with_them

@@ -216,3 +216,13 @@ fn read(input: &mut impl BufRead) -> std::io::Result<Option<Arrival>> {
     input.read_exact(&mut body)?;
     Ok(Some(Arrival { path, headers, checksum: crc32c::crc32c(&body), body, at: Instant::now() }))
 }
+
+/// Takes most posts, refuses some for now, and hangs up on some.
+pub fn moody(arrival: &Arrival) -> Answer {
+    // Not random: by what was sent, and otherwise for each attempt.
+    match (arrival.checksum as usize + arrival.attempt() as usize) % 23 {
+        0 => Answer::Status(503),
+        1 => Answer::Close,
+        _ => Answer::Status(200),
+    }
+}

@@ -1,11 +1,13 @@
 //! The real program as a child process, and SMTP clients that talk to it.
 
 use super::DEADLINE;
+use postgate::spool::Spool as _;
+use postgate::spool::embedded::{Embedded, Options};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -281,4 +283,31 @@ impl Client {
 /// Sends one message in a session of its own.
 pub fn send(smtp: SocketAddr, recipients: &[String], message: &str) -> Reply {
     Client::connect(smtp).unwrap().send(recipients, message.as_bytes())
+}
+
+/// Whether the spool of a gateway that has ended holds posts that are to be sent.
+pub fn holds_posts(directory: &Path) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let spool = Embedded::open(Options::at(directory.join("postgate-data/spool"))).unwrap();
+    let lanes = runtime.block_on(async {
+        spool.recovered().await;
+        spool.lanes().await.unwrap()
+    });
+    spool.close().unwrap();
+    !lanes.is_empty()
+}
+
+/// [`CONFIG`] with another retry schedule.
+pub fn retrying(intervals: &str) -> String {
+    CONFIG.replace(r#"["20ms", "50ms", "100ms"]"#, intervals)
+}
+
+/// Everything in and below a directory, itself included.
+pub fn under(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(under(&path)) } else { found.push(path) }
+    }
+    found
 }
