@@ -7,7 +7,7 @@
 use super::Attempt;
 use super::catalog::Spot;
 use super::record::{Accepted, Outcome, Record};
-use super::state::{Chronicle, State, began_at};
+use super::state::{Chronicle, Phase, State, began_at};
 use crate::post::{Destination, PostId, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -90,6 +90,14 @@ impl Later {
             self.ended.insert(post.id);
         }
         Some(word)
+    }
+
+    /// Posts that live and whose messages were not reached, when all of the log was read.
+    pub fn orphans(&self) -> Vec<PostId> {
+        let orphans = self.words.iter().filter(|(_, word)| word.state.phase != Phase::Shelved);
+        let mut orphans: Vec<_> = orphans.map(|(id, _)| *id).collect();
+        orphans.sort_unstable();
+        orphans
     }
 
     /// Takes in what stands before all that was read so far.
