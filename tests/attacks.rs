@@ -43,9 +43,7 @@ mod resources;
 mod secrets;
 mod support;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use support::proofs;
 
 /// The last row of each letter.
 const LAST: &[(&str, usize)] = &[
@@ -277,41 +275,9 @@ K8 secrets::k8_what_holds_a_secret_shows_none_and_leaves_none config::secrets_ar
 K9 secrets::k9_it_starts_no_program_and_its_unit_gives_it_no_rights
 ";
 
-/// Whether a test or a dialogue is there and is run.
-fn is_there(proof: &str) -> bool {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let Some((file, function)) = proof.split_once("::") else {
-        return tests.join(format!("dialogs/{proof}.smtp")).exists();
-    };
-    let paths = [format!("{file}.rs"), format!("attacks/{file}.rs")].map(|path| tests.join(path));
-    let texts: Vec<_> = paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
-    let lines: Vec<_> = texts.iter().flat_map(|text| text.lines()).collect();
-    let starts = [format!("fn {function}("), format!("async fn {function}(")];
-    let place = lines.iter().position(|line| starts.iter().any(|start| line.starts_with(start)));
-    let above = place.and_then(|place| lines.get(place.wrapping_sub(1)));
-    above.is_some_and(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
-}
-
 /// What is wrong with such a list.
 fn complaints(proofs: &str) -> Vec<String> {
-    let mut rows: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for line in proofs.lines().filter(|line| !line.is_empty()) {
-        let mut words = line.split(' ');
-        rows.entry(words.next().unwrap().to_owned()).or_default().extend(words);
-    }
-    let mut complaints = Vec::new();
-    let whole = LAST.iter().flat_map(|(letter, last)| (1..=*last).map(move |it| format!("{letter}{it}")));
-    for row in whole.chain(SINGLE.iter().map(|row| (*row).to_owned())) {
-        match rows.remove(&row) {
-            Some(proofs) if !proofs.is_empty() => {
-                let missing = proofs.into_iter().filter(|proof| !is_there(proof));
-                complaints.extend(missing.map(|proof| format!("{row}: {proof} is not there")));
-            }
-            _ => complaints.push(format!("{row}: nothing proves it")),
-        }
-    }
-    complaints.extend(rows.into_keys().map(|row| format!("{row}: no such row")));
-    complaints
+    proofs::complaints(proofs, proofs::rows(LAST).chain(SINGLE.iter().map(|row| (*row).to_owned())))
 }
 
 #[test]

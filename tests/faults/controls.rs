@@ -1,10 +1,17 @@
 //! What the ledgers must show when something is wrong: a checker that nothing trips
 //! proves nothing.
 
-use crate::support::collector::{Answer, Arrival};
-use crate::support::ledger::{Audit, Sent};
-use crate::support::program::Reply;
+use crate::support::DEADLINE;
+use crate::support::api::Scene;
+use crate::support::collector::{Answer, Arrival, Collector, Keep, moody};
+use crate::support::ledger::{Audit, Sent, drain};
+use crate::support::load::Load;
+use crate::support::program::{CONFIG, Gateway, Reply, eventually};
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use tempfile::TempDir;
 
 /// A receiver's ledger.
 type Arrivals = Vec<(Arrival, Answer)>;
@@ -82,4 +89,103 @@ fn the_audit_finds_what_it_looks_for() {
     assert!(Audit::of(&sent, &arrivals).repeated.is_empty());
     arrivals[0].1 = Answer::Status(200);
     assert_eq!(Audit::of(&sent, &arrivals).repeated, ["/a/0"]);
+}
+
+/// The audit of a run over two kills, with a receiver whose ledger something is done to.
+fn audited(spoiler: impl Fn(&mut Arrival) -> bool + Send + Sync + 'static) -> Vec<&'static str> {
+    let directory = TempDir::new().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let receiver = Collector::spoilt(socket, Keep::ChecksumsOnly, moody, spoiler);
+    let load = Load::of(&[200, 8192], 8, receiver.address);
+    for enough in [60, 120] {
+        let mut gateway = Gateway::start(directory.path(), CONFIG);
+        load.turn_to(gateway.smtp);
+        eventually("mail to be accepted", DEADLINE, || (load.accepted() >= enough).then_some(()));
+        gateway.end("-KILL");
+        receiver.is_alone();
+    }
+    let sent = load.end();
+    // Until nothing is left to be sent, whatever the receiver says has come.
+    drain(directory.path(), CONFIG, &[], &receiver);
+    Audit::of(&sent, &receiver.arrivals()).wrongs().into_keys().collect()
+}
+
+#[test]
+fn a_run_that_is_as_it_says_trips_nothing() {
+    assert_eq!(audited(|_| true), Vec::<&str>::new());
+}
+
+/// Control (b).
+#[test]
+fn a_random_key_for_each_attempt_is_found() {
+    let renamed = |arrival: &mut Arrival| {
+        let random = format!("{:016x}", fastrand::u64(..));
+        arrival.headers.insert("postgate-id".to_owned(), random);
+        true
+    };
+    assert_eq!(audited(renamed), ["dup_newkey"]);
+}
+
+/// Control (c).
+#[test]
+fn one_request_in_a_thousand_that_never_came_is_found() {
+    let (count, gone) = (AtomicUsize::new(0), Mutex::new(String::new()));
+    let comes = move |arrival: &mut Arrival| {
+        let mut gone = gone.lock().unwrap();
+        if count.fetch_add(1, Ordering::SeqCst) % 1000 == 10 {
+            gone.clone_from(&arrival.path);
+        }
+        // It may be sent once more.
+        *gone != arrival.path
+    };
+    assert_eq!(audited(comes), ["lost"]);
+}
+
+/// Control (d).
+#[test]
+fn one_octet_that_changes_on_the_way_is_found() {
+    let flipped = |arrival: &mut Arrival| {
+        let last = arrival.body.last_mut().unwrap();
+        *last ^= 1;
+        arrival.checksum = crc32c::crc32c(&arrival.body);
+        true
+    };
+    assert_eq!(audited(flipped), ["corrupt"]);
+}
+
+/// Control (e): a receiver has read a post and says nothing yet. That it is done is on the
+/// disk, by an order of the API; then comes the kill.
+#[test]
+fn a_post_that_is_noted_as_done_before_the_response_is_found_to_be_lost() {
+    for is_noted in [false, true] {
+        let count = AtomicUsize::new(0);
+        let receiver = Collector::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Answer::Silence,
+            _ => Answer::Status(200),
+        });
+        let mut scene = Scene::before(receiver, TempDir::new().unwrap(), |_| String::new());
+        let id = scene.send("/a", "");
+        scene.receiver.received(1);
+        if is_noted {
+            assert_eq!(scene.ask("DELETE", &format!("/api/v1/posts/{id}"), None).status, 200);
+        }
+        assert_eq!(scene.gateway.end("-KILL"), -1);
+        scene.again();
+        // Posts come in the order of their age.
+        let next = scene.send("/b", "");
+        scene.ends(&next);
+        if !is_noted {
+            scene.ends(&id);
+        }
+        let reply = |id: &str| Reply::Said(format!("250 2.0.0 Message received and queued as {id}."));
+        let arrivals = scene.receiver.arrivals();
+        let sent = |path: &str, id| {
+            // What it says inside is no question here.
+            let (arrival, _) = arrivals.iter().find(|(arrival, _)| arrival.path == path).unwrap();
+            Sent { paths: vec![path.to_owned()], checksum: arrival.checksum, reply: reply(id) }
+        };
+        let audit = Audit::of(&[sent("/a", &id), sent("/b", &next)], &arrivals);
+        let found: Vec<_> = audit.wrongs().into_keys().collect();
+        assert_eq!(found, if is_noted { vec!["lost"] } else { Vec::new() });
+    }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// What every test's configuration begins with: a free port, the way to
@@ -80,7 +80,12 @@ impl Gateway {
     }
 
     /// Waits until the process listens.
-    pub fn listening(mut child: Child) -> Gateway {
+    pub fn listening(child: Child) -> Gateway {
+        Gateway::if_it_starts(child).unwrap_or_else(|code| panic!("it ended with {code}"))
+    }
+
+    /// The same of a process that may end instead; the error is its exit code.
+    pub fn if_it_starts(mut child: Child) -> Result<Gateway, i32> {
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -88,9 +93,9 @@ impl Gateway {
             output.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         let mut gateway = Gateway { child, lines, smtp: ([0, 0, 0, 0], 0).into() };
-        let line = gateway.line("listens on ");
+        let Some(line) = gateway.line_or_end("listens on ") else { return Err(gateway.ended()) };
         gateway.smtp = line.split(' ').nth(4).unwrap().parse().unwrap();
-        gateway
+        Ok(gateway)
     }
 
     /// A process that listens, or will listen, at an address that is known.
@@ -100,12 +105,17 @@ impl Gateway {
 
     /// Waits for a line of its output that holds `text`.
     pub fn line(&self, text: &str) -> String {
+        self.line_or_end(text).unwrap_or_else(|| panic!("no line with {text:?}"))
+    }
+
+    fn line_or_end(&self, text: &str) -> Option<String> {
         let deadline = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return line,
+                Ok(line) if line.contains(text) => return Some(line),
                 Ok(_) => {}
-                Err(_) => panic!("no line with {text:?}"),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("no line with {text:?}"),
             }
         }
     }
