@@ -43,9 +43,7 @@ mod resources;
 mod secrets;
 mod support;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use support::proofs;
 
 /// The last row of each letter.
 const LAST: &[(&str, usize)] = &[
@@ -162,7 +160,7 @@ R8 recipients-at-the-limit recipients-far-past-the-limit
 R9 resources::a_thousand_messages_of_a_connection_and_one_more messages-at-the-limit
 R10 large::r10_an_upload_that_meets_the_reserve_is_refused_at_its_end_and_gives_its_room_back
 R10 large::r10_without_inodes_mail_is_refused_delivered_and_taken_again
-R10 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers spool-full
+R10 faults::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers spool-full
 R11 resources::without_descriptors_accepting_rests_and_goes_on
 R11 listener::accepting_goes_on_after_descriptors_ran_out
 M1 content::m1_multipart_nesting formats::every_format_endures_every_row
@@ -240,7 +238,7 @@ L3 loops::l3_nobody_is_told_about_reports
 L4 loops::l4_l5_a_flood_of_one_tenant_is_put_off policy::a_rate_is_counted_in_posts
 L4 policy::a_daily_limit_is_counted_in_posts
 L5 loops::l4_l5_a_flood_of_one_tenant_is_put_off
-L5 gateway::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers
+L5 faults::a_full_disk_refuses_mail_delivers_what_is_there_and_recovers
 P3 api::strangers_names_other_sites_and_own_requests_are_refused
 P4 api::strangers_names_other_sites_and_own_requests_are_refused
 P4 api_keys::keys_come_and_go_with_the_configuration_and_the_host_rule_with_them
@@ -277,41 +275,9 @@ K8 secrets::k8_what_holds_a_secret_shows_none_and_leaves_none config::secrets_ar
 K9 secrets::k9_it_starts_no_program_and_its_unit_gives_it_no_rights
 ";
 
-/// Whether a test or a dialogue is there and is run.
-fn is_there(proof: &str) -> bool {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let Some((file, function)) = proof.split_once("::") else {
-        return tests.join(format!("dialogs/{proof}.smtp")).exists();
-    };
-    let paths = [format!("{file}.rs"), format!("attacks/{file}.rs")].map(|path| tests.join(path));
-    let texts: Vec<_> = paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
-    let lines: Vec<_> = texts.iter().flat_map(|text| text.lines()).collect();
-    let starts = [format!("fn {function}("), format!("async fn {function}(")];
-    let place = lines.iter().position(|line| starts.iter().any(|start| line.starts_with(start)));
-    let above = place.and_then(|place| lines.get(place.wrapping_sub(1)));
-    above.is_some_and(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
-}
-
 /// What is wrong with such a list.
 fn complaints(proofs: &str) -> Vec<String> {
-    let mut rows: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for line in proofs.lines().filter(|line| !line.is_empty()) {
-        let mut words = line.split(' ');
-        rows.entry(words.next().unwrap().to_owned()).or_default().extend(words);
-    }
-    let mut complaints = Vec::new();
-    let whole = LAST.iter().flat_map(|(letter, last)| (1..=*last).map(move |it| format!("{letter}{it}")));
-    for row in whole.chain(SINGLE.iter().map(|row| (*row).to_owned())) {
-        match rows.remove(&row) {
-            Some(proofs) if !proofs.is_empty() => {
-                let missing = proofs.into_iter().filter(|proof| !is_there(proof));
-                complaints.extend(missing.map(|proof| format!("{row}: {proof} is not there")));
-            }
-            _ => complaints.push(format!("{row}: nothing proves it")),
-        }
-    }
-    complaints.extend(rows.into_keys().map(|row| format!("{row}: no such row")));
-    complaints
+    proofs::complaints(proofs, proofs::rows(LAST).chain(SINGLE.iter().map(|row| (*row).to_owned())))
 }
 
 #[test]

@@ -387,6 +387,25 @@ async fn notes_of_a_version_before_hold() {
     assert_eq!(receiver.requests().len(), 2);
 }
 
+/// A rest of a second is none of a day for a clock that was set back by one since.
+#[tokio::test]
+async fn a_rest_is_no_longer_than_it_was_when_it_was_noted() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let to = destination(receiver.address);
+    let noted_at = clock::wall().after(Duration::from_secs(24 * 3600));
+    let until = noted_at.after(Duration::from_secs(1));
+    let grudge = serde_json::json!([{
+        "destination": *to, "until": until, "is_away": false, "reason": null, "noted_at": noted_at,
+    }]);
+    let spool = MemorySpool::new();
+    spool.set_note("grudges", Some(grudge.to_string().into()), None).await.unwrap();
+    let engine = Engine::start(spool, options(patient()));
+    engine.send(0..1, &to).await;
+    let status = engine.status(&to).await;
+    assert!(matches!(status.state, State::Deferring { .. }), "{status:?}");
+    engine.spool.delivered(1).await;
+}
+
 #[tokio::test]
 async fn a_used_rate_survives_the_end_of_the_engine_and_a_change() {
     let receiver = Receiver::start(|_| answer(200)).await;

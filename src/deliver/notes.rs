@@ -109,6 +109,9 @@ struct Grudge {
     ordered: Option<String>,
     #[serde(default)]
     probe_at: Option<Timestamp>,
+    /// When it was noted: it is no longer than it was then, wherever the clock is set.
+    #[serde(default)]
+    noted_at: Timestamp,
 }
 
 impl Notary {
@@ -214,8 +217,8 @@ impl Dispatcher {
 
     fn restore_grudges(&mut self, kept: Vec<Grudge>) {
         let (now, wall) = (Instant::now(), clock::wall());
-        for Grudge { destination, until, is_away, reason, ordered, probe_at } in kept {
-            let lane = Arc::new(destination);
+        for Grudge { destination, until, is_away, reason, ordered, probe_at, noted_at } in kept {
+            let (lane, wall) = (Arc::new(destination), wall.max(noted_at));
             if let Some(berth) = self.recalled(&lane, now) {
                 if let Some(until) = until {
                     berth.lane.hold((now + until.since(wall)).into_std());
@@ -336,7 +339,7 @@ impl Dispatcher {
             let (until, probe_at) = (until.map(at), berth.lane.breaker().probe_at().map(at));
             let (destination, reason) = (Destination::clone(lane), berth.last_error());
             let ordered = berth.ordered().map(|reason| reason.to_string());
-            kept.push(Grudge { destination, until, is_away, reason, ordered, probe_at });
+            kept.push(Grudge { destination, until, is_away, reason, ordered, probe_at, noted_at: wall });
             true
         });
         let value = if kept.is_empty() { None } else { serde_json::to_vec(&kept).ok() };

@@ -201,7 +201,7 @@ impl Group {
                     for post in std::mem::take(&mut admission.posts) {
                         let blob = blobs.get(usize::from(post.body.number));
                         let body = blob.and_then(|blob| piece(blob, post.body)).unwrap_or_default();
-                        let state = State::fresh(&post);
+                        let state = State::fresh(&post, *accepted_at);
                         index.admit(post, body, *place, state);
                     }
                 }

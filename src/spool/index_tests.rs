@@ -64,7 +64,7 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));
     let lane = lane();
     let posts: Vec<_> = (0..4).map(|number| post(number, &lane)).collect();
-    let state = State::fresh(&posts[0]);
+    let state = State::fresh(&posts[0], posts[0].accepted_at);
     for post in &posts[..3] {
         index.admit(post.clone(), Bytes::new(), PLACE, state);
     }
@@ -92,7 +92,7 @@ fn a_lane_that_takes_nothing_leaves_room_in_memory_to_others() {
     let body = Bytes::from(vec![0; 5000]);
     let admit = |index: &mut Index, number, lane: &Arc<Destination>| {
         let post = post(number, lane);
-        let state = State::fresh(&post);
+        let state = State::fresh(&post, post.accepted_at);
         index.admit(post, body.clone(), PLACE, state);
     };
     (0..5000).for_each(|number| admit(&mut index, number, &dead));
@@ -115,7 +115,7 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
     let lane = lane();
     let posts: Vec<_> = (0..6).map(|number| post(number, &lane)).collect();
     for post in &posts {
-        index.restore(post, &lane, PLACE, Spot::default(), State::fresh(post));
+        index.restore(post, &lane, PLACE, Spot::default(), State::fresh(post, post.accepted_at));
     }
     let now = Timestamp(2);
     let unread = |index: &mut Index| -> Vec<u16> {
@@ -150,7 +150,9 @@ fn where_more_are_under_way_than_can_be_kept_nothing_is_read_ahead() {
     let (lane, other, now) = (lane(), lane_at("b"), Timestamp(2));
     for number in 0..5000 {
         let lane = if number < 100 { &lane } else { &other };
-        index.restore(&post(number, lane), lane, PLACE, Spot::default(), State::fresh(&post(number, lane)));
+        let post = post(number, lane);
+        let state = State::fresh(&post, post.accepted_at);
+        index.restore(&post, lane, PLACE, Spot::default(), state);
     }
     assert_eq!(index.claim(&lane, Wanted::Due, 10, now).len(), 10);
     let taken = index.claim(&other, Wanted::Due, 4900, now);

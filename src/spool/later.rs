@@ -7,8 +7,8 @@
 use super::Attempt;
 use super::catalog::Spot;
 use super::record::{Accepted, Outcome, Record};
-use super::state::{Chronicle, State, began_at};
-use crate::post::{Destination, PostId};
+use super::state::{Chronicle, Phase, State, began_at};
+use crate::post::{Destination, PostId, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(super) struct Later {
     ended: HashSet<PostId>,
     words: HashMap<PostId, Word>,
+    /// The latest time that was heard of: the clock was set back if it shows less.
+    pub latest: Timestamp,
 }
 
 /// The last that is said of a post: its state, and where more of it stands.
@@ -45,8 +47,15 @@ impl Later {
                     self.learn(id, Word { state, history, destination: None });
                 }
             }
-            Record::Lives(id, life) => self.learn(id, Word::new(life.state, spot, &life.chronicle)),
-            Record::Accepted(accepted) => return Some(accepted),
+            Record::Lives(id, life) => {
+                let last = life.chronicle.attempts.last();
+                self.latest = self.latest.max(last.map_or_else(Timestamp::default, |last| last.started_at));
+                self.learn(id, Word::new(life.state, spot, &life.chronicle));
+            }
+            Record::Accepted(accepted) => {
+                self.latest = self.latest.max(accepted.accepted_at);
+                return Some(accepted);
+            }
         }
         None
     }
@@ -81,6 +90,14 @@ impl Later {
             self.ended.insert(post.id);
         }
         Some(word)
+    }
+
+    /// Posts that live and whose messages were not reached, when all of the log was read.
+    pub fn orphans(&self) -> Vec<PostId> {
+        let orphans = self.words.iter().filter(|(_, word)| word.state.phase != Phase::Shelved);
+        let mut orphans: Vec<_> = orphans.map(|(id, _)| *id).collect();
+        orphans.sort_unstable();
+        orphans
     }
 
     /// Takes in what stands before all that was read so far.

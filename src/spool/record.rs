@@ -153,7 +153,7 @@ impl<'a> Accepted<'a> {
         let post = self.posts.get(at)?;
         match self.lives.get(at) {
             Some(life) => life.as_ref().map(|life| (life.state, Some(life))),
-            None => Some((State::fresh(post), None)),
+            None => Some((State::fresh(post, self.accepted_at), None)),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::record::{Accepted, BlobHead, HEAD, Record};
 use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END, refuse_newer};
 use super::shared::{NOTES, Shared};
 use super::{catalog::Noted, catalog::Place, catalog::Spot};
-use crate::post::MessageId;
+use crate::post::{MessageId, PostId};
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
@@ -19,11 +19,14 @@ use std::sync::atomic::Ordering;
 /// Records after which the catalog may have its chores done.
 const CATCH_UP: usize = 1000;
 
+/// Lost posts that are named, of very many.
+const NAMED: usize = 100;
+
 /// Restores into the index every living post of these segments, given from the
 /// oldest to the newest, each with where its records end. Answers where records with
 /// events stand that were not passed, from the newest to the oldest.
 pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u64, u64)> {
-    let (mut later, mut told) = (Later::default(), Vec::new());
+    let (mut later, mut told, mut is_all_read) = (Later::default(), Vec::new(), true);
     for (segment, extent) in segments.iter().rev() {
         match segment::scan(&*segment.file, &segment.header, *extent) {
             Ok(scan) => {
@@ -36,13 +39,33 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u6
                 take_in(shared, segment, scan, &mut later);
             }
             Err(error) => {
+                is_all_read = false;
                 shared.damages.fetch_add(1, Ordering::Relaxed);
                 shared.index().tallies.note(segment.header.number, crate::post::Timestamp(u64::MAX), 0);
                 tracing::error!(segment = %segment.name, %error, "a spool segment cannot be read; its posts are missing until it can");
             }
         }
     }
+    if is_all_read {
+        name_orphans(shared, &later);
+    }
     told
+}
+
+/// Says of which posts the log speaks that it does not hold: their messages were damaged, or
+/// their segment is gone.
+fn name_orphans(shared: &Shared, later: &Later) {
+    let orphans = later.orphans();
+    if orphans.is_empty() {
+        return;
+    }
+    shared.damages.fetch_add(1, Ordering::Relaxed);
+    let named: Vec<_> = orphans.iter().take(NAMED).map(PostId::to_string).collect();
+    tracing::error!(
+        count = orphans.len(),
+        posts = named.join(" "),
+        "posts are missing whose messages are gone from the spool; they are lost"
+    );
 }
 
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
@@ -64,10 +87,11 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut L
     let mut index = shared.index();
     for (at, post) in accepted.posts.iter().enumerate() {
         let Some(word) = later.last_word(accepted, at, spot) else { continue };
+        let state = word.state.on_a_clock_set_back(post, later.latest, now);
         // What was ordered while it was delivered came too late.
         let destination = word.destination.as_ref().filter(|_| word.state.is_rerouted);
         let destination = destination.unwrap_or(&post.destination);
-        index.restore(post, destination, place, word.history, word.state);
+        index.restore(post, destination, place, word.history, state);
     }
     if let Some(key) = &accepted.idempotency_key {
         let expires_at = accepted.accepted_at.after(NOTES);

@@ -62,8 +62,10 @@ impl Phase {
 }
 
 impl State {
-    /// The state of a post that was just accepted.
-    pub fn fresh(post: &Post) -> State {
+    /// The state of a post that was accepted at this time of the spool's clock. What the
+    /// post says of that is the time of day, which may have been set since this process
+    /// began: by that it would wait, or be too old, for as much.
+    pub fn fresh(post: &Post, accepted_at: Timestamp) -> State {
         State {
             ended: 0,
             tried: 0,
@@ -71,8 +73,8 @@ impl State {
             is_anew: false,
             is_rerouted: false,
             is_lean: false,
-            due_at: post.not_before_at.unwrap_or(post.accepted_at),
-            ages_from: began_at(post),
+            due_at: post.not_before_at.unwrap_or(post.accepted_at.min(accepted_at)),
+            ages_from: began_at(post).max(accepted_at),
         }
     }
 
@@ -83,6 +85,17 @@ impl State {
             Phase::DeadLetter | Phase::Shelved => self.due_at <= now,
             Phase::Held => now.since(self.due_at) >= retain && self.due_at < now,
         }
+    }
+
+    /// Where a post stands when the clock, which showed `before`, was set back to `now`
+    /// while nobody looked: it waits no longer than it was to, but for a time that was
+    /// asked for.
+    pub fn on_a_clock_set_back(self, post: &Post, before: Timestamp, now: Timestamp) -> State {
+        let is_asked_for = post.not_before_at == Some(self.due_at);
+        if before <= now || self.due_at <= now || self.phase != Phase::Waiting || is_asked_for {
+            return self;
+        }
+        State { due_at: now.after(self.due_at.since(before)), ..self }
     }
 
     /// What callers call it while nobody has claimed it.

@@ -81,7 +81,11 @@ impl Scene {
     /// The same where there may be something, with configuration for a receiver at this
     /// address.
     pub fn start_in(directory: TempDir, more: impl FnOnce(SocketAddr) -> String) -> Scene {
-        let receiver = Collector::start(by_path);
+        Scene::before(Collector::start(by_path), directory, more)
+    }
+
+    /// The same before another receiver.
+    pub fn before(receiver: Collector, directory: TempDir, more: impl FnOnce(SocketAddr) -> String) -> Scene {
         let more = more(receiver.address);
         let gateway = Gateway::start(directory.path(), &format!("{CONFIG}{more}"));
         let line = gateway.line("API at ");

@@ -49,6 +49,8 @@ pub enum Answer {
 }
 
 type Script = dyn Fn(&Arrival) -> Answer + Send + Sync;
+/// What is done to a request before it is noted; false: it never is.
+type Spoiler = dyn Fn(&mut Arrival) -> bool + Send + Sync;
 
 /// Whether bodies are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub enum Keep {
 struct Shared {
     arrivals: Mutex<Vec<(Arrival, Answer)>>,
     script: Box<Script>,
+    spoiler: Box<Spoiler>,
     keep: Keep,
     open: AtomicUsize,
     connections: AtomicUsize,
@@ -85,10 +88,21 @@ impl Collector {
         keep: Keep,
         script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static,
     ) -> Collector {
+        Collector::spoilt(listener, keep, script, |_| true)
+    }
+
+    /// The same with a ledger that something is done to: what it says is not what came.
+    pub fn spoilt(
+        listener: TcpListener,
+        keep: Keep,
+        script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static,
+        spoiler: impl Fn(&mut Arrival) -> bool + Send + Sync + 'static,
+    ) -> Collector {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             arrivals: Mutex::default(),
             script: Box::new(script),
+            spoiler: Box::new(spoiler),
             keep,
             open: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
@@ -146,6 +160,7 @@ impl Collector {
     pub fn is_alone(&self) {
         let alone = || (self.shared.open.load(Ordering::SeqCst) == 0).then_some(());
         eventually("the end of all connections", super::DEADLINE, alone);
+        self.shared.streams.lock().unwrap().clear();
     }
 }
 
@@ -168,10 +183,13 @@ impl Shared {
         while let Some(arrival) = read(&mut input)? {
             let answer = (self.script)(&arrival);
             let mut kept = arrival;
+            let is_noted = (self.spoiler)(&mut kept);
             if self.keep == Keep::ChecksumsOnly {
                 kept.body = Vec::new();
             }
-            self.arrivals.lock().unwrap().push((kept.clone(), answer));
+            if is_noted {
+                self.arrivals.lock().unwrap().push((kept.clone(), answer));
+            }
             match answer {
                 Answer::Status(status) => {
                     stream
@@ -215,4 +233,14 @@ fn read(input: &mut impl BufRead) -> std::io::Result<Option<Arrival>> {
     let mut body = vec![0; length];
     input.read_exact(&mut body)?;
     Ok(Some(Arrival { path, headers, checksum: crc32c::crc32c(&body), body, at: Instant::now() }))
+}
+
+/// Takes most posts, refuses some for now, and hangs up on some.
+pub fn moody(arrival: &Arrival) -> Answer {
+    // Not random: by what was sent, and otherwise for each attempt.
+    match (arrival.checksum as usize + arrival.attempt() as usize) % 23 {
+        0 => Answer::Status(503),
+        1 => Answer::Close,
+        _ => Answer::Status(200),
+    }
 }

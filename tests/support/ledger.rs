@@ -4,9 +4,11 @@
 //! A pair is one message for one recipient; every recipient has a path of its
 //! own, so the path names the pair and its message.
 
-use super::collector::{Answer, Arrival};
-use super::program::Reply;
+use super::DEADLINE;
+use super::collector::{Answer, Arrival, Collector};
+use super::program::{Gateway, Reply, holds_posts, within};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// One message in its client's ledger.
 #[derive(Clone, Debug)]
@@ -127,5 +129,18 @@ impl Audit {
     /// or not at all.
     pub fn is_settled(&self) -> bool {
         self.lost.is_empty() && self.partial.is_empty()
+    }
+}
+
+/// Runs the gateway until nothing is left to be sent; what the ledgers say.
+pub fn drain(directory: &Path, config: &str, sent: &[Sent], receiver: &Collector) -> Audit {
+    loop {
+        let mut gateway = Gateway::start(directory, config);
+        let settled =
+            within(2 * DEADLINE, || Audit::of(sent, &receiver.arrivals()).is_settled().then_some(()));
+        assert_eq!(gateway.end("-TERM"), 0);
+        if settled.is_none() || !holds_posts(directory) {
+            return Audit::of(sent, &receiver.arrivals());
+        }
     }
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 /// Octets of a line of text.
 const LINE: usize = 72;
-/// Lines of the bodies: most small, some medium, a few large.
-const SIZES: [usize; 8] =
-    [200 / LINE, 200 / LINE, 8192 / LINE, 200 / LINE, (300 << 10) / LINE, 1, 8192 / LINE, 2];
+/// Octets of the bodies: most small, some medium, a few large.
+const SIZES: &[usize] = &[200, 200, 8192, 200, 300 << 10, 72, 8192, 144];
+/// Of so many messages of a client one must be refused.
+const WRONG: usize = 19;
 
 /// Text of which every body is a piece; some lines begin with a dot.
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -30,6 +31,7 @@ struct Shared {
     /// The gateway that is there, or was there last.
     smtp: Mutex<Option<SocketAddr>>,
     receiver: SocketAddr,
+    sizes: &'static [usize],
     ledger: Mutex<Vec<Sent>>,
     accepted: AtomicUsize,
     is_over: AtomicBool,
@@ -44,9 +46,15 @@ pub struct Load {
 impl Load {
     /// Begins to send posts to `receiver` as soon as there is a gateway.
     pub fn begin(clients: usize, receiver: SocketAddr) -> Load {
+        Load::of(SIZES, clients, receiver)
+    }
+
+    /// The same with bodies of these sizes, in octets.
+    pub fn of(sizes: &'static [usize], clients: usize, receiver: SocketAddr) -> Load {
         let shared = Arc::new(Shared {
             smtp: Mutex::default(),
             receiver,
+            sizes,
             ledger: Mutex::default(),
             accepted: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
@@ -106,11 +114,11 @@ impl Shared {
         let paths: Vec<_> = (0..posts).map(|post| format!("/{client}/{number}/{post}")).collect();
         let recipients: Vec<_> =
             paths.iter().map(|path| format!("post@http://{}{path}", self.receiver)).collect();
-        let lines = SIZES[(client + number) % SIZES.len()];
+        let lines = self.sizes[(client + number) % self.sizes.len()] / LINE;
         let start = dice.usize(..TEXT.len() / LINE - lines);
         let text = &TEXT[start * LINE..(start + lines) * LINE];
         let body = [format!("{client} {number} ").as_bytes(), text, b"end"].concat();
-        let wrong = if number.is_multiple_of(19) { "X-Postgate-Priority: 10\r\n" } else { "" };
+        let wrong = if number.is_multiple_of(WRONG) { "X-Postgate-Priority: 10\r\n" } else { "" };
         let head = format!("X-XsHttp-Content-Type: application/octet-stream\r\n{wrong}\r\n");
         let message = [head.as_bytes(), &body, b"\r\n"].concat();
         let reply = if number.is_multiple_of(31) {
@@ -123,6 +131,25 @@ impl Shared {
         }
         Sent { paths, checksum: crc32c::crc32c(&body), reply }
     }
+}
+
+/// Whether a message is one that must be refused.
+fn is_wrong(message: &Sent) -> bool {
+    message.paths[0].split('/').nth(2).unwrap().parse::<usize>().unwrap().is_multiple_of(WRONG)
+}
+
+/// Refusals that are not what clients must be told of a fault: to come again, with an
+/// enhanced status (RFC 3463), and never for good.
+pub fn misled(sent: &[Sent]) -> Vec<String> {
+    let is_for_now = |line: &str| line.starts_with('4') && line.get(4..6) == Some("4.");
+    let is_fine = |message: &&Sent, line: &str| {
+        line.starts_with("250 ") || is_for_now(line) || is_wrong(message) && line.starts_with("550 5.6.0 ")
+    };
+    let said = sent.iter().filter_map(|message| match &message.reply {
+        Reply::Said(line) if !is_fine(&message, line) => Some(line.clone()),
+        _ => None,
+    });
+    said.collect()
 }
 
 /// The connection ends in the middle of the mail data.

@@ -12,6 +12,7 @@ pub mod load;
 pub mod memory;
 pub mod name_server;
 pub mod program;
+pub mod proofs;
 pub mod receiver;
 pub mod sim_disk;
 pub mod small_disk;

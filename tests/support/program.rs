@@ -1,13 +1,15 @@
 //! The real program as a child process, and SMTP clients that talk to it.
 
 use super::DEADLINE;
+use postgate::spool::Spool as _;
+use postgate::spool::embedded::{Embedded, Options};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// What every test's configuration begins with: a free port, the way to
@@ -78,7 +80,12 @@ impl Gateway {
     }
 
     /// Waits until the process listens.
-    pub fn listening(mut child: Child) -> Gateway {
+    pub fn listening(child: Child) -> Gateway {
+        Gateway::if_it_starts(child).unwrap_or_else(|code| panic!("it ended with {code}"))
+    }
+
+    /// The same of a process that may end instead; the error is its exit code.
+    pub fn if_it_starts(mut child: Child) -> Result<Gateway, i32> {
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -86,9 +93,9 @@ impl Gateway {
             output.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         let mut gateway = Gateway { child, lines, smtp: ([0, 0, 0, 0], 0).into() };
-        let line = gateway.line("listens on ");
+        let Some(line) = gateway.line_or_end("listens on ") else { return Err(gateway.ended()) };
         gateway.smtp = line.split(' ').nth(4).unwrap().parse().unwrap();
-        gateway
+        Ok(gateway)
     }
 
     /// A process that listens, or will listen, at an address that is known.
@@ -98,12 +105,17 @@ impl Gateway {
 
     /// Waits for a line of its output that holds `text`.
     pub fn line(&self, text: &str) -> String {
+        self.line_or_end(text).unwrap_or_else(|| panic!("no line with {text:?}"))
+    }
+
+    fn line_or_end(&self, text: &str) -> Option<String> {
         let deadline = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return line,
+                Ok(line) if line.contains(text) => return Some(line),
                 Ok(_) => {}
-                Err(_) => panic!("no line with {text:?}"),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("no line with {text:?}"),
             }
         }
     }
@@ -281,4 +293,31 @@ impl Client {
 /// Sends one message in a session of its own.
 pub fn send(smtp: SocketAddr, recipients: &[String], message: &str) -> Reply {
     Client::connect(smtp).unwrap().send(recipients, message.as_bytes())
+}
+
+/// Whether the spool of a gateway that has ended holds posts that are to be sent.
+pub fn holds_posts(directory: &Path) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let spool = Embedded::open(Options::at(directory.join("postgate-data/spool"))).unwrap();
+    let lanes = runtime.block_on(async {
+        spool.recovered().await;
+        spool.lanes().await.unwrap()
+    });
+    spool.close().unwrap();
+    !lanes.is_empty()
+}
+
+/// [`CONFIG`] with another retry schedule.
+pub fn retrying(intervals: &str) -> String {
+    CONFIG.replace(r#"["20ms", "50ms", "100ms"]"#, intervals)
+}
+
+/// Everything in and below a directory, itself included.
+pub fn under(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(under(&path)) } else { found.push(path) }
+    }
+    found
 }
