@@ -12,7 +12,7 @@ use postgate::spool::embedded::{Embedded, Options};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 use support::collector::{Answer, Arrival, Collector, Keep};
@@ -20,7 +20,7 @@ use support::ledger::{Audit, Sent};
 use support::load::Load;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually, postgate, send, within};
 use support::small_disk::SmallDisk;
-use support::{DEADLINE, nobody};
+use support::{DEADLINE, nobody, octets_under, under};
 use tempfile::TempDir;
 
 /// Whether the spool of a gateway that has ended holds posts that are to be sent.
@@ -303,23 +303,6 @@ fn one_data_directory_is_for_one_process_and_for_nobody_else_to_read() {
         let expected = if entry.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(entry.mode() & 0o777, expected, "{:03o} {}", entry.mode() & 0o777, path.display());
     }
-}
-
-/// Everything in and below a directory, itself included.
-fn under(directory: &Path) -> Vec<PathBuf> {
-    let mut found = vec![directory.to_owned()];
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(under(&path)) } else { found.push(path) }
-    }
-    found
-}
-
-/// Octets that a directory takes on its disk.
-fn octets_under(directory: &Path) -> u64 {
-    // What is given up may vanish meanwhile.
-    let length = |path: PathBuf| path.symlink_metadata().map_or(0, |entry| entry.blocks() * 512);
-    under(directory).into_iter().map(length).sum()
 }
 
 #[test]

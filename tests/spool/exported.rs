@@ -406,6 +406,9 @@ fn what_repeats_secrets_of_others_is_withheld() {
     };
     eventually("a report and a batch", DEADLINE, have_come);
     assert_eq!(scene.gateway.end("-TERM"), 0);
+    assert_eq!(arrival(&scene, &templated).body, b"canary-m of x");
+    let is_clear = |octets: &Vec<u8>| octets.windows(8).any(|octets| octets == b"canary-m");
+    assert!(!files(&log(&scene)).values().any(is_clear), "what a template printed is sealed");
 
     let (code, summary, error) = export(&scene, "posts");
     assert_eq!((code, error.as_str()), (0, ""));
