@@ -144,6 +144,24 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
 }
 
 #[test]
+fn where_more_are_under_way_than_can_be_kept_nothing_is_read_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 10_000));
+    let (lane, other, now) = (lane(), lane_at("b"), Timestamp(2));
+    for number in 0..5000 {
+        let lane = if number < 100 { &lane } else { &other };
+        index.restore(&post(number, lane), lane, PLACE, Spot::default(), State::fresh(&post(number, lane)));
+    }
+    assert_eq!(index.claim(&lane, Wanted::Due, 10, now).len(), 10);
+    let taken = index.claim(&other, Wanted::Due, 4900, now);
+    assert!(taken.len() == 4900 && index.next_unread(&lane, now).is_empty(), "{}", taken.len());
+    for taken in &taken {
+        index.end(taken.id);
+    }
+    assert_eq!(index.next_unread(&lane, now).len(), 10);
+}
+
+#[test]
 fn a_key_stands_for_its_message_for_a_day() {
     let directory = tempfile::tempdir().unwrap();
     let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));

@@ -7,7 +7,7 @@
 //! password blindly, whatever they were answered.
 
 use super::{Demand, Policy, Session, State};
-use crate::masked::Masked;
+use crate::masked::hides;
 use crate::smtp::command::{Command, Wrong, from_xtext, parse};
 use crate::smtp::reply::Reply;
 use crate::smtp::words::BareNewline;
@@ -159,15 +159,13 @@ impl Session {
         let line = String::from_utf8_lossy(line);
         for word in line.split([' ', '\t', '<', '>']).filter(|word| !word.is_empty()) {
             let behind = |mark| word.split_once(mark).map_or("", |(_, rest)| rest);
-            // A path without brackets or behind a source route; the value of ORCPT.
-            let (path, original) = (behind(':'), behind(';'));
-            let found = [(word, policy.is_secret(word)), (path, policy.is_secret(path))];
-            // Coded, its URL is not seen by whoever masks the line.
-            let decoded = from_xtext(original);
-            let is_original_secret = policy.is_secret(&decoded) || Masked(&decoded).to_string() != decoded;
-            let found = found.into_iter().chain([(original, is_original_secret)]);
-            let secret = found.filter(|(text, is_secret)| *is_secret && !text.is_empty());
-            self.secrets.extend(secret.map(|(text, _)| text.to_owned()));
+            // A path without brackets or behind a source route.
+            let paths = [word, behind(':')].into_iter().filter(|path| policy.is_secret(path));
+            // The value of ORCPT. Coded, its URL is not seen by whoever masks the line.
+            let is_secret = |decoded: &str| policy.is_secret(decoded) || hides(decoded);
+            let original = Some(behind(';')).filter(|original| is_secret(&from_xtext(original)));
+            let found = paths.chain(original).filter(|text| !text.is_empty());
+            self.secrets.extend(found.map(str::to_owned));
         }
     }
 

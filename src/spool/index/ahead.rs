@@ -17,6 +17,9 @@ const OF_A_LANE: usize = 64;
 const POSTS: usize = 2048;
 /// Octets of their bodies.
 const OCTETS: usize = 4 << 20;
+/// Posts in flight from which on nothing is read ahead: they are of so many lanes that it
+/// would go before it is claimed, and be read twice.
+const CROWD: usize = 2 * POSTS;
 
 /// A post as it stands in the log, with its body unless that is large.
 pub(in crate::spool) struct Known {
@@ -40,7 +43,8 @@ impl Index {
         let Some(number) = self.numbers.get(destination).copied() else { return Vec::new() };
         let Some((_, lane)) = self.lanes.get(&number) else { return Vec::new() };
         let wanted = lane.in_flight.min(OF_A_LANE);
-        if lane.is_reading || lane.cataloged == 0 || lane.known > wanted / 2 {
+        let is_crowded = self.in_flight.len() > CROWD;
+        if is_crowded || lane.is_reading || lane.cataloged == 0 || lane.known > wanted / 2 {
             return Vec::new();
         }
         let mut found = Vec::with_capacity(wanted);
