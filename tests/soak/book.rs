@@ -76,7 +76,11 @@ fn planned(number: usize, attempt: u32) -> Answer {
     match course(number) {
         Course::Refused(kind) => REFUSALS[kind],
         Course::Throttled if attempt == 1 => Answer::Busy(1),
-        Course::Taken if number % 32 == 7 && (attempt == 1 || attempt == 2 && number / 32 % 4 == 0) => mood,
+        Course::Taken
+            if number % 32 == 7 && (attempt == 1 || attempt == 2 && (number / 32).is_multiple_of(4)) =>
+        {
+            mood
+        }
         Course::Taken | Course::Throttled => Answer::Status(200),
     }
 }

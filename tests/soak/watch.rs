@@ -86,14 +86,17 @@ pub fn metric(text: &str, name: &str) -> u64 {
     text.lines().filter_map(value).sum::<f64>() as u64
 }
 
-/// How much memory grows in an hour, by least squares: in MiB, and in hundredths of what
-/// there is on average.
+/// How much memory grows in an hour, by least squares, in hundredths of what there is on
+/// average; and the standard error of that.
 pub fn slope(samples: &[Sample]) -> (f64, f64) {
     let count = samples.len() as f64;
     let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / count;
     let (at, memory) = (mean(|sample| sample.at), mean(|sample| sample.memory));
     let spread: f64 = samples.iter().map(|sample| (sample.at - at).powi(2)).sum();
     let common: f64 = samples.iter().map(|sample| (sample.at - at) * (sample.memory - memory)).sum();
-    let hourly = common / spread * 3600.0;
-    (hourly, hourly / memory * 100.0)
+    let slope = common / spread;
+    let strays: f64 =
+        samples.iter().map(|sample| (sample.memory - memory - slope * (sample.at - at)).powi(2)).sum();
+    let error = (strays / (count - 2.0) / spread).sqrt();
+    (slope * 3600.0 / memory * 100.0, error * 3600.0 / memory * 100.0)
 }
