@@ -37,7 +37,7 @@ use support::program::{
     CONFIG, Client, Gateway, Reply, eventually, holds_posts, postgate, retrying, send, under,
 };
 use support::small_disk::SmallDisk;
-use support::{DEADLINE, nobody, proofs};
+use support::{DEADLINE, nobody, octets_under, proofs};
 use tempfile::TempDir;
 
 /// Kills when `KILLS` does not say how many.
@@ -183,13 +183,6 @@ fn a_stop_under_load_loses_and_repeats_nothing() {
     assert!(audit.repeated.is_empty(), "{:?}", audit.repeated);
     let nothing = sent.iter().filter(|message| message.reply == Reply::Nothing).count();
     assert_eq!(nothing, 0, "a message whose last octet was taken is answered");
-}
-
-/// Octets that a directory takes on its disk.
-fn octets_under(directory: &Path) -> u64 {
-    // What is given up may vanish meanwhile.
-    let length = |path: PathBuf| path.symlink_metadata().map_or(0, |entry| entry.blocks() * 512);
-    under(directory).into_iter().map(length).sum()
 }
 
 #[test]

@@ -12,11 +12,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
-use support::DEADLINE;
 use support::collector::{Answer, Collector, Keep};
-use support::program::{
-    CONFIG, Client, Gateway, Reply, eventually, holds_posts, postgate, retrying, send, under,
-};
+use support::program::{CONFIG, Client, Gateway, Reply, eventually, holds_posts, postgate, retrying, send};
+use support::{DEADLINE, under};
 use tempfile::TempDir;
 
 /// The dialogues of one post, from the protocol log.

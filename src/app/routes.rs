@@ -25,6 +25,7 @@ pub(super) fn routes(route: &Route) -> Result<Vec<compose::Route>, String> {
                 config::Attachments::Omit => compose::Attachments::Omit,
             },
             vars: route.words(),
+            has_secret_vars: route.has_secret_words(),
             header_control: header_control(route.header_control),
             reports: route.reports,
             headers: route.headers.iter().map(field).collect(),

@@ -13,16 +13,22 @@
 //! were delivered are not exported. A batch names its `webhook`; the path of its URL is
 //! part of that, and not of the post.
 //!
-//! A message carries secrets when something of one of its posts is sealed, or when masking
-//! changes anything in the URL, the headers, the controls or the names that its sender gave,
-//! whatever became of that post. Mail, body and answers may repeat a secret in any coding, so
-//! none of them is searched: of such a message `ID.json` alone is written, as the API shows
-//! it, without what receivers answered, and `withheld` says `secrets`. With
-//! [`Secrets::Written`] all of it is written in clear; only a recipient that hid a secret is
-//! not known to the spool any more. All other messages are complete in both. Signatures and
-//! logins of the configuration are added to each attempt, and part of no post; what a template
-//! took from there is a part of its body, and written. So are batches, as their webhook gets
-//! them.
+//! A message carries secrets when something of one of its posts is sealed, as it is when a
+//! template may have printed a secret of the configuration; or when masking changes anything
+//! in the URL, the headers, the controls or the names that its sender gave, whatever became
+//! of that post. Batches and reports of failures repeat what others said and were answered,
+//! and count as such. Mail and body may repeat a secret in any coding, so neither is
+//! searched: of such a message `ID.json` alone is written, as the API shows it, and
+//! `withheld` says `secrets`. All other messages have body and mail. What receivers answered
+//! (`reason` and `response` of an attempt) is not written of any message: it may repeat what
+//! was added to the attempt, or sent to another. With [`Secrets::Written`] all of it is
+//! written in clear; only a recipient that hid a secret is not known to the spool any more.
+//! Signatures and logins of the configuration are added to each attempt, and part of no post.
+//! Bodies that versions before this one made of a template do not say what is in them, and
+//! are written.
+//!
+//! The value of a header that is no UTF-8 is written as `value_base64`; as the API shows it,
+//! U+FFFD stands for what is none.
 //!
 //! Nobody else may read the directory; nothing in it is ever written over. All of it is
 //! durable at the end, in one go: a sync for each of a million files takes hours. An
@@ -32,10 +38,11 @@ use super::{Failure, IO, USAGE};
 use crate::api;
 use crate::compose;
 use crate::masked::{self, Masked};
-use crate::post::{Blob, Field, Post, PostId, is_secret};
+use crate::post::{Blob, Field, Post, PostId, Scheme, is_secret};
 use crate::seal::SealKey;
 use crate::spool::inspect::{Living, Message};
-use crate::spool::{Attempt, Census, Listed, PostState, sealing};
+use crate::spool::{Census, PostState, sealing};
+use data_encoding::BASE64;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -166,7 +173,7 @@ impl Export {
     /// Whether anything of a message must not be shown. What cannot be read might be that.
     fn carries_secrets(&self, message: &Message<'_>) -> io::Result<bool> {
         let mut living = message.posts(self.retain_held);
-        if message.accepted().iter().any(has_secrets)
+        if message.accepted().iter().any(|post| has_secrets(post) || tells_of_others(post))
             || living.any(|(.., living)| living.map_or(true, |(listed, _)| has_secrets(&listed.post)))
         {
             return Ok(true);
@@ -179,18 +186,13 @@ impl Export {
     }
 
     /// Writes a post with all that belongs to it, in clear.
-    fn write(
-        &self,
-        message: &Message<'_>,
-        (listed, attempts): &Living,
-        written: &mut Written,
-    ) -> Result<(), Trouble> {
+    fn write(&self, message: &Message<'_>, living: &Living, written: &mut Written) -> Result<(), Trouble> {
         let key = match &self.secrets {
             Secrets::Written(key) => key.as_ref(),
             // Nothing of it is sealed.
             Secrets::Withheld => None,
         };
-        let post = &sealing::unsealed(key, &listed.post).map_err(unread)?;
+        let post = &sealing::unsealed(key, &living.0.post).map_err(unread)?;
         let is_mail = is_mail(message, post);
         let wanted = [Some((post.body, "body")), is_mail.then_some((message.received(), "eml"))];
         // All is read before any of it is written.
@@ -204,7 +206,7 @@ impl Export {
             self.make(&name, &octets)?;
             written.insert((blob, suffix), name);
         }
-        let mut shown = shown(message, (listed, attempts));
+        let mut shown = self.shown(message, living);
         let mut say = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
         say("url", json!(post.destination.origin() + &post.path));
         say("recipient", json!(post.recipient));
@@ -217,15 +219,29 @@ impl Export {
     }
 
     /// Writes what anybody may know of a post.
-    fn describe(&self, message: &Message<'_>, (listed, attempts): &Living) -> Result<(), Trouble> {
-        let mut shown = shown(message, (listed, attempts));
-        let list = shown.get_mut("attempt_list").and_then(Value::as_array_mut);
-        let mut ended: Vec<_> = list.into_iter().flatten().collect();
-        ended.iter_mut().for_each(|attempt| withhold_answer(attempt));
-        shown.get_mut("last_attempt").into_iter().for_each(withhold_answer);
+    fn describe(&self, message: &Message<'_>, living: &Living) -> Result<(), Trouble> {
+        let mut shown = self.shown(message, living);
         shown.values_mut().for_each(mask);
         shown.insert("withheld".to_owned(), json!("secrets"));
-        self.tell(listed.post.id, shown)
+        self.tell(living.0.post.id, shown)
+    }
+
+    /// What is told of every post. A receiver may have answered with what proved who asks,
+    /// or with what another was told.
+    fn shown(&self, message: &Message<'_>, (listed, attempts): &Living) -> Map<String, Value> {
+        let (post, mut shown) = (&*listed.post, api::exported(listed, attempts));
+        if matches!(self.secrets, Secrets::Withheld) {
+            let list = shown.get_mut("attempt_list").and_then(Value::as_array_mut);
+            list.into_iter().flatten().for_each(withhold_answer);
+            shown.get_mut("last_attempt").into_iter().for_each(withhold_answer);
+        }
+        let mut say = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
+        say("message_id", json!(message.id().to_string()));
+        say("idempotency_key", json!(idempotency_key(post)));
+        if let Some(webhook) = &post.destination.webhook {
+            say("webhook", json!(webhook.as_str()));
+        }
+        shown
     }
 
     fn tell(&self, id: PostId, shown: Map<String, Value>) -> Result<(), Trouble> {
@@ -255,6 +271,12 @@ fn is_mail(message: &Message<'_>, post: &Post) -> bool {
     !post.recipient.is_empty() && message.received().length > 0
 }
 
+/// Whether it is a batch of events or a report of a failure: both repeat what others said,
+/// and were answered.
+fn tells_of_others(post: &Post) -> bool {
+    post.destination.webhook.is_some() || post.destination.scheme == Scheme::Smtp
+}
+
 /// Whether anything is sealed of a post, or would be masked.
 fn has_secrets(post: &Post) -> bool {
     let hides = |field: &Field| {
@@ -267,18 +289,6 @@ fn has_secrets(post: &Post) -> bool {
         || masked::recipient(post) != post.recipient
         || post.headers.iter().any(hides)
         || given.into_iter().any(|text| masked::is_secret_link(text))
-}
-
-/// What is told of every post.
-fn shown(message: &Message<'_>, (listed, attempts): (&Listed, &[Attempt])) -> Map<String, Value> {
-    let (post, mut shown) = (&*listed.post, api::exported(listed, attempts));
-    let mut say = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
-    say("message_id", json!(message.id().to_string()));
-    say("idempotency_key", json!(idempotency_key(post)));
-    if let Some(webhook) = &post.destination.webhook {
-        say("webhook", json!(webhook.as_str()));
-    }
-    shown
 }
 
 /// Takes out of an attempt what the receiver may have said.
@@ -311,7 +321,10 @@ fn idempotency_key(post: &Post) -> String {
     }
 }
 
-/// A header field as it is sent.
+/// A header field as it is sent; octets that are no text are coded.
 fn header(Field { name, value }: &Field) -> Value {
-    json!({ "name": name, "value": String::from_utf8_lossy(value) })
+    match std::str::from_utf8(value) {
+        Ok(text) => json!({ "name": name, "value": text }),
+        Err(_) => json!({ "name": name, "value_base64": BASE64.encode(value) }),
+    }
 }

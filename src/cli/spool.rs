@@ -55,13 +55,15 @@ enum Action {
     /// a mail to its recipient.
     ///
     /// Of a message that carries secrets (credentials or tokens in a URL, a header or a control
-    /// field of one of its posts) only ID.json is written, as the API shows it: *** in the URL,
-    /// no values of headers that might be secret, no answers of receivers, and "withheld":
-    /// "secrets". Body and mail are not written. With --with-secrets they are, and all else in
-    /// clear, but for a recipient that hid a secret, which the spool does not keep. Messages
-    /// without secrets are complete in both: what a receiver answered, events that tell of
-    /// it, and what a template took from the configuration are written as they are. Keep the
+    /// field of one of its posts, or a secret that its route has for a template) only ID.json
+    /// is written, as the API shows it: *** in the URL, no values of headers that might be
+    /// secret, and "withheld": "secrets". Body and mail are not written. Batches of events and
+    /// reports of failures count as such messages: they repeat what others said. What receivers
+    /// answered is left out of every ID.json. With --with-secrets all of it is written, in
+    /// clear, but for a recipient that hid a secret, which the spool does not keep. Keep the
     /// directory as you keep the spool.
+    ///
+    /// A value of a header that is no UTF-8 is there as value_base64.
     ///
     /// All that is whole is exported, damage is named as by `spool check`, with the same exit
     /// codes; 65 also if a post could not be read, which is named. If it ends early, as on a
@@ -84,12 +86,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.action {
         Action::Check { json, file } => {
             let findings = inspection(&file.load()?)?.read(|_| Ok::<_, Failure>(()))?;
-            if json {
-                say(Value::Object(as_json(&findings)))?
-            } else {
-                tell(&findings)?
-            };
-            damaged(&findings, 0)
+            let said = if json { say(Value::Object(as_json(&findings))) } else { tell(&findings) };
+            // Also when nobody listens.
+            damaged(&findings, 0)?;
+            Ok(said?)
         }
         Action::Export { directory, with_secrets, json, file } => {
             let config = file.load()?;
@@ -97,13 +97,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let secrets =
                 if with_secrets { Secrets::Written(app::seal_key(&config)?) } else { Secrets::Withheld };
             let (export, findings) = export(inspection, &directory, secrets, config.retention.held)?;
-            if json {
-                say(Value::Object(export_as_json(&export, &findings)))?;
+            let said = if json {
+                say(Value::Object(export_as_json(&export, &findings)))
             } else {
-                tell_export(&export)?;
-                tell_damages(&findings)?;
-            }
-            damaged(&findings, export.unreadable)
+                tell_export(&export).and_then(|()| tell_damages(&findings))
+            };
+            damaged(&findings, export.unreadable)?;
+            Ok(said?)
         }
     }
 }
@@ -143,7 +143,7 @@ fn tell_export(Export { path, posts, withheld, .. }: &Export) -> io::Result<()> 
     if *withheld == 0 {
         return Ok(());
     }
-    let why = "without body, mail and answers: their messages carry secrets";
+    let why = "without body and mail: their messages carry secrets, or tell of others";
     say(format_args!("{withheld} of them {why}; --with-secrets writes those too, in clear"))
 }
 

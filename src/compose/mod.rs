@@ -148,6 +148,8 @@ pub struct Route {
     pub attachments: Attachments,
     /// Words for a template.
     pub vars: Vec<(String, String)>,
+    /// Whether one of them is a secret.
+    pub has_secret_vars: bool,
     /// Whether the message's own controls count.
     pub header_control: HeaderControl,
     /// What becomes of reports about mail that was sent.
@@ -176,6 +178,7 @@ impl Route {
             payload: Payload::Json,
             attachments: Attachments::Inline,
             vars: Vec::new(),
+            has_secret_vars: false,
             header_control: HeaderControl::Off,
             reports: Reports::AsMail,
             headers: Vec::new(),
@@ -298,7 +301,8 @@ pub fn compose(
     let steering = steering.transpose()?.unwrap_or_default();
     steering.check_names(options)?;
     plan::check_url_is_used(&plans, &steering)?;
-    let has_secrets = section.fields.iter().any(control::holds_secret);
+    let has_secrets =
+        section.fields.iter().any(control::holds_secret) || plans.iter().any(Plan::has_secret_vars);
     let mut renderer = Renderer::new(options, (envelope, receipt), (&raw, section), &plans);
     let plans: Vec<_> = plans.iter().filter(|plan| renderer.has_matter_of(plan)).collect();
     let mut posts: Vec<Post> = Vec::with_capacity(plans.len());

@@ -243,6 +243,11 @@ impl Plan<'_> {
         self.route.map_or(&[], |route| &route.vars)
     }
 
+    /// Whether a body may hold a secret of the configuration: a template may print it.
+    pub fn has_secret_vars(&self) -> bool {
+        self.route.is_some_and(|route| route.has_secret_vars)
+    }
+
     /// How attachments come.
     pub fn attachments(&self) -> Attachments {
         self.route.map(|route| route.attachments).unwrap_or_default()

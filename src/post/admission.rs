@@ -22,7 +22,8 @@ pub struct Admission {
     pub posts: Vec<Post>,
     /// What is told of it when it is kept, and only then.
     pub events: Vec<Event>,
-    /// Whether the message itself says what a spool must not show; a post of it may as well.
+    /// Whether the message itself, or what was made of it, says what a spool must not show;
+    /// headers and path of a post may as well.
     pub has_secrets: bool,
 }
 

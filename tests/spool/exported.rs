@@ -3,7 +3,8 @@
 use super::support;
 use super::support::api::Scene;
 use super::support::collector::Arrival;
-use super::support::program::{Client, postgate};
+use super::support::program::{Client, eventually, postgate};
+use super::support::{DEADLINE, nobody};
 use super::{damages, files, log, segments};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use postgate::post::Blob;
@@ -12,6 +13,7 @@ use postgate::spool::inspect::Inspection;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::PipeWriter;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -39,6 +41,12 @@ fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 fn told(files: &BTreeMap<String, Vec<u8>>, id: &str) -> Value {
     serde_json::from_slice(files.get(&format!("{id}.json")).unwrap_or_else(|| panic!("{id} is not there")))
         .unwrap()
+}
+
+/// What is told of the answers to a post.
+fn answers(told: &Value) -> Vec<&Value> {
+    let attempts = told["attempt_list"].as_array().unwrap().iter().chain([&told["last_attempt"]]);
+    attempts.flat_map(|attempt| ["reason", "response"].map(|name| attempt.get(name))).flatten().collect()
 }
 
 fn arrival(scene: &Scene, id: &str) -> Arrival {
@@ -127,7 +135,8 @@ fn each_living_post_is_exported_as_it_is_sent() {
         }
         let list = told["attempt_list"].as_array().unwrap();
         assert_eq!((list.len(), &list[0]["number"]), (1, &json!(1)));
-        assert!(list[0]["started_at"].is_string() && list[0]["reason"].is_string(), "{list:?}");
+        assert!(list[0]["started_at"].is_string() && list[0]["status"].is_u64(), "{list:?}");
+        assert_eq!(answers(&told), Vec::<&Value>::new());
     }
     let one = told(&found, &failed);
     let shop = json!({ "name": "X-Shop", "value": "7" });
@@ -272,9 +281,7 @@ fn what_carries_secrets_is_withheld_or_complete() {
             (&json!("secrets"), None, None)
         );
         assert!(told["attempt_list"][0]["status"].is_u64(), "{told}");
-        for name in ["reason", "response"] {
-            assert_eq!((told["last_attempt"].get(name), told["attempt_list"][0].get(name)), (None, None));
-        }
+        assert_eq!(answers(&told), Vec::<&Value>::new());
     }
     assert!(told(&found, &mails[4])["url"].as_str().unwrap().ends_with("/echo?token=***"));
     let whole = told(&found, &open);
@@ -285,7 +292,7 @@ fn what_carries_secrets_is_withheld_or_complete() {
     assert_eq!(found[whole["body"].as_str().unwrap()], arrival(&scene, &open).body);
     let (code, text, _) = scene.run(&["spool", "export", "again"]);
     let line = format!(
-        "{} of them without body, mail and answers: their messages carry secrets; --with-secrets",
+        "{} of them without body and mail: their messages carry secrets, or tell of others; --with-secrets",
         secrets.len()
     );
     assert!(code == 0 && text.contains(&line), "{text}");
@@ -343,6 +350,101 @@ fn what_carries_secrets_is_withheld_or_complete() {
     assert!(!target(&scene, "never").exists());
 }
 
+/// A file that is open to nobody else.
+fn keep(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn what_repeats_secrets_of_others_is_withheld() {
+    let directory = tempfile::TempDir::new().unwrap();
+    fs::create_dir(directory.path().join("templates")).unwrap();
+    let secrets = ["m", "n", "o"].map(|letter| {
+        let path = directory.path().join(letter);
+        keep(&path, &format!("canary-{letter}"));
+        format!("{{ file = \"{}\" }}", path.display())
+    });
+    fs::write(directory.path().join("templates/own.txt.j2"), "{{ vars.word }} of {{ subject }}").unwrap();
+    // Nobody takes reports.
+    let (_bound, relay) = nobody();
+    let mut scene = Scene::start_in(directory, |receiver| {
+        let [word, crm, erp] = &secrets;
+        let profile = |name: &str, token: &str| {
+            format!("[[auth]]\nname = \"{name}\"\ntype = \"bearer\"\ntoken = {token}\n")
+        };
+        format!(
+            "[bounce]\nrelay = \"smtp://{relay}\"\n{}{}[[route]]\nrecipient = \"own@hooks.example\"\n\
+             url = \"http://{receiver}/busy/own\"\npayload = \"template:own\"\nvars = {{ word = {word} }}\n",
+            profile("crm", crm),
+            profile("erp", erp)
+        )
+    });
+    let hook =
+        json!({ "url": format!("{}/busy/hook", scene.origin()), "events": ["post.*"], "verify": "skip" });
+    assert_eq!(scene.post_to("/api/v1/webhooks", &hook.to_string()).status, 201);
+    let mut client = Client::connect(scene.gateway.smtp).unwrap();
+    let mail = b"Subject: x\r\n\r\nhello\r\n";
+    let templated = client.send(&["own@hooks.example".to_owned()], mail).id().to_owned();
+    scene.stands(&templated, "deferred");
+    let answered = scene.post("/echo", "X-Postgate-Auth: crm\r\n", "deferred");
+    let failed = scene.post("/refuse", "X-Postgate-Auth: erp\r\n", "failed");
+    let octets = client.send(
+        &[scene.receiver.recipient("/busy")],
+        b"X-XsHttp-X-Name: caf\xe9 \\xe9\r\nX-Postgate-Payload: raw\r\n\r\nhello\r\n",
+    );
+    scene.stands(octets.id(), "deferred");
+    let whole = [&answered, &failed, octets.id()];
+    let repeats = |arrival: &Arrival| {
+        arrival.path == "/busy/hook" && String::from_utf8_lossy(&arrival.body).contains("canary-n")
+    };
+    let have_come = || {
+        let arrivals = scene.receiver.arrivals();
+        let is_reported =
+            String::from_utf8_lossy(&scene.get("/metrics").body).contains("reports_made_total 1");
+        (is_reported && arrivals.iter().any(|(arrival, _)| repeats(arrival))).then_some(())
+    };
+    eventually("a report and a batch", DEADLINE, have_come);
+    assert_eq!(scene.gateway.end("-TERM"), 0);
+    assert_eq!(arrival(&scene, &templated).body, b"canary-m of x");
+    let is_clear = |octets: &Vec<u8>| octets.windows(8).any(|octets| octets == b"canary-m");
+    assert!(!files(&log(&scene)).values().any(is_clear), "what a template printed is sealed");
+
+    let (code, summary, error) = export(&scene, "posts");
+    assert_eq!((code, error.as_str()), (0, ""));
+    let found = content(&target(&scene, "posts"));
+    assert_eq!(canaries(&found), BTreeMap::new());
+    let ids: Vec<_> = found.keys().filter_map(|name| name.strip_suffix(".json")).collect();
+    let is_report = |id: &&&str| told(&found, id)["url"].as_str().unwrap().starts_with("smtp://");
+    let is_batch = |id: &&&str| told(&found, id)["webhook"].is_string();
+    let report = *ids.iter().find(is_report).unwrap();
+    let batches: Vec<_> = ids.iter().filter(is_batch).copied().collect();
+    assert_eq!(summary["withheld"], 2 + batches.len());
+    assert_eq!(ids.len(), 2 + batches.len() + whole.len());
+    assert_eq!(found.len(), ids.len() + 2 * whole.len());
+    for id in &ids {
+        let is_whole = whole.contains(id);
+        let told = told(&found, id);
+        assert_eq!(
+            (told["body"].is_string(), told["withheld"] == "secrets"),
+            (is_whole, !is_whole),
+            "{told}"
+        );
+        assert_eq!(answers(&told), Vec::<&Value>::new());
+    }
+    let name = json!({ "name": "X-Name", "value_base64": BASE64.encode(b"caf\xe9 \\xe9") });
+    let headers = told(&found, octets.id())["headers"].clone();
+    assert!(headers.as_array().unwrap().contains(&name), "{headers}");
+
+    assert_eq!(scene.run(&["spool", "export", "--with-secrets", "all"]).0, 0);
+    let there = canaries(&content(&target(&scene, "all")));
+    let is_there = |letter: char, name: String| there[&letter].contains(&name);
+    assert!(is_there('m', format!("{templated}.body")), "{there:?}");
+    assert!(is_there('n', format!("{answered}.json")), "{there:?}");
+    assert!(is_there('o', format!("{report}.body")), "{there:?}");
+    assert!(batches.iter().any(|id| is_there('n', format!("{id}.body"))), "{there:?}");
+}
+
 /// Runs a line of the shell where the scene's files are; exit code and standard error.
 fn shell(scene: &Scene, line: &str) -> (i32, String) {
     let mut shell = Command::new("sh");
@@ -375,6 +477,13 @@ fn a_full_disk_leaves_what_is_whole() {
     assert!(target(&scene, "other").join(format!("{early}.json")).exists());
 }
 
+/// A pipe that nobody reads.
+fn deaf() -> PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
 #[test]
 fn nobody_who_listens_ends_no_export() {
     let mut scene = Scene::start("");
@@ -383,11 +492,9 @@ fn nobody_who_listens_ends_no_export() {
     let late = scene.post("/gone", "X-XsHttp-Authorization: Bearer canary\r\n", "failed");
     assert_eq!(scene.gateway.end("-TERM"), 0);
     fs::write(scene.directory.path().join("postgate-data/webhook-key"), [7; 32]).unwrap();
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
     let mut export = postgate(scene.directory.path());
-    let code = export.args(["spool", "export", "posts", "--with-secrets"]).stderr(writer).status().unwrap();
-    assert_eq!(code.code(), Some(65));
+    export.args(["spool", "export", "posts", "--with-secrets"]);
+    assert_eq!(export.stdout(deaf()).stderr(deaf()).status().unwrap().code(), Some(65));
     let found = content(&target(&scene, "posts"));
     assert_eq!(found.len(), 3);
     assert!(
@@ -409,6 +516,14 @@ fn what_is_damaged_is_named_and_the_rest_exported() {
     let (code, summary, error) = export(&scene, "posts");
     assert_eq!((code, error.as_str()), (65, "1 place is damaged\n"));
     assert_eq!(summary["exported"], json!({ "failed": 2 }));
+    for arguments in [&["spool", "check"][..], &["spool", "export", "unheard"]] {
+        let mut command = postgate(scene.directory.path());
+        assert_eq!(
+            command.args(arguments).stdout(deaf()).status().unwrap().code(),
+            Some(65),
+            "{arguments:?}"
+        );
+    }
     let found = damages(&scene);
     assert_eq!(summary["damages"][0]["offset"], found[0].1);
     let there = content(&target(&scene, "posts"));

@@ -53,7 +53,7 @@ impl Response {
 }
 
 /// A gateway with an API and a receiver that answers 500 below `/busy` and `/echo`, 404 below
-/// `/gone`, the status that a path begins with, and 200 elsewhere.
+/// `/gone` and `/refuse`, the status that a path begins with, and 200 elsewhere.
 pub struct Scene {
     pub directory: TempDir,
     pub gateway: Gateway,
@@ -66,6 +66,7 @@ fn by_path(arrival: &Arrival) -> Answer {
         Some("busy") => Answer::Status(500),
         Some("gone") => Answer::Status(404),
         Some("echo") => Answer::Echo(500),
+        Some("refuse") => Answer::Echo(404),
         Some("silent") => Answer::Silence,
         Some(status) if status.parse::<u16>().is_ok() => Answer::Status(status.parse().unwrap()),
         _ => Answer::Status(200),
@@ -87,9 +88,13 @@ impl Scene {
     /// The same before another receiver.
     pub fn before(receiver: Collector, directory: TempDir, more: impl FnOnce(SocketAddr) -> String) -> Scene {
         let more = more(receiver.address);
-        let gateway = Gateway::start(directory.path(), &format!("{CONFIG}{more}"));
-        let line = gateway.line("API at ");
-        let api = line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap();
+        Scene::of(directory, &format!("{CONFIG}{more}"), receiver)
+    }
+
+    /// A gateway of this configuration, which has an API, beside this receiver.
+    pub fn of(directory: TempDir, config: &str, receiver: Collector) -> Scene {
+        let gateway = Gateway::start(directory.path(), config);
+        let api = api_of(&gateway);
         Scene { directory, gateway, api, receiver }
     }
 
@@ -97,8 +102,7 @@ impl Scene {
     pub fn again(&mut self) {
         let config = std::fs::read_to_string(self.directory.path().join("postgate.toml")).unwrap();
         self.gateway = Gateway::start(self.directory.path(), &config);
-        let line = self.gateway.line("API at ");
-        self.api = line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap();
+        self.api = api_of(&self.gateway);
     }
 
     /// Sends a message with these header lines to a path of the receiver; its id.
@@ -175,6 +179,12 @@ impl Scene {
         let api = format!("http://{}", self.api);
         said(&postgate(self.directory.path()).args(arguments).env("POSTGATE_API", api).output().unwrap())
     }
+}
+
+/// Where it says that its API is.
+fn api_of(gateway: &Gateway) -> SocketAddr {
+    let line = gateway.line("API at ");
+    line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap()
 }
 
 /// Exit code, standard output, standard error.

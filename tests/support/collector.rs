@@ -3,6 +3,7 @@
 //! watches but the wire.
 
 use super::program::eventually;
+use rustix::net::sockopt::set_socket_linger;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -46,6 +47,16 @@ pub enum Answer {
     Close,
     /// Nothing for as long as the receiver lives.
     Silence,
+    /// 429, and so many seconds to wait.
+    Busy(u32),
+    /// So many octets of a good response, then a reset.
+    Reset(usize),
+    /// What is no HTTP.
+    Garbage,
+    /// A response of which an octet comes at a time.
+    Trickle,
+    /// That status, and a body that does not end.
+    Endless(u16),
 }
 
 type Script = dyn Fn(&Arrival) -> Answer + Send + Sync;
@@ -57,6 +68,8 @@ type Spoiler = dyn Fn(&mut Arrival) -> bool + Send + Sync;
 pub enum Keep {
     Everything,
     ChecksumsOnly,
+    /// Nor is anything else; the script may.
+    Nothing,
 }
 
 struct Shared {
@@ -67,7 +80,8 @@ struct Shared {
     open: AtomicUsize,
     connections: AtomicUsize,
     is_over: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Those that are open, by their numbers.
+    streams: Mutex<BTreeMap<usize, TcpStream>>,
 }
 
 /// A running receiver; dropping it ends it and its connections.
@@ -116,12 +130,13 @@ impl Collector {
                     return;
                 }
                 own.open.fetch_add(1, Ordering::SeqCst);
-                own.connections.fetch_add(1, Ordering::SeqCst);
-                own.streams.lock().unwrap().push(stream.try_clone().unwrap());
+                let number = own.connections.fetch_add(1, Ordering::SeqCst);
+                own.streams.lock().unwrap().insert(number, stream.try_clone().unwrap());
                 let own = Arc::clone(&own);
                 std::thread::spawn(move || {
                     // A peer that was killed ends its connection anywhere.
                     let _ = own.serve(stream);
+                    own.streams.lock().unwrap().remove(&number);
                     own.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -169,7 +184,7 @@ impl Drop for Collector {
         self.shared.is_over.store(true, Ordering::SeqCst);
         // Wakes the acceptor, which then gives the port back.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
-        for stream in self.shared.streams.lock().unwrap().drain(..) {
+        for stream in std::mem::take(&mut *self.shared.streams.lock().unwrap()).into_values() {
             // Most have ended.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -183,17 +198,19 @@ impl Shared {
         while let Some(arrival) = read(&mut input)? {
             let answer = (self.script)(&arrival);
             let mut kept = arrival;
-            let is_noted = (self.spoiler)(&mut kept);
-            if self.keep == Keep::ChecksumsOnly {
+            let is_noted = (self.spoiler)(&mut kept) && self.keep != Keep::Nothing;
+            if self.keep != Keep::Everything {
                 kept.body = Vec::new();
             }
             if is_noted {
                 self.arrivals.lock().unwrap().push((kept.clone(), answer));
             }
+            let empty =
+                |status: u16, more: &str| format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{more}\r\n");
             match answer {
-                Answer::Status(status) => {
-                    stream
-                        .write_all(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+                Answer::Status(status) => stream.write_all(empty(status, "").as_bytes())?,
+                Answer::Busy(seconds) => {
+                    stream.write_all(empty(429, &format!("Retry-After: {seconds}\r\n")).as_bytes())?;
                 }
                 Answer::Echo(status) => {
                     let (path, proof) = (&kept.path, kept.headers.get("authorization"));
@@ -204,6 +221,28 @@ impl Shared {
                 Answer::Close => return stream.shutdown(Shutdown::Both),
                 Answer::Silence => {
                     input.read_to_end(&mut Vec::new())?;
+                }
+                Answer::Reset(octets) => {
+                    stream.write_all(&empty(200, "").as_bytes()[..octets])?;
+                    return Ok(set_socket_linger(&stream, Some(Duration::ZERO))?);
+                }
+                Answer::Garbage => {
+                    stream.write_all(b"\x16\x03HTTP/9 no\r\nContent-Length: -1\r\n\r\n")?;
+                    return stream.shutdown(Shutdown::Both);
+                }
+                Answer::Trickle => {
+                    for octet in empty(200, &"X-Slow: yes\r\n".repeat(100)).as_bytes() {
+                        std::thread::sleep(Duration::from_millis(100));
+                        stream.write_all(&[*octet])?;
+                    }
+                }
+                Answer::Endless(status) => {
+                    stream.write_all(
+                        format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n", u64::MAX).as_bytes(),
+                    )?;
+                    loop {
+                        stream.write_all(&[b'x'; 16 << 10])?;
+                    }
                 }
             }
         }

@@ -27,6 +27,12 @@ static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..6000).flat_map(line).collect()
 });
 
+/// So many lines of text, from somewhere in it.
+pub fn lines(count: usize, dice: &mut fastrand::Rng) -> &'static [u8] {
+    let start = dice.usize(..TEXT.len() / LINE - count);
+    &TEXT[start * LINE..(start + count) * LINE]
+}
+
 struct Shared {
     /// The gateway that is there, or was there last.
     smtp: Mutex<Option<SocketAddr>>,
@@ -114,9 +120,7 @@ impl Shared {
         let paths: Vec<_> = (0..posts).map(|post| format!("/{client}/{number}/{post}")).collect();
         let recipients: Vec<_> =
             paths.iter().map(|path| format!("post@http://{}{path}", self.receiver)).collect();
-        let lines = self.sizes[(client + number) % self.sizes.len()] / LINE;
-        let start = dice.usize(..TEXT.len() / LINE - lines);
-        let text = &TEXT[start * LINE..(start + lines) * LINE];
+        let text = lines(self.sizes[(client + number) % self.sizes.len()] / LINE, dice);
         let body = [format!("{client} {number} ").as_bytes(), text, b"end"].concat();
         let wrong = if number.is_multiple_of(WRONG) { "X-Postgate-Priority: 10\r\n" } else { "" };
         let head = format!("X-XsHttp-Content-Type: application/octet-stream\r\n{wrong}\r\n");
@@ -153,7 +157,7 @@ pub fn misled(sent: &[Sent]) -> Vec<String> {
 }
 
 /// The connection ends in the middle of the mail data.
-fn leave_halfway(session: &mut Client, recipients: &[String], message: &[u8]) -> Reply {
+pub fn leave_halfway(session: &mut Client, recipients: &[String], message: &[u8]) -> Reply {
     if session.envelope(recipients).is_ok() {
         // Whether it gets through or not, the dot never follows.
         let _ = session.write(&message[..message.len() / 2]);

@@ -23,8 +23,11 @@ use postgate::post::{
     Admission, Blob, Destination, Field, MessageId, Notice, Post, PostId, Scheme, Sealed, Timestamp, Trust,
 };
 use postgate::tenant::Tenant;
+use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
@@ -48,6 +51,22 @@ pub fn nobody() -> (TcpSocket, SocketAddr) {
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
     (bound, address)
+}
+
+/// Everything in and below a directory, itself included.
+pub fn under(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    // What is given up may vanish meanwhile.
+    for path in fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() { found.extend(under(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// Octets that a directory takes on its disk.
+pub fn octets_under(directory: &Path) -> u64 {
+    let length = |path: PathBuf| path.symlink_metadata().map_or(0, |entry| entry.blocks() * 512);
+    under(directory).into_iter().map(length).sum()
 }
 
 /// The origin of a receiver, as untrusted URLs name it.

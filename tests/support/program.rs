@@ -311,13 +311,3 @@ pub fn holds_posts(directory: &Path) -> bool {
 pub fn retrying(intervals: &str) -> String {
     CONFIG.replace(r#"["20ms", "50ms", "100ms"]"#, intervals)
 }
-
-/// Everything in and below a directory, itself included.
-pub fn under(directory: &Path) -> Vec<PathBuf> {
-    let mut found = vec![directory.to_owned()];
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(under(&path)) } else { found.push(path) }
-    }
-    found
-}

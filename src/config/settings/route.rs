@@ -3,6 +3,7 @@
 use super::super::secret::Var;
 use super::super::value::Size;
 use crate::compose::{Allowed, CheckFallback, CheckFormat, Fallback, Order, Pattern, Payload, Reports};
+use crate::post::is_secret;
 use std::time::Duration;
 
 /// `[[route]]`: where mail to one address or domain goes.
@@ -80,6 +81,13 @@ impl Route {
     /// The words for a template in clear, by name.
     pub fn words(&self) -> Vec<(String, String)> {
         self.vars.iter().map(|(name, var)| (name.clone(), var.text().to_owned())).collect()
+    }
+
+    /// Whether one of them is a secret: it comes from where those are, or is called one.
+    pub fn has_secret_words(&self) -> bool {
+        self.vars
+            .iter()
+            .any(|(name, var)| matches!(var, Var::Elsewhere(_)) || is_secret(&name.to_ascii_lowercase()))
     }
 }
 
