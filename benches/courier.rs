@@ -4,10 +4,11 @@
 //! `courier ADDRESS COUNT LANES RATE RECIPIENTS OCTETS` sends `COUNT` posts to
 //! `LANES` destinations in turn, each an address of 127.0.0.0/8 of its own, in
 //! messages of `RECIPIENTS` recipients, `RATE` posts a second (0: as fast as it
-//! goes). It prints four numbers: the seconds from the first message to the last
-//! post's arrival, the 50th and the 99th percentile of the milliseconds from a
-//! message's data to the arrival of a post of it, and how many lanes had their first
-//! post after 99 % of all had arrived: those were starved.
+//! goes). It prints the seconds from the first message to the last post's arrival; the
+//! 50th and the 99th percentile of the milliseconds from a message's data to the arrival
+//! of a post of it; how many lanes had their first post after 99 % of all had arrived:
+//! those were starved; and both percentiles of the milliseconds from the final dot to the
+//! `250`, and from that to the arrival, 0 where the post was there before it.
 //!
 //! One thread, so that the gateway has the rest of the machine.
 #![allow(clippy::print_stdout)]
@@ -65,6 +66,7 @@ struct Load {
 /// What has been sent and what has arrived.
 struct Ledger {
     sent: Vec<Option<Instant>>,
+    taken: Vec<Option<Instant>>,
     arrived: Vec<Option<Instant>>,
     missing: usize,
     done: Rc<Notify>,
@@ -76,6 +78,7 @@ async fn carry(load: Load) -> Outcome<()> {
     let done = Rc::new(Notify::new());
     let ledger = Rc::new(RefCell::new(Ledger {
         sent: vec![None; load.count],
+        taken: vec![None; load.count],
         arrived: vec![None; load.count],
         missing: load.count,
         done: Rc::clone(&done),
@@ -161,9 +164,12 @@ async fn send(
             say(&mut read, &mut write, &format!("RCPT TO:<post@http://{host}:{port}/{number}>\r\n")).await?;
         }
         say(&mut read, &mut write, "DATA\r\n").await?;
-        let now = Instant::now();
-        ledger.borrow_mut().sent.iter_mut().take(last).skip(first).for_each(|sent| *sent = Some(now));
+        let sent = Instant::now();
         say(&mut read, &mut write, &body).await?;
+        let taken = Instant::now();
+        let mut ledger = ledger.borrow_mut();
+        ledger.sent.iter_mut().take(last).skip(first).for_each(|at| *at = Some(sent));
+        ledger.taken.iter_mut().take(last).skip(first).for_each(|at| *at = Some(taken));
     }
 }
 
@@ -180,16 +186,23 @@ async fn say(read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf, li
 
 fn tell(load: &Load, begun: Instant, ledger: &Ledger) {
     let mut times: Vec<Instant> = ledger.arrived.iter().flatten().copied().collect();
-    let pairs = ledger.sent.iter().zip(&ledger.arrived);
-    let waits = pairs.filter_map(|(sent, arrived)| Some(arrived.as_ref()?.duration_since((*sent)?)));
-    let mut waits: Vec<Duration> = waits.collect();
     times.sort_unstable();
-    waits.sort_unstable();
-    let share = |percent: usize| waits.get(waits.len() * percent / 100).map_or(0.0, Duration::as_secs_f64);
     let seconds = times.last().map_or(0.0, |last| last.duration_since(begun).as_secs_f64());
     // The first post of a lane that comes after nearly all others have all of theirs.
     let late = times.get(times.len() * 99 / 100);
     let first_of = |lane: usize| ledger.arrived.iter().skip(lane).step_by(load.lanes).flatten().min();
     let starved = (0..load.lanes).filter(|lane| first_of(*lane) > late).count();
-    println!("{seconds} {} {} {starved}", share(50) * 1e3, share(99) * 1e3);
+    let whole = waits(&ledger.sent, &ledger.arrived);
+    let (taking, sending) = (waits(&ledger.sent, &ledger.taken), waits(&ledger.taken, &ledger.arrived));
+    println!("{seconds} {whole} {starved} {taking} {sending}");
+}
+
+/// The 50th and the 99th percentile of the milliseconds from one moment to another.
+fn waits(from: &[Option<Instant>], to: &[Option<Instant>]) -> String {
+    let pairs = from.iter().zip(to);
+    let waits = pairs.filter_map(|(from, to)| Some(to.as_ref()?.saturating_duration_since((*from)?)));
+    let mut waits: Vec<Duration> = waits.collect();
+    waits.sort_unstable();
+    let share = |percent: usize| waits.get(waits.len() * percent / 100).map_or(0.0, Duration::as_secs_f64);
+    format!("{} {}", share(50) * 1e3, share(99) * 1e3)
 }

@@ -85,7 +85,8 @@ def sending(bench, gateway, *arguments):
 
 
 def result(process):
-    """What it measured when all have arrived: seconds, p50, p99 in milliseconds, lanes starved."""
+    """What it measured when all have arrived: seconds, p50, p99 in milliseconds, lanes starved, and both
+    again from the final dot to `250`, and from that to the request."""
     words = process.stdout.read().split()
     if not words:
         raise Broken(f"the courier failed {servers.last_error(process.errors)}")
@@ -96,6 +97,23 @@ def courier(bench, gateway, *arguments):
     """Sends `count` posts to `lanes`, at a `rate`, in messages of so many `recipients` and `octets`."""
     with sending(bench, gateway, *arguments) as process:
         return result(process)
+
+
+def latency(bench, octets, rate=100, count=2000):
+    """Milliseconds from the final dot to `250`, and from that to the request, at a low load; and how long
+    one write and its fdatasync take on the same disk, before and behind it."""
+    def synced():
+        appends = 500
+        return bench.reference("append", bench.directory, appends, octets, 1) / appends * 1e3
+
+    with servers.receiver_down() as url, bench.gateway(url, "full", extra=extra()) as gateway:
+        courier(bench, gateway, 500, 10, rate, 1, octets)
+        before = synced()
+        taken = courier(bench, gateway, count, 10, rate, 1, octets)[4:]
+        sync = (before + synced()) / 2
+    print(f"  dot to 250 {taken[0]:.2f} ms (p99 {taken[1]:.2f}), 250 to request {taken[2]:.2f} ms (p99 {taken[3]:.2f}), "
+          f"one fdatasync {sync:.2f} ms", flush=True)
+    return {"taken": taken, "sync": sync}
 
 
 def figure(api, name):

@@ -19,6 +19,7 @@ import fanout
 import formats
 import front
 import looks
+import others
 import servers
 from servers import Bench, Broken, await_posts, load, own_time, resident, settle
 
@@ -190,6 +191,8 @@ def rounds(bench, found, postfix, smtp_sink, sink):
             ("events", lambda: looks.events(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
             ("panel", lambda: looks.panel(bench, found, MESSAGES, OCTETS, SESSIONS, WARM_UP)),
             ("drains", lambda: delivery.drains(bench, found, BACKLOG, OCTETS, SESSIONS)),
+            *((row, lambda row=row: others.deliver(bench, found, row, sink, MESSAGES // others.SHARE, OCTETS, SESSIONS))
+              for row in others.OTHERS),
             ("Postfix with curl", lambda: postfix and postfix_posts(found, postfix, sink)),
             ("hyper client", lambda: reference(bench, found, "bare hyper client", "post", sink.url,
                                                MESSAGES // CONNECTIONS * CONNECTIONS, octets, CONNECTIONS)),
@@ -288,10 +291,18 @@ def targets(found, backlog, door):
         yield at_least(f"durable accept / Postfix accepting, {queue}", 8,
                        found.ratios(found.rates, gateway, f"Postfix accepting, {queue}"))
     yield at_least("end to end / smtp-sink", 0.35, found.ratios(found.rates, whole, SINKS[1]))
+    for row in others.OTHERS:
+        yield at_least(f"end to end / {row}", 1, found.ratios(found.rates, whole, row))
     yield at_least("end to end / Postfix with curl", 20, found.ratios(found.rates, whole, "Postfix with curl"))
     yield at_most("end to end, processor time a post, as measured", 120, "µs", median(raw) if raw else None)
     yield at_most(f"the same, scaled to a machine where smtp-sink takes {QUIET_SINK} µs", 120, "µs",
                   median(scaled) if scaled else None)
+    taken, sync = door.get("taken"), door.get("sync")
+    words = taken and f"{taken[0] / sync:.2f} times ({taken[0]:.2f} ms, p99 {taken[1]:.2f} ms)"
+    yield at_most("final dot to `250` at 100 messages a second, p50 / one fdatasync", 1.5, "times",
+                  taken and taken[0] / sync, words)
+    words = taken and f"{taken[2]:.2f} ms (p99 {taken[3]:.2f} ms)"
+    yield at_most("`250` to the request, p50", 5, "ms", taken and taken[2], words)
     yield at_least("drain of a backlog / bare hyper client", 0.4,
                    found.ratios(found.rates, delivery.DRAIN_ROW, delivery.CLIENT_ROW))
     drained = list(found.times[delivery.DRAIN_ROW].values())
@@ -421,6 +432,7 @@ def main():
         print("delivery", flush=True)
         found.try_row("far away", lambda: door.update(delivery.far(bench, OCTETS, SESSIONS)))
         found.try_row("many lanes", lambda: door.update(delivery.crowd(bench, LANES, LANE_POSTS, OCTETS)))
+        found.try_row("latency", lambda: door.update(delivery.latency(bench, OCTETS)))
         found.try_row("dead destination", lambda: door.update(delivery.dead(bench, DEAD, OCTETS, SESSIONS)))
         print("webhooks", flush=True)
         found.try_row("fan-out", lambda: door.update(fan_out=fanout.fan_out(bench, WEBHOOKS, WEBHOOK_BATCHES)))

@@ -12,6 +12,8 @@ mod events;
 mod model;
 #[path = "spool/sealing.rs"]
 mod sealed;
+#[path = "spool/space.rs"]
+mod space;
 #[path = "spool/steering.rs"]
 mod steering;
 

@@ -195,7 +195,7 @@ impl Group {
                     if let Some(key) = &admission.idempotency_key {
                         let expires_at = accepted_at.after(NOTES);
                         let noted = Noted { earlier: earlier(admission), expires_at, place: *place };
-                        index.note(&admission.tenant, key, noted);
+                        index.note(&admission.tenant, key, noted, 0);
                     }
                     let blobs = std::mem::take(&mut admission.blobs);
                     for post in std::mem::take(&mut admission.posts) {
@@ -276,6 +276,7 @@ fn publish_move(index: &mut super::index::Index, moved: &Moved, place: Place) {
     if let Some(key) = &moved.accepted.idempotency_key {
         let expires_at = moved.accepted.accepted_at.after(NOTES);
         let noted = Noted { earlier: moved.accepted.earlier(), expires_at, place };
-        index.note(&moved.accepted.tenant, key, noted);
+        let octets = if moved.accepted.is_note() { u64::from(place.share) } else { 0 };
+        index.note(&moved.accepted.tenant, key, noted, octets);
     }
 }

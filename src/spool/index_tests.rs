@@ -168,7 +168,7 @@ fn a_key_stands_for_its_message_for_a_day() {
     let (tenant, day) = (Tenant::default(), 24 * 60 * 60 * 1000);
     let earlier = Earlier { message: MessageId(7), posts: 1, fingerprint: None };
     let noted = Noted { earlier, expires_at: Timestamp(1).after(NOTES), place: PLACE };
-    index.note(&tenant, "k", noted);
+    index.note(&tenant, "k", noted, 0);
     for (at, message) in [(1, Some(7)), (day, Some(7)), (day + 1, None)] {
         let found = index.noted(&tenant, "k", Timestamp(at)).map(|noted| noted.earlier.message.0);
         assert_eq!(found, message, "{at}");

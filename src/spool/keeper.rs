@@ -5,7 +5,9 @@
 //! nothing in them lives, and copies stragglers forward when the disk holds much
 //! more than lives. Segments are given up strictly from the oldest on: the news
 //! that a post ended stands behind the post, so it can never be lost before it. One
-//! with events stays until they were passed.
+//! with events stays until they were passed. Stragglers are copied one record at a
+//! time, each with a group of the writer's: that is the throttle, as mail never waits
+//! for more than one of them.
 
 use super::appender::{RESERVE, SPARE};
 use super::job::{Job, Moved};
@@ -123,7 +125,7 @@ impl Keeper {
                 if !index.is_whole() {
                     return Ok(());
                 }
-                (index.tallies.of(number), index.tallies.octets())
+                (index.tallies.of(number), index.tallies.octets(self.shared.clock.now()))
             };
             let is_crowded = octets > 2 * living + SLACK * self.shared.options.segment;
             let lives = tally.posts > 0 || tally.notes_until > self.shared.clock.now();

@@ -213,10 +213,15 @@ impl Writer {
         // Once more: making room can change them.
         let Ok((lives, histories)) = self.lives(&ids, place) else { return };
         (moved.accepted.lives, moved.histories) = (lives, histories);
-        if moved.accepted.idempotency_key.is_none() && moved.accepted.lives.iter().all(Option::is_none) {
-            // It ended meanwhile.
-            let _ = ack.send(());
-            return;
+        if moved.accepted.is_note() {
+            if moved.accepted.idempotency_key.is_none() {
+                // It ended meanwhile.
+                let _ = ack.send(());
+                return;
+            }
+            // For a day nobody reads more than the key.
+            moved.accepted.blobs.clear();
+            moved.blobs.clear();
         }
         self.group.push_move(moved, segment, ack);
     }

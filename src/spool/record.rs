@@ -137,6 +137,11 @@ impl<'a> Accepted<'a> {
         }
     }
 
+    /// Whether it was moved for its idempotency key alone: no post of it lives.
+    pub fn is_note(&self) -> bool {
+        !self.lives.is_empty() && self.lives.iter().all(Option::is_none)
+    }
+
     /// Octets of all blobs together.
     pub fn blob_octets(&self) -> usize {
         self.blobs.iter().map(|blob| blob.length as usize).sum()

@@ -37,7 +37,7 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u6
             }
             Err(error) => {
                 shared.damages.fetch_add(1, Ordering::Relaxed);
-                shared.index().tallies.note(segment.header.number, crate::post::Timestamp(u64::MAX));
+                shared.index().tallies.note(segment.header.number, crate::post::Timestamp(u64::MAX), 0);
                 tracing::error!(segment = %segment.name, %error, "a spool segment cannot be read; its posts are missing until it can");
             }
         }
@@ -52,7 +52,7 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
         }
         let spot = Spot::at(segment.header.number, found.offset);
         if let Some(accepted) = later.hear(found.record, spot) {
-            let share = share(found.total, accepted.posts.len());
+            let share = share(found.total, if accepted.is_note() { 1 } else { accepted.posts.len() });
             let place = Place { segment: segment.header.number, offset: found.offset, share };
             restore(shared, &accepted, place, later);
         }
@@ -72,7 +72,9 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut L
     if let Some(key) = &accepted.idempotency_key {
         let expires_at = accepted.accepted_at.after(NOTES);
         if expires_at > now && index.noted(&accepted.tenant, key, now).is_none() {
-            index.note(&accepted.tenant, key, Noted { earlier: accepted.earlier(), expires_at, place });
+            let noted = Noted { earlier: accepted.earlier(), expires_at, place };
+            let octets = if accepted.is_note() { u64::from(place.share) } else { 0 };
+            index.note(&accepted.tenant, key, noted, octets);
         }
     }
     let rung = index.rung();

@@ -14,6 +14,8 @@ pub(super) struct Tally {
     pub octets: u64,
     /// When the last idempotency key in it expires.
     pub notes_until: Timestamp,
+    /// Octets of records that only a key keeps.
+    pub notes: u64,
 }
 
 /// The tallies of all segments, by number.
@@ -36,10 +38,12 @@ impl Tallies {
         }
     }
 
-    /// An idempotency key stands in this segment.
-    pub fn note(&mut self, segment: u64, expires_at: Timestamp) {
+    /// An idempotency key stands in this segment, in a record of so many octets that
+    /// nothing else keeps: 0 where a post does, or did and still has its body.
+    pub fn note(&mut self, segment: u64, expires_at: Timestamp, octets: u64) {
         let tally = self.0.entry(segment).or_default();
         tally.notes_until = tally.notes_until.max(expires_at);
+        tally.notes += octets;
     }
 
     /// The tally of one segment.
@@ -47,9 +51,10 @@ impl Tallies {
         self.0.get(&segment).copied().unwrap_or_default()
     }
 
-    /// Octets of all living posts.
-    pub fn octets(&self) -> u64 {
-        self.0.values().map(|tally| tally.octets).sum()
+    /// Octets of all that lives at `now`.
+    pub fn octets(&self, now: Timestamp) -> u64 {
+        let notes = |tally: &Tally| if tally.notes_until > now { tally.notes } else { 0 };
+        self.0.values().map(|tally| tally.octets + notes(tally)).sum()
     }
 
     /// A segment is used anew.

@@ -30,7 +30,7 @@ pub(super) fn of(shared: &Shared) -> Result<Usage, SpoolError> {
     let index = shared.index();
     let is_used = |number: u64| index.tallies.of(number).posts > 0;
     let files_in_use = segments.iter().filter(|segment| is_used(segment.header.number)).count() as u64;
-    let living = index.tallies.octets();
+    let living = index.tallies.octets(shared.clock.now());
     drop(index);
     let files = segments.len() as u64;
     let is_read = *shared.recovered.borrow();

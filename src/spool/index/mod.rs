@@ -321,9 +321,9 @@ impl Index {
         }
     }
 
-    /// Remembers an idempotency key.
-    pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted) {
-        self.tallies.note(noted.place.segment, noted.expires_at);
+    /// Remembers an idempotency key, which alone keeps so many octets.
+    pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted, octets: u64) {
+        self.tallies.note(noted.place.segment, noted.expires_at, octets);
         let kept = self.catalog.note(tenant, key, noted);
         self.intact(kept);
     }
