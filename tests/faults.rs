@@ -26,16 +26,12 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::collector::{Answer, Collector, Keep, moody};
 use support::ledger::drain;
 use support::load::Load;
-use support::program::{
-    CONFIG, Client, Gateway, Reply, eventually, holds_posts, postgate, retrying, send, under,
-};
+use support::program::{CONFIG, Client, Gateway, Reply, eventually, holds_posts, postgate, retrying, send};
 use support::small_disk::SmallDisk;
 use support::{DEADLINE, nobody, octets_under, proofs};
 use tempfile::TempDir;
