@@ -61,7 +61,7 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let supervisor = Arc::new(Supervisor::from_env());
-    supervisor.busy("reads what an earlier process left").await;
+    supervisor.busy("reads what an earlier process left");
     let mut gateway = tokio::select! {
         gateway = Gateway::start(config.clone()) => gateway?,
         () = signals.next() => return Ok(()),
@@ -78,7 +78,7 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
         announce(line);
     }
     let office = Office::of(file.path())?;
-    supervisor.ready(&standing(&gateway)).await;
+    supervisor.ready(&standing(&gateway));
     // Beside everything else: a reload that takes long is no reason to be silent.
     let (reassuring, control) = (Arc::clone(&supervisor), gateway.control());
     let mut beside = JoinSet::new();
@@ -94,7 +94,7 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
     }
     // Who asks from now on hears that there is nobody.
     drop(wishes);
-    supervisor.stopping().await;
+    supervisor.stopping();
     tracing::info!("stopping; a second signal ends it at once");
     tokio::select! {
         ending = gateway.stop() => match ending? {
@@ -108,7 +108,7 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
 
 /// Reads the configuration again, and says what came of it.
 async fn hang_up(file: &ConfigFile, gateway: &mut Gateway, supervisor: &Supervisor) {
-    supervisor.reloading().await;
+    supervisor.reloading();
     let mut status = standing(gateway);
     match reload(file, gateway).await {
         Ok(later) => say_in_force(&later),
@@ -121,7 +121,7 @@ async fn hang_up(file: &ConfigFile, gateway: &mut Gateway, supervisor: &Supervis
             status.push_str(&format!("; the configuration of {now} was bad, the log says why"));
         }
     }
-    supervisor.ready(&status).await;
+    supervisor.ready(&status);
 }
 
 /// Puts the configuration in force as it is now, if it is good; the answer names what

@@ -11,9 +11,8 @@ use crate::deliver::control::Control;
 use std::io;
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram as Unconnected};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
-use tokio::net::UnixDatagram;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -25,7 +24,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// What the environment names; within a runtime.
+    /// What the environment names.
     pub(super) fn from_env() -> Supervisor {
         let Ok(name) = std::env::var("NOTIFY_SOCKET") else { return Supervisor::default() };
         let variable = |name| std::env::var(name).ok();
@@ -40,25 +39,25 @@ impl Supervisor {
     }
 
     /// Something is done that may take a while.
-    pub(super) async fn busy(&self, status: &str) {
-        self.tell("", status).await;
+    pub(super) fn busy(&self, status: &str) {
+        self.tell("", status);
     }
 
     /// Mail is taken, by the configuration that is in force.
-    pub(super) async fn ready(&self, status: &str) {
-        self.tell("READY=1\n", status).await;
+    pub(super) fn ready(&self, status: &str) {
+        self.tell("READY=1\n", status);
     }
 
     /// The configuration is read again; [`Supervisor::ready`] tells of the end.
-    pub(super) async fn reloading(&self) {
+    pub(super) fn reloading(&self) {
         // Told apart from what was under way when the reload was asked for.
         let now = clock::monotonic().as_micros();
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}\n"), "reads its configuration again").await;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}\n"), "reads its configuration again");
     }
 
     /// No more mail is taken.
-    pub(super) async fn stopping(&self) {
-        self.tell("STOPPING=1\n", "finishes what is under way").await;
+    pub(super) fn stopping(&self) {
+        self.tell("STOPPING=1\n", "finishes what is under way");
     }
 
     /// Says that all is well as long as it is, twice in the time that silence may take.
@@ -66,20 +65,21 @@ impl Supervisor {
     pub(super) async fn reassure(&self, control: Control) {
         let Some(patience) = self.patience else { return };
         while control.pulse().await.is_ok() {
-            self.send("WATCHDOG=1").await;
+            self.send("WATCHDOG=1");
             tokio::time::sleep(patience / 2).await;
         }
     }
 
-    async fn tell(&self, state: &str, status: &str) {
+    fn tell(&self, state: &str, status: &str) {
         // A line end, as the path of a socket may have one, would begin another variable.
         let status = status.replace('\n', " ");
-        self.send(&format!("{state}STATUS={status}")).await;
+        self.send(&format!("{state}STATUS={status}"));
     }
 
-    async fn send(&self, state: &str) {
+    /// Of one who does not read, nobody waits for that.
+    fn send(&self, state: &str) {
         let Some(socket) = &self.socket else { return };
-        if let Err(error) = socket.send(state.as_bytes()).await {
+        if let Err(error) = socket.send(state.as_bytes()) {
             tracing::warn!("cannot tell the service manager {state:?}: {error}");
         }
     }
@@ -92,11 +92,10 @@ fn connect(name: &str) -> io::Result<UnixDatagram> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(name)?,
     };
-    let socket = Unconnected::unbound()?;
+    let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    // It may be slow to read; nothing else waits for that.
     socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
+    Ok(socket)
 }
 
 /// The longest silence, in `WATCHDOG_USEC`, unless it is meant for another process.
@@ -112,10 +111,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dispatcher_that_does_not_answer_is_not_well() {
-        let (socket, told) = Unconnected::pair().unwrap();
+        let (socket, told) = UnixDatagram::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         told.set_nonblocking(true).unwrap();
-        let socket = UnixDatagram::from_std(socket).unwrap();
         let patience = Duration::from_secs(2);
         let supervisor = Supervisor { socket: Some(socket), patience: Some(patience) };
         let (control, requests) = Control::new();
@@ -125,8 +123,8 @@ mod tests {
         supervisor.reassure(control).await;
         let mut octets = [0; 100];
         assert_eq!(told.recv(&mut octets).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
-        // Nor is the test deaf.
-        supervisor.busy("a\nREADY=1").await;
+        // Nor is the test deaf. Of what is more than the other end takes the rest is lost.
+        (0..1000).for_each(|_| supervisor.busy("a\nREADY=1"));
         let length = told.recv(&mut octets).unwrap();
         assert_eq!(&octets[..length], b"STATUS=a READY=1");
     }

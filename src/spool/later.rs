@@ -17,8 +17,6 @@ use std::sync::Arc;
 pub(super) struct Later {
     ended: HashSet<PostId>,
     words: HashMap<PostId, Word>,
-    /// The latest time that was heard of: the clock was set back if it shows less.
-    pub latest: Timestamp,
 }
 
 /// The last that is said of a post: its state, and where more of it stands.
@@ -26,6 +24,8 @@ pub(super) struct Word {
     pub state: State,
     pub history: Spot,
     pub destination: Option<Arc<Destination>>,
+    /// What the clock showed, if that is known: it was set back if it shows less now.
+    pub said_at: Option<Timestamp>,
 }
 
 impl Later {
@@ -44,18 +44,11 @@ impl Later {
                         Outcome::Stands(state) => (state, Spot::default()),
                         Outcome::Lived { state, .. } => (state, spot),
                     };
-                    self.learn(id, Word { state, history, destination: None });
+                    self.learn(id, Word { state, history, destination: None, said_at: None });
                 }
             }
-            Record::Lives(id, life) => {
-                let last = life.chronicle.attempts.last();
-                self.latest = self.latest.max(last.map_or_else(Timestamp::default, |last| last.started_at));
-                self.learn(id, Word::new(life.state, spot, &life.chronicle));
-            }
-            Record::Accepted(accepted) => {
-                self.latest = self.latest.max(accepted.accepted_at);
-                return Some(accepted);
-            }
+            Record::Lives(id, life) => self.learn(id, Word::new(life.state, spot, &life.chronicle)),
+            Record::Accepted(accepted) => return Some(accepted),
         }
         None
     }
@@ -74,7 +67,10 @@ impl Later {
         let (state, life) = accepted.state(at)?;
         let own = match life.filter(|life| life.chronicle != Chronicle::default()) {
             Some(life) => Word::new(state, spot, &life.chronicle),
-            None => Word { state, history: Spot::default(), destination: None },
+            None => {
+                let said_at = (!was_moved).then_some(accepted.accepted_at);
+                Word { state, history: Spot::default(), destination: None, said_at }
+            }
         };
         let mut word = match self.words.remove(&post.id) {
             Some(mut word) => {
@@ -121,7 +117,8 @@ impl Later {
 impl Word {
     fn new(state: State, history: Spot, chronicle: &Chronicle) -> Word {
         let destination = chronicle.route.as_ref().map(|route| Arc::clone(&route.destination));
-        Word { state, history, destination }
+        let said_at = chronicle.attempts.last().map(|last| last.started_at);
+        Word { state, history, destination, said_at }
     }
 
     /// An order tells a new state alone: the chronicle stands further back.

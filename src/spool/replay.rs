@@ -87,7 +87,7 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut L
     let mut index = shared.index();
     for (at, post) in accepted.posts.iter().enumerate() {
         let Some(word) = later.last_word(accepted, at, spot) else { continue };
-        let state = word.state.on_a_clock_set_back(post, later.latest, now);
+        let state = word.said_at.map_or(word.state, |at| word.state.on_a_clock_set_back(post, at, now));
         // What was ordered while it was delivered came too late.
         let destination = word.destination.as_ref().filter(|_| word.state.is_rerouted);
         let destination = destination.unwrap_or(&post.destination);

@@ -63,8 +63,8 @@ impl Phase {
 
 impl State {
     /// The state of a post that was accepted at this time of the spool's clock. What the
-    /// post says of that is the time of day, which may have been set since this process
-    /// began: by that it would wait, or be too old, for as much.
+    /// post says of that is the time of day, which may have been set forward since this
+    /// process began: it would wait for as much.
     pub fn fresh(post: &Post, accepted_at: Timestamp) -> State {
         State {
             ended: 0,
@@ -74,7 +74,7 @@ impl State {
             is_rerouted: false,
             is_lean: false,
             due_at: post.not_before_at.unwrap_or(post.accepted_at.min(accepted_at)),
-            ages_from: began_at(post).max(accepted_at),
+            ages_from: began_at(post),
         }
     }
 

@@ -77,16 +77,17 @@ fn with_few_descriptors_mail_is_put_off_and_nothing_is_lost() {
 struct NoThreads(Child);
 
 impl NoThreads {
-    fn of(gateway: &Gateway, trace: &Path) -> NoThreads {
+    /// Nothing where a machine lets nobody trace what runs already.
+    fn of(gateway: &Gateway, trace: &Path) -> Option<NoThreads> {
         let pid = gateway.child.id().to_string();
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-e", "signal=none", "-e", "trace=/^clone"]);
         strace.args(["--inject=/^clone:error=EAGAIN", "-p", &pid, "-o"]).arg(trace);
-        let child = strace.spawn().unwrap();
+        let mut child = strace.spawn().unwrap();
         let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let is_traced = || !status().contains("TracerPid:\t0\n");
-        eventually("strace to be there", DEADLINE, || is_traced().then_some(()));
-        NoThreads(child)
+        let has_begun = || is_traced().then_some(true).or_else(|| child.try_wait().unwrap().map(|_| false));
+        eventually("strace to be there", DEADLINE, has_begun).then_some(NoThreads(child))
     }
 }
 
@@ -98,6 +99,7 @@ impl Drop for NoThreads {
     }
 }
 
+#[allow(clippy::print_stderr)]
 #[test]
 fn without_more_threads_mail_is_put_off_and_nothing_is_lost() {
     if !has_strace() {
@@ -107,7 +109,9 @@ fn without_more_threads_mail_is_put_off_and_nothing_is_lost() {
         Trial::begin(4, |directory| Gateway::spawn(&mut postgate(directory.path()), directory.path()));
     trial.accepts(20);
     let trace = trial.directory.path().join("trace");
-    let no_threads = NoThreads::of(&trial.gateway, &trace);
+    let Some(no_threads) = NoThreads::of(&trial.gateway, &trace) else {
+        return eprintln!("left out: strace may not trace what runs already");
+    };
     // Each is written to a file beside the others, and read again.
     let body = "0123456789\r\n".repeat(300_000) + "end";
     let head = "X-XsHttp-Content-Type: application/octet-stream\r\n\r\n";

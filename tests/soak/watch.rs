@@ -48,7 +48,7 @@ impl Sample {
             spool: disk("spool"),
             journal: disk("journal"),
             log: disk("log"),
-            queued: ["queued", "sending", "deferred", "held"]
+            queued: ["waiting", "sending", "held"]
                 .map(|state| metric(&text, &format!("postgate_queue_posts{{state=\"{state}\"}}")))
                 .iter()
                 .sum(),
@@ -83,7 +83,10 @@ pub fn metric(text: &str, name: &str) -> u64 {
         let rest = line.strip_prefix(name)?;
         rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
     };
-    text.lines().filter_map(value).sum::<f64>() as u64
+    let values: Vec<_> = text.lines().filter_map(value).collect();
+    // Of a name without labels there may be none yet.
+    assert!(!values.is_empty() || !name.ends_with('}'), "no {name}");
+    values.into_iter().sum::<f64>() as u64
 }
 
 /// How much memory grows in an hour, by least squares, in hundredths of what there is on

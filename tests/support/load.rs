@@ -83,12 +83,18 @@ impl Load {
     }
 
     /// Ends the clients; what they sent.
-    pub fn end(self) -> Vec<Sent> {
+    pub fn end(mut self) -> Vec<Sent> {
         self.shared.is_over.store(true, Ordering::SeqCst);
-        for client in self.clients {
+        for client in self.clients.drain(..) {
             client.join().unwrap();
         }
         std::mem::take(&mut *self.shared.ledger.lock().unwrap())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
     }
 }
 
