@@ -58,13 +58,23 @@ impl Incoming {
         let most = if self.spill.is_some() { PIECE } else { MOST };
         let most = (self.loan.left(limits) / SHARE).clamp(LEAST, most);
         let has_memory = self.loan.raise(held, limits);
-        if has_memory && (held <= most || self.directory.is_none()) {
+        let is_little = session.waiting() <= most && held <= 2 * most;
+        if has_memory && (is_little || self.directory.is_none()) {
             return;
         }
         let octets = if self.directory.is_some() { session.draw() } else { None };
         let is_kept = match octets.filter(|octets| !octets.is_empty()) {
-            Some(octets) => self.write(octets).await.is_ok(),
-            None => has_memory || held <= LEAST,
+            Some(octets) => match self.write(octets).await {
+                Ok(drawn) => {
+                    // Allocators give back the memory of a piece later than the next one comes.
+                    if has_memory && most == PIECE && drawn.capacity() <= 2 * PIECE {
+                        session.reuse(drawn);
+                    }
+                    true
+                }
+                Err(_) => false,
+            },
+            None => has_memory || session.held() <= LEAST,
         };
         if is_kept {
             self.loan.lower(session.held());
@@ -103,20 +113,22 @@ impl Incoming {
         }
     }
 
-    /// Writes behind what is in the file; it is gone after an error.
-    async fn write(&mut self, octets: Vec<u8>) -> io::Result<()> {
+    /// Writes behind what is in the file, which is gone after an error, and returns
+    /// what it wrote.
+    async fn write(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
         let Some(directory) = self.directory.clone() else {
             return Err(io::ErrorKind::OutOfMemory.into());
         };
         let spill = self.spill.take();
         let write = move || {
             let mut spill = spill.map_or_else(|| directory.begin(), Ok)?;
-            spill.append(&octets).map(|()| spill)
+            spill.append(&octets).map(|()| (spill, octets))
         };
         let written = spawn_blocking(write).await.unwrap_or_else(|died| Err(io::Error::other(died)));
-        self.spill = Some(written.inspect_err(|error| {
+        let (spill, octets) = written.inspect_err(|error| {
             tracing::warn!(%error, "no temporary file for a large message; it is refused for now");
-        })?);
-        Ok(())
+        })?;
+        self.spill = Some(spill);
+        Ok(octets)
     }
 }

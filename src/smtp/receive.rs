@@ -110,6 +110,11 @@ impl Receiver {
         self.kept.capacity()
     }
 
+    /// Octets that were not given away.
+    pub fn waiting(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Gives away what was received since the last time; none of it is in
     /// [`Receiver::finish`] again. A line of the header section stays until it is
     /// whole. `None` when nothing of this message is kept any more.
@@ -121,6 +126,15 @@ impl Receiver {
         self.header.given += self.kept.len();
         self.header.line_start = 0;
         Some(std::mem::replace(&mut self.kept, behind))
+    }
+
+    /// Takes the room of what was given away for what comes next, unless that has
+    /// its own by now.
+    pub fn reuse(&mut self, mut drawn: Vec<u8>) {
+        if self.fault.is_none() && self.held() == 0 {
+            drawn.clear();
+            self.kept = drawn;
+        }
     }
 
     /// Octets of the message so far, kept or not.

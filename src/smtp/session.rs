@@ -233,6 +233,11 @@ impl Session {
         if let State::Data(receiver) = &self.state { receiver.held() } else { 0 }
     }
 
+    /// Octets of the current message's data that were not given away.
+    pub fn waiting(&self) -> usize {
+        if let State::Data(receiver) = &self.state { receiver.waiting() } else { 0 }
+    }
+
     /// Octets of memory that the current message's recipients take.
     pub fn envelope_octets(&self) -> usize {
         self.transaction.octets
@@ -242,6 +247,13 @@ impl Session {
     /// only the rest. `None` when nothing of a message is kept.
     pub fn draw(&mut self) -> Option<Vec<u8>> {
         if let State::Data(receiver) = &mut self.state { receiver.draw() } else { None }
+    }
+
+    /// Takes the room of data that [`Session::draw`] gave away for what comes next.
+    pub fn reuse(&mut self, drawn: Vec<u8>) {
+        if let State::Data(receiver) = &mut self.state {
+            receiver.reuse(drawn);
+        }
     }
 
     /// Says that there is no memory for the current message.
