@@ -142,8 +142,7 @@ impl Group {
         let Record::Accepted(accepted) = record else { return };
         if let Some(total) = total {
             self.push_blobs(&moved.blobs, total);
-            let living = accepted.lives.iter().filter(|life| life.is_some()).count();
-            let place = Place { segment, offset, share: share(total, living) };
+            let place = Place { segment, offset, share: share(total, accepted.shares()) };
             self.staged.push(Staged::Move { moved: Moved { accepted, ..moved }, place, ack });
         }
     }
@@ -273,10 +272,5 @@ fn publish_move(index: &mut super::index::Index, moved: &Moved, place: Place) {
     for (post, (_, history)) in living {
         index.relocate(post.id, place, *history);
     }
-    if let Some(key) = &moved.accepted.idempotency_key {
-        let expires_at = moved.accepted.accepted_at.after(NOTES);
-        let noted = Noted { earlier: moved.accepted.earlier(), expires_at, place };
-        let octets = if moved.accepted.is_note() { u64::from(place.share) } else { 0 };
-        index.note(&moved.accepted.tenant, key, noted, octets);
-    }
+    index.remember(&moved.accepted, place);
 }

@@ -3,11 +3,13 @@
 use super::catalog::{Catalog, Noted, Place, Spot};
 use super::earlier::Earlier;
 use super::index::{Index, Known, Wanted};
+use super::record::Accepted;
 use super::shared::NOTES;
 use super::state::State;
 use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Sealed, Timestamp, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -177,4 +179,36 @@ fn a_key_stands_for_its_message_for_a_day() {
     }
     assert!(!index.drop_stale_notes(Timestamp(day + 1)), "there are no more");
     assert!(index.noted(&tenant, "k", Timestamp(1)).is_none(), "it is forgotten");
+}
+
+#[test]
+fn a_key_stands_for_its_last_use_wherever_the_first_one_is_moved_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));
+    let posts = [post(0, &lane())];
+    let used = |message: u64, at: u64| Accepted {
+        message: MessageId(message),
+        accepted_at: Timestamp(at),
+        tenant: Tenant::default(),
+        idempotency_key: Some("k".to_owned()),
+        fingerprint: None,
+        blobs: Vec::new(),
+        posts: Cow::Borrowed(&posts),
+        lives: Vec::new(),
+    };
+    let day = 24 * 60 * 60 * 1000;
+    let (first, last) = (used(7, 1), used(8, day + 2));
+    let at = |segment| Place { segment, ..PLACE };
+    for (accepted, place, message, stands_at) in [
+        (&first, at(1), 7, 1),
+        (&first, at(3), 7, 3),
+        (&first, at(2), 7, 3),
+        (&last, at(4), 8, 4),
+        (&first, at(5), 8, 4),
+        (&last, at(6), 8, 6),
+    ] {
+        index.remember(accepted, place);
+        let noted = index.noted(&Tenant::default(), "k", Timestamp(1)).unwrap();
+        assert_eq!((noted.earlier.message.0, noted.place.segment), (message, stands_at), "{place:?}");
+    }
 }

@@ -10,9 +10,10 @@
 //! for more than one of them.
 
 use super::appender::{RESERVE, SPARE};
+use super::catalog::Place;
 use super::job::{Job, Moved};
 use super::obituary;
-use super::record::Record;
+use super::record::{Accepted, Record};
 use super::segment::{self, Extent, Segment, UNKNOWN_END};
 use super::shared::Shared;
 use super::{Health, SpoolError};
@@ -168,8 +169,8 @@ impl Keeper {
         let scan = segment::scan(&*segment.file, &segment.header, extent)?;
         for found in scan.records {
             let Record::Accepted(accepted) = found.record else { continue };
-            let from = super::catalog::Place { segment: number, offset: found.offset, share: 0 };
-            if !self.is_needed(&accepted, number) {
+            let from = Place { segment: number, offset: found.offset, share: 0 };
+            if !self.is_needed(&accepted, from) {
                 continue;
             }
             match self.shared.read_blobs(&accepted, found.meta, from) {
@@ -190,14 +191,14 @@ impl Keeper {
         Ok(index.is_whole() && index.tallies.of(number).posts == 0)
     }
 
-    fn is_needed(&self, accepted: &super::record::Accepted<'_>, number: u64) -> bool {
+    fn is_needed(&self, accepted: &Accepted<'_>, from: Place) -> bool {
         let now = self.shared.clock.now();
         let mut index = self.shared.index();
         let key = accepted.idempotency_key.as_deref();
         let noted = key.and_then(|key| index.noted(&accepted.tenant, key, now));
-        let is_here = |id| index.find(id).is_some_and(|entry| entry.place.segment == number);
-        noted.is_some_and(|noted| noted.place.segment == number)
-            || accepted.posts.iter().map(|post| post.id).any(is_here)
+        let is_here = |place: Place| (place.segment, place.offset) == (from.segment, from.offset);
+        noted.is_some_and(|noted| is_here(noted.place))
+            || accepted.posts.iter().any(|post| index.find(post.id).is_some_and(|entry| is_here(entry.place)))
     }
 
     fn tidy(&mut self) {

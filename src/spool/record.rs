@@ -12,9 +12,9 @@
 //!
 //! The checksum is CRC32C over the segment's number, the head and the meta: a
 //! record of the segment file's former life is not valid in this one. The salt is
-//! that of the spool, made with its first segment, and nobody outside knows it: octets of a message that look
-//! like records are told apart without a look at what they claim to hold. Each blob
-//! has its own checksum in the meta, so a body is checked without reading its
+//! that of the spool, made with its first segment, and nobody outside knows it: octets
+//! of a message that look like records are told apart without a look at what they claim
+//! to hold. Each blob has its own checksum in the meta, so a body is checked without reading its
 //! neighbours. A record is valid whole or not at all; nothing is repaired.
 
 use super::seals::Seals;
@@ -140,6 +140,13 @@ impl<'a> Accepted<'a> {
     /// Whether it was moved for its idempotency key alone: no post of it lives.
     pub fn is_note(&self) -> bool {
         !self.lives.is_empty() && self.lives.iter().all(Option::is_none)
+    }
+
+    /// How many the room of the record is shared among: all its posts, or those of a moved
+    /// one that lived; one when it is kept for its idempotency key alone.
+    pub fn shares(&self) -> usize {
+        let living = self.lives.iter().flatten().count();
+        if self.lives.is_empty() { self.posts.len() } else { living }.max(1)
     }
 
     /// Octets of all blobs together.

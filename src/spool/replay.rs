@@ -10,7 +10,7 @@ use super::log::number_in;
 use super::record::{Accepted, BlobHead, HEAD, Record};
 use super::segment::{self, Extent, Gap, Header, Scan, Segment, UNKNOWN_END, refuse_newer};
 use super::shared::{NOTES, Shared};
-use super::{catalog::Noted, catalog::Place, catalog::Spot};
+use super::{catalog::Place, catalog::Spot};
 use crate::post::{MessageId, PostId};
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
@@ -53,7 +53,7 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u6
 }
 
 /// Says of which posts the log speaks that it does not hold: their messages were damaged, or
-/// their segment is gone.
+/// their segment is gone. It may have been given up when they had ended and before that was durable.
 fn name_orphans(shared: &Shared, later: &Later) {
     let orphans = later.orphans();
     if orphans.is_empty() {
@@ -64,7 +64,8 @@ fn name_orphans(shared: &Shared, later: &Later) {
     tracing::error!(
         count = orphans.len(),
         posts = named.join(" "),
-        "posts are missing whose messages are gone from the spool; they are lost"
+        "posts are missing whose messages are gone from the spool; \
+         unless they had been delivered just before the process ended, they are lost"
     );
 }
 
@@ -75,7 +76,7 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
         }
         let spot = Spot::at(segment.header.number, found.offset);
         if let Some(accepted) = later.hear(found.record, spot) {
-            let share = share(found.total, if accepted.is_note() { 1 } else { accepted.posts.len() });
+            let share = share(found.total, accepted.shares());
             let place = Place { segment: segment.header.number, offset: found.offset, share };
             restore(shared, &accepted, place, later);
         }
@@ -93,13 +94,8 @@ fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut L
         let destination = destination.unwrap_or(&post.destination);
         index.restore(post, destination, place, word.history, state);
     }
-    if let Some(key) = &accepted.idempotency_key {
-        let expires_at = accepted.accepted_at.after(NOTES);
-        if expires_at > now && index.noted(&accepted.tenant, key, now).is_none() {
-            let noted = Noted { earlier: accepted.earlier(), expires_at, place };
-            let octets = if accepted.is_note() { u64::from(place.share) } else { 0 };
-            index.note(&accepted.tenant, key, noted, octets);
-        }
+    if accepted.accepted_at.after(NOTES) > now {
+        index.remember(accepted, place);
     }
     let rung = index.rung();
     drop(index);

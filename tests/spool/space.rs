@@ -9,7 +9,11 @@ const HEADS: u64 = 1000;
 
 /// Waits until the spool takes no more than it may.
 async fn bounded(spool: &Embedded) -> Usage {
-    let bound = |usage: &Usage| 2 * usage.living + 4 * small(Path::new("")).segment;
+    bounded_by(spool, small(Path::new("")).segment).await
+}
+
+async fn bounded_by(spool: &Embedded, segment: u64) -> Usage {
+    let bound = |usage: &Usage| 2 * usage.living + 4 * segment;
     let last = std::cell::Cell::new(None);
     let wait = async {
         loop {
@@ -87,5 +91,30 @@ async fn an_idempotency_key_keeps_no_body() {
     for id in 1..=200 {
         assert_eq!(spool.commit(keyed(id)).await, Ok(repeated(id, 1, asked(id as u8))), "{id}");
     }
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_counts_what_was_moved_as_a_move_does() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(Sync::Honest));
+    // Room is asked for by the number of posts: a segment is to hold many.
+    let segment = 512 << 10;
+    let options = || Options { segment, ..options(directory.path()) };
+    let open = || Embedded::open_on(Arc::new(disk.clone()), options()).unwrap();
+    let spool = open();
+    for id in 1..=800 {
+        spool.commit(message(id, &["a"; 8], &body(id, 8000))).await.unwrap();
+        let mut claims = claim_all(&spool, "a").await;
+        claims.retain(|claim| claim.post.id.number > 1);
+        settle_all(&spool, claims, &Settlement::Delivered).await;
+    }
+    let usage = bounded_by(&spool, segment).await;
+    close(spool);
+    let spool = open();
+    spool.recovered().await;
+    // What is moved further on counts for more, never for less.
+    let again = spool.usage().await.unwrap().unwrap();
+    assert!(again.living >= usage.living, "{usage:?}, {again:?}");
+    assert!(usage.living > 2 * 800 * 8000 / 8, "some were moved: {usage:?}");
     close(spool);
 }

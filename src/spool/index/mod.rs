@@ -22,6 +22,8 @@ pub(super) use looks::{Newest, Seen};
 
 use super::Order;
 use super::catalog::{Catalog, Entry, Line, Noted, Place, Rank, Spot};
+use super::record::Accepted;
+use super::shared::NOTES;
 use super::state::{Phase, State};
 use super::tally::Tallies;
 use crate::post::{Destination, Post, PostId, Table, Timestamp};
@@ -326,6 +328,19 @@ impl Index {
         self.tallies.note(noted.place.segment, noted.expires_at, octets);
         let kept = self.catalog.note(tenant, key, noted);
         self.intact(kept);
+    }
+
+    /// Notes the key of a record that was found or moved, unless the key was used again
+    /// since, or the record stands in a later place as well.
+    pub fn remember(&mut self, accepted: &Accepted<'_>, place: Place) {
+        let Some(key) = &accepted.idempotency_key else { return };
+        let noted =
+            Noted { earlier: accepted.earlier(), expires_at: accepted.accepted_at.after(NOTES), place };
+        let rank = |noted: &Noted| (noted.earlier.message, noted.place.segment, noted.place.offset);
+        if self.noted(&accepted.tenant, key, Timestamp(0)).is_none_or(|last| rank(&last) < rank(&noted)) {
+            let octets = if accepted.is_note() { u64::from(place.share) } else { 0 };
+            self.note(&accepted.tenant, key, noted, octets);
+        }
     }
 
     /// What an idempotency key stands for at `now`.
