@@ -28,9 +28,11 @@ mod reload;
 mod routes;
 mod seal;
 mod sockets;
+mod start_error;
 mod webhooks;
 
 pub use listening::Listening;
+pub use start_error::StartError;
 
 use access::Access;
 use delivery::Keyring;
@@ -49,75 +51,17 @@ use crate::deliver::collector;
 use crate::deliver::control::Control;
 use crate::event::Wanted;
 use crate::fanout::{engine, replay};
-use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
 use crate::seal::SealKey;
-use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::{Embedded, OpenError};
 use rustix::fs::Mode;
 use rustix::process::umask;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// Why a gateway did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen(Address, io::Error),
-    /// The address of the API cannot be listened on.
-    Api(SocketAddr, io::Error),
-    /// The protocol log's directory cannot be used.
-    Log(PathBuf, io::Error),
-    /// The spool cannot be opened.
-    Spool(OpenError),
-    /// The journal cannot be opened.
-    Journal(PathBuf, io::Error),
-    /// The key of attachments' addresses is there and cannot be read.
-    LinkKey(PathBuf, io::Error),
-    /// A route that the configuration's own checks let through is not one.
-    Route(String),
-    /// A user cannot log in as configured.
-    Logins(LoginsError),
-    /// Certificates or keys cannot be used.
-    Tls(TlsError),
-    /// What the configuration names could not be read to its end.
-    Read(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            StartError::Api(address, error) => write!(f, "[api] cannot listen on {address}: {error}"),
-            StartError::Log(path, error) => {
-                write!(f, "cannot write the protocol log in {}: {error}", path.display())
-            }
-            StartError::Spool(error) => error.fmt(f),
-            StartError::Journal(path, error) => {
-                write!(f, "cannot open the journal {}: {error}", path.display())
-            }
-            StartError::LinkKey(path, error) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "cannot read {path}: {error}; make it readable, or remove it: addresses of attachments \
-                     that were given out are then void"
-                )
-            }
-            StartError::Route(text) => f.write_str(text),
-            StartError::Logins(error) => error.fmt(f),
-            StartError::Tls(error) => write!(f, "[tls] {error}"),
-            StartError::Read(error) => write!(f, "the configuration cannot be read: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// How a stop went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

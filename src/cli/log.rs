@@ -48,8 +48,10 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let directory = arguments.file.load()?.server.data_dir.join("log");
     let mut filter = Filter::new(question(&arguments)?);
-    let files = daily_files(&directory)
-        .map_err(|error| Failure::new(NO_INPUT, format_args!("{}: {error}", directory.display())))?;
+    let files = daily_files(&directory).map_err(|error| {
+        let remedy = "no gateway has run here with this configuration; name its own with --config";
+        Failure::new(NO_INPUT, format_args!("{}: {error}; {remedy}", directory.display()))
+    })?;
     if filter.needs_look() {
         for path in &files {
             let look = |line: &str| Line::parse(line).iter().for_each(|line| filter.look(line));

@@ -54,7 +54,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     match result {
         Ok(_) => Ok(()),
         Err(SendError::Unavailable(reason)) => {
-            Err(Failure::new(UNAVAILABLE, format_args!("{}: {reason}", arguments.server)))
+            let remedy = "start a gateway with `postgate`, or say with --server where it listens";
+            Err(Failure::new(UNAVAILABLE, format_args!("{}: {reason}; {remedy}", arguments.server)))
         }
         Err(SendError::Refused(reply)) => {
             let code = if reply.starts_with('4') { TRY_AGAIN } else { DATA };

@@ -53,7 +53,13 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     block_on(async move {
-        let cannot = |error| Failure::new(UNAVAILABLE, format_args!("{}: {error}", arguments.listen));
+        let cannot = |error| {
+            let remedy = "choose another address with --listen";
+            Failure::new(
+                UNAVAILABLE,
+                format_args!("cannot listen on {}: {error}; {remedy}", arguments.listen),
+            )
+        };
         let listener = TcpListener::bind(arguments.listen).await.map_err(cannot)?;
         say(format_args!("receiving at http://{}/", listener.local_addr()?))?;
         let behaviour =

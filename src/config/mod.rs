@@ -38,6 +38,7 @@ pub use veil::Veil;
 pub use walk::{Complaint, Complaints};
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use walk::{Section, Walk};
@@ -52,10 +53,24 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
         None => Ok(without_file()),
         Some(path) => {
             let file = path.display().to_string();
-            let unreadable = |error| Complaints::about_file(&file, format_args!("cannot be read: {error}"));
+            let unreadable = |error| Complaints::about_file(&file, unreadable(&error));
             examine(&path, &fs::read_to_string(&path).map_err(unreadable)?)
         }
     }
+}
+
+/// Why a file is no configuration that can be read, and what to do about it.
+fn unreadable(error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        ErrorKind::NotFound => {
+            "; name one that is there, or none: without a file the built-in configuration is used"
+        }
+        ErrorKind::PermissionDenied => "; give it to the user that runs this",
+        ErrorKind::IsADirectory => "; name the file in it",
+        ErrorKind::InvalidData => "; it must be TOML in UTF-8",
+        _ => "",
+    };
+    format!("cannot be read: {error}{remedy}")
 }
 
 /// What a text means as the one of a file that is there.

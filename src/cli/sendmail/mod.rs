@@ -237,7 +237,10 @@ fn parameters(offered: Extensions, envelope: &Envelope, message: &Message) -> St
 /// No dialogue came about.
 fn refused_to_talk(server: &str, error: SendError) -> Failure {
     match error {
-        SendError::Unavailable(reason) => Failure::new(TRY_AGAIN, format_args!("{server}: {reason}")),
+        SendError::Unavailable(reason) => {
+            let remedy = "is the gateway running? --server and $POSTGATE_SERVER name another one";
+            Failure::new(TRY_AGAIN, format_args!("{server}: {reason}; {remedy}"))
+        }
         SendError::Refused(reply) => {
             Failure::new(code(&reply, UNAVAILABLE), format_args!("{server}: {reply}"))
         }
