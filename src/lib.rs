@@ -37,7 +37,7 @@
 //! | door | [`intake`] | know sockets |
 //! | engines | [`smtp`], [`deliver`], [`fanout`] | know each other |
 //! | surface | [`api`], [`panel`] | know a spool's backends |
-//! | roof | [`app`], [`cli`], [`config`] | hold logic that a floor below could |
+//! | roof | [`app`], [`cli`], [`config`], [`guide`] | hold logic that a floor below could |
 //!
 //! News travels up as return values and channel messages, never as calls. The
 //! session asks the outside world through [`smtp::session::Demand`] and has its
@@ -87,6 +87,7 @@ pub mod envelope;
 pub mod event;
 pub mod fanout;
 pub mod first_attempts;
+pub mod guide;
 pub mod intake;
 pub mod journal;
 pub mod masked;

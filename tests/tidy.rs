@@ -66,7 +66,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (40, &["fanout"]),
     (50, &["api"]),
     (50, &["panel"]),
-    (60, &["config", "app", "cli", "lib", "main"]),
+    (60, &["config", "app", "cli", "guide", "lib", "main"]),
 ];
 
 /// What rules must not touch: time, dice, files, sockets and the runtime are
