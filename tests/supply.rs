@@ -1,0 +1,199 @@
+//! What the program is made of: packages of crates.io alone, under licences that
+//! `config/deny.toml` allows, none in two versions but those that it names, all locked.
+//! `cargo metadata` tells it without a network; advisories are `cargo deny`'s.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+/// What is built in, of which nothing is there for tests alone.
+struct Supply {
+    packages: Vec<Value>,
+    rules: toml::Table,
+}
+
+impl Supply {
+    fn read() -> Supply {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        // Offline and locked: it fails where Cargo.lock is not whole, or a package was not fetched.
+        let options = ["--offline", "--locked", "--format-version", "1", "--filter-platform"];
+        let told = cargo
+            .current_dir(root)
+            .arg("metadata")
+            .args(options)
+            .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
+        let told = told.output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let built_in = built_in(&told["resolve"]);
+        let mut packages = told["packages"].as_array().unwrap().clone();
+        packages.retain(|package| built_in.contains(text(&package["id"])));
+        let rules = std::fs::read_to_string(root.join("config/deny.toml")).unwrap();
+        Supply { packages, rules: rules.parse().unwrap() }
+    }
+
+    /// Every breach of the rules.
+    fn breaches(&self) -> Vec<String> {
+        let rule = |table: &str, key: &str| self.rules[table][key].as_array().unwrap();
+        let allowed: BTreeSet<_> =
+            rule("licenses", "allow").iter().map(|name| name.as_str().unwrap()).collect();
+        let skipped: BTreeSet<_> =
+            rule("bans", "skip").iter().map(|one| one["crate"].as_str().unwrap()).collect();
+        let (mut breaches, mut versions) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        for package in &self.packages {
+            let (name, version) = (text(&package["name"]), text(&package["version"]));
+            if !package["source"].is_null() {
+                let is_ours =
+                    package["source"].as_str().unwrap().ends_with("github.com/rust-lang/crates.io-index");
+                breaches.extend((!is_ours).then(|| format!("{name} is not of crates.io")));
+                let license = package["license"].as_str().unwrap_or_default();
+                breaches.extend((!is_allowed(license, &allowed)).then(|| format!("{name}: {license:?}")));
+            }
+            versions.entry(name).or_default().push(format!("{name}@{version}"));
+        }
+        let named = |one: &String| skipped.contains(one.as_str());
+        let twice = versions.values().filter(|all| all.iter().filter(|one| !named(one)).count() > 1);
+        breaches.extend(twice.map(|all| format!("in several versions: {}", all.join(", "))));
+        let there: BTreeSet<_> = versions.values().filter(|all| all.len() > 1).flatten().collect();
+        let stale = skipped.iter().filter(|one| !there.iter().any(|there| there == *one));
+        breaches.extend(stale.map(|one| format!("{one} is skipped and is not there twice")));
+        breaches
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// The ids of all packages that the program needs to be built or to run.
+fn built_in(resolve: &Value) -> BTreeSet<String> {
+    let nodes: BTreeMap<_, _> =
+        resolve["nodes"].as_array().unwrap().iter().map(|node| (text(&node["id"]), node)).collect();
+    let (mut found, mut open) = (BTreeSet::new(), vec![text(&resolve["root"])]);
+    while let Some(id) = open.pop() {
+        if !found.insert(id.to_owned()) {
+            continue;
+        }
+        for dependency in nodes[id]["deps"].as_array().unwrap() {
+            let mut kinds = dependency["dep_kinds"].as_array().unwrap().iter();
+            if kinds.any(|kind| kind["kind"] != "dev") {
+                open.push(text(&dependency["pkg"]));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a licence expression (SPDX, `/` as older packages write `OR`) leaves a way that is
+/// allowed in all its parts.
+fn is_allowed(expression: &str, allowed: &BTreeSet<&str>) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let words: Vec<_> = spaced.split_whitespace().collect();
+    let (answer, rest) = either(&words, allowed);
+    answer && rest.is_empty() && !words.is_empty()
+}
+
+fn either<'a, 'w>(words: &'a [&'w str], allowed: &BTreeSet<&str>) -> (bool, &'a [&'w str]) {
+    let (mut answer, mut rest) = both(words, allowed);
+    while let ["OR", more @ ..] = rest {
+        let (other, behind) = both(more, allowed);
+        (answer, rest) = (answer | other, behind);
+    }
+    (answer, rest)
+}
+
+fn both<'a, 'w>(words: &'a [&'w str], allowed: &BTreeSet<&str>) -> (bool, &'a [&'w str]) {
+    let (mut answer, mut rest) = one(words, allowed);
+    while let ["AND", more @ ..] = rest {
+        let (other, behind) = one(more, allowed);
+        (answer, rest) = (answer & other, behind);
+    }
+    (answer, rest)
+}
+
+fn one<'a, 'w>(words: &'a [&'w str], allowed: &BTreeSet<&str>) -> (bool, &'a [&'w str]) {
+    match words {
+        ["(", inner @ ..] => match either(inner, allowed) {
+            (answer, [")", rest @ ..]) => (answer, rest),
+            (_, rest) => (false, rest),
+        },
+        // An exception allows more than the licence does.
+        [name, "WITH", _, rest @ ..] | [name, rest @ ..] => (allowed.contains(name), rest),
+        [] => (false, words),
+    }
+}
+
+#[test]
+fn everything_built_in_is_of_crates_io_under_a_licence_that_is_allowed_and_there_once() {
+    let supply = Supply::read();
+    assert!(supply.packages.len() > 100, "only {} packages", supply.packages.len());
+    assert_eq!(supply.breaches(), [""; 0]);
+}
+
+#[test]
+fn what_breaks_a_rule_is_found() {
+    let mut supply = Supply::read();
+    let about =
+        |name: &str, supply: &Supply| supply.breaches().iter().filter(|one| one.contains(name)).count();
+    let index = supply.packages.iter().position(|package| package["name"] == "bytes").unwrap();
+    let good = supply.packages[index].clone();
+    for (field, value) in
+        [("license", "GPL-3.0-only"), ("license", ""), ("source", "git+https://x.example/bytes")]
+    {
+        supply.packages[index][field] = value.into();
+        assert_eq!(about("bytes", &supply), 1, "{field} = {value:?}");
+        supply.packages[index] = good.clone();
+    }
+    supply.packages.push(good);
+    assert_eq!(about("bytes@", &supply), 1);
+    let skip = toml::Value::Table("crate = \"nonsense@1.0.0\"".parse().unwrap());
+    supply.rules["bans"]["skip"].as_array_mut().unwrap().push(skip);
+    assert_eq!(about("nonsense", &supply), 1);
+}
+
+#[test]
+fn licences_are_read_as_they_are_written() {
+    let allowed = BTreeSet::from(["MIT", "ISC", "Apache-2.0"]);
+    for (expression, expected) in [
+        ("MIT", true),
+        ("GPL-3.0-only", false),
+        ("", false),
+        ("GPL-3.0-only OR MIT", true),
+        ("GPL-3.0-only/MIT", true),
+        ("MIT AND GPL-3.0-only", false),
+        ("ISC AND (GPL-3.0-only OR MIT)", true),
+        ("MIT OR ISC AND GPL-3.0-only", true),
+        ("(MIT OR ISC) AND GPL-3.0-only", false),
+        ("Apache-2.0 WITH LLVM-exception", true),
+        ("(MIT", false),
+    ] {
+        assert_eq!(is_allowed(expression, &allowed), expected, "{expression}");
+    }
+}
+
+#[test]
+fn the_bill_of_materials_names_everything_that_is_built_in() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Ok(printed) = Command::new("python3").arg(root.join("config/sbom")).output() else {
+        assert!(std::env::var_os("CI").is_none(), "python3 is missing");
+        return;
+    };
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let bill: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let named = |name: &Value, version: &Value| format!("pkg:cargo/{}@{}", text(name), text(version));
+    let components = bill["components"].as_array().unwrap().iter().chain([&bill["metadata"]["component"]]);
+    let listed: BTreeSet<_> = components.clone().map(|one| text(&one["purl"]).to_owned()).collect();
+    let packages = Supply::read().packages;
+    let built_in: BTreeSet<_> = packages.iter().map(|one| named(&one["name"], &one["version"])).collect();
+    assert_eq!(listed, built_in);
+    for one in components.filter(|one| one["type"] == "library") {
+        assert_eq!(text(&one["hashes"][0]["content"]).len(), 64, "{one}");
+        assert!(!text(&one["licenses"][0]["expression"]).contains('/'), "{one}");
+    }
+    let needed = bill["dependencies"].as_array().unwrap().iter();
+    let needed: BTreeSet<_> = needed.flat_map(|one| one["dependsOn"].as_array().unwrap()).map(text).collect();
+    assert!(needed.iter().all(|one| listed.contains(*one)) && needed.len() + 1 == listed.len());
+}
