@@ -237,9 +237,14 @@ fn damages_of_the_spool_are_counted() {
     }
     assert!(hit > 0, "the message is in no segment");
     scene.again();
+    // One is the place, one the post that was there.
     support::program::eventually("the count of damages", support::DEADLINE, || {
-        (damages(&scene) >= 1.0).then_some(())
+        (damages(&scene) == 2.0).then_some(())
     });
+    assert_eq!(scene.get("/api/v1/status").json()["spool"]["damages"], 2);
+    let (_, told, _) = scene.run(&["status"]);
+    let row = told.lines().skip_while(|line| !line.starts_with("SPOOL")).nth(1);
+    assert!(told.contains("DAMAGES\n") && row.is_some_and(|row| row.ends_with(" 2")), "{told}");
 }
 
 /// A file of `config`.
