@@ -127,7 +127,7 @@ pub fn growth(samples: &[Sample]) -> (f64, f64) {
         // Of a normal distribution: its deviation by the median one, and that of a median.
         let deviation = 1.4826 * median(part, |sample| (stray(sample) - usual).abs());
         let minutes = part.last().map_or(0.0, |end| (end.at - part[0].at) / 60.0);
-        1.2533 * deviation / minutes.clamp(1.0, part.len() as f64).sqrt()
+        1.2533 * deviation / minutes.min(part.len() as f64).max(1.0).sqrt()
     };
     let doubt = doubt(middle).hypot(doubt(last)) / (to - from);
     (rate * 3600.0 / after * 100.0, doubt * 3600.0 / after * 100.0)
