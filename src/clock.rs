@@ -54,6 +54,9 @@ impl Jump {
     }
 }
 
+/// By how much a wall clock is set at least.
+const LEAST_JUMP: Duration = Duration::from_millis(100);
+
 /// A clock that never goes back and never jumps.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -73,12 +76,13 @@ impl Clock {
     }
 
     /// By how much the wall clock was set since then: a machine that has no clock of its own
-    /// hears late what time it is, and one that slept finds time gone. Exact to a few
-    /// milliseconds.
+    /// hears late what time it is, and one that slept finds time gone. Less than a tenth of
+    /// a second is nothing: two clocks are never read at once.
     pub fn jump(&self) -> Jump {
         // Whoever asks may have had to wait for the processor in between.
         let (before, wall, after) = (self.now(), wall(), self.now());
-        Jump { forward: wall.since(after), back: before.since(wall) }
+        let known = |by: Duration| if by < LEAST_JUMP { Duration::ZERO } else { by };
+        Jump { forward: known(wall.since(after)), back: known(before.since(wall)) }
     }
 }
 
