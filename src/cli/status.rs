@@ -119,8 +119,10 @@ fn told(status: &Value, last: Option<&Look>) -> String {
     let heads = names.map(|name| name.to_uppercase());
     blocks.push(table(heads.each_ref().map(String::as_str), &[names.map(|name| text(&queue, name))]));
     if let Some(spool) = status.get("spool").filter(|spool| spool.is_object()) {
-        let sizes = ["size", "living", "disk_free", "disk_size"].map(|field| size(spool, field));
-        blocks.push(table(["SPOOL", "IN USE", "DISK FREE", "DISK"], &[sizes]));
+        let [spool_size, living, free, disk] =
+            ["size", "living", "disk_free", "disk_size"].map(|field| size(spool, field));
+        let row = [spool_size, living, free, disk, text(spool, "damages")];
+        blocks.push(table(["SPOOL", "IN USE", "DISK FREE", "DISK", "DAMAGES"], &[row]));
     }
     let files = status.get("accounting").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !files.is_empty() {
