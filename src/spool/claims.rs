@@ -81,9 +81,10 @@ fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> 
     };
     let mut post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
     // By the spool's clock, which claims are judged by: that of the day may have been set.
-    let expires_at = entry.end(End::Own);
-    if post.expires_at != expires_at {
-        Arc::make_mut(&mut post).expires_at = expires_at;
+    if let (Some(said), Some(expires_at)) = (post.expires_at, entry.end(End::Own))
+        && said != expires_at
+    {
+        Arc::make_mut(&mut post).expires_at = Some(expires_at);
     }
     let (attempt, ended, ages_from) = (entry.state.next_attempt(), entry.state.ended, entry.state.ages_from);
     Some(Claim { post, attempt, ended, ages_from, fence })
