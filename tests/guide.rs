@@ -6,6 +6,7 @@
 //! print it. ```` ```http ```` is what `postgate sink` gets next. In all that is shown `…`
 //! stands for any text, and alone on a line for any lines; JSON may be broken into lines.
 //! ```` ```text ```` is not ours, and not run. The addresses of a page become free ones.
+//! The first steps of README.md are such a page, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -16,6 +17,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use support::program::{Gateway, postgate, within};
+use support::tools::is_there;
 use support::{DEADLINE, nobody};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -131,6 +133,9 @@ impl Reader {
         if let Some(mut gateway) = self.gateway.take() {
             assert_eq!(gateway.end("-TERM"), 0);
         }
+        fs::write(self.directory.path().join("postgate.toml"), config).unwrap();
+        let checked = postgate(self.directory.path()).arg("check").output().unwrap();
+        assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}");
         let free =
             PLACES[..2].iter().fold(config.to_owned(), |text, place| text.replace(place, "127.0.0.1:0"));
         let gateway = Gateway::start(self.directory.path(), &free.replace(PLACES[2], &self.places[2]));
@@ -228,19 +233,20 @@ impl Drop for Reader {
     }
 }
 
-/// Whether there is what the pages call; where everything has to be, it must.
+/// Whether there is what the pages call.
 fn has_tools() -> bool {
-    let has = |tool: &str| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
-    let has_all = has("bash") && has("curl");
-    assert!(has_all || std::env::var_os("CI").is_none(), "bash or curl is missing");
-    has_all
+    is_there("bash") && is_there("curl")
+}
+
+/// A file of the project.
+fn file(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 fn follow(page: &str) {
     if has_tools() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide").join(page);
-        let mut reader = Reader::sit_down();
-        reader.read(&fs::read_to_string(path).unwrap()).unwrap_or_else(|wrong| panic!("{page}, {wrong}"));
+        let followed = Reader::sit_down().read(&file(&format!("src/guide/{page}")));
+        followed.unwrap_or_else(|wrong| panic!("{page}, {wrong}"));
     }
 }
 
@@ -257,6 +263,44 @@ fn the_guide_to_moving_here_is_true() {
 #[test]
 fn the_guide_to_running_it_is_true() {
     follow("operations.md");
+}
+
+#[test]
+fn the_first_steps_of_the_readme_are_true() {
+    if has_tools() {
+        let readme = file("README.md");
+        let (_, steps) = readme.split_once("\n## First steps\n").unwrap();
+        let (steps, _) = steps.split_once("\n## ").unwrap();
+        assert!(blocks(steps).len() > 6, "{steps}");
+        Reader::sit_down().read(steps).unwrap_or_else(|wrong| panic!("First steps, {wrong}"));
+    }
+}
+
+/// The cells of each row of all tables.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let inner = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'));
+    inner.map(|cells| cells.split(" | ").map(str::trim).collect()).collect()
+}
+
+/// A number, and its unit.
+fn figure(cell: &str) -> (f64, &str) {
+    let end = cell.find(|c: char| !c.is_ascii_digit() && c != ',' && c != '.').unwrap_or(cell.len());
+    (cell[..end].replace(',', "").parse().unwrap(), cell[end..].trim())
+}
+
+#[test]
+fn the_figures_to_plan_with_are_those_that_were_measured() {
+    let (page, results) = (file("src/guide/operations.md"), file("benches/RESULTS.md"));
+    let mut seen = 0;
+    for row in rows(&page).iter().filter(|row| row[1].starts_with(|c: char| c.is_ascii_digit())) {
+        // What is done in a second stands in a table of its own, behind the name.
+        let (name, column) = row[0].strip_suffix(" (a second)").map_or((row[0], 2), |name| (name, 1));
+        let measured = rows(&results).into_iter().find(|other| other[0] == name).expect(name)[column];
+        let ((planned, unit), (measured, same)) = (figure(row[1]), figure(measured));
+        assert!((0.5..2.0).contains(&(measured / planned)) && unit == same, "{row:?}: {measured}");
+        seen += 1;
+    }
+    assert_eq!(seen, 8, "rows of the table");
 }
 
 #[test]
