@@ -3,10 +3,14 @@
 //! `cargo metadata` tells it without a network; advisories are `cargo deny`'s.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use support::tools;
 
 /// What is built in, of which nothing is there for tests alone.
 struct Supply {
@@ -17,15 +21,7 @@ struct Supply {
 impl Supply {
     fn read() -> Supply {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        // Offline and locked: it fails where Cargo.lock is not whole, or a package was not fetched.
-        let options = ["--offline", "--locked", "--format-version", "1", "--filter-platform"];
-        let told = cargo
-            .current_dir(root)
-            .arg("metadata")
-            .args(options)
-            .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
-        let told = told.output().unwrap();
+        let told = metadata().output().unwrap();
         assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
         let told: Value = serde_json::from_slice(&told.stdout).unwrap();
         let built_in = built_in(&told["resolve"]);
@@ -62,6 +58,16 @@ impl Supply {
         breaches.extend(stale.map(|one| format!("{one} is skipped and is not there twice")));
         breaches
     }
+}
+
+/// Asks what is built in. Offline and locked: it fails where Cargo.lock is not whole, or a
+/// package was not fetched.
+fn metadata() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).arg("metadata");
+    cargo.args(["--offline", "--locked", "--format-version", "1", "--filter-platform"]);
+    cargo.arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
+    cargo
 }
 
 fn text(value: &Value) -> &str {
@@ -177,10 +183,8 @@ fn licences_are_read_as_they_are_written() {
 #[test]
 fn the_bill_of_materials_names_everything_that_is_built_in() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let Ok(printed) = Command::new("python3").arg(root.join("config/sbom")).output() else {
-        assert!(std::env::var_os("CI").is_none(), "python3 is missing");
-        return;
-    };
+    let mut python = Command::new("python3");
+    let Some(printed) = tools::output(python.arg(root.join("config/sbom"))) else { return };
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     let bill: Value = serde_json::from_slice(&printed.stdout).unwrap();
     let named = |name: &Value, version: &Value| format!("pkg:cargo/{}@{}", text(name), text(version));
@@ -196,4 +200,33 @@ fn the_bill_of_materials_names_everything_that_is_built_in() {
     let needed = bill["dependencies"].as_array().unwrap().iter();
     let needed: BTreeSet<_> = needed.flat_map(|one| one["dependsOn"].as_array().unwrap()).map(text).collect();
     assert!(needed.iter().all(|one| listed.contains(*one)) && needed.len() + 1 == listed.len());
+}
+
+#[test]
+fn what_was_not_fetched_is_missed() {
+    let nothing = tempfile::TempDir::new().unwrap();
+    let missed = metadata().env("CARGO_HOME", nothing.path()).output().unwrap();
+    assert!(!missed.status.success(), "it looks elsewhere");
+}
+
+/// `tests/run` has `tests/offline` build the program.
+#[test]
+fn who_builds_it_has_no_network() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let call = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr().unwrap().port());
+    let Some(reached) = tools::output(Command::new("bash").args(["-c", &call])) else { return };
+    assert!(reached.status.success(), "{reached:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let offline = |line: &str| {
+        let mut offline = Command::new(root.join("tests/offline"));
+        // In CI it fails where no network can be taken away.
+        offline.env("CI", "1").args(["bash", "-c", line]).output().unwrap()
+    };
+    let cut_off = offline("true");
+    if !cut_off.status.success() {
+        return tools::leave_out(String::from_utf8_lossy(&cut_off.stderr));
+    }
+    assert!(!offline(&call).status.success(), "there is a network");
+    let run = std::fs::read_to_string(root.join("tests/run")).unwrap();
+    assert!(run.contains("\ntests/offline cargo build --offline --locked --all-targets\n"));
 }
