@@ -24,12 +24,10 @@ const STUCK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Stock {
     left: usize,
-    /// How long the last answer took.
+    /// How long the last answer took, or no less than that.
     took: Option<Duration>,
     /// When posts came or left last.
     moved_at: Option<Instant>,
-    /// Whether it went back since the last answer, as nobody took from it.
-    was_stuck: bool,
 }
 
 impl Stock {
@@ -56,12 +54,12 @@ impl Stock {
 
     /// Notes that an answer took so long; nothing when that is unknown.
     pub fn learn(&mut self, took: Option<Duration>) {
-        (self.took, self.was_stuck) = (took, false);
+        self.took = took;
     }
 
     /// Whether what is in it would have to wait too long for its turn.
     pub fn is_slow(&self) -> bool {
-        self.was_stuck || self.took.is_some_and(|took| took >= SLOW)
+        self.took.is_some_and(|took| took >= SLOW)
     }
 
     /// When it goes back unless somebody takes from it; nothing when it is empty.
@@ -92,9 +90,12 @@ impl Stock {
         self.moved_at = Some(now);
     }
 
-    /// Notes posts that go back.
+    /// Notes posts that go back. Of one that was stuck no answer has come for as long:
+    /// it gets no other until there is one.
     pub fn give_back(&mut self, posts: usize, now: Instant) {
-        self.was_stuck |= self.is_stuck(now);
+        if self.is_stuck(now) {
+            self.took = Some(STUCK);
+        }
         self.take(posts, now);
     }
 }
@@ -249,6 +250,10 @@ mod tests {
         lane.give_back(7, at(1700));
         assert_eq!((lane.stock().stuck_at(), lane.lack_in_turn(at(1700))), (None, 0), "it is not trusted");
         end(&mut lane, Feedback::Taken, 1, at(1800));
-        assert_eq!(lane.lack_in_turn(at(1800)), 50);
+        assert_eq!((lane.lack(at(1800)), lane.lack_in_turn(at(1800))), (8, 50));
+        // One that was fast is not asked for more at once, only to give it back.
+        lane.end_claim(Catch { stocked: 8, ..Catch::default() }, at(1800));
+        lane.give_back(8, at(2800));
+        assert_eq!((lane.lack(at(2800)), lane.lack_in_turn(at(2800))), (0, 0));
     }
 }
