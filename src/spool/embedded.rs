@@ -210,13 +210,8 @@ impl Embedded {
 
 impl Spool for Embedded {
     fn commit(&self, admission: Admission) -> Later<'_, Committed> {
-        match &*self.shared.health.borrow() {
-            Health::Open => {}
-            Health::Full => return Box::pin(async { Err(SpoolError::Full) }),
-            Health::Failed(reason) => {
-                let failed = SpoolError::Failed(reason.clone());
-                return Box::pin(async { Err(failed) });
-            }
+        if let Some(refusal) = self.shared.health.borrow().refusal() {
+            return Box::pin(async { Err(refusal) });
         }
         let must_know_keys = admission.idempotency_key.is_some();
         if !must_know_keys {
