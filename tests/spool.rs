@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "spool/postgres.rs"]
+mod database;
 #[path = "spool/durable.rs"]
 mod durable;
 #[path = "spool/events.rs"]
@@ -155,6 +157,15 @@ macro_rules! conformance {
                 tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
             })*
             use super::*;
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some(database) = crate::support::postgres::database() else { return };
+                let options = postgate::spool::postgres::Options::at(database.url());
+                let spool = postgate::spool::postgres::Postgres::open(options).await.unwrap();
+                super::$name(&spool).await;
+            })*
         }
     };
 }
