@@ -66,10 +66,11 @@ async fn collect(
 ) -> (Vec<Commit>, Option<Commit>) {
     let mut group: Vec<Commit> = Vec::new();
     let (mut ids, mut keys, mut octets) = (HashSet::new(), HashSet::new(), 0);
-    let mut jobs = jobs.lock().await;
-    let mut next = match first {
-        Some(first) => Some(first),
-        None => jobs.recv().await,
+    // Who has one already does not wait behind another committer that has none.
+    let mut jobs = if first.is_some() { jobs.try_lock().ok() } else { Some(jobs.lock().await) };
+    let mut next = match (first, &mut jobs) {
+        (None, Some(jobs)) => jobs.recv().await,
+        (first, _) => first,
     };
     while let Some(commit) = next {
         let admission = &commit.admission;
@@ -83,7 +84,7 @@ async fn collect(
         if group.len() >= GROUP || octets >= GROUP_OCTETS {
             break;
         }
-        next = jobs.try_recv().ok();
+        next = jobs.as_mut().and_then(|jobs| jobs.try_recv().ok());
     }
     (group, None)
 }
