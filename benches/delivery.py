@@ -1,6 +1,8 @@
 """What delivery costs: backlogs that drain, receivers far away, many destinations, a dead one
 among healthy ones; benches/measure.py puts it into the report."""
 
+import os
+import tempfile
 import time
 from statistics import median
 from urllib.request import Request, urlopen
@@ -99,18 +101,30 @@ def courier(bench, gateway, *arguments):
         return result(process)
 
 
+def paced_sync(directory, octets, rate, count=300):
+    """Milliseconds that one write into a file that is there and its fdatasync take, p50, when so many come
+    in a second: processor and disk doze between them, as they do between messages."""
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        file.write(os.urandom(count * octets))
+        os.fsync(file.fileno())
+        piece, taken = os.urandom(octets), []
+        for number in range(count):
+            time.sleep(1 / rate)
+            begun = time.perf_counter()
+            os.pwrite(file.fileno(), piece, number * octets)
+            os.fdatasync(file.fileno())
+            taken.append((time.perf_counter() - begun) * 1e3)
+    return median(taken)
+
+
 def latency(bench, octets, rate=100, count=2000):
     """Milliseconds from the final dot to `250`, and from that to the request, at a low load; and how long
-    one write and its fdatasync take on the same disk, before and behind it."""
-    def synced():
-        appends = 500
-        return bench.reference("append", bench.directory, appends, octets, 1) / appends * 1e3
-
+    one write and its fdatasync take on the same disk at the same rate, before and behind it."""
     with servers.receiver_down() as url, bench.gateway(url, "full", extra=extra()) as gateway:
         courier(bench, gateway, 500, 10, rate, 1, octets)
-        before = synced()
+        before = paced_sync(bench.directory, octets, rate)
         taken = courier(bench, gateway, count, 10, rate, 1, octets)[4:]
-        sync = (before + synced()) / 2
+        sync = (before + paced_sync(bench.directory, octets, rate)) / 2
     print(f"  dot to 250 {taken[0]:.2f} ms (p99 {taken[1]:.2f}), 250 to request {taken[2]:.2f} ms (p99 {taken[3]:.2f}), "
           f"one fdatasync {sync:.2f} ms", flush=True)
     return {"taken": taken, "sync": sync}

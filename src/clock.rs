@@ -38,6 +38,25 @@ pub fn rfc3339(at: Timestamp) -> String {
     at.to_string()
 }
 
+/// By how much the wall clock was set since a [`Clock`] was made; by nothing, unless that
+/// is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Jump {
+    forward: Duration,
+    back: Duration,
+}
+
+impl Jump {
+    /// What the clock shows when the wall clock shows this, saturating.
+    pub fn undone(self, at: Timestamp) -> Timestamp {
+        let forward = u64::try_from(self.forward.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(at.0.saturating_sub(forward)).after(self.back)
+    }
+}
+
+/// By how much a wall clock is set at least.
+const LEAST_JUMP: Duration = Duration::from_millis(100);
+
 /// A clock that never goes back and never jumps.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -54,6 +73,16 @@ impl Clock {
     /// The time since the epoch by this clock.
     pub fn now(&self) -> Timestamp {
         self.started_at.after(self.started.elapsed())
+    }
+
+    /// By how much the wall clock was set since then: a machine that has no clock of its own
+    /// hears late what time it is, and one that slept finds time gone. Less than a tenth of
+    /// a second is nothing: two clocks are never read at once.
+    pub fn jump(&self) -> Jump {
+        // Whoever asks may have had to wait for the processor in between.
+        let (before, wall, after) = (self.now(), wall(), self.now());
+        let known = |by: Duration| if by < LEAST_JUMP { Duration::ZERO } else { by };
+        Jump { forward: known(wall.since(after)), back: known(before.since(wall)) }
     }
 }
 
@@ -113,6 +142,21 @@ mod tests {
         let before = wall();
         let id = Ids::above(MessageId(0)).next();
         assert!(id.0 >> COUNTER_BITS >= before.0);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_noticed() {
+        let started = Instant::now();
+        let (now, hour) = (wall(), Duration::from_hours(1));
+        let ahead = Clock { started_at: now.after(hour), started };
+        let behind = Clock { started_at: Timestamp(now.0 - 3_600_000), started };
+        for (clock, is_back) in [(ahead, true), (behind, false)] {
+            let (jump, shown) = (clock.jump(), clock.now());
+            assert_eq!((jump.back > jump.forward, jump.back.min(jump.forward)), (is_back, Duration::ZERO));
+            let undone = jump.undone(wall());
+            assert!(undone.since(shown).max(shown.since(undone)) < Duration::from_mins(1), "{jump:?}");
+        }
+        assert_eq!(Jump::default().undone(now), now);
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Who may come in, from outside: the running program with TLS, users and a
 //! configuration that changes, and mail programs that know nothing of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// What was left out, and why.
-#![allow(clippy::print_stderr)]
 
 mod support;
 
@@ -16,6 +14,7 @@ use support::collector::{Answer, Collector, Keep};
 use support::ledger::Audit;
 use support::load::Load;
 use support::program::{CONFIG, Client, Gateway, Reply, eventually, postgate, send};
+use support::tools::is_there;
 use tempfile::TempDir;
 
 /// What no log, no spool and no output may ever show.
@@ -59,15 +58,6 @@ fn start(directory: &Path, config: &str) -> Gateway {
     let mut command = postgate(directory);
     command.env("CRM_PASSWORD", CANARY);
     Gateway::listening(Gateway::spawn(&mut command, directory))
-}
-
-/// Whether there is a Python to log in with.
-fn has_python() -> bool {
-    let is_there = Command::new("python3").arg("--version").output().is_ok();
-    if !is_there {
-        eprintln!("left out: there is no python3");
-    }
-    is_there
 }
 
 /// What a script of Python's smtplib says, with `HOST` connected to the gateway
@@ -116,7 +106,7 @@ fn holds(path: &Path, octets: &[u8]) -> bool {
 
 #[test]
 fn users_log_in_over_starttls_and_strangers_post_nowhere() {
-    if !has_python() {
+    if !is_there("python3") {
         return;
     }
     let directory = TempDir::new().unwrap();
@@ -178,7 +168,7 @@ fn no_canary_is_anywhere(directory: &Path, mut gateway: Gateway) {
 
 #[test]
 fn a_changed_configuration_is_in_force_without_a_restart_and_a_bad_one_changes_nothing() {
-    if !has_python() {
+    if !is_there("python3") {
         return;
     }
     let directory = TempDir::new().unwrap();
@@ -249,7 +239,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 #[test]
 fn certificates_change_at_a_reload() {
-    if !has_python() {
+    if !is_there("python3") {
         return;
     }
     let directory = TempDir::new().unwrap();

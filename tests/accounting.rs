@@ -17,6 +17,7 @@ use support::collector::{Answer, Arrival, Collector, Keep};
 use support::load::Load;
 use support::program::{CONFIG, Client, Gateway, eventually};
 use support::small_disk::SmallDisk;
+use support::tools;
 use tempfile::TempDir;
 
 /// Where everything is, but for what is somewhere for certain.
@@ -76,15 +77,11 @@ fn report(name: &str) -> String {
 }
 
 /// What Python's own readers make of a file of each format.
-#[allow(clippy::print_stderr)]
 fn read_by_python(ndjson: &Path, csv: &Path) -> Option<(Vec<Value>, Vec<Value>)> {
     let script = "import csv, json, sys\n\
                   print(json.dumps([json.loads(line) for line in open(sys.argv[1], encoding='utf-8')]))\n\
                   print(json.dumps(list(csv.DictReader(open(sys.argv[2], encoding='utf-8', newline='')))))\n";
-    let Ok(output) = Command::new("python3").args(["-c", script]).args([ndjson, csv]).output() else {
-        eprintln!("left out: there is no python3");
-        return None;
-    };
+    let output = tools::output(Command::new("python3").args(["-c", script]).args([ndjson, csv]))?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());

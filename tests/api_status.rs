@@ -5,6 +5,8 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::io::Read;
+use std::process::{Command, Stdio};
 use support::DEADLINE;
 use support::api::Scene;
 use support::program::{Client, eventually};
@@ -91,4 +93,55 @@ fn the_command_shows_a_table_or_json() {
     let (_, told, _) = scene.run(&["status", "--json"]);
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["queue"]["failed"], 1);
+}
+
+/// What a process has written, as soon as it holds a text.
+fn output_with(output: &mut impl Read, text: &str) -> String {
+    let (mut told, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = output.read(&mut piece).unwrap();
+        told.extend_from_slice(&piece[..length]);
+        let so_far = String::from_utf8_lossy(&told);
+        if so_far.contains(text) {
+            return so_far.into_owned();
+        }
+        assert!(length > 0, "it ended without {text:?}: {so_far}");
+    }
+}
+
+#[test]
+fn the_command_watches_until_it_is_ended() {
+    let mut scene = Scene::start("");
+    scene.post("/gone", "", "failed");
+    let mut watch = scene.command(&["status", "--watch=50ms"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = watch.stdout.take().unwrap();
+    let told = output_with(&mut output, "a second now");
+    let (first, _) = told.split_once("\n\nPostgate").expect("a blank line between two looks");
+    for line in ["peak per minute", "WAITING", "ORIGIN"] {
+        assert!(first.contains(line), "{line}: {first}");
+    }
+    assert!(!told.contains('\x1b'), "no terminal is steered: {told:?}");
+    scene.gateway.child.kill().unwrap();
+    output_with(&mut output, "no gateway answers at");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    // Nothing to watch is an error at once.
+    assert_eq!(scene.run(&["status", "--watch"]).0, 69);
+    assert_eq!(scene.run(&["status", "--watch=0s"]).0, 64);
+}
+
+#[test]
+fn a_terminal_shows_one_look_over_the_other() {
+    let scene = Scene::start("");
+    let line = format!("stty rows 10 cols 40; exec {} status --watch=50ms", env!("CARGO_BIN_EXE_postgate"));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--command", &line, "/dev/null"]);
+    script.env("POSTGATE_API", format!("http://{}", scene.api));
+    let mut watch = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let told = output_with(&mut watch.stdout.take().unwrap(), "a second now");
+    let looks: Vec<_> = told.split("\x1b[H").skip(1).collect();
+    assert!(looks.len() > 1, "{told:?}");
+    assert!(looks[0].lines().count() <= 10 && looks[0].ends_with("\x1b[J"), "{:?}", looks[0]);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

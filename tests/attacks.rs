@@ -3,13 +3,7 @@
 //!
 //! A test stands at its row as `file::function`, a dialogue of `dialogs.rs` as the
 //! name of its file. What is named here and is not there is a failure.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "attacks/api.rs"]
 mod api;

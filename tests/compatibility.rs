@@ -15,15 +15,9 @@ use sha2::{Digest as _, Sha256};
 use std::process::Command;
 use support::api::Scene;
 use support::collector::Arrival;
+use support::tools::is_there;
 
 const KEY: &str = "pgk_of-the-one-who-types";
-
-/// Whether the lines can be tried; where everything has to be, they must.
-fn curl_is_there() -> bool {
-    let is_there = Command::new("curl").arg("--version").output().is_ok();
-    assert!(is_there || std::env::var_os("CI").is_none(), "curl is missing");
-    is_there
-}
 
 fn scene(more: &str) -> Scene {
     let digest = HEXLOWER.encode(&Sha256::digest(KEY));
@@ -97,7 +91,7 @@ const DELETE: &str = r#"curl -X DELETE GATEWAY/api/v1/webhooks/WEBHOOK \
 
 #[test]
 fn the_lines_of_mailturas_manual_work() {
-    if !curl_is_there() {
+    if !is_there("curl") {
         return;
     }
     let scene = scene("");
@@ -159,7 +153,7 @@ const BATCH_STATUS: &str = r#"curl "GATEWAY/api/v1/webhooks/WEBHOOK/batch-status
 
 #[test]
 fn sparkposts_calls_are_answered_in_its_shapes() {
-    if !curl_is_there() {
+    if !is_there("curl") {
         return;
     }
     let scene = scene("");

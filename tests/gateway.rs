@@ -1,8 +1,6 @@
 //! The whole program between a client and a receiver: what comes in goes out, once, in
 //! time, and every end is an orderly one. What faults do to it is in `faults.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// What was left out, and why.
-#![allow(clippy::print_stderr)]
 
 mod support;
 
@@ -14,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 use support::collector::{Answer, Collector, Keep};
 use support::program::{CONFIG, Client, Gateway, Reply, eventually, holds_posts, postgate, retrying, send};
+use support::tools;
 use support::{DEADLINE, under};
 use tempfile::TempDir;
 
@@ -176,16 +175,11 @@ fn the_classic_transcript_makes_one_post() {
 
 /// Runs a mail client; whether it is installed.
 fn try_client(command: &mut Command) -> bool {
-    match command.stdin(Stdio::null()).output() {
-        Ok(output) => {
-            assert!(output.status.success(), "{command:?}: {output:?}");
-            true
-        }
-        Err(_) => {
-            eprintln!("skipped: {} is not installed", command.get_program().display());
-            false
-        }
-    }
+    let output = tools::output(command.stdin(Stdio::null()));
+    output.is_some_and(|output| {
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        true
+    })
 }
 
 const PYTHON: &str = "

@@ -23,6 +23,7 @@ use postgate::protocol_log::ProtocolLog;
 use postgate::spool::{Order, Query, Settlement, Spool};
 use postgate::tenant::Tenant;
 use postgate::url_pattern::UrlPattern;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use support::memory::MemorySpool;
@@ -197,6 +198,39 @@ async fn lanes_that_hang_keep_their_share_and_no_more() {
     engine.send(2..50, &destination(hole.address)).await;
     engine.spool.delivered(100).await;
     assert!(hole.requests().len() <= 4);
+}
+
+/// Destinations that answer nothing get what is claimed at once in a turn, too: as many as may
+/// wait for workers in all lanes, before the others have had theirs.
+#[tokio::test]
+async fn posts_that_wait_for_destinations_that_hang_keep_nobody_waiting() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let script = move |_: &Request| [vec![Act::Wait(Arc::clone(&held))], answer(200)].concat();
+    let receiver = Receiver::on(TcpListener::bind("0.0.0.0:0").await.unwrap(), script);
+    let hole = Receiver::on(TcpListener::bind("0.0.0.0:0").await.unwrap(), |_| vec![Act::Hang]);
+    let one_of = |receiver: &Receiver, number: u64| {
+        let host = [127, 1, (number / 250) as u8, (number % 250) as u8 + 1];
+        destination(SocketAddr::from((host, receiver.address.port())))
+    };
+    let engine = Engine::start(
+        MemorySpool::new(),
+        Options { total_connections: 320, ..options(with(connections(1))) },
+    );
+    // They have the places when the others come, whose turns begin where they end.
+    for number in 0..320 {
+        engine.send(number..number + 1, &one_of(&receiver, number)).await;
+    }
+    receiver.received(320).await;
+    for number in 0..300 {
+        engine.send(1000 + number * 16..1000 + (number + 1) * 16, &one_of(&hole, number)).await;
+    }
+    gate.add_permits(10_000);
+    hole.received(4096 / 15).await;
+    for number in 320..360 {
+        engine.send(9000 + number * 16..9000 + (number + 1) * 16, &one_of(&receiver, number)).await;
+    }
+    engine.spool.delivered(320 + 40 * 16).await;
 }
 
 #[tokio::test]

@@ -3,10 +3,13 @@
 //! Where a shell or a reader of manuals is missing, what needs it is left out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use support::tools;
 use tempfile::TempDir;
 
 /// Runs a command to its end; what it printed.
@@ -16,11 +19,9 @@ fn postgate(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs another program, if it is there; where everything has to be, it must.
+/// Runs another program, if it is there.
 fn other(program: &str, arguments: &[&str]) -> Option<Output> {
-    let run = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    assert!(run.is_ok() || std::env::var_os("CI").is_none(), "{program} is missing");
-    run.ok()
+    tools::output(Command::new(program).args(arguments).stdin(Stdio::null()))
 }
 
 /// A file with what a shell needs.
@@ -70,6 +71,18 @@ fn fish_completes() {
     let (_directory, path) = script("fish");
     let press = format!("source {}; complete -C \"postgate $argv[1]\"", path.display());
     offers(|line| other("fish", &["--no-config", "-c", &press, line]));
+}
+
+#[test]
+fn without_a_tool_its_test_is_left_out_but_where_everything_has_to_be_tested() {
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "fish_completes", "--nocapture"]).env("PATH", "/nowhere").env_remove("CI");
+    let left_out = again.output().unwrap();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(left_out.status.success(), "{left_out:?}");
+    assert!(said(&left_out).contains("left out: fish is missing\n"), "{left_out:?}");
+    let failed = again.env("CI", "1").output().unwrap();
+    assert!(!failed.status.success() && said(&failed).contains("fish is missing"), "{failed:?}");
 }
 
 #[test]

@@ -9,9 +9,10 @@
 //!
 //! That many posts, or for so many minutes (`SOAK=60m`), and a line every five seconds;
 //! without `SOAK` a few thousand, among the other tests. At the end it prints how memory grew
-//! in the second half, descriptors, disk, and the count of what is wrong of each kind. It fails
-//! when there is anything, when descriptors or spool are not back where they were, or when
-//! memory grew by more than a hundredth in an hour, where there was an hour to look at. A
+//! of late, descriptors and which of them are more, disk, and the count of what is wrong of each
+//! kind. It fails when there is anything, when descriptors or spool are not back where they were,
+//! or when memory for certain grew by more than a hundredth in an hour, where there was a quarter
+//! of one to look at: how much that is, can be told the better the longer it goes on. A
 //! million takes some 2 GB below `$TMPDIR`, most of it protocol log, and 100 MB of memory for
 //! what is known of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -38,7 +39,7 @@ use support::collector::{Answer, Arrival, Collector, Keep};
 use support::load::{leave_halfway, lines};
 use support::program::{Client, Reply, postgate, within};
 use tempfile::TempDir;
-use watch::{Sample, metric, metrics, slope};
+use watch::{Sample, grown, growth, metric, metrics};
 
 /// Posts of the soak that is one of the ordinary tests.
 const FEW: usize = 4000;
@@ -51,9 +52,8 @@ const SIZES: [usize; 16] = [2, 3, 4, 2, 1, 57, 3, 2, 3, 57, 2, 4, 1, 2, 3, 910];
 const SEGMENT: f64 = 64.0;
 /// Descriptors that come and go with files of the spool and the logs.
 const FILES: u64 = 6;
-/// Least time for memory to be judged by: what it grows by within minutes says nothing of
-/// an hour.
-const HOUR: f64 = 3600.0;
+/// Least time for memory to be judged by, in seconds.
+const QUARTER: f64 = 900.0;
 
 /// What clients need to know.
 struct World {
@@ -252,26 +252,20 @@ impl Soak {
 }
 
 impl Report {
-    /// How memory grows, as [`slope`] has it, in the second half.
-    fn growth(&self) -> (f64, f64) {
-        slope(&self.samples[self.samples.len() / 2..])
-    }
-
     /// What is not as it must be.
     fn broken(&self) -> Vec<String> {
         let Report { counts, base, end, samples, .. } = self;
         let wrong = counts.iter().filter(|(name, count)| **name != "repeats" && **count > 0);
         let mut broken: Vec<_> = wrong.map(|(name, count)| format!("{name}: {count}")).collect();
-        if end.descriptors > base.descriptors + FILES {
-            broken.push(format!("descriptors: {} after {}", end.descriptors, base.descriptors));
+        if end.open() > base.open() + FILES {
+            broken.push(format!("descriptors: {} after {}: {}", end.open(), base.open(), grown(base, end)));
         }
         if end.spool > base.spool + SEGMENT {
             broken.push(format!("spool: {} MiB after {}", end.spool, base.spool));
         }
-        let half = end.at - samples[samples.len() / 2].at;
-        let (growth, error) = self.growth();
-        if half >= HOUR && growth - 2.0 * error > 1.0 {
-            broken.push(format!("memory: {growth:.2} % in an hour"));
+        let (growth, error) = growth(samples);
+        if end.at - samples[0].at >= QUARTER && growth - 2.0 * error > 1.0 {
+            broken.push(format!("memory: {growth:.2} % in an hour, give or take {error:.2}"));
         }
         broken
     }
@@ -280,7 +274,7 @@ impl Report {
         let Report { counts, progress, base, end, samples } = self;
         let Progress { accepted, messages, ended, failed, requests, hostile, .. } = progress;
         let share = *hostile as f64 / *requests as f64 * 100.0;
-        let (growth, error) = self.growth();
+        let (growth, error) = growth(samples);
         let row = |name: &str, of: &dyn Fn(&Sample) -> f64| {
             let most = samples.iter().map(of).fold(0.0, f64::max);
             eprintln!("{name:12} {:10.1} {most:10.1} {:10.1}", of(base), of(end));
@@ -292,12 +286,13 @@ impl Report {
             "", "base", "most", "end"
         );
         row("memory MiB", &|sample| sample.memory);
-        row("descriptors", &|sample| sample.descriptors as f64);
+        row("descriptors", &|sample| sample.open() as f64);
         row("threads", &|sample| sample.threads as f64);
         row("spool MiB", &|sample| sample.spool);
         row("journal MiB", &|sample| sample.journal);
         row("log MiB", &|sample| sample.log);
-        eprintln!("\nmemory in the second half: {growth:+.1} %/h, give or take {error:.1} (at most 1)\n");
+        eprintln!("\nmore descriptors than at base: {}", grown(base, end));
+        eprintln!("memory in the last third: {growth:+.1} %/h, give or take {error:.1} (at most 1)\n");
         counts.iter().for_each(|(name, count)| eprintln!("{name:14} {count:8}"));
     }
 }
@@ -460,7 +455,7 @@ fn a_soak_is_judged_by_what_was_measured() {
     let sample = |minutes: u32, memory: f64| Sample {
         at: f64::from(minutes * 60),
         memory,
-        descriptors: 40,
+        descriptors: [("socket".to_owned(), 30), ("/spool/log/*.seg".to_owned(), 10)].into(),
         spool: 128.0,
         ..Sample::default()
     };
@@ -479,12 +474,12 @@ fn a_soak_is_judged_by_what_was_measured() {
         report.broken()
     };
     let none: Vec<String> = Vec::new();
-    let (growth, error) = slope(&samples);
-    assert!((growth - 0.5).abs() < 0.01 && error < 1e-6, "{growth} {error}");
+    let (rate, error) = growth(&samples);
+    assert!((rate - 0.5).abs() < 0.01 && error < 1e-6, "{rate} {error}");
     let swinging = |swing: f64| {
-        let swung = samples.iter().zip([1.0, -1.0].iter().cycle());
+        let swung = samples.iter().zip([1.0, 0.0, -1.0].iter().cycle());
         let swung = swung.map(|(one, sign)| Sample { memory: one.memory + sign * swing, ..one.clone() });
-        slope(&swung.collect::<Vec<_>>()).1
+        growth(&swung.collect::<Vec<_>>()).1
     };
     assert!(swinging(2.0) > 0.1 && swinging(4.0) > 1.9 * swinging(2.0), "{}", swinging(2.0));
     assert_eq!(report(&|_| {}), none);
@@ -492,18 +487,38 @@ fn a_soak_is_judged_by_what_was_measured() {
         assert_eq!(report(&|report| report.counts.extend([(name, 2)])), [format!("{name}: 2")]);
     }
     assert_eq!(report(&|report| report.counts.extend([("repeats", 2)])), none);
-    assert_eq!(report(&|report| report.end.descriptors += FILES), none);
-    assert_eq!(report(&|report| report.end.descriptors += FILES + 1).len(), 1);
+    let open = |report: &mut Report, more| *report.end.descriptors.get_mut("socket").unwrap() += more;
+    assert_eq!(report(&|report| open(report, FILES)), none);
+    let told = ["descriptors: 47 after 40: 37 socket after 30"];
+    assert_eq!(report(&|report| open(report, FILES + 1)), told);
     assert_eq!(report(&|report| report.end.spool += SEGMENT), none);
     assert_eq!(report(&|report| report.end.spool += SEGMENT + 1.0).len(), 1);
     let grow = |report: &mut Report| {
         report.samples.iter_mut().for_each(|sample| sample.memory += sample.at / 3600.0);
     };
     assert_eq!(report(&grow).len(), 1);
-    let briefly = |report: &mut Report| {
+    for (minutes, found) in [(14, 0), (15, 1)] {
+        let briefly = |report: &mut Report| {
+            grow(report);
+            report.samples.truncate(minutes + 1);
+            report.end = report.samples[minutes].clone();
+        };
+        assert_eq!(report(&briefly).len(), found, "{minutes}");
+    }
+    let once = |report: &mut Report| report.samples[150..160].iter_mut().for_each(|one| one.memory += 50.0);
+    assert_eq!(report(&once), none, "a moment of much work");
+    let doubtful = |report: &mut Report| {
         grow(report);
-        report.samples.truncate(100);
-        report.end = report.samples[99].clone();
+        let swung = report.samples.iter_mut().zip([8.0, 0.0, -8.0].iter().cycle());
+        swung.for_each(|(one, swing)| one.memory += swing);
     };
-    assert_eq!(report(&briefly), none, "too short to know");
+    assert_eq!(report(&doubtful), none, "nobody can know");
+    for (opened, named) in [
+        ("/data/spool/log/000000000000001a.seg", "/data/spool/log/*.seg"),
+        ("/data/spool/lock", "/data/spool/lock"),
+        ("socket:[4711]", "socket"),
+        ("anon_inode:[eventpoll]", "anon_inode:[eventpoll]"),
+    ] {
+        assert_eq!(watch::kind(opened.as_ref()), named);
+    }
 }

@@ -581,6 +581,28 @@ async fn damage_costs_what_was_hit_and_is_announced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_post_whose_message_is_gone_is_counted() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(Sync::Honest));
+    let open = || Embedded::open_on(Arc::new(disk.clone()), small(directory.path())).unwrap();
+    let spool = open();
+    for id in 1..=3 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    close(spool);
+    let spool = open();
+    spool.recovered().await;
+    let claims = claim_all(&spool, "a").await;
+    assert_eq!(claims.len(), 3);
+    settle_all(&spool, claims, &again(Duration::ZERO)).await;
+    close(spool);
+    disk.remove_file(&segments(&disk)[0]);
+    let spool = open();
+    spool.recovered().await;
+    assert_eq!(spool.damages(), 3);
+    close(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_segment_header_or_file_costs_no_other_post() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(Sync::Honest);

@@ -88,8 +88,9 @@ fn a_whole_spool_is_told_of_unchanged() {
 #[test]
 fn each_kind_of_damage_is_named_with_its_place() {
     let mut scene = Scene::start("");
+    let mut ids = Vec::new();
     for number in 0..3 {
-        scene.post(&format!("/gone?{number}"), "", "failed");
+        ids.push(scene.post(&format!("/gone?{number}"), "", "failed"));
         scene.gateway.end("-KILL");
         assert_eq!(checked(&scene).0, 0);
         scene.again();
@@ -100,6 +101,8 @@ fn each_kind_of_damage_is_named_with_its_place() {
     let place = |octets: &[u8]| octets.windows(5).position(|octets| octets == b"hello");
     let holds_mail = |path: &PathBuf| place(&fs::read(path).unwrap()).is_some();
     let path = segments(&scene).into_iter().find(holds_mail).unwrap();
+    // The oldest message stands in the oldest segment.
+    let hit = &ids[0];
     let whole = fs::read(&path).unwrap();
     let change = |path: &Path, at: usize| {
         let octets = fs::read(path).unwrap();
@@ -114,10 +117,11 @@ fn each_kind_of_damage_is_named_with_its_place() {
     let (from, octets) = (&found["damages"][0]["offset"], &found["damages"][0]["octets"]);
     let from = from.as_u64().unwrap();
     assert!((from..from + octets.as_u64().unwrap()).contains(&(at as u64)), "{found} {at}");
-    assert_eq!(found["posts"], json!({ "failed": 2 }));
+    assert_eq!((&found["posts"], &found["missing"]), (&json!({ "failed": 2 }), &json!([hit])));
     let (code, text, error) = scene.run(&["spool", "check"]);
     assert!(code == 65 && text.contains(&from.to_string()), "{text}");
-    assert_eq!(error, "1 place is damaged\n");
+    assert!(text.contains(&format!("missing: {hit}\n")), "{text}");
+    assert_eq!(error, "1 place is damaged, 1 post is missing\n");
     assert_eq!(files(&log(&scene)), before, "a look changes nothing");
     fs::write(&path, &whole).unwrap();
 

@@ -533,8 +533,11 @@ async fn a_webhook_that_took_nothing_for_days_is_disabled_and_loses_nothing() {
     let placed = house.shelf.one(dead.as_str(), None).await.unwrap();
     let shown = &placed.webhook;
     assert_eq!((shown.status(), shown.settings.enabled), (Status::Disabled, false));
-    let names = ["webhook.disabled", "webhook.enabled", "webhook.disabled"];
-    assert_eq!(house.turns(names.len()).await, names);
+    let mut told = house.turns(3).await;
+    assert_eq!(told[0], "webhook.disabled");
+    // Of two webhooks: who tells of one does not wait for the other.
+    told.sort_unstable();
+    assert_eq!(told, ["webhook.disabled", "webhook.disabled", "webhook.enabled"]);
     // What was told changed nothing that its owner has seen.
     assert_eq!(house.shelf.one(dead.as_str(), None).await.unwrap().version, placed.version);
     house.batches(&other, PostState::Queued, 1).await;

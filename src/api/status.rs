@@ -270,6 +270,7 @@ fn disk(usage: &Usage) -> Value {
         "disk_free": usage.free,
         "disk_size": usage.total,
         "is_read": usage.is_read,
+        "damages": usage.damages,
     })
 }
 

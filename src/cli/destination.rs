@@ -130,10 +130,14 @@ async fn list(place: &Place, origin: &str, asked: [(&str, Option<String>); 3]) -
     if place.json {
         return Ok(say(answer)?);
     }
+    Ok(say(told(&answer))?)
+}
+
+/// The table of an answer's destinations.
+pub(super) fn told(answer: &Value) -> String {
     let rows: Vec<_> =
         answer.get("destinations").and_then(Value::as_array).into_iter().flatten().map(row).collect();
-    let heads = ["ORIGIN", "TENANT", "STATE", "QUEUED", "HELD", "FAILED", "FLIGHT", "RATE", "LAST"];
-    Ok(say(table(heads, &rows))?)
+    table(["ORIGIN", "TENANT", "STATE", "QUEUED", "HELD", "FAILED", "FLIGHT", "RATE", "LAST"], &rows)
 }
 
 fn row(destination: &Value) -> [String; 9] {

@@ -21,6 +21,7 @@ mod man;
 mod password;
 mod queue;
 mod receiver;
+mod screen;
 mod send;
 mod sendmail;
 mod serve;

@@ -7,6 +7,7 @@ use super::{ConfigFile, DATA, Failure, NO_INPUT, say};
 use crate::api::state_name;
 use crate::app;
 use crate::config::Config;
+use crate::post::PostId;
 use crate::spool::Census;
 use crate::spool::inspect::{Damage, Findings, Inspection};
 use clap::Subcommand;
@@ -31,9 +32,13 @@ pub(super) struct Arguments {
 enum Action {
     /// Read and check every record; nothing is changed, nor need it be writable
     ///
-    /// Exit code 65 if anything is damaged, 66 where there is no spool, 69 while a gateway
-    /// has it open, 74 if it cannot be read or a newer version has written it. What stands
-    /// behind the last whole record is no damage: nobody knows whether it was ever accepted.
+    /// Exit code 65 if anything is damaged or missing, 66 where there is no spool, 69 while a
+    /// gateway has it open, 74 if it cannot be read or a newer version has written it. What
+    /// stands behind the last whole record is no damage: nobody knows whether it was ever
+    /// accepted.
+    ///
+    /// A post that is missing is one of which later records speak and whose message is gone.
+    /// Unless it had been delivered just before the process ended, it is lost.
     Check {
         /// As JSON
         #[arg(long)]
@@ -65,7 +70,7 @@ enum Action {
     ///
     /// A value of a header that is no UTF-8 is there as value_base64.
     ///
-    /// All that is whole is exported, damage is named as by `spool check`, with the same exit
+    /// All that is whole is exported, what is lost is named as by `spool check`, with the same exit
     /// codes; 65 also if a post could not be read, which is named. If it ends early, as on a
     /// full disk (exit code 74), only what an ID.json names is complete.
     Export {
@@ -160,20 +165,16 @@ fn inspection(config: &Config) -> Result<Inspection, Failure> {
 
 /// Says by the exit code that something is lost, or could not be read.
 fn damaged(findings: &Findings, unreadable: u64) -> Result<(), Failure> {
-    let places = findings.damages.len();
-    let is = |count: u64| if count == 1 { "is" } else { "are" };
-    let damaged = || format!("{places} place{} {} damaged", plural(places as u64), is(places as u64));
-    let unread = || format!("{unreadable} post{} could not be read", plural(unreadable));
-    match (places, unreadable) {
-        (0, 0) => Ok(()),
-        (_, 0) => Err(Failure::new(DATA, damaged())),
-        (0, _) => Err(Failure::new(DATA, unread())),
-        _ => Err(Failure::new(DATA, format_args!("{}, {}", damaged(), unread()))),
-    }
-}
-
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
+    let found = [
+        (findings.damages.len() as u64, ["place is damaged", "places are damaged"]),
+        (findings.missing.len() as u64, ["post is missing", "posts are missing"]),
+        (unreadable, ["post could not be read", "posts could not be read"]),
+    ];
+    let is_found = |(count, _): &(u64, _)| *count > 0;
+    let told =
+        |(count, [one, many]): (u64, [&str; 2])| format!("{count} {}", if count == 1 { one } else { many });
+    let found: Vec<_> = found.into_iter().filter(is_found).map(told).collect();
+    if found.is_empty() { Ok(()) } else { Err(Failure::new(DATA, found.join(", "))) }
 }
 
 fn named(posts: &Census) -> BTreeMap<&'static str, u64> {
@@ -181,13 +182,15 @@ fn named(posts: &Census) -> BTreeMap<&'static str, u64> {
 }
 
 fn as_json(findings: &Findings) -> Map<String, Value> {
-    let Findings { segments, octets, records, posts, damages, set_aside } = findings;
+    let Findings { segments, octets, records, posts, damages, missing, set_aside } = findings;
+    let missing: Vec<_> = missing.iter().map(PostId::to_string).collect();
     let told = [
         ("segments", json!(segments)),
         ("octets", json!(octets)),
         ("records", json!(records)),
         ("posts", json!(named(posts))),
         ("damages", json!(damages)),
+        ("missing", json!(missing)),
         ("set_aside", json!(set_aside)),
     ];
     told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -207,9 +210,13 @@ fn tell(findings: &Findings) -> io::Result<()> {
     tell_damages(findings)
 }
 
-fn tell_damages(Findings { damages, .. }: &Findings) -> io::Result<()> {
-    if damages.is_empty() {
+fn tell_damages(Findings { damages, missing, .. }: &Findings) -> io::Result<()> {
+    if damages.is_empty() && missing.is_empty() {
         return say("nothing is damaged");
+    }
+    missing.iter().try_for_each(|id| say(format_args!("missing: {id}")))?;
+    if damages.is_empty() {
+        return Ok(());
     }
     let row = |damage: &Damage| {
         [damage.file.clone(), damage.offset.to_string(), damage.octets.to_string(), damage.meaning.clone()]

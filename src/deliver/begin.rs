@@ -29,6 +29,7 @@ impl Dispatcher {
             Claimed { claims: Vec::new(), next: Some(SPOOL_PAUSE) }
         });
         let reserved = std::mem::take(&mut berth.claiming);
+        berth.stocking = 0;
         // An order that came meanwhile means these posts as well.
         let may_end = !is_stopping && !berth.is_ordered;
         let over = if may_end { self.shop.take_over(&mut begun, &berth.terms.schedule) } else { Vec::new() };

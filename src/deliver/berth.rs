@@ -33,6 +33,8 @@ pub(super) struct Berth {
     pub stake: Stake,
     /// Posts of the claim under way that begin at once.
     pub claiming: usize,
+    /// Posts of it that wait for a worker.
+    pub stocking: usize,
     /// Whether an order came that may mean what is being claimed.
     pub is_ordered: bool,
     /// Orders under way for single posts of it: nothing is claimed meanwhile, so that
@@ -77,6 +79,7 @@ impl Berth {
             permit,
             stake: Stake::default(),
             claiming: 0,
+            stocking: 0,
             is_ordered: false,
             halts: 0,
             tray: Arc::default(),
@@ -111,6 +114,11 @@ impl Berth {
     /// Attempts under way or about to be.
     pub(super) fn busy(&self) -> usize {
         self.lane.in_flight() + self.claiming
+    }
+
+    /// Posts that wait for a worker or are about to.
+    pub(super) fn stocked(&self) -> usize {
+        self.lane.stock().left() + self.stocking
     }
 
     pub(super) fn resting(&self) -> usize {
@@ -205,7 +213,7 @@ impl Berth {
             destination: Arc::clone(&self.name),
             state: self.state(pause, now),
             // Claimed, but nobody sends them yet.
-            counts: Counts { waiting: self.lane.stocked() as u64, ..Counts::default() },
+            counts: Counts { waiting: self.lane.stock().left() as u64, ..Counts::default() },
             in_flight: self.lane.in_flight(),
             window: self.lane.window(),
             max_connections: self.lane.most(),

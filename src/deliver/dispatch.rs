@@ -230,8 +230,11 @@ impl Dispatcher {
             self.advance(lane, turn, now);
         }
         let Some(berth) = self.lanes.at_mut(lane) else { return };
-        let busy = berth.busy();
-        self.turns.count(&mut berth.stake, busy);
+        let (busy, stocked, stuck_at) = (berth.busy(), berth.stocked(), berth.lane.stock().stuck_at());
+        self.turns.count(&mut berth.stake, busy, stocked);
+        if let Some(at) = stuck_at.filter(|at| *at > now.into_std()) {
+            self.set_timer(lane, at.into(), now);
+        }
         self.tell_waiting(lane, now);
     }
 
@@ -256,6 +259,7 @@ impl Dispatcher {
                     _ if granted == wanted => berth.lane.lack(now.into_std()),
                     _ => 0,
                 };
+                berth.stocking = lack;
                 (granted + lack, Purpose::Send)
             }
             Plan::Stock(posts) if !is_crowded && !has_orders => (posts, Purpose::Send),
@@ -288,6 +292,9 @@ impl Dispatcher {
                 self.turns.begin_turn(&mut Stake::default());
                 continue;
             };
+            if self.turns.are_stocked() && !berth.lane.stock().is_slow() {
+                return;
+            }
             let (resting, busy) = (berth.resting(), berth.busy());
             if !self.turns.has_place(resting, busy) {
                 if busy == 0 || passes == 0 {
@@ -338,7 +345,7 @@ impl Dispatcher {
                 self.timers.remove(&(set, lane));
             }
             berth.stake.is_queued = false;
-            self.turns.count(&mut berth.stake, 0);
+            self.turns.count(&mut berth.stake, 0, 0);
             self.lanes.forget(lane);
         }
     }

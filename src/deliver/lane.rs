@@ -117,7 +117,7 @@ impl Lane {
     pub fn plan(&self, now: Instant) -> Plan {
         match self.stock.left() {
             0 => self.plan_claim(now),
-            _ if !self.may_stock(now) || self.stock.is_slow() => Plan::Return,
+            _ if !self.may_stock(now) || self.stock.goes_back(now) => Plan::Return,
             _ if self.room(now) == 0 => self.plan_claim(now),
             left => Plan::Draw(self.room(now).min(left)),
         }
@@ -201,8 +201,8 @@ impl Lane {
     }
 
     /// Posts that are claimed and wait for a worker.
-    pub fn stocked(&self) -> usize {
-        self.stock.left()
+    pub fn stock(&self) -> &Stock {
+        &self.stock
     }
 
     /// Whether it sends now.
@@ -307,7 +307,7 @@ impl Lane {
     pub fn end_claim(&mut self, catch: Catch, now: Instant) {
         self.is_claiming = false;
         self.in_flight += catch.begun + catch.over;
-        self.stock.put(catch.stocked);
+        self.stock.put(catch.stocked, now);
         let found = catch.begun + catch.stocked + catch.over;
         // A lane where posts were over looks for more of them at once.
         if found == 0 {
@@ -332,14 +332,14 @@ impl Lane {
 
     /// Notes that attempts of so many posts of the stock begin.
     pub fn draw(&mut self, posts: usize, now: Instant) {
-        self.stock.take(posts);
+        self.stock.take(posts, now);
         self.in_flight += posts;
         self.begin(posts, now);
     }
 
     /// Notes that so many posts of the stock are given back.
     pub fn give_back(&mut self, posts: usize, now: Instant) {
-        self.stock.take(posts);
+        self.stock.give_back(posts, now);
         self.expect(now);
     }
 

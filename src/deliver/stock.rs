@@ -4,9 +4,10 @@
 //! asked, and nobody is woken. A lane has such a stock only while its destination
 //! answers fast and no rate limits it. Then a stock lasts some milliseconds, which
 //! is how long something more urgent or another lane's turn may have to wait for it.
-//! Where lanes wait for their turns, all posts of a turn are claimed at once.
+//! Where lanes wait for their turns, all posts of a turn are claimed at once. A stock
+//! that nobody takes from goes back: its destination does not answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest answer of a fast destination.
 const FAST: Duration = Duration::from_millis(5);
@@ -16,13 +17,19 @@ const SLOW: Duration = Duration::from_millis(50);
 const EACH: usize = 2;
 /// Posts in stock.
 const MOST: usize = 64;
+/// How long nobody has to take anything from a stock until it goes back.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Stock {
     left: usize,
-    is_fast: bool,
-    is_slow: bool,
+    /// How long the last answer took.
+    took: Option<Duration>,
+    /// When posts came or left last.
+    moved_at: Option<Instant>,
+    /// Whether it went back since the last answer, as nobody took from it.
+    was_stuck: bool,
 }
 
 impl Stock {
@@ -34,35 +41,61 @@ impl Stock {
     /// How many more it wants, for so many attempts at a time: all at once when half
     /// of it is gone.
     pub fn lack(&self, window: usize) -> usize {
-        let full = if self.is_fast { (EACH * window).min(MOST) } else { 0 };
+        let is_fast = self.took.is_some_and(|took| took <= FAST);
+        let full = if is_fast { (EACH * window).min(MOST) } else { 0 };
         if self.left <= full / 2 { full - self.left } else { 0 }
     }
 
-    /// The same in the turn of a lane that others wait for: it lasts as long with a
-    /// stock as without.
+    /// The same in the turn of a lane that others wait for, which lasts as long with a
+    /// stock as without: what is answered within the time that makes a destination slow.
     pub fn lack_in_turn(&self) -> usize {
-        if self.is_slow { 0 } else { MOST.saturating_sub(self.left) }
+        let took = self.took.unwrap_or_default().as_nanos().max(1);
+        let full = usize::try_from(SLOW.as_nanos() / took).unwrap_or(MOST).min(MOST);
+        if self.is_slow() { 0 } else { full.saturating_sub(self.left) }
     }
 
     /// Notes that an answer took so long; nothing when that is unknown.
     pub fn learn(&mut self, took: Option<Duration>) {
-        self.is_fast = took.is_some_and(|took| took <= FAST);
-        self.is_slow = took.is_some_and(|took| took >= SLOW);
+        (self.took, self.was_stuck) = (took, false);
     }
 
     /// Whether what is in it would have to wait too long for its turn.
     pub fn is_slow(&self) -> bool {
-        self.is_slow
+        self.was_stuck || self.took.is_some_and(|took| took >= SLOW)
+    }
+
+    /// When it goes back unless somebody takes from it; nothing when it is empty.
+    pub fn stuck_at(&self) -> Option<Instant> {
+        self.moved_at.filter(|_| self.left > 0).map(|at| at + STUCK)
+    }
+
+    /// Whether what is in it would have to wait too long, or has.
+    pub fn goes_back(&self, now: Instant) -> bool {
+        self.is_slow() || self.is_stuck(now)
+    }
+
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.stuck_at().is_some_and(|at| at <= now)
     }
 
     /// Notes posts that come.
-    pub fn put(&mut self, posts: usize) {
-        self.left += posts;
+    pub fn put(&mut self, posts: usize, now: Instant) {
+        if posts > 0 {
+            self.left += posts;
+            self.moved_at = Some(now);
+        }
     }
 
     /// Notes posts that leave.
-    pub fn take(&mut self, posts: usize) {
+    pub fn take(&mut self, posts: usize, now: Instant) {
         self.left = self.left.saturating_sub(posts);
+        self.moved_at = Some(now);
+    }
+
+    /// Notes posts that go back.
+    pub fn give_back(&mut self, posts: usize, now: Instant) {
+        self.was_stuck |= self.is_stuck(now);
+        self.take(posts, now);
     }
 }
 
@@ -180,7 +213,7 @@ mod tests {
         ] {
             let mut stock = Stock::default();
             stock.learn(took);
-            stock.put(left);
+            stock.put(left, Instant::now());
             assert_eq!(stock.lack(window), lack, "{took:?} {left} {window}");
         }
     }
@@ -188,12 +221,34 @@ mod tests {
     #[test]
     fn a_turn_is_claimed_at_once_unless_the_destination_is_slow() {
         let millis = |count| Some(Duration::from_millis(count));
-        for (took, left, lack) in [(None, 0, 64), (millis(49), 60, 4), (millis(6), 64, 0), (millis(50), 0, 0)]
-        {
+        for (took, left, lack) in [
+            (None, 0, 64),
+            (millis(0), 60, 4),
+            (millis(5), 4, 6),
+            (millis(5), 11, 0),
+            (millis(49), 0, 1),
+            (millis(50), 0, 0),
+        ] {
             let mut stock = Stock::default();
             stock.learn(took);
-            stock.put(left);
+            stock.put(left, Instant::now());
             assert_eq!(stock.lack_in_turn(), lack, "{took:?} {left}");
         }
+    }
+
+    #[test]
+    fn a_stock_that_nobody_takes_from_goes_back_until_there_is_an_answer() {
+        let begun = Instant::now();
+        let at = |millis| begun + Duration::from_millis(millis);
+        let mut lane = Lane::new(LIMITS, &[], begun);
+        claim(&mut lane, 1, 8, begun);
+        assert_eq!(lane.stock().stuck_at(), Some(at(1000)));
+        lane.draw(1, at(700));
+        assert_eq!((lane.plan(at(1699)), lane.stock().stuck_at()), (Plan::Draw(2), Some(at(1700))));
+        assert_eq!(lane.plan(at(1700)), Plan::Return);
+        lane.give_back(7, at(1700));
+        assert_eq!((lane.stock().stuck_at(), lane.lack_in_turn(at(1700))), (None, 0), "it is not trusted");
+        end(&mut lane, Feedback::Taken, 1, at(1800));
+        assert_eq!(lane.lack_in_turn(at(1800)), 50);
     }
 }

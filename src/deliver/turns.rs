@@ -8,6 +8,10 @@
 //! one with a single post. Idle connections make room, the one idle longest first.
 //! An eighth of the places is for lanes that have none: attempts that hang cannot
 //! take them all before somebody else has come.
+//!
+//! No turn begins while the lanes that have theirs hold [`STOCKED`] claimed posts that no
+//! worker has taken up. Of fast destinations a few hundred lanes are all that the machine can
+//! work off; thousands at a time would take no less long, and more memory.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +20,9 @@ pub const CREDIT: usize = 16;
 
 /// Which part of the places is kept for lanes that have none.
 const KEPT: usize = 8;
+
+/// Posts of all lanes that wait for workers before the next turn has to wait.
+const STOCKED: usize = 4096;
 
 /// Workers that leave at a time at most: others may go on meanwhile.
 const LEAVING: usize = 64;
@@ -35,6 +42,8 @@ pub struct Turns<L> {
     leaving: usize,
     /// Lanes with attempts under way or in the ring.
     wanting: usize,
+    /// Claimed posts that wait for workers.
+    stocked: usize,
     /// Resting workers by the time they began to rest.
     resting: BTreeMap<u64, L>,
     rests: u64,
@@ -50,6 +59,8 @@ pub struct Stake {
     pub credit: usize,
     /// Whether it counts among those that want.
     is_wanting: bool,
+    /// Its posts that wait for workers, as they are counted.
+    stocked: usize,
 }
 
 impl Stake {
@@ -71,6 +82,7 @@ impl<L: Clone> Turns<L> {
             reserved: 0,
             leaving: 0,
             wanting: 0,
+            stocked: 0,
             resting: BTreeMap::new(),
             rests: 0,
             ring: VecDeque::new(),
@@ -129,8 +141,11 @@ impl<L: Clone> Turns<L> {
         }
     }
 
-    /// Counts the lane among those that want, or no longer.
-    pub fn count(&mut self, stake: &mut Stake, in_flight: usize) {
+    /// Counts the lane among those that want, or no longer, and its posts that wait for
+    /// workers.
+    pub fn count(&mut self, stake: &mut Stake, in_flight: usize, stocked: usize) {
+        self.stocked = (self.stocked + stocked).saturating_sub(stake.stocked);
+        stake.stocked = stocked;
         let is_wanting = stake.is_queued || in_flight > 0;
         if is_wanting != stake.is_wanting {
             stake.is_wanting = is_wanting;
@@ -154,6 +169,11 @@ impl<L: Clone> Turns<L> {
     /// attempts.
     pub fn has_place(&self, resting: usize, in_flight: usize) -> bool {
         resting + self.free(in_flight) > 0
+    }
+
+    /// Whether posts that wait for workers are enough.
+    pub fn are_stocked(&self) -> bool {
+        self.stocked >= STOCKED
     }
 
     /// Lets the next lane of the ring be the first.

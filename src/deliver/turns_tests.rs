@@ -54,7 +54,7 @@ impl World {
                 self.turns.queue(&number, &mut lane.stake, lane.in_flight);
             }
         }
-        self.turns.count(&mut lane.stake, lane.in_flight);
+        self.turns.count(&mut lane.stake, lane.in_flight, 0);
     }
 
     fn serve(&mut self) {
@@ -132,4 +132,21 @@ fn where_there_is_enough_nobody_waits() {
 fn a_turn_is_spent_once() {
     let mut stake = Stake { credit: CREDIT, ..Stake::default() };
     assert_eq!([10, 10, 1].map(|posts| stake.spend(posts)), [10, 6, 0]);
+}
+
+#[test]
+fn posts_that_wait_for_workers_are_counted_as_they_come_and_go() {
+    let mut turns: Turns<usize> = Turns::new(10);
+    let [mut one, mut other] = [Stake::default(); 2];
+    for (is_one, stocked, is_enough) in [
+        (true, STOCKED - 1, false),
+        (false, 1, true),
+        (true, STOCKED - 1, true),
+        (true, 5, false),
+        (false, STOCKED, true),
+        (false, 0, false),
+    ] {
+        turns.count(if is_one { &mut one } else { &mut other }, 1, stocked);
+        assert_eq!(turns.are_stocked(), is_enough, "{stocked}");
+    }
 }

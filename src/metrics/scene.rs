@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct Scene {
     /// What the spool does with new posts, of a closed list.
     pub spool: &'static str,
-    /// Damaged places that it met since it was opened.
+    /// Damaged places and missing posts that it met since it was opened.
     pub damages: u64,
     /// Posts in each state, of a closed list.
     pub posts: Vec<(&'static str, u64)>,
@@ -94,7 +94,8 @@ impl Scene {
         for state in SPOOL_STATES {
             spool.get_or_create(&StateLabel { state }).set(i64::from(state == self.spool));
         }
-        list.add::<Counter>("spool_damages", "Damaged places in the spool, set aside").inc_by(self.damages);
+        list.add::<Counter>("spool_damages", "Damaged places in the spool, and missing posts")
+            .inc_by(self.damages);
         if let Some(JournalScene { events, damages, failures }) = self.journal {
             list.add::<Counter>("journal_events", "Events that the journal was ever given").inc_by(events);
             list.add::<Counter>("journal_damages", "Damaged places in the journal").inc_by(damages);

@@ -137,6 +137,11 @@ fn findings(status: &Status, destinations: &Destinations, webhooks: &[Subscriber
         }
         _ => {}
     }
+    if let Some(damages) = status.spool.as_ref().map(|spool| spool.damages).filter(|damages| *damages > 0) {
+        let damages = words::counted(damages, "damage");
+        let text = format!("{damages} of the spool since the start: the log says what is lost.");
+        say(Weight::Bad, text, "/");
+    }
     for accounting in status.accounting.iter().filter(|accounting| accounting.state == "failing") {
         let error = accounting.error.as_deref().unwrap_or("the log says why");
         say(Weight::Bad, format!("Accounting cannot write {}: {error}", accounting.path), "/");
@@ -208,7 +213,7 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shapes::{Group, Queue};
+    use super::super::shapes::{Group, Queue, Spool};
     use super::*;
 
     #[test]
@@ -217,6 +222,7 @@ mod tests {
         assert_eq!(findings(&status, &Destinations { total: 3, ..Destinations::default() }, &[]), []);
         status.queue = Queue { held: 1, failed: 1200, ..Queue::default() };
         status.status = "full".to_owned();
+        status.spool = Some(Spool { damages: 3, ..Spool::default() });
         let group = |destinations, queued| Group { destinations, queued };
         let destinations =
             Destinations { in_trouble: group(2, 6), slowed: group(1, 3), ..Destinations::default() };
@@ -236,6 +242,7 @@ mod tests {
             texts,
             [
                 (Weight::Bad, "The disk is full: no mail is taken until there is room."),
+                (Weight::Bad, "3 damages of the spool since the start: the log says what is lost."),
                 (Weight::Warn, "2 destinations in trouble; 6 posts waiting"),
                 (Weight::Warn, "1 webhook whose receiver does not take events"),
                 (Weight::Warn, "1 webhook disabled, as its receiver took nothing for days"),

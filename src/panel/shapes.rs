@@ -92,6 +92,7 @@ pub(super) struct Spool {
     pub disk_free: u64,
     pub disk_size: u64,
     pub is_read: bool,
+    pub damages: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

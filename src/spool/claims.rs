@@ -5,7 +5,7 @@
 //! backlog is mostly answered at once. While much that ended cannot be written nothing
 //! is claimed: it would be sent again after a crash, and memory would grow.
 
-use super::catalog::Entry;
+use super::catalog::{End, Entry};
 use super::index::{Known, Taken, Wanted};
 use super::job::{Ended, Job, Shelf};
 use super::readers::unpanicked;
@@ -79,7 +79,13 @@ fn claim_of(shared: &Shared, jobs: &Sender<Job>, taken: Taken) -> Option<Claim> 
         Some(post) => Ok(as_sent(post, &entry.state, None)),
         None => unpanicked(|| shared.read_claimed(id, &entry, fence)),
     };
-    let post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
+    let mut post = read.inspect_err(|error| put_aside(jobs, shared, id, fence, error)).ok()?;
+    // By the spool's clock, which claims are judged by: that of the day may have been set.
+    if let (Some(said), Some(expires_at)) = (post.expires_at, entry.end(End::Own))
+        && said != expires_at
+    {
+        Arc::make_mut(&mut post).expires_at = Some(expires_at);
+    }
     let (attempt, ended, ages_from) = (entry.state.next_attempt(), entry.state.ended, entry.state.ages_from);
     Some(Claim { post, attempt, ended, ages_from, fence })
 }

@@ -7,7 +7,6 @@ use super::job::{Moved, SettleAck};
 use super::record::{Accepted, HEAD, Record, encode, padded};
 use super::replay::share;
 use super::shared::{NOTES, Shared, piece};
-use super::state::State;
 use super::{Committed, Earlier, SpoolError};
 use crate::event::Event;
 use crate::post::{Admission, MessageId, Timestamp};
@@ -187,7 +186,7 @@ impl Group {
 
     /// The group is durable: posts become due, callers are answered.
     pub fn publish(&mut self, shared: &Shared) {
-        let mut index = shared.index();
+        let (mut index, jump) = (shared.index(), shared.clock.jump());
         for staged in &mut self.staged {
             match staged {
                 Staged::Commit { admission, accepted_at, place, .. } => {
@@ -200,8 +199,7 @@ impl Group {
                     for post in std::mem::take(&mut admission.posts) {
                         let blob = blobs.get(usize::from(post.body.number));
                         let body = blob.and_then(|blob| piece(blob, post.body)).unwrap_or_default();
-                        let state = State::fresh(&post, *accepted_at);
-                        index.admit(post, body, *place, state);
+                        index.admit(post, body, *place, (*accepted_at, jump));
                     }
                 }
                 Staged::Move { moved, place, .. } => publish_move(&mut index, moved, *place),

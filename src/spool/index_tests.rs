@@ -6,6 +6,7 @@ use super::index::{Index, Known, Wanted};
 use super::record::Accepted;
 use super::shared::NOTES;
 use super::state::State;
+use crate::clock::Jump;
 use crate::post::{Blob, Destination, MessageId, Notice, Post, PostId, Scheme, Sealed, Timestamp, Trust};
 use crate::tenant::Tenant;
 use bytes::Bytes;
@@ -66,9 +67,8 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     let mut index = Index::new(Catalog::open(&directory.path().join("catalog"), 0));
     let lane = lane();
     let posts: Vec<_> = (0..4).map(|number| post(number, &lane)).collect();
-    let state = State::fresh(&posts[0], posts[0].accepted_at);
     for post in &posts[..3] {
-        index.admit(post.clone(), Bytes::new(), PLACE, state);
+        index.admit(post.clone(), Bytes::new(), PLACE, (post.accepted_at, Jump::default()));
     }
     let claimed = index.claim(&lane, Wanted::Due, 3, Timestamp(2));
     assert_eq!(claimed.len(), 3);
@@ -76,6 +76,7 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     index.end(posts[0].id);
     index.begin_anew(HashSet::from([posts[0].id]));
     index.end(posts[1].id);
+    let state = State::fresh(&posts[0], posts[0].accepted_at, Jump::default());
     for post in &posts {
         index.restore(post, &lane, PLACE, Spot::default(), state);
     }
@@ -94,8 +95,8 @@ fn a_lane_that_takes_nothing_leaves_room_in_memory_to_others() {
     let body = Bytes::from(vec![0; 5000]);
     let admit = |index: &mut Index, number, lane: &Arc<Destination>| {
         let post = post(number, lane);
-        let state = State::fresh(&post, post.accepted_at);
-        index.admit(post, body.clone(), PLACE, state);
+        let at = post.accepted_at;
+        index.admit(post, body.clone(), PLACE, (at, Jump::default()));
     };
     (0..5000).for_each(|number| admit(&mut index, number, &dead));
     for round in 0..100 {
@@ -117,7 +118,8 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
     let lane = lane();
     let posts: Vec<_> = (0..6).map(|number| post(number, &lane)).collect();
     for post in &posts {
-        index.restore(post, &lane, PLACE, Spot::default(), State::fresh(post, post.accepted_at));
+        let state = State::fresh(post, post.accepted_at, Jump::default());
+        index.restore(post, &lane, PLACE, Spot::default(), state);
     }
     let now = Timestamp(2);
     let unread = |index: &mut Index| -> Vec<u16> {
@@ -153,7 +155,7 @@ fn where_more_are_under_way_than_can_be_kept_nothing_is_read_ahead() {
     for number in 0..5000 {
         let lane = if number < 100 { &lane } else { &other };
         let post = post(number, lane);
-        let state = State::fresh(&post, post.accepted_at);
+        let state = State::fresh(&post, post.accepted_at, Jump::default());
         index.restore(&post, lane, PLACE, Spot::default(), state);
     }
     assert_eq!(index.claim(&lane, Wanted::Due, 10, now).len(), 10);

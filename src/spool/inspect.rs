@@ -37,6 +37,9 @@ pub struct Findings {
     pub posts: Census,
     /// What is no record where one should be, in the order of the log.
     pub damages: Vec<Damage>,
+    /// Posts of which the log speaks and whose messages are gone from it, by their ids; none
+    /// while a segment cannot be read.
+    pub missing: Vec<PostId>,
     /// Files with damaged octets that earlier processes set aside.
     pub set_aside: Vec<String>,
 }
@@ -108,7 +111,8 @@ impl Inspection {
             self.take_in(header, next, &mut each)?;
             next = Some(header);
         }
-        let Inspection { mut findings, names, .. } = self;
+        let Inspection { mut findings, names, later, .. } = self;
+        findings.missing = later.orphans();
         findings.damages.sort_by(|one, other| (&one.file, one.offset).cmp(&(&other.file, other.offset)));
         findings.set_aside = names.into_iter().filter(|name| name.starts_with("damaged-")).collect();
         findings.set_aside.sort();
@@ -137,7 +141,7 @@ impl Inspection {
         for (number, error) in &others {
             let name = name_of(*number);
             match error {
-                Some(error) => self.findings.damage(&name, (0, 0), format!("it cannot be read: {error}")),
+                Some(error) => self.unread(&name, 0, format!("it cannot be read: {error}")),
                 // The next one, begun and never written to.
                 None if *number > last && is_unused(&*self.disk.open(&name)?)? => {}
                 None => {
@@ -179,7 +183,7 @@ impl Inspection {
             match judged(scanned).map_err(|error| OpenError::Io(self.directory.clone(), error))? {
                 Ok(found) => found,
                 Err(error) => {
-                    self.findings.damage(&name, (0, 0), format!("it cannot be read: {error}"));
+                    self.unread(&name, 0, format!("it cannot be read: {error}"));
                     return Ok(());
                 }
             };
@@ -192,7 +196,7 @@ impl Inspection {
                 Ok(Some((found, _))) => found,
                 unread => {
                     let why = unread.err().map_or("it is another by now".to_owned(), |why| why.to_string());
-                    self.findings.damage(&name, (offset, 0), format!("it cannot be read again: {why}"));
+                    self.unread(&name, offset, format!("it cannot be read again: {why}"));
                     continue;
                 }
             };
@@ -209,6 +213,12 @@ impl Inspection {
             }
         }
         Ok(())
+    }
+
+    /// Notes what cannot be read, which says nothing of what it holds.
+    fn unread(&mut self, name: &str, offset: u64, meaning: String) {
+        self.later.miss_segment();
+        self.findings.damage(name, (offset, 0), meaning);
     }
 
     /// Notes what is wrong with a segment of this length.

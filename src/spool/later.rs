@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct Later {
     ended: HashSet<PostId>,
     words: HashMap<PostId, Word>,
+    misses_segments: bool,
 }
 
 /// The last that is said of a post: its state, and where more of it stands.
@@ -88,8 +89,18 @@ impl Later {
         Some(word)
     }
 
-    /// Posts that live and whose messages were not reached, when all of the log was read.
+    /// A segment cannot be read: it may hold any message.
+    pub fn miss_segment(&mut self) {
+        self.misses_segments = true;
+    }
+
+    /// The posts of which the log speaks and that it does not hold, when it was heard to its
+    /// beginning: their messages were damaged, or their segment is gone. It may have been given
+    /// up when they had ended and before that was durable. None where they may only be unread.
     pub fn orphans(&self) -> Vec<PostId> {
+        if self.misses_segments {
+            return Vec::new();
+        }
         let orphans = self.words.iter().filter(|(_, word)| word.state.phase != Phase::Shelved);
         let mut orphans: Vec<_> = orphans.map(|(id, _)| *id).collect();
         orphans.sort_unstable();

@@ -197,7 +197,7 @@ pub trait Spool: Send + Sync {
     /// Whether `commit` can succeed now: the door answers without asking.
     fn health(&self) -> watch::Receiver<Health>;
 
-    /// Damaged places met since opening, where a backend can have any.
+    /// Damaged places and missing posts met since opening, where a backend can have any.
     fn damages(&self) -> u64 {
         0
     }

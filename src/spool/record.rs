@@ -21,6 +21,7 @@ use super::seals::Seals;
 use super::state::{Life, State};
 use super::table::{self, Parts};
 use super::{Earlier, v1, v2, v4};
+use crate::clock::Jump;
 use crate::event::Event;
 use crate::post::{Admission, Fingerprint, MessageId, Post, PostId, Timestamp};
 use crate::tenant::Tenant;
@@ -160,7 +161,7 @@ impl<'a> Accepted<'a> {
         let post = self.posts.get(at)?;
         match self.lives.get(at) {
             Some(life) => life.as_ref().map(|life| (life.state, Some(life))),
-            None => Some((State::fresh(post, self.accepted_at), None)),
+            None => Some((State::fresh(post, self.accepted_at, Jump::default()), None)),
         }
     }
 }

@@ -19,14 +19,14 @@ use std::sync::atomic::Ordering;
 /// Records after which the catalog may have its chores done.
 const CATCH_UP: usize = 1000;
 
-/// Lost posts that are named, of very many.
+/// Lost posts that are named in one line.
 const NAMED: usize = 100;
 
 /// Restores into the index every living post of these segments, given from the
 /// oldest to the newest, each with where its records end. Answers where records with
 /// events stand that were not passed, from the newest to the oldest.
 pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u64, u64)> {
-    let (mut later, mut told, mut is_all_read) = (Later::default(), Vec::new(), true);
+    let (mut later, mut told) = (Later::default(), Vec::new());
     for (segment, extent) in segments.iter().rev() {
         match segment::scan(&*segment.file, &segment.header, *extent) {
             Ok(scan) => {
@@ -39,34 +39,29 @@ pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u6
                 take_in(shared, segment, scan, &mut later);
             }
             Err(error) => {
-                is_all_read = false;
+                later.miss_segment();
                 shared.damages.fetch_add(1, Ordering::Relaxed);
                 shared.index().tallies.note(segment.header.number, crate::post::Timestamp(u64::MAX), 0);
                 tracing::error!(segment = %segment.name, %error, "a spool segment cannot be read; its posts are missing until it can");
             }
         }
     }
-    if is_all_read {
-        name_orphans(shared, &later);
-    }
+    name_orphans(shared, &later.orphans());
     told
 }
 
-/// Says of which posts the log speaks that it does not hold: their messages were damaged, or
-/// their segment is gone. It may have been given up when they had ended and before that was durable.
-fn name_orphans(shared: &Shared, later: &Later) {
-    let orphans = later.orphans();
-    if orphans.is_empty() {
-        return;
+/// Counts and names the posts whose messages are gone.
+fn name_orphans(shared: &Shared, orphans: &[PostId]) {
+    shared.damages.fetch_add(orphans.len() as u64, Ordering::Relaxed);
+    for some in orphans.chunks(NAMED) {
+        let named: Vec<_> = some.iter().map(PostId::to_string).collect();
+        tracing::error!(
+            count = some.len(),
+            posts = named.join(" "),
+            "posts are missing whose messages are gone from the spool; \
+             unless they had been delivered just before the process ended, they are lost"
+        );
     }
-    shared.damages.fetch_add(1, Ordering::Relaxed);
-    let named: Vec<_> = orphans.iter().take(NAMED).map(PostId::to_string).collect();
-    tracing::error!(
-        count = orphans.len(),
-        posts = named.join(" "),
-        "posts are missing whose messages are gone from the spool; \
-         unless they had been delivered just before the process ended, they are lost"
-    );
 }
 
 fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {

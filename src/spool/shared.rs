@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub health: watch::Sender<Health>,
     /// Turns true when every older segment has been read.
     pub recovered: watch::Sender<bool>,
-    /// Damaged places met so far.
+    /// Damaged places and missing posts met so far.
     pub damages: AtomicU64,
     /// Dead letters and held posts that were forgotten; not the delivered.
     pub forgotten: AtomicU64,

@@ -5,6 +5,7 @@
 //! the log alone and is read when somebody asks or another attempt is added.
 
 use super::{Attempt, Order, PostState, Settlement};
+use crate::clock::Jump;
 use crate::post::{Blob, Destination, Post, Timestamp, Trust};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -63,9 +64,10 @@ impl Phase {
 
 impl State {
     /// The state of a post that was accepted at this time of the spool's clock. What the
-    /// post says of that is the time of day, which may have been set forward since this
-    /// process began: it would wait for as much.
-    pub fn fresh(post: &Post, accepted_at: Timestamp) -> State {
+    /// post says of times is the time of day, which may have been set since this process
+    /// began: it would wait for as much, or be older by as much.
+    pub fn fresh(post: &Post, accepted_at: Timestamp, jump: Jump) -> State {
+        let not_before_at = post.not_before_at.map(|at| jump.undone(at));
         State {
             ended: 0,
             tried: 0,
@@ -73,8 +75,8 @@ impl State {
             is_anew: false,
             is_rerouted: false,
             is_lean: false,
-            due_at: post.not_before_at.unwrap_or(post.accepted_at.min(accepted_at)),
-            ages_from: began_at(post),
+            due_at: not_before_at.unwrap_or(jump.undone(post.accepted_at).min(accepted_at)),
+            ages_from: jump.undone(began_at(post)),
         }
     }
 

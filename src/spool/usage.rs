@@ -2,6 +2,7 @@
 
 use super::SpoolError;
 use super::shared::Shared;
+use std::sync::atomic::Ordering;
 
 /// Disk that a spool uses, and what is left of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Usage {
     pub total: u64,
     /// Everything that an earlier process left has been read.
     pub is_read: bool,
+    /// Damaged places and missing posts that were met since it was opened.
+    pub damages: u64,
 }
 
 /// How things are now. Blocks.
@@ -34,5 +37,6 @@ pub(super) fn of(shared: &Shared) -> Result<Usage, SpoolError> {
     drop(index);
     let files = segments.len() as u64;
     let is_read = *shared.recovered.borrow();
-    Ok(Usage { octets, living, files_in_use, files, free: room.free, total: room.total, is_read })
+    let damages = shared.damages.load(Ordering::Relaxed);
+    Ok(Usage { octets, living, files_in_use, files, free: room.free, total: room.total, is_read, damages })
 }

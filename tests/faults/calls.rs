@@ -14,6 +14,7 @@ use crate::support::collector::{Collector, Keep, moody};
 use crate::support::ledger::{Audit, drain};
 use crate::support::load::{Load, misled};
 use crate::support::program::{CONFIG, Gateway, eventually, within};
+use crate::support::tools;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -99,20 +100,15 @@ impl fmt::Display for Case {
     }
 }
 
-/// Whether calls can be made to fail here. A machine may forbid that, whoever asks; strace
-/// itself can be installed.
-#[allow(clippy::print_stderr)]
+/// Whether calls can be made to fail here. A machine may forbid that, whoever asks.
 pub fn has_strace() -> bool {
-    let is_there = Command::new("strace").arg("--version").output().is_ok();
-    assert!(is_there || std::env::var_os("CI").is_none(), "strace is missing");
     // It traces who started it, as it does below.
     let own = ["-D", "-f", "-o", "/dev/null", "-e", "trace=none", "true"];
-    let may_trace =
-        is_there && Command::new("strace").args(own).output().is_ok_and(|done| done.status.success());
-    if !may_trace {
-        eprintln!("left out: strace is missing, or may not trace");
+    let Some(traced) = tools::output(Command::new("strace").args(own)) else { return false };
+    if !traced.status.success() {
+        tools::leave_out("strace may not trace");
     }
-    may_trace
+    traced.status.success()
 }
 
 /// The gateway under strace, which writes down these calls, and has what `inject` says

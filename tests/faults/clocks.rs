@@ -1,47 +1,73 @@
 //! A clock that jumps (`security.md` 4.4, F7): retries keep to their schedule, nothing ends
 //! before its time, nothing waits for ever. The real program, to which `libfaketime` tells
-//! another time of day; the monotonic clock is the machine's.
+//! another time of day, as its own log shows behind each jump; the monotonic clock is the
+//! machine's.
 
 use crate::support::DEADLINE;
 use crate::support::collector::{Answer, Collector};
 use crate::support::program::{Client, Gateway, eventually, postgate, retrying, send};
+use crate::support::tools::leave_out;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Where the clock jumps to, in the words of libfaketime: never further back than mail may
-/// be old, as what comes then is by that much older than it is.
-const JUMPS: [&str; 5] = ["+1h", "-1h", "+1d", "-1d", "+0"];
+/// Where the clock jumps to, in hours from the time that it is: also further back than mail
+/// may be old.
+const JUMPS: [i64; 6] = [1, -1, 24, -24, -30 * 24, 0];
+/// How far from there the clock may be seen.
+const NEAR: i64 = 60;
 /// Between attempts.
 const RETRY: Duration = Duration::from_millis(400);
 
 /// Where the library is; none, when that is not a failure.
-#[allow(clippy::print_stderr)]
 fn library() -> Option<PathBuf> {
     let found =
         Command::new("sh").args(["-c", "ls /usr/lib/*/faketime/libfaketimeMT.so.1"]).output().unwrap();
     let path = String::from_utf8(found.stdout).unwrap().lines().next().map(PathBuf::from);
-    assert!(path.is_some() || std::env::var_os("CI").is_none(), "libfaketime is missing");
     if path.is_none() {
-        eprintln!("left out: libfaketime is missing");
+        leave_out("libfaketime is missing");
     }
     path
 }
 
-/// Has the clock jump, now and for who is started later.
-fn jump(directory: &Path, to: &str) {
+/// Has the clock jump, for who is started later.
+fn set_clock(directory: &Path, hours: i64) {
     // In one: it is read all the time.
-    fs::write(directory.join("clock.new"), format!("{to}\n")).unwrap();
+    fs::write(directory.join("clock.new"), format!("{hours:+}h\n")).unwrap();
     fs::rename(directory.join("clock.new"), directory.join("clock")).unwrap();
+}
+
+/// The control: what is said to the gateway now stands in its log at the time that it is told.
+fn shows(gateway: &Gateway, directory: &Path, hours: i64) {
+    let mark = format!("NOOP clock-{}", fastrand::u64(..));
+    let expected = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+    let mut client = Client::connect(gateway.smtp).unwrap();
+    client.say(&mark).unwrap();
+    client.say("QUIT").unwrap();
+    let logged = || {
+        let files = fs::read_dir(directory.join("postgate-data/log")).unwrap();
+        let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let line = texts.collect::<String>().lines().find(|line| line.contains(&mark))?.to_owned();
+        Some(line.split(' ').next().unwrap().parse::<jiff::Timestamp>().unwrap())
+    };
+    let shown = eventually("the log", DEADLINE, logged);
+    assert!((shown.as_second() - expected.as_second()).abs() < NEAR, "{shown} and not {expected}");
+}
+
+/// Has the clock jump under a gateway.
+fn jump(gateway: &Gateway, directory: &Path, hours: i64) {
+    set_clock(directory, hours);
+    shows(gateway, directory, hours);
 }
 
 fn start(directory: &Path, library: &Path) -> Gateway {
     let config = retrying("[\"400ms\"]").replace("[delivery]", "[delivery]\nbreaker = 0\nmax_age = \"3d\"");
+    let config = format!("{config}\n[[accounting]]\npath = \"given-up.ndjson\"\ntypes = [\"b\"]\n");
     fs::write(directory.join("postgate.toml"), config).unwrap();
     let mut command = postgate(directory);
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", directory.join("clock"));
@@ -62,7 +88,7 @@ fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
     let Some(library) = library() else { return };
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    jump(path, "+0");
+    set_clock(path, 0);
     let (receiver, is_busy) = busy();
     let mut gateway = start(path, &library);
     let mut client = Client::connect(gateway.smtp).unwrap();
@@ -82,9 +108,9 @@ fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
         }
         attempts
     };
-    for to in JUMPS {
+    for hours in JUMPS {
         hand_in(&mut client);
-        jump(path, to);
+        jump(&gateway, path, hours);
         let handed_in = hand_in(&mut client);
         let before = attempts();
         // Each is tried again, the new ones too: nobody waits for an hour.
@@ -93,7 +119,7 @@ fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
             let more = |path: &String| now[path].len() >= before.get(path).map_or(0, Vec::len) + 2;
             (now.len() == handed_in && now.keys().all(more)).then_some(())
         };
-        eventually(&format!("attempts behind {to}"), DEADLINE, goes_on);
+        eventually(&format!("attempts behind {hours} hours"), DEADLINE, goes_on);
     }
     is_busy.store(false, Ordering::SeqCst);
     let delivered =
@@ -109,6 +135,50 @@ fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
     }
 }
 
+/// A time that is asked for is a time of day, also where the clock was set since the gateway
+/// began, as on a machine that hears late what time it is.
+#[test]
+fn times_that_mail_asks_for_are_kept_to_when_the_clock_was_set_before_it_came() {
+    let Some(library) = library() else { return };
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    set_clock(path, 0);
+    let (receiver, is_busy) = busy();
+    let mut gateway = start(path, &library);
+    let attempts = |name: &str| {
+        let arrivals = receiver.arrivals().into_iter().filter(|(arrival, _)| arrival.path == name);
+        arrivals.map(|(arrival, _)| arrival.at).collect::<Vec<_>>()
+    };
+    let given_up = || fs::read_to_string(path.join("postgate-data/given-up.ndjson")).unwrap_or_default();
+    for hours in [1, -1] {
+        jump(&gateway, path, hours);
+        let begun = Instant::now();
+        let name = |what: &str| format!("/{what}/{hours}");
+        for (what, header) in [("waits", "Not-Before: 1s"), ("ends", "Expires: 2s"), ("lives", "Expires: 9m")]
+        {
+            let message = format!("X-Postgate-{header}\r\n\r\nx\r\n");
+            assert!(send(gateway.smtp, &[receiver.recipient(&name(what))], &message).is_accepted());
+        }
+        let ends = || given_up().contains(&name("ends")).then_some(());
+        eventually(&format!("an end behind {hours} hours"), DEADLINE, ends);
+        let is_tried = |what: &&str| attempts(&name(what)).len() > 2;
+        let are_tried = || ["waits", "lives"].iter().all(is_tried).then_some(());
+        eventually(&format!("attempts behind {hours} hours"), DEADLINE, are_tried);
+        let waited = attempts(&name("waits"))[0] - begun;
+        // Both clocks are read in milliseconds.
+        assert!(waited > Duration::from_millis(990), "{waited:?}");
+        assert!(!attempts(&name("ends")).is_empty(), "it ended before its time");
+    }
+    is_busy.store(false, Ordering::SeqCst);
+    let are_delivered = || {
+        let arrivals = receiver.arrivals();
+        let delivered = arrivals.iter().filter(|(_, answer)| *answer == Answer::Status(200)).count();
+        (delivered == 4).then_some(())
+    };
+    eventually("what waits and what lives", DEADLINE, are_delivered);
+    assert_eq!((gateway.end("-TERM"), given_up().lines().count()), (0, 2));
+}
+
 /// A clock that is behind at the start, as on a machine that has none of its own until the
 /// network is there: what was accepted before is not put off until then.
 #[test]
@@ -116,9 +186,11 @@ fn what_waits_goes_on_when_the_clock_was_set_back_between_two_starts() {
     let Some(library) = library() else { return };
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    for (number, to) in ["-1h", "-1d", "@1970-01-01 00:00:10"].into_iter().enumerate() {
+    // The last is 1970.
+    let never = jiff::Timestamp::now().as_second() / -3600;
+    for (number, hours) in [-1, -24, never].into_iter().enumerate() {
         let (receiver, is_busy) = busy();
-        jump(path, "+0");
+        set_clock(path, 0);
         let mut gateway = start(path, &library);
         let tried = receiver.recipient(&format!("/{number}/tried"));
         assert!(send(gateway.smtp, &[tried], "\r\nx\r\n").is_accepted());
@@ -126,14 +198,15 @@ fn what_waits_goes_on_when_the_clock_was_set_back_between_two_starts() {
         assert_eq!(gateway.end(if number == 0 { "-TERM" } else { "-KILL" }), -i32::from(number > 0));
         is_busy.store(false, Ordering::SeqCst);
         let before = receiver.count();
-        jump(path, to);
+        set_clock(path, hours);
         let mut gateway = start(path, &library);
+        shows(&gateway, path, hours);
         let new = receiver.recipient(&format!("/{number}/new"));
         assert!(send(gateway.smtp, &[new], "\r\nx\r\n").is_accepted());
         let paths = receiver.received(before + 2);
         let mut paths: Vec<_> = paths[before..].iter().map(|arrival| arrival.path.as_str()).collect();
         paths.sort_unstable();
-        assert_eq!(paths, [format!("/{number}/new"), format!("/{number}/tried")], "{to}");
+        assert_eq!(paths, [format!("/{number}/new"), format!("/{number}/tried")], "{hours}");
         assert_eq!(gateway.end("-TERM"), 0);
     }
 }

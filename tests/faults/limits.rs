@@ -7,6 +7,7 @@ use crate::support::collector::{Answer, Collector, Keep};
 use crate::support::ledger::{Audit, Sent};
 use crate::support::load::{Load, misled};
 use crate::support::program::{CONFIG, Client, Gateway, eventually, holds_posts, postgate};
+use crate::support::tools::leave_out;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -99,7 +100,6 @@ impl Drop for NoThreads {
     }
 }
 
-#[allow(clippy::print_stderr)]
 #[test]
 fn without_more_threads_mail_is_put_off_and_nothing_is_lost() {
     if !has_strace() {
@@ -110,7 +110,7 @@ fn without_more_threads_mail_is_put_off_and_nothing_is_lost() {
     trial.accepts(20);
     let trace = trial.directory.path().join("trace");
     let Some(no_threads) = NoThreads::of(&trial.gateway, &trace) else {
-        return eprintln!("left out: strace may not trace what runs already");
+        return leave_out("strace may not trace what runs already");
     };
     // Each is written to a file beside the others, and read again.
     let body = "0123456789\r\n".repeat(300_000) + "end";

@@ -3,8 +3,10 @@
 
 use super::support::api::Scene;
 use super::support::octets_under;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 /// A moment of a soak; octets in MiB.
@@ -14,7 +16,8 @@ pub struct Sample {
     pub at: f64,
     /// Resident memory.
     pub memory: f64,
-    pub descriptors: u64,
+    /// Open descriptors of each kind.
+    pub descriptors: BTreeMap<String, u64>,
     pub threads: u64,
     /// Disk of the spool.
     pub spool: f64,
@@ -43,7 +46,7 @@ impl Sample {
         Sample {
             at: begun.elapsed().as_secs_f64(),
             memory: field("VmRSS") as f64 / 1024.0,
-            descriptors: fs::read_dir(format!("{place}/fd")).unwrap().count() as u64,
+            descriptors: descriptors(Path::new(&place), &data),
             threads: field("Threads"),
             spool: disk("spool"),
             journal: disk("journal"),
@@ -55,13 +58,32 @@ impl Sample {
             connections: metric(&text, "postgate_connections_open"),
         }
     }
+
+    /// Open descriptors.
+    pub fn open(&self) -> u64 {
+        self.descriptors.values().sum()
+    }
+}
+
+/// The descriptors of a process by what they are, files of its data by their place there.
+fn descriptors(process: &Path, data: &Path) -> BTreeMap<String, u64> {
+    let mut descriptors = BTreeMap::new();
+    // Some are closed before they are looked at.
+    let opened = fs::read_dir(process.join("fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
+    for opened in opened.flatten() {
+        let kind = kind(&opened);
+        let own = kind.strip_prefix(data.to_str().unwrap()).map(str::to_owned);
+        *descriptors.entry(own.unwrap_or(kind)).or_default() += 1;
+    }
+    descriptors
 }
 
 const MIB: f64 = 1_048_576.0;
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sample { at, memory, descriptors, threads, spool, journal, log, queued, connections } = self;
+        let Sample { at, memory, threads, spool, journal, log, queued, connections, .. } = self;
+        let descriptors = self.open();
         write!(
             f,
             "{at:7.0} s  memory {memory:6.1}  descriptors {descriptors:4}  threads {threads:3}  spool {spool:6.0}  \
@@ -89,17 +111,56 @@ pub fn metric(text: &str, name: &str) -> u64 {
     values.into_iter().sum::<f64>() as u64
 }
 
-/// How much memory grows in an hour, by least squares, in hundredths of what there is on
-/// average; and the standard error of that.
-pub fn slope(samples: &[Sample]) -> (f64, f64) {
-    let count = samples.len() as f64;
-    let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / count;
-    let (at, memory) = (mean(|sample| sample.at), mean(|sample| sample.memory));
-    let spread: f64 = samples.iter().map(|sample| (sample.at - at).powi(2)).sum();
-    let common: f64 = samples.iter().map(|sample| (sample.at - at) * (sample.memory - memory)).sum();
-    let slope = common / spread;
-    let strays: f64 =
-        samples.iter().map(|sample| (sample.memory - memory - slope * (sample.at - at)).powi(2)).sum();
-    let error = (strays / (count - 2.0) / spread).sqrt();
-    (slope * 3600.0 / memory * 100.0, error * 3600.0 / memory * 100.0)
+/// How much memory grows in an hour, in hundredths of what there is, and how sure that is (a
+/// standard error): by the median of the last third of the samples against that of the middle
+/// one, so that neither the beginning nor a moment of much work decides. What was measured
+/// within a minute counts once, as it hangs together.
+pub fn growth(samples: &[Sample]) -> (f64, f64) {
+    let third = samples.len() / 3;
+    let [middle, last] = [&samples[third..2 * third], &samples[2 * third..]];
+    let [(from, before), (to, after)] =
+        [middle, last].map(|part| (median(part, |sample| sample.at), median(part, |sample| sample.memory)));
+    let rate = (after - before) / (to - from);
+    let doubt = |part: &[Sample]| {
+        let stray = |sample: &Sample| sample.memory - rate * sample.at;
+        let usual = median(part, stray);
+        // Of a normal distribution: its deviation by the median one, and that of a median.
+        let deviation = 1.4826 * median(part, |sample| (stray(sample) - usual).abs());
+        let minutes = part.last().map_or(0.0, |end| (end.at - part[0].at) / 60.0);
+        1.2533 * deviation / minutes.min(part.len() as f64).max(1.0).sqrt()
+    };
+    let doubt = doubt(middle).hypot(doubt(last)) / (to - from);
+    (rate * 3600.0 / after * 100.0, doubt * 3600.0 / after * 100.0)
+}
+
+/// Not a number where there are no samples.
+fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
+    let mut values: Vec<_> = samples.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        _ if values.is_empty() => f64::NAN,
+        0 => f64::midpoint(values[middle - 1], values[middle]),
+        _ => values[middle],
+    }
+}
+
+/// What an open file is, as far as files of its kind are alike: those of a directory that
+/// have the same extension, all sockets, all pipes.
+pub fn kind(opened: &Path) -> String {
+    match (opened.parent(), opened.extension()) {
+        (Some(directory), Some(extension)) if opened.is_absolute() => {
+            format!("{}/*.{}", directory.display(), extension.display())
+        }
+        _ if opened.is_absolute() => opened.display().to_string(),
+        _ => opened.to_string_lossy().replace(|char: char| char.is_ascii_digit(), "").replace(":[]", ""),
+    }
+}
+
+/// Of which kind there are more descriptors than there were.
+pub fn grown(before: &Sample, after: &Sample) -> String {
+    let had = |kind: &String| before.descriptors.get(kind).copied().unwrap_or_default();
+    let grown = after.descriptors.iter().filter(|(kind, count)| **count > had(kind));
+    let told: Vec<_> = grown.map(|(kind, count)| format!("{count} {kind} after {}", had(kind))).collect();
+    told.join(", ")
 }

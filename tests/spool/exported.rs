@@ -514,8 +514,8 @@ fn what_is_damaged_is_named_and_the_rest_exported() {
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(b"j", at as u64).unwrap();
     let (code, summary, error) = export(&scene, "posts");
-    assert_eq!((code, error.as_str()), (65, "1 place is damaged\n"));
-    assert_eq!(summary["exported"], json!({ "failed": 2 }));
+    assert_eq!((code, error.as_str()), (65, "1 place is damaged, 1 post is missing\n"));
+    assert_eq!((&summary["exported"], &summary["missing"]), (&json!({ "failed": 2 }), &json!([ids[1]])));
     for arguments in [&["spool", "check"][..], &["spool", "export", "unheard"]] {
         let mut command = postgate(scene.directory.path());
         assert_eq!(
@@ -531,7 +531,7 @@ fn what_is_damaged_is_named_and_the_rest_exported() {
         there.len() == 6 && [&ids[0], &ids[2]].into_iter().all(|id| told(&there, id)["state"] == "failed")
     );
     let (code, text, _) = scene.run(&["spool", "export", "again"]);
-    assert!(code == 65 && text.starts_with("exported 2 posts (2 failed) to again\nDAMAGED"), "{text}");
+    assert!(code == 65 && text.starts_with("exported 2 posts (2 failed) to again\nmissing: "), "{text}");
     assert!(text.contains(&found[0].1.to_string()), "{text}");
 }
 

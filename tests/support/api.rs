@@ -6,7 +6,7 @@ use super::program::{Client, Gateway, eventually, postgate};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Output;
+use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// No attempt is repeated by itself, and nothing but posts is judged.
@@ -176,8 +176,14 @@ impl Scene {
 
     /// Runs `postgate` with these arguments against the API.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let api = format!("http://{}", self.api);
-        said(&postgate(self.directory.path()).args(arguments).env("POSTGATE_API", api).output().unwrap())
+        said(&self.command(arguments).output().unwrap())
+    }
+
+    /// A command that asks the gateway.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = postgate(self.directory.path());
+        command.args(arguments).env("POSTGATE_API", format!("http://{}", self.api));
+        command
     }
 }
 

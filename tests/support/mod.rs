@@ -17,6 +17,7 @@ pub mod proofs;
 pub mod receiver;
 pub mod sim_disk;
 pub mod small_disk;
+pub mod tools;
 
 use bytes::Bytes;
 use postgate::clock;

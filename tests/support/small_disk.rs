@@ -1,5 +1,6 @@
 //! A file system that is soon full.
 
+use super::tools::leave_out;
 use postgate::spool::disk::room_at;
 use std::fs;
 use std::io::Write as _;
@@ -10,16 +11,15 @@ use std::process::Command;
 pub struct SmallDisk<'a>(&'a Path);
 
 impl SmallDisk<'_> {
-    /// With so many octets and files (0: any number). `None`, with the reason
-    /// printed, for those who may not.
-    #[allow(clippy::print_stderr)]
+    /// With so many octets and files (0: any number). `None` for those who may not: what
+    /// needs it is left out.
     pub fn mount(at: &Path, octets: u64, files: u64) -> Option<SmallDisk<'_>> {
         let options = format!("size={octets},nr_inodes={files},mode=0700");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(at).output();
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(SmallDisk(at));
         }
-        eprintln!("skipped: only root may mount a small disk");
+        leave_out("only root may mount a small disk");
         None
     }
 

@@ -374,7 +374,7 @@ pub(in crate::api) fn status(schemas: Schemas<'_>) -> Schema {
     let heads = object(json!({ "cur": count(), "max": count(), "top": count() }));
     let queue = json!({ "waiting": count(), "sending": count(), "held": count(), "failed": count(), "destinations": count() });
     let disk = json!({
-        "size": count(), "living": count(), "files": count(),
+        "size": count(), "living": count(), "files": count(), "damages": count(),
         "disk_free": maybe("integer"), "disk_size": maybe("integer"), "is_read": { "type": "boolean" },
     });
     let mut own = object(json!({

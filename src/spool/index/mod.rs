@@ -13,6 +13,7 @@ mod ahead;
 mod anew;
 mod chores;
 mod claims;
+mod keys;
 mod lines;
 mod looks;
 mod shelf;
@@ -21,13 +22,11 @@ pub(super) use ahead::Known;
 pub(super) use looks::{Newest, Seen};
 
 use super::Order;
-use super::catalog::{Catalog, Entry, Line, Noted, Place, Rank, Spot};
-use super::record::Accepted;
-use super::shared::NOTES;
+use super::catalog::{Catalog, Entry, Line, Place, Rank, Spot};
 use super::state::{Phase, State};
 use super::tally::Tallies;
+use crate::clock::Jump;
 use crate::post::{Destination, Post, PostId, Table, Timestamp};
-use crate::tenant::Tenant;
 use ages::Ages;
 use ahead::Ahead;
 use bytes::Bytes;
@@ -176,11 +175,13 @@ impl Index {
         }
     }
 
-    /// Takes in a post whose record has just become durable.
-    pub fn admit(&mut self, post: Post, body: Bytes, place: Place, state: State) {
+    /// Takes in a post whose record has just become durable, accepted at this time.
+    pub fn admit(&mut self, post: Post, body: Bytes, place: Place, (at, jump): (Timestamp, Jump)) {
         let (id, destination) = (post.id, Arc::clone(&post.destination));
         let lane = self.lane_number(&destination);
-        let entry = entry_of(&post, lane, place, Spot::default(), state);
+        let state = State::fresh(&post, at, jump);
+        let expires_at = post.expires_at.map(|at| jump.undone(at));
+        let entry = Entry { expires_at, ..entry_of(&post, lane, place, Spot::default(), state) };
         self.tallies.add(&entry);
         if entry.key != 0 {
             self.file(id, entry);
@@ -188,7 +189,7 @@ impl Index {
         }
         self.rung.push((destination, state.due_at));
         let part = self.part(lane);
-        if self.fresh.len() >= FRESH / part || state.due_at > post.accepted_at {
+        if self.fresh.len() >= FRESH / part || state.due_at > at {
             self.file(id, entry);
             return;
         }
@@ -318,38 +319,6 @@ impl Index {
             self.uncatalog(id, &old);
             self.catalog(id, &entry);
         }
-    }
-
-    /// Remembers an idempotency key, which alone keeps so many octets.
-    pub fn note(&mut self, tenant: &Tenant, key: &str, noted: Noted, octets: u64) {
-        self.tallies.note(noted.place.segment, noted.expires_at, octets);
-        let kept = self.catalog.note(tenant, key, noted);
-        self.intact(kept);
-    }
-
-    /// Notes the key of a record that was found or moved, unless the key was used again
-    /// since, or the record stands in a later place as well.
-    pub fn remember(&mut self, accepted: &Accepted<'_>, place: Place) {
-        let Some(key) = &accepted.idempotency_key else { return };
-        let noted =
-            Noted { earlier: accepted.earlier(), expires_at: accepted.accepted_at.after(NOTES), place };
-        let rank = |noted: &Noted| (noted.earlier.message, noted.place.segment, noted.place.offset);
-        if self.noted(&accepted.tenant, key, Timestamp(0)).is_none_or(|last| rank(&last) < rank(&noted)) {
-            let octets = if accepted.is_note() { u64::from(place.share) } else { 0 };
-            self.note(&accepted.tenant, key, noted, octets);
-        }
-    }
-
-    /// What an idempotency key stands for at `now`.
-    pub fn noted(&mut self, tenant: &Tenant, key: &str, now: Timestamp) -> Option<Noted> {
-        let noted = self.catalog.noted(tenant, key);
-        self.intact(noted).flatten().filter(|noted| noted.expires_at > now)
-    }
-
-    /// Forgets idempotency keys that expired, some at a time; whether there may be more.
-    pub fn drop_stale_notes(&mut self, now: Timestamp) -> bool {
-        let dropped = self.catalog.drop_stale_notes(now);
-        self.intact(dropped).unwrap_or_default()
     }
 
     /// Posts that are over and whose time is, too, and those held since `since` or longer, up to
