@@ -1,27 +1,28 @@
 //! A PostgreSQL server of the test's own, on a socket in a directory that goes away with it,
 //! and a fresh database for each test.
 //!
-//! It is Debian's package, without its cluster. Where it is missing the test is left out,
-//! but not under CI. The server asks the operating system for no durability: nothing cuts
-//! its power here.
+//! It is Debian's package, without its cluster. Where it is missing the test is left out.
+//! The server asks the operating system for no durability: nothing cuts its power here.
 
 use super::DEADLINE;
 use super::program::eventually;
+use super::tools::leave_out;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tempfile::TempDir;
 
 /// Works as a server until its input ends, however that comes.
 const GUARD: &str = r#""$@" & server=$!; read -r _; kill -QUIT "$server"; wait "$server""#;
 
-/// A running server; stopped when the last of its databases is dropped.
+/// A server; stopped when the last of its databases is dropped.
 pub struct Server {
     directory: TempDir,
     programs: PathBuf,
-    guard: Child,
+    /// While it runs.
+    guard: Mutex<Option<Child>>,
     databases: AtomicU32,
 }
 
@@ -55,12 +56,23 @@ impl Database {
 
     /// Where it is, as a spool is told.
     pub fn url(&self) -> String {
-        format!("host={} user=postgres dbname={}", self.server.directory.path().display(), self.name)
+        self.url_on(&[&self.server])
+    }
+
+    /// The same of its copies.
+    pub fn url_on(&self, servers: &[&Server]) -> String {
+        let hosts: Vec<_> = servers.iter().map(|it| it.directory.path().display().to_string()).collect();
+        format!("host={} user=postgres dbname={}", hosts.join(","), self.name)
     }
 
     /// What a statement says in it, one row a line.
     pub fn psql(&self, statement: &str) -> String {
-        self.server.psql(&self.name, statement)
+        self.psql_on(&self.server, statement)
+    }
+
+    /// The same in a copy of it.
+    pub fn psql_on(&self, server: &Server, statement: &str) -> String {
+        server.psql(&self.name, statement)
     }
 }
 
@@ -68,27 +80,55 @@ impl Server {
     /// Starts one; nothing where there is none to start.
     pub fn start() -> Option<Server> {
         let Some(programs) = programs() else {
-            assert!(std::env::var_os("CI").is_none(), "PostgreSQL is missing");
-            eprintln!("left out: there is no PostgreSQL");
+            leave_out("PostgreSQL is missing");
             return None;
         };
         let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
-        let template = template(&programs);
-        copy(&template, &data);
-        let log = File::create(directory.path().join("log")).unwrap();
+        copy(&template(&programs), &directory.path().join("data"));
+        Some(Server::of(directory, programs))
+    }
+
+    /// One that follows this one, and may take its place.
+    pub fn standby(&self) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let mut backup = unprivileged(self.programs.join("pg_basebackup"));
+        backup.args(["--checkpoint=fast", "--no-sync", "-R", "-U", "postgres", "-h"]);
+        let made = backup.arg(self.directory.path()).arg("-D").arg(directory.path().join("data")).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Server::of(directory, self.programs.clone())
+    }
+
+    fn of(directory: TempDir, programs: PathBuf) -> Server {
+        let server = Server { directory, programs, guard: Mutex::default(), databases: AtomicU32::new(0) };
+        server.begin();
+        server
+    }
+
+    /// Starts it where it stopped.
+    pub fn begin(&self) {
+        let place = self.directory.path();
+        let log = File::options().create(true).append(true).open(place.join("log")).unwrap();
         let mut guard = unprivileged("sh");
-        guard.args(["-c", GUARD, "sh"]).arg(programs.join("postgres")).arg("-D").arg(&data);
-        guard.arg("-k").arg(directory.path());
+        guard.args(["-c", GUARD, "sh"]).arg(self.programs.join("postgres"));
+        guard.arg("-D").arg(place.join("data")).arg("-k").arg(place);
         for setting in ["listen_addresses=", "fsync=off", "max_connections=60", "shared_buffers=16MB"] {
             guard.args(["-c", setting]);
         }
         let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let server = Server { directory, programs, guard, databases: AtomicU32::new(0) };
+        *self.guard.lock().unwrap() = Some(guard);
         eventually("a server that answers", DEADLINE, || {
-            server.run("postgres", "SELECT 1").status.success().then_some(())
+            self.run("postgres", "SELECT 1").status.success().then_some(())
         });
-        Some(server)
+    }
+
+    /// Stops it at once, as if it had crashed.
+    pub fn end(&self) {
+        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut guard) = guard {
+            drop(guard.stdin.take());
+            let _ = guard.wait();
+        }
     }
 
     /// What a statement says in a database.
@@ -107,8 +147,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
+        self.end();
     }
 }
 
