@@ -16,6 +16,8 @@ mod model;
 mod sealed;
 #[path = "spool/space.rs"]
 mod space;
+#[path = "spool/standby.rs"]
+mod standby;
 #[path = "spool/steering.rs"]
 mod steering;
 
@@ -162,8 +164,7 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 let Some(database) = crate::support::postgres::database() else { return };
-                let options = postgate::spool::postgres::Options::at(database.url());
-                let spool = postgate::spool::postgres::Postgres::open(options).await.unwrap();
+                let spool = crate::database::open(&database).await;
                 super::$name(&spool).await;
             })*
         }

@@ -210,7 +210,11 @@ pub(super) async fn take_over(link: &Link) -> Result<(), Trouble> {
             .await?;
         let mut locked = Locked::of(&rows)?;
         for kept in locked.rows.values().cloned().collect::<Vec<_>>() {
-            locked.put_back(kept.unclaimed(locked.now)?)?;
+            let free = kept.clone().unclaimed(locked.now).unwrap_or_else(|error| {
+                tracing::error!(post = %kept.id, %error, "what was ordered of a post is lost");
+                Kept { is_claimed: false, orders: None, ..kept }
+            });
+            locked.put_back(free)?;
         }
         locked.write(link).await?;
         link.run("COMMIT").await?;

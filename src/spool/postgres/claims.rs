@@ -33,6 +33,7 @@ async fn take(
     max_age: Option<Duration>,
     max: usize,
 ) -> Result<Claimed, Trouble> {
+    shared.hold.stands()?;
     let link = shared.quick.take().await?;
     let most = i64::try_from(max).unwrap_or(i64::MAX);
     let rows = match max_age {

@@ -112,6 +112,8 @@ async fn keep_all(shared: &Arc<Shared>, group: &[Arc<Admission>]) -> Vec<Result<
 
 /// Inserts a group in one transaction.
 async fn keep(shared: Arc<Shared>, group: Vec<Arc<Admission>>) -> Result<Vec<Committed>, Trouble> {
+    // Nobody would be rung for what a gateway takes that was overtaken.
+    shared.hold.stands()?;
     let link = shared.durable.take().await?;
     link.begin().await?;
     let (mut repeated, mut known) = note_keys(&link, &group).await?;
@@ -183,14 +185,14 @@ pub(super) async fn earlier(
     tenant: Tenant,
     key: Arc<str>,
 ) -> Result<Option<Earlier>, Trouble> {
-    let link = shared.quick.take().await?;
+    // Written, for the answer is worth what the commit is, which may still wait for a standby.
+    let link = shared.durable.take().await?;
     let rows = link
         .query(
             concat!(
-                "SELECT message, posts, fingerprint FROM postgate_key \
-                 WHERE tenant = $1 AND key = $2 AND noted_at > ",
+                "UPDATE postgate_key SET key = key WHERE tenant = $1 AND key = $2 AND noted_at > ",
                 now!(),
-                " - $3"
+                " - $3 RETURNING message, posts, fingerprint"
             ),
             &[&tenant.as_str(), &&*key, &span(NOTES)],
         )

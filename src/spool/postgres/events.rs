@@ -60,7 +60,12 @@ pub(super) async fn events(shared: Arc<Shared>, after: Mark) -> Result<(Mark, Ve
     shared.insist(PATIENCE, || forget(&shared, after)).await?;
     loop {
         match shared.insist(PATIENCE, || look(&shared, after)).await? {
-            Found::Events(mark, events) => return Ok((mark, events)),
+            Found::Events(mark, events) => {
+                // Of deliveries it may not be so yet, and whoever keeps a mark that a crash
+                // undoes would pass those that come in its place.
+                shared.insist(PATIENCE, || shared.make_safe()).await?;
+                return Ok((mark, events));
+            }
             Found::Unsettled => sleep(SOON).await,
             Found::Nothing => drop(timeout(LOOK_AGAIN, shared.told.notified()).await),
         }

@@ -57,6 +57,11 @@ impl Hands {
         }
     }
 
+    /// All that is in hand, with the fences of its claims.
+    pub fn all(&self) -> Vec<(PostId, u64)> {
+        self.held().posts.iter().map(|(id, fence)| (*id, *fence)).collect()
+    }
+
     /// Of what is found claimed, what nobody has; whoever asks for its lane since before the
     /// last look may be about to get it.
     fn loose(&self, claimed: Vec<(PostId, u64, String)>) -> HashSet<(PostId, u64)> {
@@ -91,7 +96,7 @@ impl Drop for Asking<'_> {
 /// Lets posts wait again that nobody has, look after look.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut before = HashSet::new();
-    loop {
+    while !shared.hold.is_over() {
         sleep(LOOK).await;
         match look(&shared, &before).await {
             Ok(loose) => before = loose,
@@ -114,6 +119,8 @@ async fn look(
 }
 
 async fn claimed(shared: &Shared) -> Result<Vec<(PostId, u64, String)>, Trouble> {
+    // What another process has in hand is not loose.
+    shared.hold.stands()?;
     let link = shared.quick.take().await?;
     let rows = link.query("SELECT id, fence, lane FROM postgate_post WHERE is_claimed", &[]).await?;
     link.put_back();
@@ -124,6 +131,7 @@ async fn claimed(shared: &Shared) -> Result<Vec<(PostId, u64, String)>, Trouble>
 }
 
 async fn put_back(shared: &Shared, lost: &[(PostId, u64)]) -> Result<(), Trouble> {
+    shared.hold.stands()?;
     let link = shared.quick.take().await?;
     link.begin().await?;
     let mut locked = Locked::lock(&link, lost.iter().map(|(id, _)| *id)).await?;

@@ -21,6 +21,12 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Statement};
 /// Links of a kind that are open at most.
 const MOST: usize = 6;
 
+/// What holds for each. A process that stands still or is gone keeps no rows from another one
+/// for longer than the last of these say.
+const SETTINGS: &str = "SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = 0; \
+    SET idle_in_transaction_session_timeout = '10s'; SET tcp_keepalives_idle = 5; \
+    SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3";
+
 /// A value of a statement.
 pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
 
@@ -47,8 +53,9 @@ impl From<tokio_postgres::Error> for Trouble {
         let Some(refusal) = error.as_db_error() else { return Trouble::Lost(error.to_string()) };
         let text = format!("the database says: {} ({})", refusal.message(), refusal.code().code());
         let code = refusal.code();
-        // Connection exceptions, operator intervention, rolled back for the sake of another.
-        let passes = ["08", "40", "57"].iter().any(|class| code.code().starts_with(class));
+        // Connection exceptions, no room for one more, operator intervention, rolled back for
+        // the sake of another.
+        let passes = ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class));
         match code {
             code if *code == SqlState::DISK_FULL => Trouble::Refused(SpoolError::Full),
             code if passes || *code == SqlState::READ_ONLY_SQL_TRANSACTION => Trouble::Lost(text),
@@ -107,17 +114,13 @@ impl Link {
             }
         });
         let link = Link { client, driver: driver.abort_handle(), warned, prepared: Mutex::default() };
-        let settings = match commits {
-            Commits::Durably => {
-                "SET synchronous_commit = on; SET statement_timeout = 0; SET lock_timeout = 0; \
-                 SET client_min_messages = warning"
-            }
-            Commits::Quickly => {
-                "SET synchronous_commit = off; SET statement_timeout = 0; SET lock_timeout = 0; \
-                 SET client_min_messages = warning"
-            }
+        let waits = match commits {
+            Commits::Durably => "SET synchronous_commit = on",
+            Commits::Quickly => "SET synchronous_commit = off",
         };
-        link.run(settings).await?;
+        link.client.batch_execute(&format!("{SETTINGS}; {waits}")).await?;
+        // Until here it may have warned of its collations; from here on of what was asked.
+        link.warned.store(false, Ordering::SeqCst);
         Ok(link)
     }
 

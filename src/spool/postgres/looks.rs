@@ -225,6 +225,8 @@ pub(super) async fn body(shared: Arc<Shared>, id: PostId, body: Blob) -> Result<
         )
         .await?;
     link.put_back();
+    // It is about to be sent.
+    shared.hold.stands()?;
     let row = rows.first().ok_or(SpoolError::Unknown)?;
     let octets: Option<&[u8]> = row.get(1);
     Ok(part(id, Bytes::copy_from_slice(octets.ok_or(SpoolError::Unknown)?), row.get(0), body)?)

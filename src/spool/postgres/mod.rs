@@ -10,19 +10,22 @@
 //! outcome that is not known is no outcome. When that takes too long mail is refused until
 //! the database has written something durably again.
 //!
-//! One process works on a database: on opening it takes all posts over that another one had
-//! claimed. There are no leases yet.
+//! One process works on a database (`hold`): a second one is refused. On opening it takes all
+//! posts over that another one had claimed. A post is sent after its body was read, which a
+//! process that may no longer work here is refused.
 
 mod changes;
 mod claims;
 mod commits;
 mod events;
 mod hands;
+mod hold;
 mod link;
 mod looks;
 mod notes;
 mod open;
 mod orders;
+mod risks;
 mod row;
 mod schema;
 mod settles;
@@ -33,13 +36,15 @@ use super::{
     Order, Page, Query, Settlement, Spool, SpoolError,
 };
 use crate::event::{Event, Mark};
-use crate::post::{Admission, Destination, Post, PostId};
+use crate::post::{Admission, Destination, MessageId, Post, PostId};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use commits::Commit;
 use hands::Hands;
+use hold::Hold;
 use link::{Links, Trouble};
-pub use open::{OpenError, Options};
+pub use open::{OpenError, Options, check, holds_password};
+pub use risks::Risk;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -61,6 +66,7 @@ const WAITING: usize = 64 << 20;
 /// An open spool; see the module.
 pub struct Postgres {
     shared: Arc<Shared>,
+    newest: MessageId,
     jobs: mpsc::UnboundedSender<Commit>,
     /// Ends with the spool.
     _tasks: JoinSet<()>,
@@ -73,6 +79,7 @@ struct Shared {
     durable: Links,
     /// For what may be done again.
     quick: Links,
+    hold: Hold,
     doorbell: Arc<Doorbell>,
     health: watch::Sender<Health>,
     /// Which spool marks of events are of.
@@ -112,6 +119,14 @@ impl Shared {
         }
     }
 
+    /// Resolves when all that was committed before is as durable as what was waited for.
+    async fn make_safe(&self) -> Result<(), Trouble> {
+        let link = self.durable.take().await?;
+        link.execute("UPDATE postgate_spool SET log = log", &[]).await?;
+        link.put_back();
+        Ok(())
+    }
+
     /// Says that lanes have something to send.
     fn ring(&self, rung: &[(Arc<Destination>, Duration)]) {
         rung.iter().for_each(|(lane, after)| self.doorbell.ring(lane, *after));
@@ -119,6 +134,18 @@ impl Shared {
 }
 
 impl Postgres {
+    /// The greatest message id found on opening.
+    pub fn newest(&self) -> MessageId {
+        self.newest
+    }
+
+    /// Ends in order, and lets another process begin at once. An attempt that is still under
+    /// way counts as made, and its post is due at once. What is not noted soon is done as
+    /// after a crash.
+    pub async fn close(&self) {
+        self.shared.hold.leave(settles::cut_off(&self.shared)).await;
+    }
+
     /// Does something whether or not anybody waits for it.
     fn off<T: Send + 'static>(
         &self,

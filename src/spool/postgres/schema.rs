@@ -98,6 +98,14 @@ CREATE TABLE postgate_note (
   value bytea
 );
 
+-- Who works here, and the version of its program.
+CREATE TABLE postgate_node (
+  id text COLLATE \"C\" PRIMARY KEY,
+  incarnation uuid NOT NULL,
+  beat int8 NOT NULL DEFAULT 0,
+  version text NOT NULL
+) WITH (fillfactor = 50);
+
 -- In the order of their transactions: nothing is handed out while an earlier one may still come.
 CREATE TABLE postgate_event (
   written int8 NOT NULL DEFAULT pg_current_xact_id()::text::int8,

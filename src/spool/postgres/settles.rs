@@ -60,6 +60,26 @@ async fn ride(shared: &Shared, done: &[(Claim, Settlement)], events: &[Event]) -
     Ok(is_told)
 }
 
+/// Notes attempts under way as a gateway leaves them that stops.
+pub(super) async fn cut_off(shared: &Shared) -> Result<(), Trouble> {
+    let claims = shared.hands.all();
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let link = shared.durable.take().await?;
+    link.begin().await?;
+    let mut locked = Locked::lock(&link, claims.iter().map(|(id, _)| *id)).await?;
+    for (id, fence) in claims {
+        let kept = locked.find(id).filter(|kept| kept.is_claimed && kept.fence == fence);
+        let settled = kept.map(|kept| settled(kept, &shared.options, &Settlement::cut_off(), locked.now));
+        if let Some(kept) = settled.transpose()?.flatten() {
+            locked.put_back(kept)?;
+        }
+    }
+    finish(link, locked).await?;
+    Ok(())
+}
+
 /// What becomes of one post.
 fn note(
     locked: &mut Locked,

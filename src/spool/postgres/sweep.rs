@@ -6,6 +6,7 @@ use super::super::shared::NOTES;
 use super::super::state::Phase;
 use super::super::{Health, SpoolError};
 use super::changes::{Locked, finish};
+use super::claims::lanes;
 use super::events::append;
 use super::link::Trouble;
 use super::row::{id_of, span};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// Between two looks for what nobody rang for.
+const LOOK: Duration = Duration::from_secs(10);
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(60);
 /// Posts that are forgotten in one go.
@@ -25,17 +28,30 @@ const LISTED: i64 = 1000;
 /// Opens the door again when the database writes durably.
 pub(super) async fn recover(shared: Arc<Shared>) {
     let mut health = shared.health.subscribe();
-    while health.wait_for(|health| *health != Health::Open).await.is_ok() {
+    while health.wait_for(|health| *health != Health::Open).await.is_ok() && !shared.hold.is_over() {
         // However long it waits for its standbys.
-        let written = async {
-            let link = shared.durable.take().await?;
-            link.execute("UPDATE postgate_spool SET log = log", &[]).await?;
-            link.put_back();
-            Ok::<_, Trouble>(())
-        };
-        match written.await {
-            Ok(()) => drop(shared.health.send_replace(Health::Open)),
+        match shared.make_safe().await {
+            // A gateway that was overtaken takes nothing.
+            Ok(()) => shared.health.send_modify(|health| {
+                if !shared.hold.is_over() {
+                    *health = Health::Open;
+                }
+            }),
             Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Rings for all that is due, look after look: another process may have committed it and
+/// died before it rang, or may have been overtaken.
+pub(super) async fn ring(shared: Arc<Shared>) {
+    loop {
+        sleep(LOOK).await;
+        match lanes(Arc::clone(&shared)).await {
+            Ok(lanes) => shared.ring(&lanes),
+            Err(trouble) => {
+                tracing::warn!(error = %SpoolError::from(trouble), "lanes cannot be looked through now");
+            }
         }
     }
 }
