@@ -28,6 +28,7 @@ mod reload;
 mod routes;
 mod seal;
 mod sockets;
+mod store;
 mod webhooks;
 
 pub use listening::Listening;
@@ -38,6 +39,7 @@ use front::{Front, Terms};
 pub use office::{Office, say_in_force};
 use options::Common;
 use reload::Change;
+use store::Store;
 
 use crate::api;
 use crate::api::setup::{Requests, Setup};
@@ -53,7 +55,8 @@ use crate::intake::LoginsError;
 use crate::protocol_log::ProtocolLog;
 use crate::seal::SealKey;
 use crate::smtp::{Address, TlsError};
-use crate::spool::embedded::{Embedded, OpenError};
+use crate::spool::embedded::OpenError;
+use crate::spool::postgres;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fmt;
@@ -75,6 +78,10 @@ pub enum StartError {
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
     Spool(OpenError),
+    /// The spool in the database cannot be opened.
+    Database(postgres::OpenError),
+    /// The spool is to be in a database, and the one in this directory holds posts to be sent.
+    Left(PathBuf, u64),
     /// The journal cannot be opened.
     Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
@@ -98,6 +105,13 @@ impl fmt::Display for StartError {
                 write!(f, "cannot write the protocol log in {}: {error}", path.display())
             }
             StartError::Spool(error) => error.fmt(f),
+            StartError::Database(error) => write!(f, "[spool] {error}"),
+            StartError::Left(path, posts) => write!(
+                f,
+                "[spool] {} holds posts that are still to be sent: {posts}; start with backend = \"embedded\" \
+                 until they are, or take them out by `postgate spool export` and remove that directory",
+                path.display()
+            ),
             StartError::Journal(path, error) => {
                 write!(f, "cannot open the journal {}: {error}", path.display())
             }
@@ -136,7 +150,12 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 
 /// The directory of the spool.
 pub fn spool_directory(config: &Config) -> PathBuf {
-    options::spool(config, Wanted::default()).directory
+    store::embedded(config, Wanted::default()).directory
+}
+
+/// Whether the spool could be opened by this process now; nothing is changed. Says where it is.
+pub async fn check_spool(config: &Config) -> Result<String, StartError> {
+    store::check(config).await
 }
 
 /// What opens secrets in that spool, if it is there; an error says why it cannot be read.
@@ -187,9 +206,9 @@ impl Gateway {
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let wanted = Wanted::default();
-        let spool = open_spool(&config, &wanted).await?;
-        let seal_key = seal::key(&config.server.data_dir, &*spool).await;
-        let kept = ((spool, seal_key), journal::open(&config).await?, wanted);
+        let store = Store::open(&config, &wanted).await?;
+        let seal_key = seal::key(&config.server.data_dir, &*store.spool()).await;
+        let kept = ((store, seal_key), journal::open(&config).await?, wanted);
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
         let mut common = options::common(&config, kept, &sockets, api_address)?;
@@ -333,9 +352,9 @@ impl Gateway {
             }
         };
         history::keep(&self.common.metrics, &*self.common.spool).await;
-        let (spool, log) = (self.common.embedded, self.log);
+        let (store, log) = (self.common.store, self.log);
         let close = move || {
-            let closed = spool.close().map_err(OpenError::Spool);
+            let closed = store.close();
             log.close();
             closed
         };
@@ -368,13 +387,4 @@ fn open_log(config: &Config) -> Result<ProtocolLog, StartError> {
     let options = options::protocol_log(config);
     let directory = options.directory.clone();
     ProtocolLog::open(options).map_err(|error| StartError::Log(directory, error))
-}
-
-/// Opens the spool, which reads what an earlier process left, off the runtime.
-async fn open_spool(config: &Config, wanted: &Wanted) -> Result<Arc<Embedded>, StartError> {
-    let options = options::spool(config, wanted.clone());
-    let directory = options.directory.clone();
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(options)).await;
-    let opened = opened.unwrap_or_else(|died| Err(OpenError::Io(directory, io::Error::other(died))));
-    opened.map(Arc::new).map_err(StartError::Spool)
 }
