@@ -6,6 +6,7 @@ use super::{Failure, block_on, destination, say, screen};
 use crate::config;
 use serde_json::Value;
 use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
 
 /// Show how a running gateway does: traffic, connections, queue, disk
 #[derive(Debug, clap::Args)]
@@ -55,10 +56,13 @@ type Look = (Value, Instant);
 /// Destinations below a look.
 const DESTINATIONS: usize = 20;
 
-/// The first look fails as a single one does; later a gateway may come back.
+/// The first look fails as a single one does; later a gateway may come back. A program, which
+/// reads JSON, is told by the exit code.
 async fn watch(place: &Place, interval: Duration) -> Result<(), Failure> {
     let mut last: Option<Look> = None;
     let mut ticks = tokio::time::interval(interval);
+    // A gateway that was slow to answer is not asked the more often for it.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let answered = async {
@@ -74,7 +78,7 @@ async fn watch(place: &Place, interval: Duration) -> Result<(), Failure> {
                 screen::show(&blocks.join("\n\n"))?;
                 last = Some((status, Instant::now()));
             }
-            Err(failure) if last.is_none() => return Err(failure),
+            Err(failure) if place.json || last.is_none() => return Err(failure),
             Err(failure) => screen::show(&failure.text)?,
         }
     }

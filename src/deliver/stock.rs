@@ -4,15 +4,26 @@
 //! asked, and nobody is woken. A lane has such a stock only while its destination
 //! answers fast and no rate limits it. Then a stock lasts some milliseconds, which
 //! is how long something more urgent or another lane's turn may have to wait for it.
-//! Where lanes wait for their turns, all posts of a turn are claimed at once. A stock
-//! that nobody takes from goes back: its destination does not answer.
+//! Where lanes wait for their turns, all posts of a turn are claimed at once, unless that
+//! would last very long. A stock that nobody takes from goes back: its destination does not
+//! answer.
+//!
+//! How long an answer takes says little by itself: of very many attempts at a time each
+//! waits for the processors most of the time, and were that taken for a slow destination
+//! there would be more of them yet. So a quick answer counts at once, a late one in part.
 
 use std::time::{Duration, Instant};
 
 /// The longest answer of a fast destination.
 const FAST: Duration = Duration::from_millis(5);
 /// The shortest answer of one for which nothing is kept in stock any more.
-const SLOW: Duration = Duration::from_millis(50);
+const SLOW: Duration = Duration::from_millis(200);
+/// How long a turn may last for the posts that are claimed for it at once. All lanes together
+/// may hold 4,096 of them, half of what their turns began with: that is 8,000 attempts a second,
+/// however long an answer takes. Were turns longer, fewer lanes would have theirs at a time.
+const TURN: Duration = Duration::from_secs(1);
+/// Which part of the time by which an answer came later than those before counts.
+const LATER: u32 = 8;
 /// Posts in stock for each attempt that may be under way.
 const EACH: usize = 2;
 /// Posts in stock.
@@ -24,12 +35,10 @@ const STUCK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Stock {
     left: usize,
-    /// How long the last answer took.
+    /// How long an answer takes, see the module.
     took: Option<Duration>,
     /// When posts came or left last.
     moved_at: Option<Instant>,
-    /// Whether it went back since the last answer, as nobody took from it.
-    was_stuck: bool,
 }
 
 impl Stock {
@@ -46,22 +55,23 @@ impl Stock {
         if self.left <= full / 2 { full - self.left } else { 0 }
     }
 
-    /// The same in the turn of a lane that others wait for, which lasts as long with a
-    /// stock as without: what is answered within the time that makes a destination slow.
+    /// The same in the turn of a lane that others wait for: what is answered in the time
+    /// that a turn may last.
     pub fn lack_in_turn(&self) -> usize {
         let took = self.took.unwrap_or_default().as_nanos().max(1);
-        let full = usize::try_from(SLOW.as_nanos() / took).unwrap_or(MOST).min(MOST);
+        let full = usize::try_from(TURN.as_nanos() / took).unwrap_or(MOST).min(MOST);
         if self.is_slow() { 0 } else { full.saturating_sub(self.left) }
     }
 
     /// Notes that an answer took so long; nothing when that is unknown.
     pub fn learn(&mut self, took: Option<Duration>) {
-        (self.took, self.was_stuck) = (took, false);
+        let later = |took: Duration, before: Duration| before + took.saturating_sub(before) / LATER;
+        self.took = took.map(|took| self.took.map_or(took, |before| took.min(later(took, before))));
     }
 
     /// Whether what is in it would have to wait too long for its turn.
     pub fn is_slow(&self) -> bool {
-        self.was_stuck || self.took.is_some_and(|took| took >= SLOW)
+        self.took.is_some_and(|took| took >= SLOW)
     }
 
     /// When it goes back unless somebody takes from it; nothing when it is empty.
@@ -92,9 +102,12 @@ impl Stock {
         self.moved_at = Some(now);
     }
 
-    /// Notes posts that go back.
+    /// Notes posts that go back. Of one that was stuck no answer has come for as long:
+    /// it gets no other until there is one.
     pub fn give_back(&mut self, posts: usize, now: Instant) {
-        self.was_stuck |= self.is_stuck(now);
+        if self.is_stuck(now) {
+            self.took = Some(STUCK);
+        }
         self.take(posts, now);
     }
 }
@@ -147,9 +160,9 @@ mod tests {
         end(&mut lane, Feedback::Answered, 1, now);
         assert_eq!(lane.plan(now), Plan::Draw(1), "a worker that did not go on");
         lane.draw(1, now);
-        end(&mut lane, Feedback::Taken, 6, now);
+        end(&mut lane, Feedback::Taken, 60, now);
         assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Draw(1), 0), "it is fast no more");
-        end(&mut lane, Feedback::Taken, 50, now);
+        end(&mut lane, Feedback::Taken, 2000, now);
         assert_eq!((lane.plan(now), lane.lack(now)), (Plan::Return, 0), "it has become slow");
     }
 
@@ -224,16 +237,28 @@ mod tests {
         for (took, left, lack) in [
             (None, 0, 64),
             (millis(0), 60, 4),
-            (millis(5), 4, 6),
-            (millis(5), 11, 0),
-            (millis(49), 0, 1),
-            (millis(50), 0, 0),
+            (millis(50), 4, 16),
+            (millis(50), 21, 0),
+            (millis(199), 0, 5),
+            (millis(200), 0, 0),
         ] {
             let mut stock = Stock::default();
             stock.learn(took);
             stock.put(left, Instant::now());
             assert_eq!(stock.lack_in_turn(), lack, "{took:?} {left}");
         }
+    }
+
+    #[test]
+    fn a_quick_answer_counts_at_once_and_a_late_one_in_part() {
+        let mut stock = Stock::default();
+        for (took, known) in [(80, 80), (16, 16), (80, 24), (400, 71), (16, 16), (1600, 214)] {
+            stock.learn(Some(Duration::from_millis(took)));
+            assert_eq!(stock.took.map(|took| took.as_millis()), Some(known), "{took}");
+        }
+        assert!(stock.is_slow());
+        stock.learn(None);
+        assert!(!stock.is_slow(), "nothing is known of it");
     }
 
     #[test]
@@ -249,6 +274,10 @@ mod tests {
         lane.give_back(7, at(1700));
         assert_eq!((lane.stock().stuck_at(), lane.lack_in_turn(at(1700))), (None, 0), "it is not trusted");
         end(&mut lane, Feedback::Taken, 1, at(1800));
-        assert_eq!(lane.lack_in_turn(at(1800)), 50);
+        assert_eq!((lane.lack(at(1800)), lane.lack_in_turn(at(1800))), (8, 64));
+        // One that was fast is not asked for more at once, only to give it back.
+        lane.end_claim(Catch { stocked: 8, ..Catch::default() }, at(1800));
+        lane.give_back(8, at(2800));
+        assert_eq!((lane.lack(at(2800)), lane.lack_in_turn(at(2800))), (0, 0));
     }
 }
