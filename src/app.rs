@@ -29,6 +29,7 @@ mod routes;
 mod seal;
 mod sockets;
 mod start_error;
+mod store;
 mod webhooks;
 
 pub use listening::Listening;
@@ -40,6 +41,7 @@ use front::{Front, Terms};
 pub use office::{Office, say_in_force};
 use options::Common;
 use reload::Change;
+use store::Store;
 
 use crate::api;
 use crate::api::setup::{Requests, Setup};
@@ -53,7 +55,7 @@ use crate::event::Wanted;
 use crate::fanout::{engine, replay};
 use crate::protocol_log::ProtocolLog;
 use crate::seal::SealKey;
-use crate::spool::embedded::{Embedded, OpenError};
+use crate::spool::embedded::OpenError;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::io;
@@ -80,7 +82,12 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 
 /// The directory of the spool.
 pub fn spool_directory(config: &Config) -> PathBuf {
-    options::spool(config, Wanted::default()).directory
+    store::embedded(config, Wanted::default()).directory
+}
+
+/// Whether the spool could be opened by this process now; nothing is changed. Says where it is.
+pub async fn check_spool(config: &Config) -> Result<String, StartError> {
+    store::check(config).await
 }
 
 /// What opens secrets in that spool, if it is there; an error says why it cannot be read.
@@ -131,9 +138,9 @@ impl Gateway {
         umask(Mode::RWXG | Mode::RWXO);
         let log = open_log(&config)?;
         let wanted = Wanted::default();
-        let spool = open_spool(&config, &wanted).await?;
-        let seal_key = seal::key(&config.server.data_dir, &*spool).await;
-        let kept = ((spool, seal_key), journal::open(&config).await?, wanted);
+        let store = Store::open(&config, &wanted).await?;
+        let seal_key = seal::key(&config.server.data_dir, &*store.spool()).await;
+        let kept = ((store, seal_key), journal::open(&config).await?, wanted);
         let api = api.and_then(sockets::or_warn);
         let api_address = api.as_ref().and_then(|api| api.local_addr().ok());
         let mut common = options::common(&config, kept, &sockets, api_address)?;
@@ -277,9 +284,9 @@ impl Gateway {
             }
         };
         history::keep(&self.common.metrics, &*self.common.spool).await;
-        let (spool, log) = (self.common.embedded, self.log);
+        let (store, log) = (self.common.store, self.log);
         let close = move || {
-            let closed = spool.close().map_err(OpenError::Spool);
+            let closed = store.close();
             log.close();
             closed
         };
@@ -312,13 +319,4 @@ fn open_log(config: &Config) -> Result<ProtocolLog, StartError> {
     let options = options::protocol_log(config);
     let directory = options.directory.clone();
     ProtocolLog::open(options).map_err(|error| StartError::Log(directory, error))
-}
-
-/// Opens the spool, which reads what an earlier process left, off the runtime.
-async fn open_spool(config: &Config, wanted: &Wanted) -> Result<Arc<Embedded>, StartError> {
-    let options = options::spool(config, wanted.clone());
-    let directory = options.directory.clone();
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(options)).await;
-    let opened = opened.unwrap_or_else(|died| Err(OpenError::Io(directory, io::Error::other(died))));
-    opened.map(Arc::new).map_err(StartError::Spool)
 }

@@ -7,8 +7,8 @@
 //! 2. At the door ([`intake`]) a message is **composed** ([`compose`]) into
 //!    finished posts, one a recipient, and **committed** to the spool. Only then
 //!    does the client read `250`, and every attempt sends the same bytes.
-//! 3. The [`spool`] is a narrow trait. Its backend is a log of segments, synced in
-//!    groups; what looks into it faster is a view that can be rebuilt.
+//! 3. The [`spool`] is a narrow trait. Its backends are a log of segments, synced in
+//!    groups, of which a view that can be rebuilt is looked into, and a database.
 //! 4. A post belongs to a **lane**: queue, window, breaker and idle connections of
 //!    one destination. One destination never delays another.
 //! 5. One task, the **dispatcher** ([`deliver`]), owns all lanes. It does no I/O; it

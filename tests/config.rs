@@ -379,7 +379,9 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
     let in_relay = with("[bounce]\nrelay = \"smtps://user:canary@h\"");
     let in_token = with("[[auth]]\nname = \"a\"\ntype = \"bearer\"\ntoken = \"canary\"");
     let in_key = with("[[signing_key]]\nname = \"a\"\nscheme = \"hmac-hex\"\nsecrets = [\"canary\"]");
-    for secret in [in_url, in_check, in_header, in_vars, in_user, &in_proxy, &in_relay, &in_token, &in_key] {
+    let in_spool = with("[spool]\nurl = \"postgres://user:canary@h/db\"");
+    let in_others = [&in_proxy, &in_relay, &in_token, &in_key, &in_spool].map(String::as_str);
+    for secret in [in_url, in_check, in_header, in_vars, in_user].into_iter().chain(in_others) {
         assert!(load(0o600, secret).is_ok());
         for mode in [0o660, 0o604] {
             let complaint = load(mode, secret).unwrap_err();
@@ -388,6 +390,7 @@ fn a_file_with_secrets_must_not_be_open_to_others() {
     }
     assert!(load(0o644, "url = \"https://h/\"").is_ok());
     assert!(load(0o644, &with("[delivery]\nproxy = \"http://h:3128\"")).is_ok());
+    assert!(load(0o644, &with("[spool]\nurl = \"host=/run/postgresql user=postgate\"")).is_ok());
     // A secret that stands elsewhere makes nothing of the file itself.
     let elsewhere = "url = \"https://h/\"\n[[user]]\nname = \"erp\"\npassword = { env = \"PATH\" }";
     assert!(load(0o644, elsewhere).is_ok());

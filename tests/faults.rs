@@ -42,6 +42,7 @@ const KILLS: usize = 25;
 /// Invariants, faults and controls, and what proves them.
 const PROOFS: &str = "
 I1 faults::nothing_is_lost_when_it_is_killed_again_and_again spool::a_power_cut_loses_nothing
+I1 spool/standby::what_was_acknowledged_outlives_the_primary_and_what_was_not_is_kept_once
 I1 faults/calls::nothing_is_lost_whichever_call_fails_or_is_the_last
 I2 faults::nothing_is_lost_when_it_is_killed_again_and_again
 I2 spool::a_failure_of_any_call_loses_nothing_and_brings_back_nothing_refused
@@ -73,6 +74,7 @@ F1 events::no_event_is_lost_when_it_is_killed_again_and_again
 F1 told::every_event_reaches_its_webhooks_when_it_is_killed_again_and_again
 F1 accounting::no_record_is_lost_and_none_is_written_twice_when_it_is_killed_again_and_again
 F1 restart::the_order_of_posts_goes_back_by_none_but_the_last_when_it_is_killed
+F1 database::nothing_is_lost_when_the_gateway_is_killed
 F1 large::nothing_is_left_of_an_upload_that_was_killed
 F2 spool::a_power_cut_loses_nothing spool/durable::a_power_cut_undoes_no_order_and_no_note
 F2 spool/events::a_power_cut_leaves_no_change_without_its_event_and_no_event_without_its_change
@@ -108,6 +110,7 @@ F10 gateway::an_attempt_that_a_stop_cut_off_is_counted
 F11 access::reloads_under_load_drop_nothing
 F11 reload::destinations_keys_profiles_and_egress_change_without_a_restart
 F12 gateway::one_data_directory_is_for_one_process_and_for_nobody_else_to_read
+F12 database::a_second_gateway_on_a_database_is_refused_and_told_which_one_has_it
 F12 spool::a_second_process_is_refused_and_nobody_else_can_look
 F13 spool/durable::a_spool_of_format_1_loses_nothing spool/durable::spools_of_formats_2_to_4_lose_nothing
 F13 spool/durable::a_spool_of_a_later_version_is_refused

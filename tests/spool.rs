@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "spool/postgres.rs"]
+mod database;
 #[path = "spool/durable.rs"]
 mod durable;
 #[path = "spool/events.rs"]
@@ -14,6 +16,8 @@ mod model;
 mod sealed;
 #[path = "spool/space.rs"]
 mod space;
+#[path = "spool/standby.rs"]
+mod standby;
 #[path = "spool/steering.rs"]
 mod steering;
 
@@ -155,6 +159,14 @@ macro_rules! conformance {
                 tokio::task::spawn_blocking(move || spool.close()).await.unwrap().unwrap();
             })*
             use super::*;
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some(database) = crate::support::postgres::database() else { return };
+                let spool = crate::database::open(&database).await;
+                super::$name(&spool).await;
+            })*
         }
     };
 }

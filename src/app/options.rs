@@ -3,6 +3,7 @@
 //! One function a part; nothing is decided here.
 
 use super::access::Access;
+use super::store::{self, Store};
 use super::{StartError, listening, routes};
 use crate::api::{self, setup::Setup};
 use crate::clock::Ids;
@@ -21,8 +22,7 @@ use crate::protocol_log;
 use crate::seal::SealKey;
 use crate::smtp;
 use crate::spool::Spool;
-use crate::spool::disk::Reserve;
-use crate::spool::embedded::{self, Embedded, OpenError};
+use crate::spool::embedded::{self, OpenError};
 use crate::spool::sealing::Sealing;
 use crate::spool::spill::SpillDirectory;
 use crate::subscribers::Subscribers;
@@ -58,7 +58,7 @@ pub(super) struct Common {
     /// Where posts are kept, and nothing that is secret.
     pub spool: Arc<dyn Spool>,
     /// The same from behind, to be closed.
-    pub embedded: Arc<Embedded>,
+    pub store: Store,
     /// What seals secrets, if it is there.
     pub seal_key: Option<Arc<SealKey>>,
     /// Where ids come from.
@@ -110,23 +110,23 @@ impl Common {
 }
 
 /// An open spool, and the key to what is sealed in it.
-type Opened = (Arc<Embedded>, Option<Arc<SealKey>>);
+type Opened = (Store, Option<Arc<SealKey>>);
 
 /// What all connections share; large messages go to temporary files in the spool.
 pub(super) fn common(
     config: &Config,
-    ((embedded, seal_key), journal, wanted): (Opened, Journal, Wanted),
+    ((store, seal_key), journal, wanted): (Opened, Journal, Wanted),
     sockets: &[smtp::Socket],
     api: Option<SocketAddr>,
 ) -> Result<Common, StartError> {
-    let embedded::Options { directory, reserve, .. } = self::spool(config, wanted.clone());
+    let embedded::Options { directory, reserve, .. } = store::embedded(config, wanted.clone());
     let refused = |error| StartError::Spool(OpenError::Io(config.server.data_dir.clone(), error));
     let spills = Arc::new(SpillDirectory::at(&directory.join("tmp"), reserve).map_err(refused)?);
     let turns = intake::Turns::of(octets(config.limits.data_memory) - receiving_memory(config));
     let addresses: Vec<_> = sockets.iter().filter_map(smtp::Socket::network_address).collect();
     let own = addresses.iter().copied().chain(api).collect();
-    let ids = Arc::new(Ids::above(embedded.newest()));
-    let sealing = Sealing::new(Arc::clone(&embedded) as Arc<dyn Spool>, seal_key.clone());
+    let ids = Arc::new(Ids::above(store.newest()));
+    let sealing = Sealing::new(store.spool(), seal_key.clone());
     let instance = super::instance::name(&config.server.data_dir);
     let metrics = Arc::<Metrics>::default();
     metrics.clients.allow(count(config.limits.connections));
@@ -137,7 +137,7 @@ pub(super) fn common(
         link_key: super::links::key(&config.server.data_dir)?,
         instance,
         spool: Arc::new(sealing),
-        embedded,
+        store,
         seal_key,
         ids,
         crowd: smtp::Crowd::default(),
@@ -354,25 +354,6 @@ pub(super) fn egress(config: &Config, own: &[SocketAddr]) -> Egress {
         deny: config.egress.deny.clone(),
         allow_ports: (!ports.is_empty()).then(|| ports.clone()),
         own: own.to_vec(),
-    }
-}
-
-/// For the spool.
-pub(super) fn spool(config: &Config, wanted: Wanted) -> embedded::Options {
-    // Room for one and a half messages keeps a full disk from being met in the
-    // middle of one.
-    let least_room = config.limits.message_size.0.saturating_mul(3) / 2;
-    let defaults = embedded::Options::at(config.server.data_dir.join("spool"));
-    let reserve = Reserve { octets: least_room.max(defaults.reserve.octets), ..defaults.reserve };
-    embedded::Options {
-        flush_interval: config.spool.flush_interval,
-        reserve,
-        retain_failed: config.retention.failed,
-        retain_held: config.retention.held,
-        retain_delivered: config.retention.delivered,
-        keep_bodies: config.retention.keep_bodies,
-        wanted,
-        ..defaults
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::intake::LoginsError;
 use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::OpenError;
+use crate::spool::postgres;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -22,6 +23,10 @@ pub enum StartError {
     Log(PathBuf, io::Error),
     /// The spool cannot be opened.
     Spool(OpenError),
+    /// The spool in the database cannot be opened.
+    Database(postgres::OpenError),
+    /// The spool is to be in a database, and the one in this directory holds posts to be sent.
+    Left(PathBuf, u64),
     /// The journal cannot be opened.
     Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
@@ -50,6 +55,13 @@ impl fmt::Display for StartError {
                 write!(f, "cannot write the protocol log in {}: {error}{remedy}", path.display())
             }
             StartError::Spool(error) => error.fmt(f),
+            StartError::Database(error) => write!(f, "[spool] {error}"),
+            StartError::Left(path, posts) => write!(
+                f,
+                "[spool] {} holds posts that are still to be sent: {posts}; start with backend = \"embedded\" \
+                 until they are, or take them out by `postgate spool export` and remove that directory",
+                path.display()
+            ),
             StartError::Journal(path, error) => {
                 write!(f, "cannot open the journal {}: {error}", path.display())
             }

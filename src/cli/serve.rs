@@ -11,9 +11,10 @@ use crate::api::setup::{Request, Requests};
 use crate::app::{Ending, Gateway, Office, StartError, say_in_force};
 use crate::clock;
 use crate::compose::Pattern;
-use crate::config::{ApiTls, Config, Listener, Log, LogFormat, LogLevel};
+use crate::config::{ApiTls, Backend, Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
+use crate::spool::postgres::OpenError::{Away, Database, InUse, Late};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
@@ -73,7 +74,11 @@ async fn serve(file: ConfigFile, config: Config) -> Result<(), Failure> {
         let scheme = if gateway.api_tls() == ApiTls::Implicit { "https" } else { "http" };
         announce(format_args!("API at {scheme}://{address}/"));
     }
-    announce(format_args!("spool and protocol log: {}", config.server.data_dir.display()));
+    let in_directory = match config.spool.backend {
+        Backend::Embedded => "spool and protocol log",
+        Backend::Postgres => "spool in a database; protocol log",
+    };
+    announce(format_args!("{in_directory}: {}", config.server.data_dir.display()));
     if let Some(line) = try_line(&config, &gateway) {
         announce(line);
     }
@@ -155,6 +160,8 @@ impl From<StartError> for Failure {
             StartError::Listen(..) | StartError::Api(..) | StartError::Spool(OpenError::InUse(_)) => {
                 UNAVAILABLE
             }
+            StartError::Database(Away(_) | Database(_) | Late | InUse { .. }) => UNAVAILABLE,
+            StartError::Database(_) | StartError::Left(..) => super::CONFIG,
             StartError::Log(..)
             | StartError::LinkKey(..)
             | StartError::Spool(_)

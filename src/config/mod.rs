@@ -27,10 +27,10 @@ pub use pem::Pem;
 pub use secret::Secret;
 pub use server::{Named, Via};
 pub use settings::{
-    API_ADDRESS, Accounting, Api, ApiAddress, ApiKey, ApiTls, Attachments, Auth, BareNewline, BodyMatch,
-    Bounce, Check, Config, Delivery, Destination, Discretion, Egress, Journal, Limits, Listener, Listeners,
-    Log, LogFormat, LogLevel, Method, Mode, Proof, ProtocolLevel, Retention, Route, Server, SigningKey,
-    Spool, Tenant, Terms, Tls, User, UserSecret, Webhook, loopback, merged,
+    API_ADDRESS, Accounting, Api, ApiAddress, ApiKey, ApiTls, Attachments, Auth, Backend, BareNewline,
+    BodyMatch, Bounce, Check, Config, Delivery, Destination, Discretion, Egress, Journal, Limits, Listener,
+    Listeners, Log, LogFormat, LogLevel, Method, Mode, Proof, ProtocolLevel, Retention, Route, Server,
+    SigningKey, Spool, Tenant, Terms, Tls, User, UserSecret, Webhook, loopback, merged,
 };
 pub(crate) use value::duration;
 pub use value::{Rate, Size};

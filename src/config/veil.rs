@@ -33,7 +33,7 @@ const OPEN: [&str; 8] = [
 ];
 
 /// Secrets whose keys do not say so, and the reverse: table, key, whether it is one.
-const ODD: [(&str, &str, bool); 2] = [("auth", "value", true), ("tls", "key", false)];
+const ODD: [(&str, &str, bool); 3] = [("auth", "value", true), ("spool", "url", true), ("tls", "key", false)];
 
 /// Makes the marks of one process.
 pub struct Veil {
@@ -253,6 +253,8 @@ secrets = ["""canary-7""", 'canary-8']
 name = "crm"
 value = "canary-9"
 # password: "canary-10"
+[spool]
+url = "host=db user=postgate password=canary-11"
 "#;
 
     #[test]

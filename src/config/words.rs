@@ -4,7 +4,9 @@
 //! them, and tells a word of the full product that this version lacks from one
 //! that nobody knows.
 
-use super::settings::{ApiTls, Attachments, BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel};
+use super::settings::{
+    ApiTls, Attachments, Backend, BareNewline, LogFormat, LogLevel, Method, Mode, ProtocolLevel,
+};
 use super::value::{Value, text};
 use crate::compose::{CheckFallback, CheckFormat, Fallback, Order};
 use crate::deliver::profile::Place;
@@ -13,6 +15,7 @@ use crate::deliver::sign::Scheme;
 use crate::deliver::terms::{Compress, Http2, TlsVersion};
 use crate::intake::Role;
 use crate::smtp::{Protocol, TlsUse};
+use crate::spool::postgres::Risk;
 use toml::de::DeValue;
 
 /// A closed set of words for a value.
@@ -47,13 +50,17 @@ impl<T: Word> Value for T {
     }
 }
 
-/// The spool's backend: one value in this version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Embedded;
+impl Word for Backend {
+    const WORDS: &'static [(&'static str, Backend)] =
+        &[("embedded", Backend::Embedded), ("postgres", Backend::Postgres)];
+}
 
-impl Word for Embedded {
-    const WORDS: &'static [(&'static str, Embedded)] = &[("embedded", Embedded)];
-    const LATER: &'static [&'static str] = &["postgres"];
+impl Word for Risk {
+    const WORDS: &'static [(&'static str, Risk)] = &[
+        (Risk::Fsync.name(), Risk::Fsync),
+        (Risk::FullPageWrites.name(), Risk::FullPageWrites),
+        (Risk::AsynchronousStandbys.name(), Risk::AsynchronousStandbys),
+    ];
 }
 
 impl Word for Protocol {

@@ -35,6 +35,7 @@ use crate::post::{Admission, Destination, MessageId, Post, PostId};
 use crate::tenant::Tenant;
 use bytes::Bytes;
 use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,8 +66,7 @@ impl Embedded {
     pub fn open(options: Options) -> Result<Embedded, OpenError> {
         let path = options.directory.clone();
         let refused = |error| OpenError::Io(path.clone(), error);
-        Directory::at(&path).map_err(refused)?;
-        let lock = lock(&path)?;
+        let lock = keep_out_of(&path)?;
         let disk = Directory::at(&path.join("log")).map_err(refused)?;
         let mut spool = Embedded::open_on(Arc::new(disk), options)?;
         spool._lock = Some(lock);
@@ -132,8 +132,7 @@ impl Embedded {
         drop(threads.stop_keeper);
         // A thread that panicked has said so already.
         let _ = threads.keeper.join();
-        let last = Attempt::because("the gateway stopped");
-        let cut_off = Settlement::Again { after: Duration::ZERO, last };
+        let cut_off = Settlement::cut_off();
         let claims = self.shared.index().claims();
         let end = |(id, fence)| Ended { id, fence, settlement: cut_off.clone(), shelf: Shelf::None };
         let done = claims.into_iter().map(end).collect();
@@ -208,15 +207,17 @@ impl Embedded {
     }
 }
 
+/// Keeps every other process out of the directory of a spool, which is made when missing, for
+/// as long as the file is open.
+pub fn keep_out_of(directory: &Path) -> Result<File, OpenError> {
+    Directory::at(directory).map_err(|error| OpenError::Io(directory.to_owned(), error))?;
+    lock(directory)
+}
+
 impl Spool for Embedded {
     fn commit(&self, admission: Admission) -> Later<'_, Committed> {
-        match &*self.shared.health.borrow() {
-            Health::Open => {}
-            Health::Full => return Box::pin(async { Err(SpoolError::Full) }),
-            Health::Failed(reason) => {
-                let failed = SpoolError::Failed(reason.clone());
-                return Box::pin(async { Err(failed) });
-            }
+        if let Some(refusal) = self.shared.health.borrow().refusal() {
+            return Box::pin(async { Err(refusal) });
         }
         let must_know_keys = admission.idempotency_key.is_some();
         if !must_know_keys {

@@ -13,6 +13,17 @@ pub enum Health {
     Failed(String),
 }
 
+impl Health {
+    /// Why nothing is taken now, if nothing is.
+    pub(super) fn refusal(&self) -> Option<SpoolError> {
+        match self {
+            Health::Open => None,
+            Health::Full => Some(SpoolError::Full),
+            Health::Failed(reason) => Some(SpoolError::Failed(reason.clone())),
+        }
+    }
+}
+
 /// Why a spool could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpoolError {

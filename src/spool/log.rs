@@ -338,11 +338,8 @@ impl Writer {
     }
 
     pub(super) fn trouble(&self) -> SpoolError {
-        match &*self.shared.health.borrow() {
-            Health::Full => SpoolError::Full,
-            Health::Failed(reason) => SpoolError::Failed(reason.clone()),
-            Health::Open => SpoolError::Failed("no segment to write to".to_owned()),
-        }
+        let refusal = self.shared.health.borrow().refusal();
+        refusal.unwrap_or_else(|| SpoolError::Failed("no segment to write to".to_owned()))
     }
 }
 

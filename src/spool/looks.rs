@@ -10,7 +10,6 @@ use super::index::{Newest, Seen};
 use super::job::Job;
 use super::obituary;
 use super::shared::Shared;
-use super::state::Phase;
 use super::{Attempt, Census, Content, Listed, Order, Page, Query, Spool, SpoolError};
 use crate::post::{Post, PostId};
 use std::sync::Arc;
@@ -177,10 +176,7 @@ pub(super) fn read(shared: &Shared, seen: &Seen) -> Result<Option<Arc<Post>>, Sp
 /// A post that was read, as others see it.
 pub(super) fn list(shared: &Shared, seen: Seen, post: Arc<Post>) -> Listed {
     let state = seen.entry.state;
-    let due_at = match state.phase {
-        Phase::Held => state.due_at.after(shared.options.retain_held),
-        Phase::Waiting | Phase::DeadLetter | Phase::Shelved => state.due_at,
-    };
+    let due_at = state.ends_at(shared.options.retain_held);
     // Without its attempts a post is still worth being listed.
     let last = shared.chronicle(seen.id, &seen.entry).unwrap_or_default().attempts.pop();
     Listed { post, state: seen.state, ended: state.ended, due_at, last }

@@ -52,6 +52,7 @@ mod notes;
 mod obituary;
 mod options;
 mod outcomes;
+pub mod postgres;
 mod query;
 mod readers;
 mod recent;
@@ -266,7 +267,7 @@ pub enum PostState {
 }
 
 /// What is done to posts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Those that wait are held.
     Hold,

@@ -8,7 +8,7 @@
 
 use super::catalog::{Entry, Place, Spot};
 use super::feed::octets;
-use super::index::{Change, ordered};
+use super::index::Change;
 use super::job::{Ended, News, SettleAck, Shelf};
 use super::log::Writer;
 use super::obituary::Obituary;
@@ -30,7 +30,7 @@ const REMAINS: u64 = 768;
 /// And about, as a part of its segment.
 const SHARE: u32 = 1 << 10;
 /// A post that is listed when it is over is so at least this long.
-const LISTED: Duration = Duration::from_secs(60 * 60);
+pub(super) const LISTED: Duration = Duration::from_secs(60 * 60);
 
 impl Writer {
     pub(super) fn stage_settlements(&mut self, done: Vec<Ended>, events: Vec<Event>, ack: SettleAck) {
@@ -117,7 +117,7 @@ impl Writer {
             _ => options.retain_failed,
         };
         let state = entry.state.settled(&settlement, now, retain);
-        let Some(state) = state.map(|state| ordered(state, orders, now)) else { return News::Ended };
+        let Some(state) = state.map(|state| state.ordered_all(orders, now)) else { return News::Ended };
         let destination = orders.iter().find_map(|order| match order {
             Order::Reroute { destination, .. } => Some(destination.clone()),
             _ => None,
@@ -318,7 +318,7 @@ impl Writer {
         for id in ids.iter().copied() {
             let standing = self.shared.index().standing(id, now);
             let entry = standing.filter(|entry| (entry.place.segment, entry.place.offset) == place);
-            let life = |entry: &Entry| {
+            let life = |entry: &Entry| -> Result<Life, SpoolError> {
                 let chronicle = match self.shared.chronicle(id, entry) {
                     Err(SpoolError::Damaged(_)) if !entry.state.is_rerouted => Chronicle::default(),
                     chronicle => chronicle?,

@@ -45,6 +45,11 @@ pub enum Settlement {
 }
 
 impl Settlement {
+    /// The end of an attempt that was under way when its gateway stopped.
+    pub(super) fn cut_off() -> Settlement {
+        Settlement::Again { after: Duration::ZERO, last: Attempt::because("the gateway stopped") }
+    }
+
     /// Whether the receiver took the post.
     pub fn is_delivered(&self) -> bool {
         matches!(self, Settlement::Delivered | Settlement::Listed { .. })

@@ -164,6 +164,29 @@ impl State {
             (Order::Hold | Order::Release | Order::Retry | Order::Delete | Order::HandBack, _) => None,
         }
     }
+
+    /// What orders make of it, one after another.
+    pub fn ordered_all(self, orders: &[Order], now: Timestamp) -> State {
+        orders.iter().fold(self, |state, order| state.ordered(order, now).unwrap_or(state))
+    }
+
+    /// When to send it, or to forget it.
+    pub fn ends_at(&self, retain_held: Duration) -> Timestamp {
+        match self.phase {
+            Phase::Held => self.due_at.after(retain_held),
+            Phase::Waiting | Phase::DeadLetter | Phase::Shelved => self.due_at,
+        }
+    }
+}
+
+impl Order {
+    /// Puts it with those that wait until an attempt has ended. The newest counts, but where
+    /// a post goes stands until it goes elsewhere.
+    pub(super) fn put_off(&self, orders: &mut Vec<Order>) {
+        let is_route = |order: &Order| matches!(order, Order::Reroute { .. });
+        orders.retain(|earlier| is_route(earlier) && !is_route(self));
+        orders.push(self.clone());
+    }
 }
 
 /// When the age of a post begins that nobody held or began anew.

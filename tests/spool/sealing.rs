@@ -14,8 +14,12 @@ const PATH: &str = "/in?token=kAnArY-1&n=7";
 /// A spool behind one that seals with the key of these octets.
 pub fn sealing(directory: &Path, key: Option<u8>) -> (Sealing, Arc<Embedded>) {
     let embedded = Arc::new(Embedded::open(options(directory)).unwrap());
-    let key = key.map(|octet| Arc::new(SealKey::new(&[octet; SealKey::LENGTH])));
-    (Sealing::new(Arc::clone(&embedded) as Arc<dyn Spool>, key), embedded)
+    (in_front_of(Arc::clone(&embedded) as Arc<dyn Spool>, key), embedded)
+}
+
+/// One that seals with the key of these octets before this one gets it.
+pub fn in_front_of(spool: Arc<dyn Spool>, key: Option<u8>) -> Sealing {
+    Sealing::new(spool, key.map(|octet| Arc::new(SealKey::new(&[octet; SealKey::LENGTH]))))
 }
 
 pub async fn closed((sealing, embedded): (Sealing, Arc<Embedded>)) {
@@ -25,7 +29,7 @@ pub async fn closed((sealing, embedded): (Sealing, Arc<Embedded>)) {
 
 /// A message of two posts, of which the first hides something in its header and in its
 /// path, and whose body says the same again.
-fn secretive(id: u64) -> Admission {
+pub fn secretive(id: u64) -> Admission {
     let mut admission = message(id, &["a", "b"], b"hello, I am kAnArY-2");
     let field = |name: &str, value: &str| Field { name: name.to_owned(), value: value.into() };
     let post = &mut admission.posts[0];

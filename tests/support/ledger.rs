@@ -137,12 +137,22 @@ const STARTS: usize = 100;
 
 /// Runs the gateway until nothing is left to be sent; what the ledgers say.
 pub fn drain(directory: &Path, config: &str, sent: &[Sent], receiver: &Collector) -> Audit {
+    drain_while(|| holds_posts(directory), (directory, config), sent, receiver)
+}
+
+/// The same with a spool elsewhere, of which it is asked whether it holds posts to be sent.
+pub fn drain_while(
+    holds_posts: impl Fn() -> bool,
+    (directory, config): (&Path, &str),
+    sent: &[Sent],
+    receiver: &Collector,
+) -> Audit {
     for _ in 0..STARTS {
         let mut gateway = Gateway::start(directory, config);
         let settled =
             within(2 * DEADLINE, || Audit::of(sent, &receiver.arrivals()).is_settled().then_some(()));
         assert_eq!(gateway.end("-TERM"), 0);
-        if settled.is_none() || !holds_posts(directory) {
+        if settled.is_none() || !holds_posts() {
             return Audit::of(sent, &receiver.arrivals());
         }
     }

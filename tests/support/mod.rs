@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod load;
 pub mod memory;
 pub mod name_server;
+pub mod postgres;
 pub mod program;
 pub mod proofs;
 pub mod receiver;

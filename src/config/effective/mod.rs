@@ -11,7 +11,7 @@ mod webhook;
 use super::secret::Var;
 use super::settings::{
     API_ADDRESS, Api, ApiAddress, ApiKey, Attachments, Config, Limits, Listener, Log, Mode, Route, Server,
-    Tenant, Tls, User, UserSecret,
+    Spool, Tenant, Tls, User, UserSecret,
 };
 use super::value::Written;
 use super::words::Word as _;
@@ -19,6 +19,7 @@ use crate::compose::Reports;
 use crate::intake::Role;
 use crate::masked::Masked;
 use crate::post;
+use crate::spool::postgres;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 
@@ -43,9 +44,7 @@ pub fn effective(config: &Config) -> String {
     out.list("allow", &config.egress.allow);
     out.list("deny", &config.egress.deny);
     out.numbers("allow_ports", &config.egress.allow_ports);
-    out.head("[spool]");
-    out.text("backend", "embedded");
-    out.text("flush_interval", Written(config.spool.flush_interval));
+    out.spool(&config.spool);
     out.head("[journal]");
     out.bare("always", config.journal.always);
     out.text("keep", Written(config.journal.keep));
@@ -73,9 +72,13 @@ pub(super) fn holds_secrets(config: &Config) -> bool {
         UserSecret::Password(secret) | UserSecret::Hash(secret) => secret.is_written_out(),
         UserSecret::Certificate => false,
     };
+    let in_spool = config.spool.url.as_ref().is_some_and(|url| {
+        url.is_written_out() && postgres::holds_password(url.value.reveal()).is_ok_and(|holds| holds)
+    });
     let in_otlp = config.log.otlp.as_ref().is_some_and(|url| masked_url(url) != *url);
     config.routes.iter().any(in_route)
         || config.users.iter().any(in_user)
+        || in_spool
         || in_otlp
         || delivery::holds_secrets(config)
         || webhook::holds_secrets(config)
@@ -156,6 +159,15 @@ impl Out {
         self.text("bare_newline", listener.bare_newline.word());
         self.list("lf_networks", &listener.lf_networks);
         self.bare("header_control", listener.header_control);
+    }
+
+    fn spool(&mut self, spool: &Spool) {
+        self.head("[spool]");
+        self.text("backend", spool.backend.word());
+        self.bare_if_any("url", spool.url.as_ref());
+        self.text("node", &spool.node);
+        self.list("accept_risks", spool.accept_risks.iter().map(|risk| risk.word()));
+        self.text("flush_interval", Written(spool.flush_interval));
     }
 
     fn tls(&mut self, tls: &Tls) {

@@ -14,12 +14,12 @@ mod webhook;
 
 use super::secret::Var;
 use super::settings::{
-    Api, ApiTls, Config, Journal, Limits, Listeners, Log, Retention, Server, Spool, is_hostname,
+    Api, ApiTls, Backend, Config, Journal, Limits, Listeners, Log, Retention, Server, Spool, is_hostname,
 };
 use super::value::{Size, Value as _};
 use super::walk::Section;
-use super::words::Embedded;
 use crate::compose::{Endpoint, is_reserved};
+use crate::spool::postgres;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -229,12 +229,23 @@ fn take_time(section: &mut Section<'_>, key: &'static str, time: &mut Duration) 
 
 fn spool(mut section: Section<'_>) -> Spool {
     let mut spool = Spool::default();
-    section.take("backend", &mut Embedded);
+    section.take("backend", &mut spool.backend);
+    spool.url = section.take_optional("url");
+    match spool.url.as_ref().map(|url| postgres::holds_password(url.value.reveal())) {
+        Some(Err(error)) => section.complain("url", error.to_string()),
+        None if spool.backend == Backend::Postgres && !section.has("url") => {
+            section
+                .complain("backend", "\"postgres\" has no database; write url = { env = \"NAME\" } below it");
+        }
+        _ => {}
+    }
+    section.take("node", &mut spool.node);
+    section.take_list("accept_risks", &mut spool.accept_risks);
     section.take("flush_interval", &mut spool.flush_interval);
     if spool.flush_interval > Duration::from_secs(1) {
         section.complain("flush_interval", "longer than a client should wait; write at most \"1s\"");
     }
-    section.finish(&["url", "node"]);
+    section.finish(&[]);
     spool
 }
 

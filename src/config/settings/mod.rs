@@ -1,6 +1,6 @@
 //! What can be set, with its defaults: the configuration as values. Who may
 //! come in, and how, is in `access`; where mail goes in `route`; how posts go out in
-//! `delivery`, as whom in `credentials`.
+//! `delivery`, as whom in `credentials`; where they are kept in `spool`.
 //!
 //! The words are those of the file (`config/postgate.toml` shows every key).
 //! Only the composition root reads these structs; it hands every module the
@@ -12,6 +12,7 @@ mod accounting;
 mod credentials;
 mod delivery;
 mod route;
+mod spool;
 mod webhook;
 
 pub use access::{ApiKey, BareNewline, Listener, Listeners, Tenant, Tls, User, UserSecret};
@@ -19,6 +20,7 @@ pub use accounting::{Accounting, Discretion};
 pub use credentials::{Auth, Bounce, Proof, SigningKey};
 pub use delivery::{BodyMatch, Delivery, Destination, Egress, Terms, merged};
 pub use route::{Attachments, Check, Method, Mode, Route};
+pub use spool::{Backend, Spool};
 pub use webhook::Webhook;
 
 use super::effective::effective;
@@ -233,19 +235,6 @@ impl Default for Limits {
             proxy_timeout: Duration::from_secs(10),
             data_rate: 500,
         }
-    }
-}
-
-/// `[spool]`: how posts are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spool {
-    /// Longest wait for a group commit to fill.
-    pub flush_interval: Duration,
-}
-
-impl Default for Spool {
-    fn default() -> Spool {
-        Spool { flush_interval: Duration::from_millis(2) }
     }
 }
 

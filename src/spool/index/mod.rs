@@ -240,7 +240,7 @@ impl Index {
     pub fn standing(&mut self, id: PostId, now: Timestamp) -> Option<Entry> {
         let mut entry = self.find(id)?;
         if let Some(claimed) = self.in_flight.get(&id) {
-            entry.state = ordered(entry.state, &claimed.orders, now);
+            entry.state = entry.state.ordered_all(&claimed.orders, now);
         }
         Some(entry)
     }
@@ -250,10 +250,7 @@ impl Index {
     pub fn enact(&mut self, id: PostId, order: &Order, change: Change) {
         let Some(claimed) = self.in_flight.get_mut(&id) else { return self.put_back(id, change) };
         claimed.entry.history = change.history.unwrap_or(claimed.entry.history);
-        // The newest counts, but where it goes stands until it goes elsewhere.
-        let is_route = |order: &Order| matches!(order, Order::Reroute { .. });
-        claimed.orders.retain(|earlier| is_route(earlier) && !is_route(order));
-        claimed.orders.push(order.clone());
+        order.put_off(&mut claimed.orders);
     }
 
     /// All claims, by post and fence.
@@ -368,9 +365,4 @@ impl Index {
         }
         answer.ok()
     }
-}
-
-/// What orders make of a state, one after another.
-pub(super) fn ordered(state: State, orders: &[Order], now: Timestamp) -> State {
-    orders.iter().fold(state, |state, order| state.ordered(order, now).unwrap_or(state))
 }
