@@ -105,9 +105,10 @@ async fn sink(port: u16, delay: Duration, spoken: &str) -> Outcome<()> {
         "h2" => ("http", Spoken::Http2),
         _ => ("http", Spoken::Plain),
     };
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    // All addresses of this machine: each is a destination of its own.
+    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
     let control = TcpListener::bind("127.0.0.1:0").await?;
-    println!("{scheme}://{}/ http://{}/", listener.local_addr()?, control.local_addr()?);
+    println!("{scheme}://127.0.0.1:{}/ http://{}/", listener.local_addr()?.port(), control.local_addr()?);
     let posts = Rc::new(Posts::default());
     tokio::task::spawn_local(listen(control, Spoken::Plain, Duration::ZERO, Rc::clone(&posts)));
     listen(listener, spoken, delay, posts).await
