@@ -161,7 +161,7 @@ impl Figures {
             "version": env!("CARGO_PKG_VERSION"),
             "status": self.state,
             "now": clock::rfc3339(now),
-            "started_at": clock::rfc3339(before(now, self.age)),
+            "started_at": clock::rfc3339(now.before(self.age)),
             "uptime": self.age.as_secs(),
             "queue": {
                 "waiting": queue.waiting,
@@ -192,7 +192,7 @@ impl Figures {
         let waiting = json!({ "rcp": posts, "dom": queue.hosts, "kb": kilobytes(living) });
         let mut status = json!({
             "timeNow": clock::rfc3339(now),
-            "startupTime": clock::rfc3339(before(now, self.age)),
+            "startupTime": clock::rfc3339(now.before(self.age)),
             "shuttingDown": false,
             "queue": { "httpDelivery": waiting },
             "status": self.state,
@@ -286,9 +286,4 @@ fn records(standing: &Standing) -> Value {
         "failures": standing.failures,
         "lost": standing.lost,
     })
-}
-
-fn before(now: crate::post::Timestamp, age: Duration) -> crate::post::Timestamp {
-    let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    crate::post::Timestamp(now.0.saturating_sub(millis))
 }

@@ -4,7 +4,7 @@ use super::api_client::{Client, Place, piece};
 use super::table::{fields, item, plain, table, text, waiting};
 use super::{Failure, USAGE, block_on, say};
 use crate::clock::{self, rfc3339};
-use crate::post::{PostId, Timestamp};
+use crate::post::PostId;
 use crate::units;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
@@ -127,7 +127,7 @@ struct Filter {
 /// The time before which posts are older than this.
 fn before(age: &str) -> Result<String, String> {
     let age = units::age(age).ok_or("write a time such as 30m, 2d or 1d12h")?;
-    Ok(rfc3339(Timestamp(clock::wall().0.saturating_sub(age.as_millis() as u64))))
+    Ok(rfc3339(clock::wall().before(age)))
 }
 
 /// An id as it is typed.

@@ -300,9 +300,7 @@ impl Dispatcher {
     /// Hands in what is used of all rates, these charges included.
     fn write_rates(&mut self, charges: &[Charge], now: Instant) -> Written {
         let wall = clock::wall();
-        let at = |(age, attempts): (Duration, u32)| {
-            (Timestamp(wall.0.saturating_sub(age.as_millis() as u64)), attempts)
-        };
+        let at = |(age, attempts): (Duration, u32)| (wall.before(age), attempts);
         let mut ahead: HashMap<_, _> = charges.iter().map(|(lane, attempts)| (lane, *attempts)).collect();
         let mut kept = Vec::new();
         self.notary.rated.retain(|lane| {

@@ -27,7 +27,7 @@ impl Horizon {
     /// As far as the id alone tells.
     pub fn of(post: PostId) -> Horizon {
         let given_at = Timestamp(post.message.0 >> MessageId::COUNTER_BITS);
-        Horizon { message: post.message, given_at, since: clock::rfc3339(before(given_at, SESSION)) }
+        Horizon { message: post.message, given_at, since: clock::rfc3339(given_at.before(SESSION)) }
     }
 
     /// Looks for the line that took the message.
@@ -39,7 +39,7 @@ impl Horizon {
             }
             let taken_at = line.stamp.parse::<Timestamp>().ok();
             if let Some(at) = taken_at.filter(|at| *at <= self.given_at.after(MARGIN)) {
-                self.since = clock::rfc3339(before(at, MARGIN));
+                self.since = clock::rfc3339(at.before(MARGIN));
             }
         }
     }
@@ -50,9 +50,4 @@ impl Horizon {
         let mut stamps = stretch.rsplit(|octet| *octet == b'\n').filter_map(stamp).peekable();
         stamps.peek().is_some() && stamps.all(|stamp| stamp < self.since.as_str())
     }
-}
-
-fn before(at: Timestamp, span: Duration) -> Timestamp {
-    let left = at.since(Timestamp(0)).saturating_sub(span);
-    Timestamp(u64::try_from(left.as_millis()).unwrap_or_default())
 }

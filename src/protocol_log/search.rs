@@ -41,8 +41,7 @@ pub(super) const SESSION: Duration = Duration::from_secs(24 * 3600);
 pub fn of_post(directory: &Path, id: PostId, limits: Limits) -> io::Result<Dialogues> {
     let until = Instant::now() + limits.time;
     let accepted_at = Timestamp(id.message.0 >> MessageId::COUNTER_BITS);
-    let first =
-        clock::rfc3339(Timestamp(accepted_at.since(Timestamp(0)).saturating_sub(SESSION).as_millis() as u64));
+    let first = clock::rfc3339(accepted_at.before(SESSION));
     let last = clock::rfc3339(accepted_at.after(SESSION));
     let (files, mut is_cut) = chosen(directory, &first, limits.read)?;
     let mut filter = Filter::new(Question::Post(id));

@@ -203,8 +203,7 @@ impl Keeper {
 
     fn tidy(&mut self) {
         let now = self.shared.clock.now();
-        let retain = u64::try_from(self.shared.options.retain_held.as_millis()).unwrap_or(u64::MAX);
-        let held_since = crate::post::Timestamp(now.0.saturating_sub(retain));
+        let held_since = now.before(self.shared.options.retain_held);
         // Others come in between.
         while self.shared.index().drop_stale_notes(now) {}
         let stale = self.shared.index().stale(now, held_since, STALE);

@@ -81,7 +81,7 @@ fn own(name: &str) -> String {
 fn before(age: &Value, now: Timestamp) -> Result<Value, Problem> {
     let age = age.as_str().and_then(units::age);
     let age = age.ok_or_else(|| wrong("--older-than is a time such as 30m, 2d or 1d12h".to_owned()))?;
-    Ok(rfc3339(Timestamp(now.0.saturating_sub(age.as_millis() as u64))).into())
+    Ok(rfc3339(now.before(age)).into())
 }
 
 /// Words between blanks; quotes keep blanks in one. Nothing when a quote is open.

@@ -16,7 +16,7 @@ use super::Answer;
 use crate::clock::{self, rfc3339};
 use crate::fanout::remembered;
 use crate::fanout::webhook::Webhook;
-use crate::post::{Post, Timestamp};
+use crate::post::Post;
 use crate::spool::{Attempt, Listed, PostState, Query, SpoolError};
 use axum::extract::{Path, State};
 use axum::response::IntoResponse as _;
@@ -200,7 +200,7 @@ pub(in crate::api) async fn status(
     Asked(StatusPage { limit }): Asked<StatusPage>,
 ) -> Answer {
     let (most, _) = filter::part(Some(limit.as_deref().unwrap_or("1000")), None)?;
-    let since = Timestamp(clock::wall().0.saturating_sub(TOLD.as_millis() as u64));
+    let since = clock::wall().before(TOLD);
     let (_, own) = desk.batches(&id, &caller).await?;
     let query = Query { since: Some(since), ..own };
     let (mut results, mut looked_at, mut before) = (Vec::new(), 0, None);
