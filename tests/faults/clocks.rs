@@ -9,7 +9,7 @@ use crate::support::program::{Client, Gateway, eventually, postgate, retrying, s
 use crate::support::tools::leave_out;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,55 +24,80 @@ const NEAR: i64 = 60;
 /// Between attempts.
 const RETRY: Duration = Duration::from_millis(400);
 
-/// Where the library is; none, when that is not a failure.
-fn library() -> Option<PathBuf> {
-    let found =
-        Command::new("sh").args(["-c", "ls /usr/lib/*/faketime/libfaketimeMT.so.1"]).output().unwrap();
-    let path = String::from_utf8(found.stdout).unwrap().lines().next().map(PathBuf::from);
-    if path.is_none() {
-        leave_out("libfaketime is missing");
+/// A machine whose clock is set by hand, and the directory of a gateway.
+struct Machine {
+    library: PathBuf,
+    directory: TempDir,
+}
+
+impl Machine {
+    /// One whose clock is right; none where that cannot be and is not a failure.
+    fn new() -> Option<Machine> {
+        let list = ["-c", "ls /usr/lib/*/faketime/libfaketimeMT.so.1"];
+        let found = String::from_utf8(Command::new("sh").args(list).output().unwrap().stdout).unwrap();
+        let Some(library) = found.lines().next().map(PathBuf::from) else {
+            leave_out("libfaketime is missing");
+            return None;
+        };
+        let machine = Machine { library, directory: TempDir::new().unwrap() };
+        machine.set_clock(0);
+        Some(machine)
     }
-    path
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Has the clock jump, for who is started later.
+    fn set_clock(&self, hours: i64) {
+        // In one: it is read all the time.
+        fs::write(self.path("clock.new"), format!("{hours:+}h\n")).unwrap();
+        fs::rename(self.path("clock.new"), self.path("clock")).unwrap();
+    }
+
+    fn start(&self) -> Gateway {
+        let config =
+            retrying("[\"400ms\"]").replace("[delivery]", "[delivery]\nbreaker = 0\nmax_age = \"3d\"");
+        let config = format!("{config}\n[[accounting]]\npath = \"given-up.ndjson\"\ntypes = [\"b\"]\n");
+        fs::write(self.path("postgate.toml"), config).unwrap();
+        let mut command = postgate(self.directory.path());
+        command.env("LD_PRELOAD", &self.library).env("FAKETIME_TIMESTAMP_FILE", self.path("clock"));
+        command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Gateway::listening(Gateway::spawn(&mut command, self.directory.path()))
+    }
+
+    /// The control: what is said to the gateway now stands in its log at the time that it is told.
+    fn shows(&self, gateway: &Gateway, hours: i64) {
+        let mark = format!("NOOP clock-{}", fastrand::u64(..));
+        let expected = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+        let mut client = Client::connect(gateway.smtp).unwrap();
+        client.say(&mark).unwrap();
+        client.say("QUIT").unwrap();
+        let logged = || {
+            let files = fs::read_dir(self.path("postgate-data/log")).unwrap();
+            let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+            let line = texts.collect::<String>().lines().find(|line| line.contains(&mark))?.to_owned();
+            Some(line.split(' ').next().unwrap().to_owned())
+        };
+        is_about(&eventually("the log", DEADLINE, logged), expected);
+    }
+
+    /// Has the clock jump under a gateway.
+    fn jump(&self, gateway: &Gateway, hours: i64) {
+        self.set_clock(hours);
+        self.shows(gateway, hours);
+    }
+
+    /// What accounting says of those that were given up.
+    fn given_up(&self) -> String {
+        fs::read_to_string(self.path("postgate-data/given-up.ndjson")).unwrap_or_default()
+    }
 }
 
-/// Has the clock jump, for who is started later.
-fn set_clock(directory: &Path, hours: i64) {
-    // In one: it is read all the time.
-    fs::write(directory.join("clock.new"), format!("{hours:+}h\n")).unwrap();
-    fs::rename(directory.join("clock.new"), directory.join("clock")).unwrap();
-}
-
-/// The control: what is said to the gateway now stands in its log at the time that it is told.
-fn shows(gateway: &Gateway, directory: &Path, hours: i64) {
-    let mark = format!("NOOP clock-{}", fastrand::u64(..));
-    let expected = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
-    let mut client = Client::connect(gateway.smtp).unwrap();
-    client.say(&mark).unwrap();
-    client.say("QUIT").unwrap();
-    let logged = || {
-        let files = fs::read_dir(directory.join("postgate-data/log")).unwrap();
-        let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
-        let line = texts.collect::<String>().lines().find(|line| line.contains(&mark))?.to_owned();
-        Some(line.split(' ').next().unwrap().parse::<jiff::Timestamp>().unwrap())
-    };
-    let shown = eventually("the log", DEADLINE, logged);
-    assert!((shown.as_second() - expected.as_second()).abs() < NEAR, "{shown} and not {expected}");
-}
-
-/// Has the clock jump under a gateway.
-fn jump(gateway: &Gateway, directory: &Path, hours: i64) {
-    set_clock(directory, hours);
-    shows(gateway, directory, hours);
-}
-
-fn start(directory: &Path, library: &Path) -> Gateway {
-    let config = retrying("[\"400ms\"]").replace("[delivery]", "[delivery]\nbreaker = 0\nmax_age = \"3d\"");
-    let config = format!("{config}\n[[accounting]]\npath = \"given-up.ndjson\"\ntypes = [\"b\"]\n");
-    fs::write(directory.join("postgate.toml"), config).unwrap();
-    let mut command = postgate(directory);
-    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", directory.join("clock"));
-    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    Gateway::listening(Gateway::spawn(&mut command, directory))
+/// A time that is told is this one, but for what the telling took.
+fn is_about(told: &str, expected: jiff::Timestamp) {
+    let told = told.parse::<jiff::Timestamp>().unwrap();
+    assert!((told.as_second() - expected.as_second()).abs() < NEAR, "{told} and not {expected}");
 }
 
 /// A receiver that refuses until it is told otherwise.
@@ -85,12 +110,9 @@ pub fn busy() -> (Collector, Arc<AtomicBool>) {
 
 #[test]
 fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
-    let Some(library) = library() else { return };
-    let directory = TempDir::new().unwrap();
-    let path = directory.path();
-    set_clock(path, 0);
+    let Some(machine) = Machine::new() else { return };
     let (receiver, is_busy) = busy();
-    let mut gateway = start(path, &library);
+    let mut gateway = machine.start();
     let mut client = Client::connect(gateway.smtp).unwrap();
     let mut posts = 0;
     let mut hand_in = |client: &mut Client| {
@@ -110,7 +132,7 @@ fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
     };
     for hours in JUMPS {
         hand_in(&mut client);
-        jump(&gateway, path, hours);
+        machine.jump(&gateway, hours);
         let handed_in = hand_in(&mut client);
         let before = attempts();
         // Each is tried again, the new ones too: nobody waits for an hour.
@@ -139,19 +161,15 @@ fn retries_keep_to_their_schedule_and_nothing_expires_when_the_clock_jumps() {
 /// began, as on a machine that hears late what time it is.
 #[test]
 fn times_that_mail_asks_for_are_kept_to_when_the_clock_was_set_before_it_came() {
-    let Some(library) = library() else { return };
-    let directory = TempDir::new().unwrap();
-    let path = directory.path();
-    set_clock(path, 0);
+    let Some(machine) = Machine::new() else { return };
     let (receiver, is_busy) = busy();
-    let mut gateway = start(path, &library);
+    let mut gateway = machine.start();
     let attempts = |name: &str| {
         let arrivals = receiver.arrivals().into_iter().filter(|(arrival, _)| arrival.path == name);
         arrivals.map(|(arrival, _)| arrival.at).collect::<Vec<_>>()
     };
-    let given_up = || fs::read_to_string(path.join("postgate-data/given-up.ndjson")).unwrap_or_default();
     for hours in [1, -1] {
-        jump(&gateway, path, hours);
+        machine.jump(&gateway, hours);
         let begun = Instant::now();
         let name = |what: &str| format!("/{what}/{hours}");
         for (what, header) in [("waits", "Not-Before: 1s"), ("ends", "Expires: 2s"), ("lives", "Expires: 9m")]
@@ -159,7 +177,7 @@ fn times_that_mail_asks_for_are_kept_to_when_the_clock_was_set_before_it_came() 
             let message = format!("X-Postgate-{header}\r\n\r\nx\r\n");
             assert!(send(gateway.smtp, &[receiver.recipient(&name(what))], &message).is_accepted());
         }
-        let ends = || given_up().contains(&name("ends")).then_some(());
+        let ends = || machine.given_up().contains(&name("ends")).then_some(());
         eventually(&format!("an end behind {hours} hours"), DEADLINE, ends);
         let is_tried = |what: &&str| attempts(&name(what)).len() > 2;
         let are_tried = || ["waits", "lives"].iter().all(is_tried).then_some(());
@@ -176,31 +194,29 @@ fn times_that_mail_asks_for_are_kept_to_when_the_clock_was_set_before_it_came() 
         (delivered == 4).then_some(())
     };
     eventually("what waits and what lives", DEADLINE, are_delivered);
-    assert_eq!((gateway.end("-TERM"), given_up().lines().count()), (0, 2));
+    assert_eq!((gateway.end("-TERM"), machine.given_up().lines().count()), (0, 2));
 }
 
 /// A clock that is behind at the start, as on a machine that has none of its own until the
 /// network is there: what was accepted before is not put off until then.
 #[test]
 fn what_waits_goes_on_when_the_clock_was_set_back_between_two_starts() {
-    let Some(library) = library() else { return };
-    let directory = TempDir::new().unwrap();
-    let path = directory.path();
+    let Some(machine) = Machine::new() else { return };
     // The last is 1970.
     let never = jiff::Timestamp::now().as_second() / -3600;
     for (number, hours) in [-1, -24, never].into_iter().enumerate() {
         let (receiver, is_busy) = busy();
-        set_clock(path, 0);
-        let mut gateway = start(path, &library);
+        machine.set_clock(0);
+        let mut gateway = machine.start();
         let tried = receiver.recipient(&format!("/{number}/tried"));
         assert!(send(gateway.smtp, &[tried], "\r\nx\r\n").is_accepted());
         receiver.received(2);
         assert_eq!(gateway.end(if number == 0 { "-TERM" } else { "-KILL" }), -i32::from(number > 0));
         is_busy.store(false, Ordering::SeqCst);
         let before = receiver.count();
-        set_clock(path, hours);
-        let mut gateway = start(path, &library);
-        shows(&gateway, path, hours);
+        machine.set_clock(hours);
+        let mut gateway = machine.start();
+        machine.shows(&gateway, hours);
         let new = receiver.recipient(&format!("/{number}/new"));
         assert!(send(gateway.smtp, &[new], "\r\nx\r\n").is_accepted());
         let paths = receiver.received(before + 2);
