@@ -51,10 +51,15 @@ impl Jump {
     pub fn undone(self, at: Timestamp) -> Timestamp {
         at.before(self.forward).after(self.back)
     }
+
+    /// What the wall clock shows when the clock shows this, saturating.
+    pub fn done(self, at: Timestamp) -> Timestamp {
+        at.before(self.back).after(self.forward)
+    }
 }
 
 /// By how much a wall clock is set at least.
-const LEAST_JUMP: Duration = Duration::from_millis(100);
+pub const LEAST_JUMP: Duration = Duration::from_millis(100);
 
 /// A clock that never goes back and never jumps.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +159,7 @@ mod tests {
             assert_eq!((jump.back > jump.forward, jump.back.min(jump.forward)), (is_back, Duration::ZERO));
             let undone = jump.undone(wall());
             assert!(undone.since(shown).max(shown.since(undone)) < Duration::from_mins(1), "{jump:?}");
+            assert_eq!(jump.done(jump.undone(now)), now);
         }
         assert_eq!(Jump::default().undone(now), now);
     }

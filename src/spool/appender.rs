@@ -152,7 +152,7 @@ impl Appender {
     /// before the first attempt, or those of the next one would have its numbers.
     fn go_on(&mut self, newest: MessageId) {
         let Some((number, _)) = self.place() else { return };
-        let mut group = Group::new(self.shared.salt);
+        let mut group = Group::new(self.shared.salt, self.shared.clock);
         group.push_record(&Record::Opened { epoch: self.shared.epoch }, &[], number);
         if !self.has_room(group.octets()) {
             self.seal();

@@ -8,6 +8,7 @@ use super::record::{Accepted, HEAD, Record, encode, padded};
 use super::replay::share;
 use super::shared::{NOTES, Shared, piece};
 use super::{Committed, Earlier, SpoolError};
+use crate::clock::{Clock, Jump};
 use crate::event::Event;
 use crate::post::{Admission, MessageId, Timestamp};
 use crate::tenant::Tenant;
@@ -57,7 +58,6 @@ pub(super) enum Staged {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Group {
     heads: Vec<u8>,
     parts: Vec<Part>,
@@ -66,12 +66,22 @@ pub(super) struct Group {
     largest_meta: u64,
     /// That of the segments of this process.
     salt: u32,
+    /// That of the spool.
+    clock: Clock,
 }
 
 impl Group {
-    /// An empty group for segments with this salt.
-    pub fn new(salt: u32) -> Group {
-        Group { salt, ..Group::default() }
+    /// An empty group for segments with this salt, of records whose times are by this clock.
+    pub fn new(salt: u32, clock: Clock) -> Group {
+        Group {
+            heads: Vec::new(),
+            parts: Vec::new(),
+            octets: 0,
+            staged: Vec::new(),
+            largest_meta: 0,
+            salt,
+            clock,
+        }
     }
 
     /// Octets to be written.
@@ -235,12 +245,14 @@ impl Group {
         self.octets = 0;
     }
 
-    fn push_head(&mut self, record: (&Record<'_>, &[Event]), segment: u64) -> Option<usize> {
-        let start = self.heads.len();
-        match encode(record, (segment, self.salt), &mut self.heads) {
+    fn push_head(&mut self, (record, events): (&Record<'_>, &[Event]), segment: u64) -> Option<usize> {
+        let (start, jump) = (self.heads.len(), self.clock.jump());
+        let by_day = (jump != Jump::default()).then(|| record.clone().by(|at| jump.done(at)));
+        let record = by_day.as_ref().unwrap_or(record);
+        match encode((record, events), (segment, self.salt), &mut self.heads) {
             Ok(total) => {
                 // Who asks knows of the events.
-                let meta = (self.heads.len() - start).saturating_sub(octets(record.1));
+                let meta = (self.heads.len() - start).saturating_sub(octets(events));
                 self.largest_meta = self.largest_meta.max(meta as u64);
                 self.parts.push(Part::Head(start..self.heads.len()));
                 Some(total)

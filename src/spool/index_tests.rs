@@ -78,7 +78,7 @@ fn a_catalog_that_is_filled_anew_brings_back_nothing_that_has_ended() {
     index.end(posts[1].id);
     let state = State::fresh(&posts[0], posts[0].accepted_at, Jump::default());
     for post in &posts {
-        index.restore(post, &lane, PLACE, Spot::default(), state);
+        index.restore(post, &lane, PLACE, Spot::default(), (state, Jump::default()));
     }
     index.end_anew();
     assert!(index.find(posts[0].id).is_none() && index.find(posts[1].id).is_none());
@@ -119,7 +119,7 @@ fn posts_are_read_ahead_as_many_as_are_under_way_and_go_with_their_claim_or_end(
     let posts: Vec<_> = (0..6).map(|number| post(number, &lane)).collect();
     for post in &posts {
         let state = State::fresh(post, post.accepted_at, Jump::default());
-        index.restore(post, &lane, PLACE, Spot::default(), state);
+        index.restore(post, &lane, PLACE, Spot::default(), (state, Jump::default()));
     }
     let now = Timestamp(2);
     let unread = |index: &mut Index| -> Vec<u16> {
@@ -156,7 +156,7 @@ fn where_more_are_under_way_than_can_be_kept_nothing_is_read_ahead() {
         let lane = if number < 100 { &lane } else { &other };
         let post = post(number, lane);
         let state = State::fresh(&post, post.accepted_at, Jump::default());
-        index.restore(&post, lane, PLACE, Spot::default(), state);
+        index.restore(&post, lane, PLACE, Spot::default(), (state, Jump::default()));
     }
     assert_eq!(index.claim(&lane, Wanted::Due, 10, now).len(), 10);
     let taken = index.claim(&other, Wanted::Due, 4900, now);

@@ -168,7 +168,8 @@ impl Keeper {
         let extent = end.filter(|end| *end != UNKNOWN_END).map_or(Extent::Open, Extent::Known);
         let scan = segment::scan(&*segment.file, &segment.header, extent)?;
         for found in scan.records {
-            let Record::Accepted(accepted) = found.record else { continue };
+            let jump = self.shared.clock.jump();
+            let Record::Accepted(accepted) = found.record.by(|at| jump.undone(at)) else { continue };
             let from = Place { segment: number, offset: found.offset, share: 0 };
             if !self.is_needed(&accepted, from) {
                 continue;

@@ -3,11 +3,15 @@
 //! A log is read from its end to its beginning: the first that is heard of a post is its
 //! last word, and memory holds only ids and states of posts whose message has not been
 //! reached yet.
+//!
+//! The log goes by the clock of the day, and so do these words, unless they are for a spool:
+//! then they go by its clock.
 
 use super::Attempt;
 use super::catalog::Spot;
 use super::record::{Accepted, Outcome, Record};
 use super::state::{Chronicle, Phase, State, began_at};
+use crate::clock::{Clock, Jump};
 use crate::post::{Destination, PostId, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +22,9 @@ pub(super) struct Later {
     ended: HashSet<PostId>,
     words: HashMap<PostId, Word>,
     misses_segments: bool,
+    clock: Option<Clock>,
+    /// Of that clock, when the last record was heard.
+    jump: Jump,
 }
 
 /// The last that is said of a post: its state, and where more of it stands.
@@ -30,10 +37,17 @@ pub(super) struct Word {
 }
 
 impl Later {
+    /// By the clock of a spool.
+    pub fn by(clock: Clock) -> Later {
+        Later { clock: Some(clock), ..Later::default() }
+    }
+
     /// Takes in the record at this spot, which stands before all that was heard so far;
     /// answers a message, whose posts have their last word now.
     pub fn hear(&mut self, record: Record<'static>, spot: Spot) -> Option<Accepted<'static>> {
-        match record {
+        let jump = self.clock.map(|clock| clock.jump()).unwrap_or_default();
+        self.jump = jump;
+        match record.by(|at| jump.undone(at)) {
             Record::Closed | Record::Opened { .. } | Record::Published => {}
             Record::Settled(list) => {
                 for (id, outcome) in list.into_iter().rev() {
@@ -48,7 +62,7 @@ impl Later {
                     self.learn(id, Word { state, history, destination: None, said_at: None });
                 }
             }
-            Record::Lives(id, life) => self.learn(id, Word::new(life.state, spot, &life.chronicle)),
+            Record::Lives(id, life) => self.learn(id, Word::new(life.state, spot, (&life.chronicle, jump))),
             Record::Accepted(accepted) => return Some(accepted),
         }
         None
@@ -65,9 +79,10 @@ impl Later {
             }
             return None;
         }
-        let (state, life) = accepted.state(at)?;
+        let jump = self.jump;
+        let (state, life) = accepted.state(at, jump)?;
         let own = match life.filter(|life| life.chronicle != Chronicle::default()) {
-            Some(life) => Word::new(state, spot, &life.chronicle),
+            Some(life) => Word::new(state, spot, (&life.chronicle, jump)),
             None => {
                 let said_at = (!was_moved).then_some(accepted.accepted_at);
                 Word { state, history: Spot::default(), destination: None, said_at }
@@ -81,7 +96,7 @@ impl Later {
             None => own,
         };
         // Format 1 did not say.
-        word.state.ages_from = word.state.ages_from.max(began_at(post));
+        word.state.ages_from = word.state.ages_from.max(jump.undone(began_at(post)));
         if was_moved {
             // Its original may still stand further back.
             self.ended.insert(post.id);
@@ -126,9 +141,9 @@ impl Later {
 }
 
 impl Word {
-    fn new(state: State, history: Spot, chronicle: &Chronicle) -> Word {
+    fn new(state: State, history: Spot, (chronicle, jump): (&Chronicle, Jump)) -> Word {
         let destination = chronicle.route.as_ref().map(|route| Arc::clone(&route.destination));
-        let said_at = chronicle.attempts.last().map(|last| last.started_at);
+        let said_at = chronicle.attempts.last().map(|last| jump.undone(last.started_at));
         Word { state, history, destination, said_at }
     }
 

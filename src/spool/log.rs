@@ -61,7 +61,7 @@ impl Writer {
     pub fn new(shared: Arc<Shared>, jobs: Receiver<Job>, tail: Appender, newest: MessageId) -> Writer {
         Writer {
             filling: Filling::new(shared.options.flush_interval),
-            group: Group::new(shared.salt),
+            group: Group::new(shared.salt, shared.clock),
             tail,
             shared,
             jobs,

@@ -176,7 +176,7 @@ pub(super) fn read(shared: &Shared, seen: &Seen) -> Result<Option<Arc<Post>>, Sp
 /// A post that was read, as others see it.
 pub(super) fn list(shared: &Shared, seen: Seen, post: Arc<Post>) -> Listed {
     let state = seen.entry.state;
-    let due_at = state.ends_at(shared.options.retain_held);
+    let due_at = shared.clock.jump().done(state.ends_at(shared.options.retain_held));
     // Without its attempts a post is still worth being listed.
     let last = shared.chronicle(seen.id, &seen.entry).unwrap_or_default().attempts.pop();
     Listed { post, state: seen.state, ended: state.ended, due_at, last }

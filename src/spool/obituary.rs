@@ -64,7 +64,7 @@ fn is_over(state: PostState) -> bool {
 fn of(shared: &Shared, seen: Seen, reason: &'static str) -> Option<Obituary> {
     let post = read(shared, &seen).ok()?.filter(|post| posts::is_told(post))?;
     let listed = list(shared, seen, post);
-    of_listed(&listed, reason, shared.clock.now())
+    of_listed(&listed, reason, crate::clock::wall())
 }
 
 /// What is told of a post that ends now; nothing where its end was told of, or never is.

@@ -245,7 +245,7 @@ impl Writer {
                     self.group.push_record(&Record::Lives(*id, Cow::Borrowed(life)), own, segment);
                 }
                 News::Remains(life, post) => {
-                    let remains = Record::Accepted(Accepted::remains(post, life));
+                    let remains = Record::Accepted(Accepted::remains(post, life, self.shared.clock.jump()));
                     self.group.push_record(&remains, &[], segment);
                 }
                 News::Stands(state, _) => others.push((*id, Outcome::Stands(*state))),

@@ -125,10 +125,10 @@ impl<'a> Accepted<'a> {
     }
 
     /// The record of what is left of a post that is over: no body.
-    pub fn remains(post: &'a Post, life: &Life) -> Accepted<'a> {
+    pub fn remains(post: &'a Post, life: &Life, jump: Jump) -> Accepted<'a> {
         Accepted {
             message: post.id.message,
-            accepted_at: post.accepted_at,
+            accepted_at: jump.undone(post.accepted_at),
             tenant: post.destination.tenant.clone(),
             idempotency_key: None,
             fingerprint: None,
@@ -157,12 +157,37 @@ impl<'a> Accepted<'a> {
 
     /// Post number `at` of this record, had it been read at its start: its state, and
     /// its life when the record was moved.
-    pub fn state(&self, at: usize) -> Option<(State, Option<&Life>)> {
+    pub fn state(&self, at: usize, jump: Jump) -> Option<(State, Option<&Life>)> {
         let post = self.posts.get(at)?;
         match self.lives.get(at) {
             Some(life) => life.as_ref().map(|life| (life.state, Some(life))),
-            None => Some((State::fresh(post, self.accepted_at, Jump::default()), None)),
+            None => Some((State::fresh(post, self.accepted_at, jump), None)),
         }
+    }
+}
+
+impl Record<'_> {
+    /// The same by another clock. In the log it goes by that of the day, for no other is
+    /// known to the next process, and in memory by that of the spool; what posts and attempts
+    /// say of times goes by that of the day in both.
+    pub fn by(mut self, clock: impl Fn(Timestamp) -> Timestamp) -> Self {
+        match &mut self {
+            Record::Accepted(accepted) => {
+                accepted.accepted_at = clock(accepted.accepted_at);
+                let lives = accepted.lives.iter_mut().flatten();
+                lives.for_each(|life| life.state = life.state.by(&clock));
+            }
+            Record::Settled(list) => list.iter_mut().for_each(|(_, outcome)| match outcome {
+                Outcome::Stands(state) | Outcome::Lived { state, .. } => *state = state.by(&clock),
+                Outcome::Ended => {}
+            }),
+            Record::Lives(_, life) => {
+                let state = life.state.by(&clock);
+                life.to_mut().state = state;
+            }
+            Record::Closed | Record::Opened { .. } | Record::Published => {}
+        }
+        self
     }
 }
 

@@ -26,7 +26,7 @@ const NAMED: usize = 100;
 /// oldest to the newest, each with where its records end. Answers where records with
 /// events stand that were not passed, from the newest to the oldest.
 pub(super) fn replay(shared: &Shared, segments: &[(Segment, Extent)]) -> Vec<(u64, u64)> {
-    let (mut later, mut told) = (Later::default(), Vec::new());
+    let (mut later, mut told) = (Later::by(shared.clock), Vec::new());
     for (segment, extent) in segments.iter().rev() {
         match segment::scan(&*segment.file, &segment.header, *extent) {
             Ok(scan) => {
@@ -80,14 +80,16 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
 
 fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut Later) {
     let (now, spot) = (shared.clock.now(), Spot::at(place.segment, place.offset));
-    let mut index = shared.index();
+    let (mut index, jump) = (shared.index(), shared.clock.jump());
     for (at, post) in accepted.posts.iter().enumerate() {
         let Some(word) = later.last_word(accepted, at, spot) else { continue };
-        let state = word.said_at.map_or(word.state, |at| word.state.on_a_clock_set_back(post, at, now));
+        let asked_for = post.not_before_at.map(|at| jump.undone(at));
+        let before = word.said_at.unwrap_or(now);
+        let state = word.state.on_a_clock_set_back(asked_for, [before, now]);
         // What was ordered while it was delivered came too late.
         let destination = word.destination.as_ref().filter(|_| word.state.is_rerouted);
         let destination = destination.unwrap_or(&post.destination);
-        index.restore(post, destination, place, word.history, state);
+        index.restore(post, destination, place, word.history, (state, jump));
     }
     if accepted.accepted_at.after(NOTES) > now {
         index.remember(accepted, place);

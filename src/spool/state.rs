@@ -5,7 +5,7 @@
 //! the log alone and is read when somebody asks or another attempt is added.
 
 use super::{Attempt, Order, PostState, Settlement};
-use crate::clock::Jump;
+use crate::clock::{Jump, LEAST_JUMP};
 use crate::post::{Blob, Destination, Post, Timestamp, Trust};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -91,13 +91,20 @@ impl State {
 
     /// Where a post stands when the clock, which showed `before`, was set back to `now`
     /// while nobody looked: it waits no longer than it was to, but for a time that was
-    /// asked for.
-    pub fn on_a_clock_set_back(self, post: &Post, before: Timestamp, now: Timestamp) -> State {
-        let is_asked_for = post.not_before_at == Some(self.due_at);
-        if before <= now || self.due_at <= now || self.phase != Phase::Waiting || is_asked_for {
+    /// asked for, and its age has begun.
+    pub fn on_a_clock_set_back(self, asked_for: Option<Timestamp>, [before, now]: [Timestamp; 2]) -> State {
+        // Clocks are never read at once.
+        let is_due = |at: Timestamp| at.since(self.due_at).max(self.due_at.since(at)) < LEAST_JUMP;
+        if before <= now || self.phase != Phase::Waiting || asked_for.is_some_and(is_due) {
             return self;
         }
-        State { due_at: now.after(self.due_at.since(before)), ..self }
+        let due_at = now.after(self.due_at.since(before)).min(self.due_at);
+        State { due_at, ages_from: self.ages_from.min(now), ..self }
+    }
+
+    /// The same by another clock.
+    pub fn by(self, clock: impl Fn(Timestamp) -> Timestamp) -> State {
+        State { due_at: clock(self.due_at), ages_from: clock(self.ages_from), ..self }
     }
 
     /// What callers call it while nobody has claimed it.
@@ -322,6 +329,17 @@ mod tests {
         let released = state(Phase::Held).ordered(&Order::Release, Timestamp(800)).unwrap();
         assert_eq!((released.due_at, released.ages_from), (Timestamp(800), Timestamp(400)));
         assert_eq!(released.ordered(&Order::Release, Timestamp(900)), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_lengthens_no_wait_but_one_that_was_asked_for() {
+        let young = State { ages_from: Timestamp(480), ..state(Phase::Waiting) };
+        for (asked_for, before, expected) in
+            [(9, 450, (450, 400)), (9, 400, (500, 480)), (501, 450, (500, 480))]
+        {
+            let set = young.on_a_clock_set_back(Some(Timestamp(asked_for)), [before, 400].map(Timestamp));
+            assert_eq!((set.due_at.0, set.ages_from.0), expected, "{asked_for} {before}");
+        }
     }
 
     #[test]

@@ -4,11 +4,14 @@
 //! machine's.
 
 use crate::support::DEADLINE;
+use crate::support::api::api_of;
 use crate::support::collector::{Answer, Collector};
 use crate::support::program::{Client, Gateway, eventually, postgate, retrying, send};
 use crate::support::tools::leave_out;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -21,6 +24,8 @@ use tempfile::TempDir;
 const JUMPS: [i64; 6] = [1, -1, 24, -24, -30 * 24, 0];
 /// How far from there the clock may be seen.
 const NEAR: i64 = 60;
+/// How long dead letters are kept, in hours.
+const KEPT: i64 = 14 * 24;
 /// Between attempts.
 const RETRY: Duration = Duration::from_millis(400);
 
@@ -58,6 +63,7 @@ impl Machine {
     fn start(&self) -> Gateway {
         let config =
             retrying("[\"400ms\"]").replace("[delivery]", "[delivery]\nbreaker = 0\nmax_age = \"3d\"");
+        let config = config.replace("\"off\"", "\"127.0.0.1:0\"");
         let config = format!("{config}\n[[accounting]]\npath = \"given-up.ndjson\"\ntypes = [\"b\"]\n");
         fs::write(self.path("postgate.toml"), config).unwrap();
         let mut command = postgate(self.directory.path());
@@ -88,10 +94,29 @@ impl Machine {
         self.shows(gateway, hours);
     }
 
+    /// What a gateway tells of a post, while it is not being sent: a time so many hours from now.
+    fn tells(&self, api: SocketAddr, path: &str, (field, hours): (&str, i64)) {
+        let mut list = postgate(self.directory.path());
+        list.args(["queue", "list", "--json"]).env("POSTGATE_API", format!("http://{api}"));
+        let told = || {
+            let told: Value = serde_json::from_slice(&list.output().unwrap().stdout).unwrap();
+            let is_meant = |post: &&Value| post["url"].as_str().unwrap().ends_with(path);
+            let post = told["posts"].as_array().unwrap().iter().find(is_meant)?.clone();
+            post[field].as_str().map(str::to_owned)
+        };
+        let told = eventually(&format!("{field} of {path}"), DEADLINE, told);
+        is_about(&told, jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours));
+    }
+
     /// What accounting says of those that were given up.
     fn given_up(&self) -> String {
         fs::read_to_string(self.path("postgate-data/given-up.ndjson")).unwrap_or_default()
     }
+}
+
+/// The year 1970, in hours from now.
+fn never() -> i64 {
+    jiff::Timestamp::now().as_second() / -3600
 }
 
 /// A time that is told is this one, but for what the telling took.
@@ -202,9 +227,7 @@ fn times_that_mail_asks_for_are_kept_to_when_the_clock_was_set_before_it_came() 
 #[test]
 fn what_waits_goes_on_when_the_clock_was_set_back_between_two_starts() {
     let Some(machine) = Machine::new() else { return };
-    // The last is 1970.
-    let never = jiff::Timestamp::now().as_second() / -3600;
-    for (number, hours) in [-1, -24, never].into_iter().enumerate() {
+    for (number, hours) in [-1, -24, never()].into_iter().enumerate() {
         let (receiver, is_busy) = busy();
         machine.set_clock(0);
         let mut gateway = machine.start();
@@ -223,6 +246,49 @@ fn what_waits_goes_on_when_the_clock_was_set_back_between_two_starts() {
         let mut paths: Vec<_> = paths[before..].iter().map(|arrival| arrival.path.as_str()).collect();
         paths.sort_unstable();
         assert_eq!(paths, [format!("/{number}/new"), format!("/{number}/tried")], "{hours}");
+        assert_eq!(gateway.end("-TERM"), 0);
+    }
+}
+
+/// A clock that is set while the gateway runs: what is told of posts, and what the next
+/// process finds in the log, are times of day.
+#[test]
+fn what_waits_and_what_failed_keep_their_times_when_the_clock_was_set_after_the_start() {
+    let Some(machine) = Machine::new() else { return };
+    for (number, hours) in [2, never()].into_iter().enumerate() {
+        let (receiver, is_busy) = busy();
+        machine.set_clock(hours);
+        let mut gateway = machine.start();
+        let api = api_of(&gateway);
+        let name = |what: &str| format!("/{number}/{what}");
+        let hand_in = |what: &str, headers: &str| {
+            let message = format!("{headers}\r\nx\r\n");
+            assert!(send(gateway.smtp, &[receiver.recipient(&name(what))], &message).is_accepted());
+        };
+        let tried = || receiver.arrivals().iter().filter(|(post, _)| post.path == name("waits")).count();
+        hand_in("waits", "");
+        receiver.received(1);
+        machine.jump(&gateway, 0);
+        hand_in("fails", "X-Postgate-Expires: 1s\r\n");
+        eventually("the end", DEADLINE, || machine.given_up().contains(&name("fails")).then_some(()));
+        // The first of two more is in the log.
+        let before = tried();
+        eventually("more attempts", DEADLINE, || (tried() > before + 1).then_some(()));
+        machine.tells(api, &name("waits"), ("next_attempt_at", 0));
+        machine.tells(api, &name("fails"), ("kept_until", KEPT));
+        assert_eq!(gateway.end("-KILL"), -1);
+        let before = tried();
+        let mut gateway = machine.start();
+        let api = api_of(&gateway);
+        eventually("another attempt", DEADLINE, || (tried() > before).then_some(()));
+        machine.tells(api, &name("waits"), ("next_attempt_at", 0));
+        // Also those of the clocks before.
+        for number in 0..=number {
+            machine.tells(api, &format!("/{number}/fails"), ("kept_until", KEPT));
+        }
+        is_busy.store(false, Ordering::SeqCst);
+        let is_delivered = || receiver.arrivals().iter().any(|(_, answer)| *answer == Answer::Status(200));
+        eventually("the delivery", DEADLINE, || is_delivered().then_some(()));
         assert_eq!(gateway.end("-TERM"), 0);
     }
 }

@@ -188,7 +188,7 @@ impl Scene {
 }
 
 /// Where it says that its API is.
-fn api_of(gateway: &Gateway) -> SocketAddr {
+pub fn api_of(gateway: &Gateway) -> SocketAddr {
     let line = gateway.line("API at ");
     line.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap()
 }

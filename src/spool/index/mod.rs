@@ -180,8 +180,7 @@ impl Index {
         let (id, destination) = (post.id, Arc::clone(&post.destination));
         let lane = self.lane_number(&destination);
         let state = State::fresh(&post, at, jump);
-        let expires_at = post.expires_at.map(|at| jump.undone(at));
-        let entry = Entry { expires_at, ..entry_of(&post, lane, place, Spot::default(), state) };
+        let entry = entry_of(&post, lane, place, Spot::default(), (state, jump));
         self.tallies.add(&entry);
         if entry.key != 0 {
             self.file(id, entry);
@@ -210,12 +209,12 @@ impl Index {
         destination: &Arc<Destination>,
         place: Place,
         history: Spot,
-        state: State,
+        (state, jump): (State, Jump),
     ) {
         let has_ended = self.ended.as_ref().is_some_and(|ended| ended.contains(&post.id));
         if !has_ended && !self.fresh.contains_key(&post.id) && !self.in_flight.contains_key(&post.id) {
             let lane = self.lane_number(destination);
-            let entry = entry_of(post, lane, place, history, state);
+            let entry = entry_of(post, lane, place, history, (state, jump));
             self.tallies.add(&entry);
             self.file(post.id, entry);
             self.relist(post, &entry);

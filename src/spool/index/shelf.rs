@@ -3,6 +3,7 @@
 use super::super::catalog::{Entry, Place, Spot};
 use super::super::state::{Phase, State};
 use super::{Fresh, Index, Lane, PRIORITIES, lines};
+use crate::clock::Jump;
 use crate::post::{Post, PostId};
 
 /// Batches of a webhook that are listed when they are over; older ones are forgotten.
@@ -135,8 +136,14 @@ impl Lane {
 }
 
 /// What is known of a post without reading it.
-pub(super) fn entry_of(post: &Post, lane: u32, place: Place, history: Spot, state: State) -> Entry {
+pub(super) fn entry_of(
+    post: &Post,
+    lane: u32,
+    place: Place,
+    history: Spot,
+    (state, jump): (State, Jump),
+) -> Entry {
     let key = post.ordering_key.as_deref().map_or(0, lines::hash);
-    let (priority, expires_at) = (post.priority, post.expires_at);
+    let (priority, expires_at) = (post.priority, post.expires_at.map(|at| jump.undone(at)));
     Entry { place, history, key, lane, priority, expires_at, is_blocked: false, state }
 }
