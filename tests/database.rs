@@ -128,15 +128,35 @@ fn a_database_that_is_not_safe_is_refused_and_check_tells() {
 fn posts_of_the_embedded_spool_are_not_forgotten() {
     let Some(database) = database() else { return };
     let directory = TempDir::new().unwrap();
-    let receiver = Collector::start(|_| Answer::Status(500));
+    let receiver =
+        Collector::start(|arrival| Answer::Status(if arrival.path == "/gone" { 404 } else { 500 }));
     let mut gateway = Gateway::start(directory.path(), &retrying(r#"["1h"]"#));
-    send(gateway.smtp, &[receiver.recipient("/1")], "\r\nx\r\n").id();
-    receiver.received(1);
+    for path in ["/busy", "/gone"] {
+        assert!(send(gateway.smtp, &[receiver.recipient(path)], "\r\nx\r\n").is_accepted());
+    }
+    receiver.received(2);
     assert_eq!(gateway.end("-TERM"), 0);
     let (code, said) = run(directory.path(), &config(&database), &["serve"]);
     assert_eq!(code, 78, "{said}");
-    assert!(said.contains("postgate-data/spool holds posts that are still to be sent: 1;"), "{said}");
+    let told = "postgate-data/spool holds posts that are still to be sent: 1, and others that failed: 1;";
+    assert!(said.contains(told) && said.contains("`postgate spool export --with-secrets`"), "{said}");
     assert!(holds_posts(directory.path()));
     fs::remove_dir_all(directory.path().join("postgate-data/spool")).unwrap();
     assert_eq!(Gateway::start(directory.path(), &config(&database)).end("-TERM"), 0);
+}
+
+#[test]
+fn failed_posts_that_stay_in_the_embedded_spool_are_told_of() {
+    let Some(database) = database() else { return };
+    let directory = TempDir::new().unwrap();
+    let receiver = Collector::start(|_| Answer::Status(404));
+    let mut gateway = Gateway::start(directory.path(), CONFIG);
+    assert!(send(gateway.smtp, &[receiver.recipient("/gone")], "\r\nx\r\n").is_accepted());
+    receiver.received(1);
+    assert_eq!(gateway.end("-TERM"), 0);
+    let said = || fs::read_to_string(directory.path().join("stderr")).unwrap();
+    assert!(!said().contains("posts that failed are left"), "{}", said());
+    assert_eq!(Gateway::start(directory.path(), &config(&database)).end("-TERM"), 0);
+    let told = |text: &str| text.contains("posts that failed are left") && text.contains("posts=1");
+    assert!(said().lines().any(told), "{}", said());
 }

@@ -25,8 +25,9 @@ pub enum StartError {
     Spool(OpenError),
     /// The spool in the database cannot be opened.
     Database(postgres::OpenError),
-    /// The spool is to be in a database, and the one in this directory holds posts to be sent.
-    Left(PathBuf, u64),
+    /// The spool is to be in a database, and the one in this directory holds posts to be sent, and
+    /// so many that failed.
+    Left(PathBuf, u64, u64),
     /// The journal cannot be opened.
     Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
@@ -56,10 +57,11 @@ impl fmt::Display for StartError {
             }
             StartError::Spool(error) => error.fmt(f),
             StartError::Database(error) => write!(f, "[spool] {error}"),
-            StartError::Left(path, posts) => write!(
+            StartError::Left(path, posts, failed) => write!(
                 f,
-                "[spool] {} holds posts that are still to be sent: {posts}; start with backend = \"embedded\" \
-                 until they are, or take them out by `postgate spool export` and remove that directory",
+                "[spool] {} holds posts that are still to be sent: {posts}, and others that failed: {failed}; start \
+                 with backend = \"embedded\" until the former are sent, or take all out by `postgate spool export \
+                 --with-secrets`, as what carries secrets cannot be sent otherwise, and remove that directory",
                 path.display()
             ),
             StartError::Journal(path, error) => {

@@ -87,11 +87,19 @@ pub(super) async fn check(config: &Config) -> Result<String, StartError> {
 fn emptied(directory: &Path) -> Result<File, StartError> {
     if directory.join("log").exists() {
         let findings = Inspection::of(directory).and_then(|inspection| inspection.read(|_| Ok(())));
-        let posts = findings.map_err(StartError::Spool)?.posts;
-        let is_over = |state| matches!(state, PostState::Delivered | PostState::Failed);
-        let left = posts.into_iter().filter(|(state, _)| !is_over(*state)).map(|(_, count)| count).sum();
+        let mut posts = findings.map_err(StartError::Spool)?.posts;
+        posts.remove(&PostState::Delivered);
+        let failed = posts.remove(&PostState::Failed).unwrap_or_default();
+        let left = posts.into_values().sum();
         if left > 0 {
-            return Err(StartError::Left(directory.to_owned(), left));
+            return Err(StartError::Left(directory.to_owned(), left, failed));
+        }
+        if failed > 0 {
+            tracing::warn!(
+                posts = failed, directory = %directory.display(),
+                "posts that failed are left in the embedded spool, where nobody retries or forgets them; \
+                 `postgate spool export --with-secrets` writes them out"
+            );
         }
     }
     keep_out_of(directory).map_err(StartError::Spool)
