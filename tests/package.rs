@@ -74,8 +74,20 @@ const BOOT: &str = r#"set -e
     echo ready
     exec cat"#;
 
-/// Writes down what it is asked.
-const SYSTEMCTL: &str = "#!/bin/sh\necho \"$@\" >> /run/asked\n";
+/// Writes down what it is asked, and knows what is enabled and what runs.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$@" >> /run/asked
+for unit; do
+    case "$*" in
+        *start\ *) touch "/run/active-$unit" ;;
+        *stop\ *) rm -f "/run/active-$unit" ;;
+    esac
+done
+case "$*" in
+    *is-enabled*) test -L /etc/systemd/system/*.wants/"$unit" && echo enabled ;;
+    *is-active*) test -e "/run/active-$unit" ;;
+esac
+"#;
 
 impl Machine {
     /// Nothing where this one lets nobody mount anything.
@@ -260,6 +272,7 @@ fn what_waits_and_what_was_configured_outlive_an_upgrade_and_end_with_a_purge() 
     machine.write("/usr/bin/systemctl", SYSTEMCTL);
     machine.run("mkdir -p /run/systemd/system; : > /run/asked; rm -f /usr/sbin/policy-rc.d");
     let second = package("2");
+    machine.run("systemctl start postgate.service; : > /run/asked");
     machine.install(&second);
     assert_eq!(machine.asked(), ["restart postgate.service"]);
     assert!(machine.run("dpkg-query --show postgate").ends_with("-2\n"));
@@ -268,12 +281,15 @@ fn what_waits_and_what_was_configured_outlive_an_upgrade_and_end_with_a_purge() 
     assert_eq!(machine.states(), ["deferred"]);
     assert_eq!(gateway.end("-TERM"), 0);
 
+    // Somebody wants the socket, as systemctl enable --now has it.
+    let sockets = "/etc/systemd/system/sockets.target.wants";
+    machine.run(&format!("mkdir -p {sockets}; ln -s /usr/lib/systemd/system/postgate.socket {sockets}"));
     machine.run("dpkg --remove postgate");
     assert_eq!(machine.asked(), ["stop postgate.socket postgate.service"]);
     assert!(machine.try_run("command -v postgate").is_err());
     machine.run(&format!("test -s {CONFIG} && test -d {DATA}/spool"));
     machine.install(&second);
-    assert_eq!(machine.asked(), ["restart postgate.service"]);
+    assert_eq!(machine.asked(), ["start postgate.socket", "restart postgate.service"]);
     let mut gateway = machine.serve();
     assert_eq!(machine.states(), ["deferred"]);
     assert_eq!(gateway.end("-TERM"), 0);
@@ -284,4 +300,12 @@ fn what_waits_and_what_was_configured_outlive_an_upgrade_and_end_with_a_purge() 
     }
     assert!(machine.try_run("getent passwd postgate || getent group postgate").is_err());
     assert_eq!(machine.run("find /etc/systemd /var/lib/systemd -name '*postgate*'"), "");
+
+    // Of a disk that is mounted there the place stays.
+    machine.run(&format!("mkdir {DATA} && mount -t tmpfs tmpfs {DATA}"));
+    machine.install(&second);
+    machine.run(&format!("mkdir {DATA}/spool && touch {DATA}/spool/lock {DATA}/.hidden"));
+    machine.run("dpkg --purge postgate");
+    assert_eq!(machine.run(&format!("mountpoint -q {DATA} && ls -A {DATA}")), "");
+    assert!(machine.try_run("ls -d /etc/postgate").is_err());
 }
