@@ -209,6 +209,27 @@ fn what_was_not_fetched_is_missed() {
     assert!(!missed.status.success(), "it looks elsewhere");
 }
 
+#[test]
+fn a_bill_that_cannot_be_made_says_why_and_what_to_do() {
+    // Itself, for a name may stand for a script that searches.
+    let mut asked = Command::new("python3");
+    let Some(python) = tools::output(asked.args(["-c", "import sys; print(sys.executable)"])) else { return };
+    let python = String::from_utf8(python.stdout).unwrap();
+    let (sbom, nothing) =
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/config/sbom"), tempfile::TempDir::new().unwrap());
+    for (variable, argument, said) in [
+        ("CARGO_HOME", None, "run cargo fetch --locked, which needs a network, and then this again"),
+        ("PATH", None, "cargo is not there: install Rust, or put its directory into $PATH"),
+        ("HOME", Some("--copright"), "unrecognized arguments: --copright"),
+    ] {
+        let mut bill = Command::new(python.trim());
+        let ended = bill.arg(sbom).args(argument).env(variable, nothing.path()).output().unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert!(error.contains(said) && !error.contains("Traceback"), "{error}");
+        assert!(!ended.status.success() && ended.stdout.is_empty());
+    }
+}
+
 /// `tests/run` has `tests/offline` build the program.
 #[test]
 fn who_builds_it_has_no_network() {
