@@ -51,6 +51,9 @@ fn the_containerfile_names_what_there_is_and_runs_as_nobody_in_particular() {
         "{edited:?}"
     );
     assert!(fs::read_to_string(&config).unwrap().contains("\naddress = \"0.0.0.0:2525\"\n"));
+    // In the format that keeps the health check, as its head has it built.
+    let text = fs::read_to_string(root.join("config/Containerfile")).unwrap();
+    assert!(text.contains("\n#   podman build --format docker "), "{text}");
     // Its commands are the program's.
     let words = |list: &str| serde_json::from_str::<Vec<String>>(list).unwrap();
     let health = last("HEALTHCHECK");
