@@ -94,7 +94,11 @@ fn a_configuration_that_is_not_where_it_should_be_is_told_of() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let away = run(path, CONFIG, &["--config", "nowhere.toml"]);
-    told(&away, 78, &["nowhere.toml", "No such file", "built-in configuration"]);
+    let places = "then ./postgate.toml or /etc/postgate/postgate.toml is read";
+    told(&away, 78, &["nowhere.toml", "No such file", places, "built-in configuration"]);
+    let none = postgate(TempDir::new().unwrap().path()).arg("check").output().unwrap();
+    let places = "no ./postgate.toml or /etc/postgate/postgate.toml: the built-in configuration";
+    assert!(said(&none).1.starts_with(places), "{none:?}");
     let named = run(path, CONFIG, &["check", "--config", "."]);
     told(&named, 78, &["Is a directory", "name the file in it"]);
     fs::write(path.join("latin-1.toml"), b"[server]\nhostname = \"caf\xe9\"\n").unwrap();

@@ -38,7 +38,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     match config::place(arguments.file.path()) {
         Some(path) => say(format_args!("{}: good", path.display()))?,
-        None => say("no configuration file: the built-in configuration is in force")?,
+        None => say("no ./postgate.toml or /etc/postgate/postgate.toml: the built-in configuration is used")?,
     }
     Ok(())
 }

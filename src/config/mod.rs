@@ -63,7 +63,8 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
 fn unreadable(error: &io::Error) -> String {
     let remedy = match error.kind() {
         ErrorKind::NotFound => {
-            "; name one that is there, or none: without a file the built-in configuration is used"
+            "; name one that is there, or none: then ./postgate.toml or /etc/postgate/postgate.toml is read, and \
+             where neither is, the built-in configuration is used"
         }
         ErrorKind::PermissionDenied => "; give it to the user that runs this",
         ErrorKind::IsADirectory => "; name the file in it",
