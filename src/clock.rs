@@ -1,10 +1,11 @@
 //! The only place that asks what time it is, and the source of message ids.
 //!
-//! [`Clock`] is the wall clock of the moment it was made, moved on by the
-//! monotonic clock: a wall clock that jumps neither starts a storm of retries
-//! nor lets posts expire early. [`wall`] is for what people read.
+//! [`Clock`] is the wall clock of the moment when the process first asked for one,
+//! moved on by the monotonic clock: a wall clock that jumps neither starts a storm of
+//! retries nor lets posts expire early. [`wall`] is for what people read.
 
 use crate::post::{MessageId, Timestamp};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -68,10 +69,14 @@ pub struct Clock {
     started: Instant,
 }
 
+/// What the wall clock showed, and when: one for all, or those who compare their times would
+/// disagree where it was set in between.
+static START: OnceLock<Clock> = OnceLock::new();
+
 impl Clock {
-    /// A clock that shows the wall clock's time now.
+    /// The clock of this process, which is right as long as the wall clock is not set.
     pub fn start() -> Clock {
-        Clock { started_at: wall(), started: Instant::now() }
+        *START.get_or_init(|| Clock { started_at: wall(), started: Instant::now() })
     }
 
     /// The time since the epoch by this clock.

@@ -11,7 +11,7 @@ use super::room::Room;
 use super::sign::SigningKey;
 use super::terms::Book;
 use super::work::SPOOL_PAUSE;
-use crate::clock::{self, Ids};
+use crate::clock::{Clock, Ids};
 use crate::event::{Event, Wanted};
 use crate::first_attempts::FirstAttempts;
 use crate::metrics::Metrics;
@@ -87,7 +87,7 @@ impl Shop {
             room: Arc::new(Room::new()),
             wanted: options.wanted.clone(),
             subscribers: options.subscribers.clone(),
-            started_at: clock::wall(),
+            started_at: Clock::start().now(),
             started: Instant::now(),
         }
     }
