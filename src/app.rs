@@ -22,6 +22,7 @@ mod instance;
 mod journal;
 mod links;
 mod listening;
+mod moving;
 mod office;
 mod options;
 mod reload;
@@ -33,6 +34,7 @@ mod store;
 mod webhooks;
 
 pub use listening::Listening;
+pub use moving::move_spool;
 pub use start_error::StartError;
 
 use access::Access;

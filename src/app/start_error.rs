@@ -6,6 +6,7 @@
 use crate::intake::LoginsError;
 use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::OpenError;
+use crate::spool::moving::MoveError;
 use crate::spool::postgres;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -27,6 +28,8 @@ pub enum StartError {
     Database(postgres::OpenError),
     /// The spool is to be in a database, and the one in this directory holds posts to be sent.
     Left(PathBuf, u64),
+    /// The spool cannot be moved from one backend to the other.
+    Move(MoveError),
     /// The journal cannot be opened.
     Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
@@ -58,10 +61,11 @@ impl fmt::Display for StartError {
             StartError::Database(error) => write!(f, "[spool] {error}"),
             StartError::Left(path, posts) => write!(
                 f,
-                "[spool] {} holds posts that are still to be sent: {posts}; start with backend = \"embedded\" \
-                 until they are, or take them out by `postgate spool export` and remove that directory",
+                "[spool] {} holds posts that are still to be sent: {posts}; `postgate spool migrate` moves them to \
+                 the database",
                 path.display()
             ),
+            StartError::Move(error) => error.fmt(f),
             StartError::Journal(path, error) => {
                 write!(f, "cannot open the journal {}: {error}", path.display())
             }
