@@ -4,9 +4,9 @@
 //! options. Start: what the configuration names is read, then addresses are bound,
 //! so that a second gateway fails before it touches anything, then the protocol
 //! log and the spool are opened, then delivery begins, then mail is taken. Stop:
-//! all at once are told to end with what they are doing; what is not done within
-//! `shutdown_timeout` is cut off, which loses nothing, because whatever was
-//! acknowledged is in the spool.
+//! load balancers are told first, and given `shutdown_delay` to turn away; then all at once
+//! are told to end with what they are doing; what is not done within `shutdown_timeout`
+//! is cut off, which loses nothing, because whatever was acknowledged is in the spool.
 //!
 //! A changed configuration is read whole before any of it is in force; no
 //! connection ends by it.
@@ -22,6 +22,7 @@ mod instance;
 mod journal;
 mod links;
 mod listening;
+mod moving;
 mod office;
 mod options;
 mod reload;
@@ -33,6 +34,7 @@ mod store;
 mod webhooks;
 
 pub use listening::Listening;
+pub use moving::move_spool;
 pub use start_error::StartError;
 
 use access::Access;
@@ -47,7 +49,7 @@ use crate::api;
 use crate::api::setup::{Requests, Setup};
 use crate::compose;
 use crate::compose::LinkKey;
-use crate::config::{API_ADDRESS, ApiTls, Config};
+use crate::config::{API_ADDRESS, ApiTls, Config, Server};
 use crate::deliver;
 use crate::deliver::collector;
 use crate::deliver::control::Control;
@@ -270,11 +272,14 @@ impl Gateway {
         let _ = self.parts.join_next().await;
     }
 
-    /// Stops: no new connections and attempts, what is under way is finished
-    /// within `shutdown_timeout`, then spool and log are closed.
+    /// Stops: for `shutdown_delay` all goes on, so that load balancers hear of it before
+    /// anybody is refused; then no new connections and attempts, what is under way is finished
+    /// within `shutdown_timeout`, and spool and log are closed.
     pub async fn stop(mut self) -> Result<Ending, OpenError> {
+        let Server { shutdown_delay, shutdown_timeout, .. } = self.config.server;
+        self.common.leaving.send_replace(true);
+        tokio::time::sleep(shutdown_delay).await;
         self.stop.send_replace(true);
-        let shutdown_timeout = self.config.server.shutdown_timeout;
         let drain = async { while self.parts.join_next().await.is_some() {} };
         let ending = match tokio::time::timeout(shutdown_timeout, drain).await {
             Ok(()) => Ending::Drained,

@@ -20,10 +20,13 @@ pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: 503 while the spool takes no posts.
+/// `GET /readyz`: 503 while the spool takes no posts, and from when a stop was asked for.
 pub(super) async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
     let health = desk.spool.health().borrow().clone();
     let unready = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    if *desk.options.leaving.borrow() {
+        return Err(unready("the gateway is stopping"));
+    }
     match health {
         Health::Open => Ok("ok\n"),
         Health::Full => Err(unready("the spool's disk is full")),

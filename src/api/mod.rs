@@ -131,6 +131,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Who writes records of them; without, nobody does.
     pub accounts: Option<Accounts>,
+    /// Turns true when soon nothing is taken any more.
+    pub leaving: watch::Receiver<bool>,
     /// What proves addresses of attachments; without, there are none.
     pub links: Option<LinkKey>,
     /// How much of a protocol log is kept, and where.
@@ -163,6 +165,7 @@ impl Options {
             journal: None,
             wanted: Wanted::default(),
             accounts: None,
+            leaving: watch::channel(false).1,
             links: None,
             protocol_log: None,
             setup: None,

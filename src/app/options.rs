@@ -89,6 +89,8 @@ pub(super) struct Common {
     pub accounts: Accounts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether a stop was asked for.
+    pub leaving: watch::Sender<bool>,
 }
 
 /// The part of `data_memory` for what is still being received; the rest is for
@@ -149,6 +151,7 @@ pub(super) fn common(
         _always: config.journal.always.then(|| wanted.want()),
         wanted,
         metrics,
+        leaving: watch::Sender::new(false),
         first_attempts: FirstAttempts::default(),
         checks: intake::Checks::default(),
         webhooks: None,
@@ -177,6 +180,7 @@ pub(super) fn api(
         front: Some(panel::front),
         current,
         wanted: common.wanted.clone(),
+        leaving: common.leaving.subscribe(),
         ..options
     }
 }

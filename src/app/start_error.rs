@@ -6,6 +6,7 @@
 use crate::intake::LoginsError;
 use crate::smtp::{Address, TlsError};
 use crate::spool::embedded::OpenError;
+use crate::spool::moving::MoveError;
 use crate::spool::postgres;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -25,9 +26,10 @@ pub enum StartError {
     Spool(OpenError),
     /// The spool in the database cannot be opened.
     Database(postgres::OpenError),
-    /// The spool is to be in a database, and the one in this directory holds posts to be sent, and
-    /// so many that failed.
-    Left(PathBuf, u64, u64),
+    /// The spool is to be in a database, and the one in this directory holds posts to be sent.
+    Left(PathBuf, u64),
+    /// The spool cannot be moved from one backend to the other.
+    Move(MoveError),
     /// The journal cannot be opened.
     Journal(PathBuf, io::Error),
     /// The key of attachments' addresses is there and cannot be read.
@@ -57,13 +59,13 @@ impl fmt::Display for StartError {
             }
             StartError::Spool(error) => error.fmt(f),
             StartError::Database(error) => write!(f, "[spool] {error}"),
-            StartError::Left(path, posts, failed) => write!(
+            StartError::Left(path, posts) => write!(
                 f,
-                "[spool] {} holds posts that are still to be sent: {posts}, and others that failed: {failed}; start \
-                 with backend = \"embedded\" until the former are sent, or take all out by `postgate spool export \
-                 --with-secrets`, as what carries secrets cannot be sent otherwise, and remove that directory",
+                "[spool] {} holds posts that are still to be sent: {posts}; `postgate spool migrate` moves them to \
+                 the database",
                 path.display()
             ),
+            StartError::Move(error) => error.fmt(f),
             StartError::Journal(path, error) => {
                 write!(f, "cannot open the journal {}: {error}", path.display())
             }

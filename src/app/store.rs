@@ -85,14 +85,15 @@ pub(super) async fn check(config: &Config) -> Result<String, StartError> {
 /// Keeps others out of the directory of an embedded spool that is not used, unless posts of it
 /// are still to be sent.
 fn emptied(directory: &Path) -> Result<File, StartError> {
+    let lock = keep_out_of(directory).map_err(StartError::Spool)?;
     if directory.join("log").exists() {
-        let findings = Inspection::of(directory).and_then(|inspection| inspection.read(|_| Ok(())));
+        let findings = Inspection::alone(directory).and_then(|inspection| inspection.read(|_| Ok(())));
         let mut posts = findings.map_err(StartError::Spool)?.posts;
         posts.remove(&PostState::Delivered);
         let failed = posts.remove(&PostState::Failed).unwrap_or_default();
         let left = posts.into_values().sum();
         if left > 0 {
-            return Err(StartError::Left(directory.to_owned(), left, failed));
+            return Err(StartError::Left(directory.to_owned(), left));
         }
         if failed > 0 {
             tracing::warn!(
@@ -102,7 +103,7 @@ fn emptied(directory: &Path) -> Result<File, StartError> {
             );
         }
     }
-    keep_out_of(directory).map_err(StartError::Spool)
+    Ok(lock)
 }
 
 async fn off<T: Send + 'static>(
@@ -132,7 +133,7 @@ pub(super) fn embedded(config: &Config, wanted: Wanted) -> embedded::Options {
 }
 
 /// For the spool in a database.
-fn database(config: &Config, wanted: Wanted) -> postgres::Options {
+pub(super) fn database(config: &Config, wanted: Wanted) -> postgres::Options {
     let spool = &config.spool;
     let url = spool.url.as_ref().map(|url| url.value.reveal().to_owned()).unwrap_or_default();
     let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();

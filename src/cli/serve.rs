@@ -6,7 +6,7 @@
 //! happens goes to standard error, and a service manager that listens is told.
 
 use super::supervisor::Supervisor;
-use super::{ConfigFile, Failure, IO, SOFTWARE, UNAVAILABLE, block_on, say};
+use super::{ConfigFile, DATA, Failure, IO, NO_INPUT, SOFTWARE, UNAVAILABLE, block_on, say};
 use crate::api::setup::{Request, Requests};
 use crate::app::{Ending, Gateway, Office, StartError, say_in_force};
 use crate::clock;
@@ -14,7 +14,11 @@ use crate::compose::Pattern;
 use crate::config::{ApiTls, Backend, Config, Listener, Log, LogFormat, LogLevel};
 use crate::smtp::{Address, Protocol, TlsUse};
 use crate::spool::embedded::OpenError;
-use crate::spool::postgres::OpenError::{Away, Database, InUse, Late};
+use crate::spool::moving::MoveError;
+use crate::spool::postgres::{
+    self,
+    OpenError::{Away, Database, InUse, Late},
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
@@ -157,15 +161,15 @@ async fn next(wishes: &mut Option<Requests>) -> Option<Request> {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
         let code = match &error {
-            StartError::Listen(..) | StartError::Api(..) | StartError::Spool(OpenError::InUse(_)) => {
-                UNAVAILABLE
-            }
-            StartError::Database(Away(_) | Database(_) | Late | InUse { .. }) => UNAVAILABLE,
-            StartError::Database(_) | StartError::Left(..) => super::CONFIG,
-            StartError::Log(..)
-            | StartError::LinkKey(..)
-            | StartError::Spool(_)
-            | StartError::Journal(..) => IO,
+            StartError::Listen(..) | StartError::Api(..) => UNAVAILABLE,
+            StartError::Spool(error) | StartError::Move(MoveError::Directory(error)) => of_directory(error),
+            StartError::Database(error) | StartError::Move(MoveError::Database(error)) => of_database(error),
+            StartError::Move(MoveError::Nothing(_)) => NO_INPUT,
+            StartError::Move(MoveError::Damaged(..)) => DATA,
+            StartError::Move(MoveError::Spool(_)) => UNAVAILABLE,
+            StartError::Move(MoveError::Io(_)) => IO,
+            StartError::Move(_) | StartError::Left(..) => super::CONFIG,
+            StartError::Log(..) | StartError::LinkKey(..) | StartError::Journal(..) => IO,
             StartError::Read(_) => IO,
             StartError::Route(_) | StartError::Logins(_) | StartError::Tls(_) => super::CONFIG,
         };
@@ -175,8 +179,24 @@ impl From<StartError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
-        let code = if matches!(error, OpenError::InUse(_)) { UNAVAILABLE } else { IO };
-        Failure::new(code, error)
+        Failure::new(of_directory(&error), error)
+    }
+}
+
+/// What is wrong with the spool in a directory.
+fn of_directory(error: &OpenError) -> u8 {
+    match error {
+        OpenError::InUse(_) => UNAVAILABLE,
+        OpenError::HalfMoved(_) => super::CONFIG,
+        OpenError::Io(..) | OpenError::Spool(_) => IO,
+    }
+}
+
+/// What is wrong with the one in a database.
+fn of_database(error: &postgres::OpenError) -> u8 {
+    match error {
+        Away(_) | Database(_) | Late | InUse { .. } => UNAVAILABLE,
+        _ => super::CONFIG,
     }
 }
 

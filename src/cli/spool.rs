@@ -3,26 +3,31 @@
 
 use super::export::{Export, Secrets};
 use super::table::table;
-use super::{ConfigFile, DATA, Failure, NO_INPUT, say};
+use super::{CONFIG, ConfigFile, DATA, Failure, NO_INPUT, block_on, say};
 use crate::api::state_name;
 use crate::app;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::post::PostId;
 use crate::spool::Census;
 use crate::spool::inspect::{Damage, Findings, Inspection};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Look at the spool of a gateway that does not run, and take out what is left in it
+/// Between two words of how far a move has come.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Look at the spool of a gateway that does not run, take out what is left in it, or move it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   postgate spool check
   postgate spool check --config /etc/postgate/postgate.toml --json
-  postgate spool export /root/posts")]
+  postgate spool export /root/posts
+  postgate spool migrate")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -85,6 +90,23 @@ enum Action {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Move all posts to the backend that the configuration names: from data_dir to the database, or back
+    ///
+    /// With backend = "postgres" in [spool] all goes to the database of url, with backend =
+    /// "embedded" all of that database comes into data_dir: posts in whatever state, with their
+    /// ids, attempts and times; keys of what was sent twice; pauses, rates and webhooks. The
+    /// journal stays where it is.
+    ///
+    /// The gateway is stopped for so long. If the move is interrupted, however that comes,
+    /// nothing is lost and no gateway starts on either side: run it again, and it goes on. What
+    /// was moved is removed where it was when all has arrived.
+    ///
+    /// Exit code 65 if the spool is damaged and stays where it is, 66 where there is none, 69
+    /// while a gateway has either open or the database is away, 78 where there is a spool already.
+    Migrate {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -110,7 +132,31 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             damaged(&findings, export.unreadable)?;
             Ok(said?)
         }
+        Action::Migrate { file } => migrate(&file.load()?),
     }
+}
+
+fn migrate(config: &Config) -> Result<(), Failure> {
+    if config.spool.url.is_none() {
+        let text = "[spool] url names no database to move posts to or from; write it below backend";
+        return Err(Failure::new(CONFIG, text));
+    }
+    let last = Cell::new(Instant::now());
+    let progress = |done, of| {
+        if done == of || last.get().elapsed() >= PROGRESS {
+            last.set(Instant::now());
+            // That nobody listens is no reason not to do it.
+            let _ = writeln!(io::stderr(), "moved {done} of {of} posts");
+        }
+    };
+    block_on(async {
+        let posts = app::move_spool(config, progress).await?;
+        let place = match config.spool.backend {
+            Backend::Embedded => app::spool_directory(config).display().to_string(),
+            Backend::Postgres => "the database".to_owned(),
+        };
+        Ok(say(format_args!("{place} has all: {}", counted(&posts)))?)
+    })
 }
 
 fn export(
@@ -141,15 +187,20 @@ fn export_as_json(export: &Export, findings: &Findings) -> Map<String, Value> {
 }
 
 fn tell_export(Export { path, posts, withheld, .. }: &Export) -> io::Result<()> {
-    let of_each: Vec<_> = named(posts).iter().map(|(state, count)| format!("{count} {state}")).collect();
-    let all = posts.values().sum::<u64>();
-    let of_each = if all > 0 { format!(" ({})", of_each.join(", ")) } else { String::new() };
-    say(format_args!("exported {all} posts{of_each} to {}", path.display()))?;
+    say(format_args!("exported {} to {}", counted(posts), path.display()))?;
     if *withheld == 0 {
         return Ok(());
     }
     let why = "without body and mail: their messages carry secrets, or tell of others";
     say(format_args!("{withheld} of them {why}; --with-secrets writes those too, in clear"))
+}
+
+/// How many posts there are, and of each state.
+fn counted(posts: &Census) -> String {
+    let of_each: Vec<_> = named(posts).iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let all = posts.values().sum::<u64>();
+    let of_each = if all > 0 { format!(" ({})", of_each.join(", ")) } else { String::new() };
+    format!("{all} posts{of_each}")
 }
 
 /// The spool of a gateway, which has none open.

@@ -19,6 +19,7 @@ use super::job::{Ended, Job, Shelf};
 use super::keeper::{self, Keeper};
 use super::log::Writer;
 use super::looks;
+use super::moving;
 use super::notes::Notes;
 use super::options::lock;
 pub use super::options::{OpenError, Options};
@@ -53,9 +54,9 @@ struct Threads {
 
 /// An open spool; see the module.
 pub struct Embedded {
-    shared: Arc<Shared>,
-    jobs: Sender<Job>,
-    notes: Arc<Notes>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) jobs: Sender<Job>,
+    pub(super) notes: Arc<Notes>,
     newest: MessageId,
     threads: Mutex<Option<Threads>>,
     _lock: Option<File>,
@@ -211,7 +212,11 @@ impl Embedded {
 /// as long as the file is open.
 pub fn keep_out_of(directory: &Path) -> Result<File, OpenError> {
     Directory::at(directory).map_err(|error| OpenError::Io(directory.to_owned(), error))?;
-    lock(directory)
+    let lock = lock(directory)?;
+    if moving::is_half_done(directory) {
+        return Err(OpenError::HalfMoved(directory.to_owned()));
+    }
+    Ok(lock)
 }
 
 impl Spool for Embedded {

@@ -129,7 +129,13 @@ impl Feed {
         Some(last.map_or(Next::Nothing, |place| Next::Events(Mark { log, place }, taken)))
     }
 
-    fn pass(&self, at: At) {
+    /// Whether there are any that were not passed.
+    pub fn waits(&self) -> bool {
+        !self.queue().waiting.is_empty()
+    }
+
+    /// What stands up to there was passed.
+    pub fn pass(&self, at: At) {
         let mut queue = self.queue();
         queue.passed = queue.passed.max(at);
         while queue.waiting.front().is_some_and(|(waiting, _)| *waiting <= at) {

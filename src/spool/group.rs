@@ -183,6 +183,12 @@ impl Group {
         total.inspect(|total| self.push_blobs(&[], *total)).is_some()
     }
 
+    /// Appends a record with its blobs; the octets that it takes, without the filling, or nothing when it cannot be written.
+    pub fn push_whole(&mut self, record: &Record<'_>, blobs: &[Bytes], segment: u64) -> Option<usize> {
+        let total = self.push_head((record, &[]), segment);
+        total.inspect(|total| self.push_blobs(blobs, *total))
+    }
+
     /// What to write.
     pub fn parts(&self) -> Vec<IoSlice<'_>> {
         static ZEROS: [u8; super::record::ALIGN] = [0; super::record::ALIGN];

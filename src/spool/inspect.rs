@@ -5,14 +5,15 @@ use super::catalog::Spot;
 use super::disk::{Directory, Disk, DiskFile};
 use super::later::{Later, Word, chronicle_in};
 use super::log::{name_of, number_in};
+use super::moving::cargo::Cargo;
 use super::notes;
 use super::options::{OpenError, lock_if_there};
-use super::record::Accepted;
+use super::record::{Accepted, BlobHead};
 use super::replay::{blob_place, salts, segment_in};
 use super::segment::{self, Extent, FIRST, Found, Header, Newer, Scan, UNKNOWN_END, refuse_newer};
 use super::shared;
 use super::spill::filled;
-use super::state::{Chronicle, Phase, as_sent};
+use super::state::{Chronicle, Life, Phase, as_sent};
 use super::{Attempt, Census, Listed, PostState};
 use crate::post::{Blob, MessageId, Post, PostId};
 use bytes::Bytes;
@@ -78,8 +79,13 @@ impl Inspection {
     /// The spool in `directory`. Refused while a process has it open, where there is none,
     /// and where a newer version has written.
     pub fn of(directory: &Path) -> Result<Inspection, OpenError> {
-        let refused = |error| OpenError::Io(directory.to_owned(), error);
         let lock = lock_if_there(directory)?;
+        Ok(Inspection { _lock: lock, ..Inspection::alone(directory)? })
+    }
+
+    /// The same for who keeps others out of the directory.
+    pub fn alone(directory: &Path) -> Result<Inspection, OpenError> {
+        let refused = |error| OpenError::Io(directory.to_owned(), error);
         let disk = Directory::to_look_at(&directory.join("log"));
         let names = disk.list().map_err(refused)?;
         let mut inspection = Inspection {
@@ -89,7 +95,7 @@ impl Inspection {
             headers: BTreeMap::new(),
             findings: Findings::default(),
             later: Later::default(),
-            _lock: lock,
+            _lock: None,
         };
         inspection.headers = inspection.headers().map_err(refused)?;
         if let Some(meaning) = notes::damage(&inspection.disk).map_err(refused)? {
@@ -102,6 +108,14 @@ impl Inspection {
     /// first; ends early when that fails. What stands behind the last whole record is not
     /// looked at: nobody knows whether it was ever accepted.
     pub fn read<E: From<OpenError>>(
+        self,
+        mut each: impl FnMut(&Message<'_>) -> Result<(), E>,
+    ) -> Result<Findings, E> {
+        self.read_all(|message| if message.words.is_empty() { Ok(()) } else { each(message) })
+    }
+
+    /// The same, and each message that has an idempotency key.
+    pub(super) fn read_all<E: From<OpenError>>(
         mut self,
         mut each: impl FnMut(&Message<'_>) -> Result<(), E>,
     ) -> Result<Findings, E> {
@@ -208,7 +222,7 @@ impl Inspection {
             for (_, word) in &words {
                 *self.findings.posts.entry(word.state.seen()).or_default() += 1;
             }
-            if !words.is_empty() {
+            if !words.is_empty() || accepted.idempotency_key.is_some() {
                 each(&Message { disk: &self.disk, file: &*file, offset, meta, accepted, words })?;
             }
         }
@@ -289,20 +303,43 @@ impl Message<'_> {
         })
     }
 
+    /// All that lives of it, and its key, as another spool takes it in.
+    pub(super) fn cargo(&self) -> io::Result<Cargo> {
+        let mut accepted = self.accepted.clone();
+        accepted.lives = vec![None; accepted.posts.len()];
+        for (at, Word { state, history, .. }) in &self.words {
+            let (Some(post), Some(life)) = (accepted.posts.get(*at), accepted.lives.get_mut(*at)) else {
+                continue;
+            };
+            *life = Some(Life { state: *state, chronicle: self.chronicle(post.id, *history)? });
+        }
+        if self.words.is_empty() {
+            // Only the key counts.
+            accepted.blobs.clear();
+        }
+        let whole = |(at, head): (usize, &BlobHead)| {
+            let number = u16::try_from(at).map_err(io::Error::other)?;
+            self.octets(Blob { number, start: 0, length: head.length })
+        };
+        let blobs = accepted.blobs.iter().enumerate().map(whole).collect::<io::Result<_>>()?;
+        Ok(Cargo { accepted, blobs })
+    }
+
+    /// What happened to a post.
+    fn chronicle(&self, id: PostId, history: Spot) -> io::Result<Chronicle> {
+        let Some((segment, offset)) = history.place() else { return Ok(Chronicle::default()) };
+        let read = segment::read_record(&*self.disk.open(&name_of(segment))?, segment, offset)?;
+        let chronicle = read.and_then(|(found, _)| chronicle_in(found.record, id));
+        Ok(chronicle.ok_or(io::ErrorKind::InvalidData)?)
+    }
+
     fn living(
         &self,
         post: &Post,
         Word { state, history, .. }: &Word,
         retain_held: Duration,
     ) -> io::Result<Living> {
-        let Chronicle { attempts, route } = match history.place() {
-            None => Chronicle::default(),
-            Some((segment, offset)) => {
-                let read = segment::read_record(&*self.disk.open(&name_of(segment))?, segment, offset)?;
-                let chronicle = read.and_then(|(found, _)| chronicle_in(found.record, post.id));
-                chronicle.ok_or(io::ErrorKind::InvalidData)?
-            }
-        };
+        let Chronicle { attempts, route } = self.chronicle(post.id, *history)?;
         let post = as_sent(Arc::new(post.clone()), state, route.filter(|_| state.is_rerouted));
         let due_at = if state.phase == Phase::Held { state.due_at.after(retain_held) } else { state.due_at };
         let last = attempts.last().cloned();

@@ -1,6 +1,7 @@
 //! What the log's writer can be asked to do.
 
 use super::catalog::{Place, Spot};
+use super::moving::cargo::Cargo;
 use super::obituary::Obituary;
 use super::record::Accepted;
 use super::state::{Life, State};
@@ -48,6 +49,11 @@ pub(super) enum Job {
     Move {
         moved: Moved,
         ack: oneshot::Sender<()>,
+    },
+    /// Takes in messages of another spool.
+    Adopt {
+        cargos: Vec<Cargo>,
+        ack: SettleAck,
     },
     /// A spare segment is ready under its name.
     Spare {

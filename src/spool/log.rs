@@ -142,6 +142,8 @@ impl Writer {
             Job::Publish { events, ack } => self.stage_events(events, ack),
             Job::Ride => self.rides_until = self.rides_until.or_else(|| Some(Instant::now() + RIDE)),
             Job::Move { moved, ack } => self.stage_move(moved, ack),
+            // Nobody may wait for it any more.
+            Job::Adopt { cargos, ack } => drop(ack.send(self.adopt(cargos))),
             Job::Spare { length } => self.tail.take_spare(length),
             Job::Forget(ids, told) => self.stage_forgotten(ids, told),
             Job::Order { ids, order, told, ack } => {

@@ -27,6 +27,7 @@
 //!
 //! The spool does not know what a retry schedule, a throttle or HTTP is.
 
+mod adopt;
 mod appender;
 mod catalog;
 mod chores;
@@ -48,6 +49,7 @@ mod keeper;
 mod later;
 mod log;
 mod looks;
+pub mod moving;
 mod notes;
 mod obituary;
 mod options;

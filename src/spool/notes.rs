@@ -117,6 +117,17 @@ impl Notes {
         ended.get().cloned().unwrap_or(Err(SpoolError::Closed)).map(|()| version)
     }
 
+    /// Takes over all facts of another spool, with their versions, and the greatest version of
+    /// those that it forgot. Blocks until that is durable.
+    pub fn take_over(&self, facts: Vec<(String, Noted)>, forgotten: u64) -> Result<(), SpoolError> {
+        let facts = facts.into_iter().map(|(key, noted)| (key, (noted.version, noted.value))).collect();
+        let book = Book { facts, forgotten };
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(&book).map_err(|error| refusal(&error))?;
+        *self.books() = Books { kept: book.clone(), wanted: book, changes: Vec::new() };
+        Ok(())
+    }
+
     /// Writes all changes made so far and tells how that ended.
     fn write(&self) {
         let (book, mut changes) = {

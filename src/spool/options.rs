@@ -61,6 +61,8 @@ pub enum OpenError {
     InUse(PathBuf),
     /// The operating system refused something.
     Io(PathBuf, io::Error),
+    /// Posts are being moved into it or out of it.
+    HalfMoved(PathBuf),
     /// The first segment could not be written.
     Spool(SpoolError),
 }
@@ -76,6 +78,12 @@ impl fmt::Display for OpenError {
                 )
             }
             OpenError::Io(path, error) => write!(f, "cannot open the spool {}: {error}", path.display()),
+            OpenError::HalfMoved(path) => write!(
+                f,
+                "posts were being moved between {} and a database, and not all are where they belong; \
+                 `postgate spool migrate` goes on",
+                path.display()
+            ),
             OpenError::Spool(error) => write!(f, "{error}"),
         }
     }

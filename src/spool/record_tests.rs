@@ -39,7 +39,7 @@ fn a_record_with_seals_is_one_of_a_later_format() {
     let (destination, trust, path) = (Arc::clone(&post.destination), post.trust, "/".to_owned());
     life.chronicle.route = Some(Route { destination, trust, path, sealed: sealed(b"p") });
     let accepted = |posts: &[Post], lives: &[Option<Life>]| {
-        let mut accepted = Accepted::remains(&post, &life).clone();
+        let mut accepted = Accepted::remains(&post, &life, Jump::default()).clone();
         (accepted.posts, accepted.lives) = (Cow::Owned(posts.to_vec()), lives.to_vec());
         Record::Accepted(accepted)
     };

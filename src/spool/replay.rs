@@ -78,7 +78,8 @@ fn take_in(shared: &Shared, segment: &Segment, scan: Scan, later: &mut Later) {
     }
 }
 
-fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut Later) {
+/// Restores into the index the posts of a message that live.
+pub(super) fn restore(shared: &Shared, accepted: &Accepted<'_>, place: Place, later: &mut Later) {
     let (now, spot) = (shared.clock.now(), Spot::at(place.segment, place.offset));
     let (mut index, jump) = (shared.index(), shared.clock.jump());
     for (at, post) in accepted.posts.iter().enumerate() {

@@ -142,6 +142,7 @@ impl Out {
         self.text("templates", server.templates.display());
         self.list("trusted_networks", &server.trusted_networks);
         self.list("trusted_proxies", &server.trusted_proxies);
+        self.text("shutdown_delay", Written(server.shutdown_delay));
         self.text("shutdown_timeout", Written(server.shutdown_timeout));
     }
 

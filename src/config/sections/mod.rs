@@ -109,6 +109,7 @@ fn server(mut section: Section<'_>) -> Server {
     section.take("templates", &mut server.templates);
     section.take_list("trusted_networks", &mut server.trusted_networks);
     section.take_list("trusted_proxies", &mut server.trusted_proxies);
+    section.take("shutdown_delay", &mut server.shutdown_delay);
     section.take("shutdown_timeout", &mut server.shutdown_timeout);
     section.finish(&[]);
     server

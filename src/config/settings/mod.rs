@@ -104,7 +104,9 @@ pub struct Server {
     pub trusted_networks: Vec<Network>,
     /// Peers that say for whom they connect, on listeners with `proxy_protocol`.
     pub trusted_proxies: Vec<Network>,
-    /// How long a stop may take before what is under way is cut off.
+    /// How long mail is still taken when a stop was asked for: load balancers are told at once.
+    pub shutdown_delay: Duration,
+    /// How long a stop may take then, before what is under way is cut off.
     pub shutdown_timeout: Duration,
 }
 
@@ -120,6 +122,7 @@ impl Default for Server {
             templates: PathBuf::from(TEMPLATES),
             trusted_networks: loopback(),
             trusted_proxies: Vec::new(),
+            shutdown_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
         }
     }

@@ -201,7 +201,8 @@ pub(super) async fn earlier(
     Ok(rows.first().map(earlier_in).transpose()?)
 }
 
-fn earlier_in(row: &Row) -> Result<Earlier, SpoolError> {
+/// What a row says of a key: its message, how many posts it made, what it asked for.
+pub(super) fn earlier_in(row: &Row) -> Result<Earlier, SpoolError> {
     let message: &[u8] = row.get(0);
     let wrong = || SpoolError::Damaged("an idempotency key in the database".to_owned());
     let message = MessageId(u64::from_be_bytes(message.try_into().map_err(|_| wrong())?));

@@ -17,7 +17,9 @@
 mod changes;
 mod claims;
 mod commits;
+pub(super) mod depot;
 mod events;
+mod freight;
 mod hands;
 mod hold;
 mod link;

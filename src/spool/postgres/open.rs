@@ -4,7 +4,7 @@ use super::hands::{self, Hands};
 use super::link::{Commits, Link, Links, Trouble};
 use super::risks::{self, Risk};
 use super::row::id_of;
-use super::{Postgres, Shared, changes, commits, hold, schema, sweep};
+use super::{Postgres, Shared, changes, commits, depot, hold, schema, sweep};
 use crate::event::Wanted;
 use crate::post::{MessageId, Post};
 use crate::spool::{Health, SpoolError};
@@ -96,6 +96,8 @@ pub enum OpenError {
     Risky(Vec<Risk>),
     /// The server is too old.
     Old(String),
+    /// Posts are being moved between it and a directory.
+    HalfMoved(String),
     /// Its tables were made by a later version.
     Newer {
         /// The version of the tables.
@@ -129,6 +131,11 @@ impl fmt::Display for OpenError {
                 })
             }
             OpenError::Old(found) => write!(f, "the database is PostgreSQL {found}; 13 or newer is needed"),
+            OpenError::HalfMoved(directory) => write!(
+                f,
+                "posts were being moved between the database of the spool and {directory}, and not all are where \
+                 they belong; `postgate spool migrate` goes on"
+            ),
             OpenError::Newer { found, known } => write!(
                 f,
                 "the tables of the spool have version {found}, and this program knows {known}: \
@@ -156,7 +163,7 @@ pub fn holds_password(url: &str) -> Result<bool, OpenError> {
 
 /// How the database of a URL is reached. One whose machine is gone is noticed soon, however
 /// long a statement may take.
-fn config_of(url: &str) -> Result<Config, OpenError> {
+pub(super) fn config_of(url: &str) -> Result<Config, OpenError> {
     let mut config: Config = url.parse().map_err(|_| OpenError::Url("it cannot be read"))?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(OpenError::Url("it names no host"));
@@ -191,7 +198,7 @@ async fn look(link: &Link, options: &Options) -> Result<String, OpenError> {
     if risks.is_empty() { Ok(name) } else { Err(OpenError::Risky(risks)) }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
     timeout(LONGEST, work).await.unwrap_or(Err(OpenError::Late))
 }
 
@@ -219,30 +226,11 @@ impl Postgres {
     }
 
     async fn open_in(config: Config, options: Options) -> Result<Postgres, OpenError> {
-        let link = Link::open(&config, Commits::Durably).await?;
-        look(&link, &options).await?;
-        schema::migrate(&link).await?;
-        let hold = hold::join(&config, &link, &options.node, options.lease).await?;
-        // From here on what is lost is done again.
-        let link = Link::open(&config, Commits::Quickly).await?;
-        let log = link.query("SELECT log FROM postgate_spool", &[]).await?;
-        let log = log.first().map_or(0, |row| row.get::<_, i32>(0).cast_unsigned());
-        let newest = link.query("SELECT id FROM postgate_post ORDER BY id DESC LIMIT 1", &[]).await?;
-        let newest = newest.first().map(|row| id_of(row.get(0))).transpose().map_err(OpenError::Database)?;
-        changes::take_over(&link).await?;
-        let shared = Arc::new(Shared {
-            options,
-            durable: Links::new(config.clone(), Commits::Durably),
-            quick: Links::new(config, Commits::Quickly),
-            hold,
-            doorbell: Arc::default(),
-            health: watch::Sender::new(Health::Open),
-            log,
-            hands: Hands::default(),
-            told: Notify::new(),
-            waiting: AtomicUsize::new(0),
-            damages: AtomicU64::new(0),
-        });
+        let (shared, newest) = gather(config, options).await?;
+        if let Some(directory) = depot::half_done(&shared).await? {
+            shared.hold.leave(async { Ok(()) }).await;
+            return Err(OpenError::HalfMoved(directory));
+        }
         let (jobs, waiting) = mpsc::unbounded_channel();
         let waiting = Arc::new(Mutex::new(waiting));
         let mut tasks = JoinSet::new();
@@ -254,7 +242,36 @@ impl Postgres {
         tasks.spawn(sweep::ring(Arc::clone(&shared)));
         tasks.spawn(sweep::run(Arc::clone(&shared)));
         tasks.spawn(hands::watch(Arc::clone(&shared)));
-        let newest = newest.map_or(MessageId(0), |id| id.message);
         Ok(Postgres { shared, newest, jobs, _tasks: tasks })
     }
+}
+
+/// Takes the database for this process, and what was claimed; answers what its tasks share, and the
+/// greatest message id.
+pub(super) async fn gather(config: Config, options: Options) -> Result<(Arc<Shared>, MessageId), OpenError> {
+    let link = Link::open(&config, Commits::Durably).await?;
+    look(&link, &options).await?;
+    schema::migrate(&link).await?;
+    let hold = hold::join(&config, &link, &options.node, options.lease).await?;
+    // From here on what is lost is done again.
+    let link = Link::open(&config, Commits::Quickly).await?;
+    let log = link.query("SELECT log FROM postgate_spool", &[]).await?;
+    let log = log.first().map_or(0, |row| row.get::<_, i32>(0).cast_unsigned());
+    let newest = link.query("SELECT id FROM postgate_post ORDER BY id DESC LIMIT 1", &[]).await?;
+    let newest = newest.first().map(|row| id_of(row.get(0))).transpose().map_err(OpenError::Database)?;
+    changes::take_over(&link).await?;
+    let shared = Arc::new(Shared {
+        options,
+        durable: Links::new(config.clone(), Commits::Durably),
+        quick: Links::new(config, Commits::Quickly),
+        hold,
+        doorbell: Arc::default(),
+        health: watch::Sender::new(Health::Open),
+        log,
+        hands: Hands::default(),
+        told: Notify::new(),
+        waiting: AtomicUsize::new(0),
+        damages: AtomicU64::new(0),
+    });
+    Ok((shared, newest.map_or(MessageId(0), |id| id.message)))
 }

@@ -79,7 +79,7 @@ impl Kept {
     }
 
     /// The post as it was accepted.
-    fn accepted(&self) -> Result<Post, SpoolError> {
+    pub fn accepted(&self) -> Result<Post, SpoolError> {
         let (mut post, sealed): (Post, Sealed) = decoded(&self.head, self.id, "head")?;
         post.sealed = sealed;
         Ok(post)

@@ -25,7 +25,8 @@ macro_rules! is_free {
 pub(super) use {is_free, now};
 
 /// The first, and those that were added since.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE postgate_spool (
   -- Tells marks of events of this spool from those of another.
   log int4 NOT NULL
@@ -113,7 +114,18 @@ CREATE TABLE postgate_event (
   octets bytea NOT NULL,
   PRIMARY KEY (written, place)
 );
-"];
+",
+    "
+-- Of all posts, into the database or out of it; one that has not ended keeps gateways away.
+CREATE TABLE postgate_move (
+  token text PRIMARY KEY,
+  -- Where its other end is.
+  directory text NOT NULL,
+  begun_at timestamptz NOT NULL DEFAULT now(),
+  ended_at timestamptz
+);
+",
+];
 
 /// Brings the tables to the version that this process knows; refuses a newer one.
 pub(super) async fn migrate(link: &Link) -> Result<(), OpenError> {
