@@ -5,6 +5,7 @@
 //! with it: a kept connection was being closed as it was written, or the receiver
 //! says so (HTTP/2). Everything else is for the schedule.
 
+use super::attempt::unread;
 use super::connection::{Failure, Link, Patience, Readers, Response};
 use super::dialogue;
 use super::redirect::{self, Hop, SecretBody, Stop, Trail};
@@ -166,6 +167,10 @@ impl Courier {
                 Err(Trouble::Untried(why)) if has_answered => return Err(Trouble::Connect(why)),
                 link => link?,
             };
+            if let Err(error) = shop.spool.may_send() {
+                self.link = None;
+                return Err(unread(error));
+            }
             let begun = Instant::now();
             let answer = exchange(link, &road.destination, errand, request, log).await;
             self.took = answer.is_ok().then(|| begun.elapsed());
@@ -255,6 +260,7 @@ async fn detour(
     if !link.begin(0) {
         return Err(Trouble::Broken("connection closed before the request".to_owned()));
     }
+    shop.spool.may_send().map_err(unread)?;
     let response = exchange(&mut link, &road.destination, errand, request, log).await;
     response.map_err(|failure| failure.trouble)
 }

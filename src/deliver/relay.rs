@@ -117,7 +117,9 @@ impl Errand<'_> {
             Err(_) => log.note(format_args!("{} attempt {attempt}: no connection to {to}", post.id)),
         }
         let way = Way { tls: shop.connector.tls(), terms: &terms.tls, bounce };
-        deliver(connected?, way, (post, &report), log).await
+        let connected = connected?;
+        shop.spool.may_send().map_err(unread)?;
+        deliver(connected, way, (post, &report), log).await
     }
 }
 

@@ -125,6 +125,12 @@ pub trait Spool: Send + Sync {
     /// not those that were committed.
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes>;
 
+    /// Whether claimed posts may be sent now: another process may have taken them over. Asked
+    /// when nothing is left to do but to send.
+    fn may_send(&self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
     /// A post as it is sent, with what is sealed of it. [`SpoolError::Sealed`] when it does
     /// not open.
     fn unsealed(&self, post: &Arc<Post>) -> Result<Arc<Post>, SpoolError> {

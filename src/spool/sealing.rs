@@ -184,6 +184,10 @@ impl Spool for Sealing {
         Box::pin(async move { self.unveiled(&claim.post, claim.post.body, body.await?).await })
     }
 
+    fn may_send(&self) -> Result<(), SpoolError> {
+        self.spool.may_send()
+    }
+
     fn unsealed(&self, post: &Arc<Post>) -> Result<Arc<Post>, SpoolError> {
         if post.sealed.is_empty() {
             return Ok(Arc::clone(post));

@@ -39,6 +39,20 @@ async fn a_spool_that_fails_for_a_while_is_asked_again() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_once_another_process_may_have_the_post() {
+    let receiver = Receiver::start(|_| answer(200)).await;
+    let spool = MemorySpool::new();
+    let id = commit(&spool, post(1, &destination(receiver.address))).await;
+    spool.overtake(SpoolError::Failed("overtaken".to_owned()));
+    let terms = Terms { schedule: retrying(&[3_600_000]), ..quick() };
+    let book = Book::new(terms, Vec::new());
+    let engine = Engine::on(spool, Options { book, egress: loopback(), ..Options::default() });
+    assert_eq!(deferral(&engine.settled(id, 1).await[0]).1, "spool failure: overtaken");
+    engine.stop().await;
+    assert_eq!((receiver.connections(), receiver.requests().len()), (1, 0));
+}
+
+#[tokio::test]
 async fn a_connection_that_failed_is_one_trouble_however_many_waited_for_it() {
     let spool = MemorySpool::new();
     let to = Destination { scheme: Scheme::Https, ..(*destination(dead_end().await)).clone() };

@@ -3,9 +3,10 @@
 
 use super::steering::{linked, one, reroute};
 use super::*;
+use postgate::event::Event;
 use postgate::spool::postgres::{OpenError, Options, Postgres, Risk, check};
 use postgate::spool::{Health, Order, PostState, Query};
-use support::postgres::{Database, database};
+use support::postgres::{Database, Way, database};
 use support::within_deadline;
 
 /// For a server that asks for no durability, and processes that are waited for not long.
@@ -260,6 +261,7 @@ async fn a_process_that_was_overtaken_takes_and_sends_nothing_more() {
     let mut health = spool.health();
     within_deadline("news of it", health.wait_for(|health| *health != Health::Open)).await.unwrap();
     let is_told = |error: SpoolError| assert!(error.to_string().contains("another gateway"), "{error}");
+    is_told(spool.may_send().unwrap_err());
     is_told(spool.body(&claim).await.unwrap_err());
     is_told(spool.claim(&lane("a"), 1).await.unwrap_err());
     is_told(spool.commit(message(3, &["a"], b"x")).await.unwrap_err());
@@ -285,8 +287,10 @@ async fn a_process_whose_beats_are_not_answered_sends_nothing_until_they_are() {
         }
     })
     .await;
+    spool.may_send().unwrap_err();
     other.batch_execute("COMMIT").await.unwrap();
     assert_eq!(within_deadline("a body", spool.body(&claim)).await.unwrap(), "x");
+    spool.may_send().unwrap();
     settle_all(&spool, vec![claim], &Settlement::Delivered).await;
     assert_eq!(database.psql("SELECT count(*) FROM postgate_post"), "0");
 }
@@ -311,4 +315,228 @@ async fn a_database_that_warns_of_its_collations_is_as_good_as_another() {
     let spool = open(&database).await;
     assert_eq!(spool.commit(message(1, &["a"], b"x")).await, Ok(Committed::Kept));
     assert_eq!(claim_all(&spool, "a").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_silent_holds_nothing_up_for_good() {
+    let Some(database) = database() else { return };
+    let way = Way::to(&database.server).await;
+    let options = || options(database.url_behind(&way));
+    let spool = Postgres::open(options()).await.unwrap();
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let claim = claim_all(&spool, "a").await.remove(0);
+    assert_eq!(spool.body(&claim).await.unwrap(), "x");
+    way.fall_silent();
+    // Until the hold is over nothing says so; then the other host has to be found.
+    within_deadline("a body", async {
+        while tokio::time::timeout(options().lease, spool.body(&claim)).await.is_ok() {}
+        while !matches!(spool.body(&claim).await, Ok(body) if body == "x") {}
+    })
+    .await;
+    spool.close().await;
+    let spool = within_deadline("another one", Postgres::open(options())).await.unwrap();
+    assert_eq!(claim_all(&spool, "a").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_database_that_was_restored_are_told_once_and_in_order() {
+    let Some(database) = database() else { return };
+    let told = |id| vec![event(id, "received")];
+    let number = |event: &Event| event.at.0;
+    let spool = open(&database).await;
+    spool.publish(told(1)).await.unwrap();
+    let (mark, events) = within_deadline("one", spool.events(Mark::default())).await.unwrap();
+    assert_eq!(events.len(), 1);
+    for id in [2, 3] {
+        spool.publish(told(id)).await.unwrap();
+    }
+    spool.close().await;
+    // As on a server that has counted fewer transactions.
+    database.psql("UPDATE postgate_event SET written = written + 1000000");
+    let (passed, place) = mark.place;
+    let mark = Mark { place: (passed + 1_000_000, place), ..mark };
+    let spool = open(&database).await;
+    spool.publish(told(4)).await.unwrap();
+    let next = within_deadline("the others", async {
+        let (mut mark, mut all) = (mark, Vec::new());
+        while all.len() < 3 {
+            let (next, events) = spool.events(mark).await.unwrap();
+            (mark, all) = (next, [all, events].concat());
+        }
+        all
+    });
+    // What was passed may have been restored, too.
+    let next: Vec<_> = next.await.iter().map(number).filter(|number| *number != 1).collect();
+    assert_eq!(next, [2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_overtaken_and_does_not_know_it_yet_passes_and_sets_nothing() {
+    let Some(database) = database() else { return };
+    let spool = open(&database).await;
+    for id in [1, 2] {
+        spool.publish(vec![event(id, "received")]).await.unwrap();
+    }
+    spool.set_note("k", Some(Bytes::from("theirs")), None).await.unwrap();
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let (mark, _) = within_deadline("events", spool.events(Mark::default())).await.unwrap();
+    database.psql("UPDATE postgate_node SET id = 'b', incarnation = gen_random_uuid()");
+    let is_told = |error: SpoolError| assert!(error.to_string().contains("another gateway"), "{error}");
+    is_told(spool.set_note("k", Some(Bytes::from("mine")), None).await.unwrap_err());
+    is_told(spool.set_note("k", None, None).await.unwrap_err());
+    is_told(within_deadline("a refusal", spool.events(mark)).await.unwrap_err());
+    is_told(spool.order(one(1), Order::Delete).await.unwrap_err());
+    is_told(spool.publish(vec![event(3, "received")]).await.unwrap_err());
+    assert_eq!(database.psql("SELECT count(*) FROM postgate_event"), "2");
+    assert_eq!(database.psql("SELECT version, value FROM postgate_note"), "1|\\x746865697273");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_a_crash_of_the_database_forgot_is_not_given_out_again() {
+    let Some(database) = database() else { return };
+    let spool = open(&database).await;
+    let in_line = |id| {
+        let mut message = message(id, &["a"], b"x");
+        message.posts[0].ordering_key = Some("l".to_owned());
+        message
+    };
+    for id in [1, 2] {
+        spool.commit(in_line(id)).await.unwrap();
+    }
+    let forgotten =
+        || database.psql("UPDATE postgate_post SET is_claimed = false, fence = fence - 1 WHERE is_claimed");
+    let claims = claim_all(&spool, "a").await;
+    assert_eq!(claims.len(), 1);
+    forgotten();
+    assert_eq!(claim_all(&spool, "a").await, []);
+    // Nor when the verdict comes before anybody asks.
+    forgotten();
+    let settled = claims.clone();
+    settle_all(&spool, settled, &again(Duration::ZERO)).await;
+    let once_more = claim_all(&spool, "a").await;
+    assert_eq!((once_more[0].post.id, once_more[0].attempt), (claims[0].post.id, 2));
+    settle_all(&spool, claims, &steering::failed("404")).await;
+    let states = spool.census(Query::default()).await.unwrap();
+    assert_eq!(states.get(&PostState::Failed), None, "an old fence");
+    settle_all(&spool, once_more, &Settlement::Delivered).await;
+    assert_eq!(claim_all(&spool, "a").await[0].post.id, steering::id(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_cannot_be_read_keeps_no_verdict_from_being_noted() {
+    let Some(database) = database() else { return };
+    let spool = open(&database).await;
+    for id in 1..=4 {
+        spool.commit(message(id, &["a"], b"x")).await.unwrap();
+    }
+    let claims = claim_all(&spool, "a").await;
+    database.psql("UPDATE postgate_post SET chronicle = '\\x02', orders = '\\x02'");
+    let kept = Settlement::Listed { last: Attempt::because("200") };
+    let endings = [again(Duration::ZERO), steering::failed("404"), steering::held("451"), kept];
+    spool.settle(claims.into_iter().zip(endings).collect(), Vec::new()).await.unwrap();
+    let states = spool.census(Query::default()).await.unwrap();
+    let expected = [PostState::Deferred, PostState::Held, PostState::Failed, PostState::Delivered];
+    assert_eq!(states.into_iter().collect::<Vec<_>>(), expected.map(|state| (state, 1)));
+    assert_eq!(spool.attempts(steering::id(2)).await.unwrap().pop().unwrap().reason, "404");
+    assert_eq!(spool.damages(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_whose_connection_breaks_is_set_all_the_same() {
+    let Some(database) = database() else { return };
+    let spool = Arc::new(open(&database).await);
+    spool.set_note("k", Some(Bytes::from("1")), None).await.unwrap();
+    let (other, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    other.batch_execute("BEGIN; SELECT FROM postgate_note FOR UPDATE").await.unwrap();
+    let setting = Arc::clone(&spool);
+    let set = tokio::spawn(async move { setting.set_note("k", Some(Bytes::from("2")), Some(1)).await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+         AND datname = current_database()";
+    says(&database, waiting, "1").await;
+    database.psql(&waiting.replace("count(*)", "pg_terminate_backend(pid)"));
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(within_deadline("the note", set).await.unwrap(), Ok(2));
+    assert_eq!(spool.note("k").await.unwrap().unwrap().value, "2");
+}
+
+/// How many rows of posts are read from a process's start to its end, where a few are read as many
+/// are: by an index.
+async fn rows_read(database: &Database, work: impl AsyncFnOnce(&Postgres)) -> u64 {
+    database.psql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET enable_seqscan = off', current_database()); END $$",
+    );
+    let read = || {
+        let read = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) + (SELECT sum(idx_tup_read) \
+             FROM pg_stat_user_indexes WHERE relname = 'postgate_post') \
+             FROM pg_stat_user_tables WHERE relname = 'postgate_post'";
+        database.psql(read).parse::<u64>().unwrap()
+    };
+    let before = read();
+    let spool = open(database).await;
+    work(&spool).await;
+    spool.close().await;
+    drop(spool);
+    // What a connection has counted is told when it ends.
+    let gone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'postgate' \
+         AND datname = current_database()";
+    says(database, gone, "0").await;
+    read() - before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_and_looked_for_is_not_looked_through() {
+    let Some(database) = database() else { return };
+    open(&database).await.close().await;
+    let count = 2000;
+    let fill = async |spool: &Postgres| {
+        for id in 1..=count {
+            let hosts = if id == 7 { ["b"] } else { ["a"] };
+            spool.commit(message(id, &hosts, b"x")).await.unwrap();
+        }
+        let failing = claim_all(spool, "b").await;
+        settle_all(spool, failing, &steering::failed("404")).await;
+    };
+    rows_read(&database, fill).await;
+    database.psql("ANALYZE");
+    let idle = rows_read(&database, async |_| {}).await;
+    let counting = async |spool: &Postgres| {
+        for _ in 0..10 {
+            let counts = spool.counts().await.unwrap();
+            let counts: BTreeMap<_, _> =
+                counts.into_iter().map(|(lane, counts)| (lane.host.clone(), counts)).collect();
+            assert_eq!((counts["a"].waiting, counts["b"].failed), (count - 1, 1));
+        }
+    };
+    let read = rows_read(&database, counting).await;
+    assert!(read < idle + 500, "{read} rows were read to count, {idle} for nothing");
+    let looking = async |spool: &Postgres| {
+        let failed = Query { state: Some(PostState::Failed), ..Query::default() };
+        for _ in 0..10 {
+            assert_eq!(spool.page(failed.clone(), None, 9).await.unwrap()[0].post.id, steering::id(7));
+        }
+    };
+    let read = rows_read(&database, looking).await;
+    assert!(read < idle + 500, "{read} rows were read to find one, {idle} for nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_line_is_not_looked_through_for_each_of_its_posts() {
+    let Some(database) = database() else { return };
+    open(&database).await.close().await;
+    let count = 400;
+    let read = rows_read(&database, async |spool| {
+        for id in 1..=count {
+            let mut message = message(id, &["a"], b"x");
+            message.posts[0].ordering_key = Some("l".to_owned());
+            spool.commit(message).await.unwrap();
+        }
+        for id in 1..=count {
+            let claims = claim_all(spool, "a").await;
+            assert_eq!(claims.iter().map(|claim| claim.post.id).collect::<Vec<_>>(), [steering::id(id)]);
+            settle_all(spool, claims, &Settlement::Delivered).await;
+        }
+    })
+    .await;
+    assert!(read < count * 100, "{read} rows were read for {count} posts");
 }

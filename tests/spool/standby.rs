@@ -121,3 +121,52 @@ async fn what_no_standby_has_is_told_to_nobody() {
     let known = within_deadline("the key", earlier).await.unwrap();
     assert_eq!(known.map(|known| known.message.0), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_given_up_do_not_pile_up_while_no_standby_answers() {
+    let Some(database) = alone() else { return };
+    let spool = open(&database).await;
+    wait_for(&database, "nobody").await;
+    let mut commit = spool.commit(message(1, &["a"], b"x"));
+    says(&database, WAITING, "1").await;
+    let first = database.psql("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    // Another one waits for it, and this one is gone.
+    says(
+        &database,
+        &format!(
+            "SELECT count(*) FILTER (WHERE pid <> {first}), count(*) \
+         FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        ),
+        "1|1",
+    )
+    .await;
+    assert!(waits(&mut commit).await, "answered although nothing is replicated");
+    wait_for(&database, "").await;
+    assert_eq!(within_deadline("the answer", commit).await, Ok(Committed::Kept));
+    assert_eq!(database.psql("SELECT count(*) FROM postgate_post"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_was_set_and_not_answered_is_set_once() {
+    let Some(database) = alone() else { return };
+    let spool = open(&database).await;
+    spool.set_note("gone", Some(Bytes::from("x")), None).await.unwrap();
+    wait_for(&database, "nobody").await;
+    for (key, value, expect, version) in
+        [("new", Some("x"), Some(0), 1), ("any", Some("x"), None, 1), ("gone", None, Some(1), 0)]
+    {
+        let mut set = spool.set_note(key, value.map(Bytes::from), expect);
+        assert!(waits(&mut set).await);
+        let pids = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        says(&database, WAITING, "1").await;
+        let pid = database.psql(pids);
+        database.psql(&format!("SELECT pg_terminate_backend({pid})"));
+        says(&database, &format!("{WAITING} AND pid <> {pid}"), "1").await;
+        assert!(waits(&mut set).await, "answered although nothing is replicated");
+        wait_for(&database, "").await;
+        assert_eq!(within_deadline("the answer", set).await, Ok(version), "{key}");
+        wait_for(&database, "nobody").await;
+    }
+    assert_eq!(spool.note("new").await.unwrap().unwrap().version, 1);
+    assert_eq!(spool.note("gone").await.unwrap(), None);
+}

@@ -55,6 +55,8 @@ struct Kept {
     next_fence: u64,
     broken: Option<SpoolError>,
     damaged: Vec<PostId>,
+    /// Why nothing may be sent.
+    overtaken: Option<SpoolError>,
     explosive: Vec<PostId>,
     explosive_claim: Option<Pause>,
     claims_gate: Option<Arc<Semaphore>>,
@@ -137,6 +139,11 @@ impl MemorySpool {
     /// From now on every call fails so, until this is called with `None`.
     pub fn break_with(&self, error: Option<SpoolError>) {
         self.kept().broken = error;
+    }
+
+    /// Another process may have what is claimed: nothing may be sent.
+    pub fn overtake(&self, error: SpoolError) {
+        self.kept().overtaken = Some(error);
     }
 
     /// The body of a post can no longer be read.
@@ -577,6 +584,10 @@ impl Spool for MemorySpool {
             };
             self.take_those(lane, max, is_over)
         })
+    }
+
+    fn may_send(&self) -> Result<(), SpoolError> {
+        self.kept().overtaken.clone().map_or(Ok(()), Err)
     }
 
     fn body<'a>(&'a self, claim: &'a Claim) -> Later<'a, Bytes> {

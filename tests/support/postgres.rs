@@ -13,6 +13,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tempfile::TempDir;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Works as a server until its input ends, however that comes.
 const GUARD: &str = r#""$@" & server=$!; read -r _; kill -QUIT "$server"; wait "$server""#;
@@ -31,6 +34,46 @@ pub struct Database {
     /// The server that it is on.
     pub server: Arc<Server>,
     name: String,
+}
+
+/// A way to a server that may fall silent: from then on it takes connections, and nobody hears
+/// anything on any.
+pub struct Way {
+    port: u16,
+    silent: watch::Sender<bool>,
+    _connections: JoinSet<()>,
+}
+
+impl Way {
+    /// One to this server.
+    pub async fn to(server: &Server) -> Way {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, socket) = (listener.local_addr().unwrap().port(), server.socket());
+        let (silent, falls_silent) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        connections.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (socket, mut silent) = (socket.clone(), falls_silent.clone());
+                connections.spawn(async move {
+                    let mut far = UnixStream::connect(socket).await.unwrap();
+                    let falls_silent = async { silent.wait_for(|silent| *silent).await.map(drop) };
+                    tokio::select! {
+                        biased;
+                        _ = falls_silent => {}
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Way { port, silent, _connections: connections }
+    }
+
+    /// Says nothing more.
+    pub fn fall_silent(&self) {
+        self.silent.send_replace(true);
+    }
 }
 
 /// A database on the server that the tests of this process share.
@@ -63,6 +106,12 @@ impl Database {
     pub fn url_on(&self, servers: &[&Server]) -> String {
         let hosts: Vec<_> = servers.iter().map(|it| it.directory.path().display().to_string()).collect();
         format!("host={} user=postgres dbname={}", hosts.join(","), self.name)
+    }
+
+    /// The same behind a way to it, which is tried first.
+    pub fn url_behind(&self, way: &Way) -> String {
+        let place = self.server.directory.path().display();
+        format!("host=127.0.0.1,{place} port={},5432 user=postgres dbname={}", way.port, self.name)
     }
 
     /// What a statement says in it, one row a line.
@@ -136,6 +185,10 @@ impl Server {
         let output = self.run(database, statement);
         assert!(output.status.success(), "{statement}: {output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
     }
 
     fn run(&self, database: &str, statement: &str) -> Output {

@@ -1,12 +1,15 @@
 //! Changing posts whose rows are locked: what settlements, orders and a start have in common.
 
 use super::super::state::{Phase, State};
+use super::Shared;
+use super::lines::{self, Lines};
 use super::link::{Link, Taken, Trouble};
 use super::row::{Kept, columns, destination_of, key_of, message_key, millis, number_of, shard_of, time_of};
 use super::schema::now;
 use crate::post::{Destination, PostId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Posts that are taken over in one go.
@@ -20,7 +23,11 @@ pub(super) struct Locked {
     changed: BTreeMap<PostId, Kept>,
     ended: Vec<PostId>,
     /// Lanes that have something to send.
-    pub rung: Vec<(Arc<Destination>, Duration)>,
+    rung: Vec<(Arc<Destination>, Duration)>,
+    /// Lines of which a post may be the first now that was not.
+    pub left: Lines,
+    /// Posts of which something cannot be read.
+    damages: u64,
 }
 
 impl Locked {
@@ -44,13 +51,20 @@ impl Locked {
 
     fn of(rows: &[tokio_postgres::Row]) -> Result<Locked, Trouble> {
         let now = rows.first().map_or(0, |row| row.get(row.len() - 1));
-        let kept = rows.iter().map(|row| Kept::read(row).map(|kept| (kept.id, kept)));
+        let (mut all, mut damages) = (BTreeMap::new(), 0);
+        for row in rows {
+            let mut kept = Kept::read(row)?;
+            damages += u64::from(kept.mend());
+            all.insert(kept.id, kept);
+        }
         Ok(Locked {
             now: time_of(now),
-            rows: kept.collect::<Result<_, _>>()?,
+            rows: all,
+            damages,
             changed: BTreeMap::new(),
             ended: Vec::new(),
             rung: Vec::new(),
+            left: Lines::new(),
         })
     }
 
@@ -89,7 +103,8 @@ impl Locked {
 
     /// The next one of its line may be sent.
     fn leave_line(&mut self, kept: &Kept) -> Result<(), Trouble> {
-        if kept.is_in_line {
+        if let Some(line) = &kept.line {
+            self.left.insert((kept.lane.clone(), line.clone()));
             self.rung.push((destination_of(&kept.lane)?, Duration::ZERO));
         }
         Ok(())
@@ -156,6 +171,7 @@ async fn update(link: &Link, changed: impl Iterator<Item = &Kept> + Clone) -> Re
     let chronicles = column(changed.clone(), |kept| &kept.chronicle);
     let orders = column(changed.clone(), |kept| &kept.orders);
     let bodiless = column(changed.clone(), |kept| kept.is_bodiless);
+    let fences = column(changed.clone(), |kept| kept.fence.cast_signed());
     link.execute(
         UPDATE,
         &[
@@ -174,6 +190,7 @@ async fn update(link: &Link, changed: impl Iterator<Item = &Kept> + Clone) -> Re
             &chronicles,
             &orders,
             &bodiless,
+            &fences,
         ],
     )
     .await?;
@@ -183,12 +200,14 @@ async fn update(link: &Link, changed: impl Iterator<Item = &Kept> + Clone) -> Re
 const UPDATE: &str = "UPDATE postgate_post p SET lane = n.lane, shard = n.shard, phase = n.phase, \
     is_claimed = n.is_claimed, ended = n.ended, tried = n.tried, due_at = n.due_at, ages_from = n.ages_from, \
     is_anew = n.is_anew, is_rerouted = n.is_rerouted, is_lean = n.is_lean, chronicle = n.chronicle, \
-    orders = n.orders, is_shared = p.is_shared AND NOT n.is_bodiless, \
+    orders = n.orders, fence = n.fence, is_behind = p.is_behind AND p.lane = n.lane, \
+    is_shared = p.is_shared AND NOT n.is_bodiless, \
     content = CASE WHEN n.is_bodiless THEN NULL ELSE p.content END \
     FROM unnest($1::bytea[], $2::text[], $3::int2[], $4::int2[], $5::bool[], $6::int8[], $7::int8[], \
-    $8::int8[], $9::int8[], $10::bool[], $11::bool[], $12::bool[], $13::bytea[], $14::bytea[], $15::bool[]) \
+    $8::int8[], $9::int8[], $10::bool[], $11::bool[], $12::bool[], $13::bytea[], $14::bytea[], $15::bool[], \
+    $16::int8[]) \
     AS n(id, lane, shard, phase, is_claimed, ended, tried, due_at, ages_from, is_anew, is_rerouted, is_lean, \
-    chronicle, orders, is_bodiless) WHERE p.id = n.id";
+    chronicle, orders, is_bodiless, fence) WHERE p.id = n.id";
 
 /// Takes over what was claimed by a process that is gone: as if the attempt had never begun,
 /// but with what was ordered meanwhile.
@@ -210,23 +229,22 @@ pub(super) async fn take_over(link: &Link) -> Result<(), Trouble> {
             .await?;
         let mut locked = Locked::of(&rows)?;
         for kept in locked.rows.values().cloned().collect::<Vec<_>>() {
-            let free = kept.clone().unclaimed(locked.now).unwrap_or_else(|error| {
-                tracing::error!(post = %kept.id, %error, "what was ordered of a post is lost");
-                Kept { is_claimed: false, orders: None, ..kept }
-            });
-            locked.put_back(free)?;
+            locked.put_back(kept.unclaimed(locked.now)?)?;
         }
         locked.write(link).await?;
         link.run("COMMIT").await?;
         if rows.is_empty() {
-            return Ok(());
+            return lines::advance_all(link).await;
         }
     }
 }
 
-/// Ends what is done, and lets others have the link.
-pub(super) async fn finish(link: Taken<'_>, locked: Locked) -> Result<Locked, Trouble> {
+/// Ends what is done, lets others have the link, and rings.
+pub(super) async fn finish(shared: &Shared, link: Taken<'_>, locked: Locked) -> Result<(), Trouble> {
     locked.write(&link).await?;
     link.commit().await?;
-    Ok(locked)
+    shared.damages.fetch_add(locked.damages, Ordering::Relaxed);
+    lines::advance(shared, &locked.left).await?;
+    shared.ring(&locked.rung);
+    Ok(())
 }

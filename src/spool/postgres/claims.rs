@@ -5,6 +5,7 @@
 //! ones are found by themselves, so that those that are not due yet are not looked at.
 
 use super::super::{Attempt, Claim, Claimed, SpoolError};
+use super::lines;
 use super::link::{Taken, Trouble};
 use super::row::{Kept, columns, destination_of, key_of, span};
 use super::schema::{is_free, now};
@@ -22,8 +23,8 @@ pub(super) async fn claim(
     max: usize,
 ) -> Result<Claimed, SpoolError> {
     let _asking = shared.hands.ask(&lane);
-    let claimed = shared.insist(PATIENCE, || take(&shared, &lane, max_age, max)).await?;
-    shared.hands.take(claimed.claims.iter().map(|claim| (claim.post.id, claim.fence)));
+    let mut claimed = shared.insist(PATIENCE, || take(&shared, &lane, max_age, max)).await?;
+    claimed.claims.retain(|claim| shared.hands.take(claim.post.id, claim.fence));
     Ok(claimed)
 }
 
@@ -93,13 +94,14 @@ async fn put_aside(
         &[&key_of(kept.id), &chronicle, &until],
     )
     .await?;
-    Ok(())
+    let line = kept.line.clone().map(|line| (kept.lane.clone(), line));
+    lines::advance_on(link, &line.into_iter().collect()).await
 }
 
 /// Posts that may be claimed.
 macro_rules! waits {
     () => {
-        concat!("p.phase = 0 AND NOT p.is_claimed AND ", is_free!())
+        concat!("p.phase = 0 AND NOT p.is_claimed AND NOT p.is_behind AND ", is_free!())
     };
 }
 
@@ -152,8 +154,9 @@ const NEXT: &str = concat!("SELECT (", next_of!("$1"), ") - ", now!());
 /// From lane to lane by the index, however many posts each has.
 const LANES: &str = concat!(
     "WITH RECURSIVE l AS ((SELECT p.lane FROM postgate_post p WHERE p.phase = 0 AND NOT p.is_claimed \
-     ORDER BY p.lane LIMIT 1) UNION ALL SELECT (SELECT p.lane FROM postgate_post p WHERE p.phase = 0 \
-     AND NOT p.is_claimed AND p.lane > l.lane ORDER BY p.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL) \
+     AND NOT p.is_behind ORDER BY p.lane LIMIT 1) UNION ALL SELECT (SELECT p.lane FROM postgate_post p \
+     WHERE p.phase = 0 AND NOT p.is_claimed AND NOT p.is_behind AND p.lane > l.lane \
+     ORDER BY p.lane LIMIT 1) FROM l WHERE l.lane IS NOT NULL) \
      SELECT l.lane, n.due_at - ",
     now!(),
     " FROM l CROSS JOIN LATERAL (",

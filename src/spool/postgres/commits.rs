@@ -9,6 +9,7 @@ use super::super::record::Accepted;
 use super::super::shared::NOTES;
 use super::super::state::began_at;
 use super::super::{Committed, Earlier, SpoolError};
+use super::lines::{self, Lines};
 use super::link::{Taken, Trouble};
 use super::row::{head_of, key_of, lane_of, message_key, millis, shard_of, span};
 use super::schema::now;
@@ -118,11 +119,13 @@ async fn keep(shared: Arc<Shared>, group: Vec<Arc<Admission>>) -> Result<Vec<Com
     link.begin().await?;
     let (mut repeated, mut known) = note_keys(&link, &group).await?;
     let kept: Vec<_> = group.iter().filter(|one| !repeated.contains_key(&one.message)).collect();
-    known.extend(insert(&link, &kept).await?);
+    let (again, behind) = insert(&link, &kept).await?;
+    known.extend(again);
     let told = kept.iter().filter(|one| !known.contains(&one.message));
     let told: Vec<_> = told.map(|one| &one.events[..]).filter(|events| !events.is_empty()).collect();
     events::append(&link, &told).await?;
     link.commit().await?;
+    lines::advance(&shared, &behind).await?;
     if !told.is_empty() {
         shared.told.notify_one();
     }
@@ -271,12 +274,13 @@ impl Columns {
     }
 }
 
-/// Inserts the posts of a group; answers which messages were there already.
-async fn insert(link: &Taken<'_>, group: &[&Arc<Admission>]) -> Result<HashSet<MessageId>, Trouble> {
+/// Inserts the posts of a group; answers which messages were there already, and in which lines
+/// some stand behind others.
+async fn insert(link: &Taken<'_>, group: &[&Arc<Admission>]) -> Result<(HashSet<MessageId>, Lines), Trouble> {
     let mut columns = Columns::default();
     group.iter().try_for_each(|one| columns.push(one))?;
     if columns.ids.is_empty() {
-        return Ok(HashSet::new());
+        return Ok((HashSet::new(), Lines::new()));
     }
     let Columns { ids, shards, lanes, lines, priorities, not_before, accepted, ages_from, .. } = &columns;
     let Columns { expires, heads, lengths, checksums, contents, shared, .. } = &columns;
@@ -308,24 +312,29 @@ async fn insert(link: &Taken<'_>, group: &[&Arc<Admission>]) -> Result<HashSet<M
         let again: Vec<_> = again.into_iter().map(|(_, key)| key).collect();
         link.execute("DELETE FROM postgate_post WHERE id = ANY($1)", &[&again]).await?;
     }
-    Ok(known)
+    let behind = rows.iter().filter_map(|row| Some((row.get::<_, Option<_>>(2)?, row.get(3))));
+    Ok((known, behind.collect()))
 }
 
 /// A post says when it was accepted by another clock: it does not wait for this one.
 const INSERT: &str = concat!(
     "INSERT INTO postgate_post (id, shard, lane, line, priority, due_at, accepted_at, ages_from, expires_at, \
-     head, lengths, checksums, content, is_shared) \
+     head, lengths, checksums, content, is_shared, is_behind) \
      SELECT n.id, n.shard, n.lane, n.line, n.priority, \
      coalesce(n.not_before, least(n.accepted, ",
     now!(),
     ")), \
      n.accepted, n.ages_from, n.expires, n.head, n.lengths::int8[], n.checksums::int8[], n.content, \
-     n.content IS NULL \
+     n.content IS NULL, \
+     n.line IS NOT NULL AND (row_number() OVER (PARTITION BY n.lane, n.line ORDER BY n.id) > 1 \
+     OR EXISTS (SELECT FROM postgate_post q WHERE q.lane = n.lane AND q.line = n.line \
+     AND q.phase IN (0, 2) AND q.id < n.id)) \
      FROM unnest($1::bytea[], $2::int2[], $3::text[], $4::text[], $5::int2[], $6::int8[], $7::int8[], \
      $8::int8[], $9::int8[], $10::bytea[], $11::text[], $12::text[], $13::bytea[]) \
      AS n(id, shard, lane, line, priority, not_before, accepted, ages_from, expires, head, lengths, \
      checksums, content) ORDER BY n.id \
-     ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING id, xmax = 0"
+     ON CONFLICT (id) DO UPDATE SET id = excluded.id \
+     RETURNING id, xmax = 0, CASE WHEN is_behind THEN lane END, line"
 );
 
 const SHARE: &str = "INSERT INTO postgate_content (message, living, octets) \

@@ -6,8 +6,9 @@
 use super::super::moving::cargo::Cargo;
 use super::super::{Census, Noted, Query, SpoolError};
 use super::commits::earlier_in;
+use super::hosts::Hosts;
 use super::link::{Taken, Trouble};
-use super::open::{config_of, gather, in_time};
+use super::open::{gather, in_time};
 use super::row::time_of;
 use super::{OpenError, Options, Shared, events, freight, hold, looks, notes};
 use crate::event::{Event, Mark};
@@ -44,8 +45,8 @@ pub(super) async fn half_done(shared: &Shared) -> Result<Option<String>, Trouble
 impl Depot {
     /// Opens the database, making its tables when they are missing.
     pub async fn open(options: Options) -> Result<Depot, OpenError> {
-        let config = config_of(&options.url)?;
-        let (shared, _) = in_time(gather(config, options)).await?;
+        let hosts = Arc::new(Hosts::of(&options.url)?);
+        let (shared, _) = in_time(gather(&hosts, options)).await?;
         let mut beats = JoinSet::new();
         beats.spawn(hold::keep(Arc::clone(&shared)));
         Ok(Depot { shared, _beats: beats })

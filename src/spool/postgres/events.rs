@@ -2,10 +2,12 @@
 //!
 //! The order is that of transactions, which is fixed before they end: an event is handed out
 //! when every transaction before its own has ended, so that none comes behind a mark that
-//! was passed.
+//! was passed. A database that was restored from a dump counts its transactions anew: what
+//! it has not come to yet is written anew on opening, and a mark of that kind is none.
 
 use super::super::SpoolError;
-use super::link::{Taken, Trouble};
+use super::hold::mine;
+use super::link::{Link, Taken, Trouble};
 use super::row::{encoded, read};
 use super::{PATIENCE, Shared};
 use crate::event::{Event, Mark};
@@ -40,8 +42,10 @@ pub(super) async fn append(link: &Taken<'_>, told: &[&[Event]]) -> Result<(), Tr
 /// Writes events that no post caused.
 pub(super) async fn publish(shared: Arc<Shared>, events: Arc<Vec<Event>>) -> Result<(), Trouble> {
     let link = shared.durable.take().await?;
+    link.begin().await?;
+    shared.hold.confirm(&link).await?;
     append(&link, &[&events]).await?;
-    link.put_back();
+    link.commit().await?;
     shared.told.notify_one();
     Ok(())
 }
@@ -77,24 +81,19 @@ async fn forget(shared: &Shared, (written, place): (u64, u64)) -> Result<(), Tro
     if written == 0 {
         return Ok(());
     }
+    shared.hold.stands()?;
     let link = shared.quick.take().await?;
-    let values = [written.cast_signed(), place.cast_signed()];
-    link.execute("DELETE FROM postgate_event WHERE (written, place) <= ($1, $2)", &[&values[0], &values[1]])
-        .await?;
+    let (node, incarnation) = shared.hold.row();
+    link.execute(FORGET, &[&written.cast_signed(), &place.cast_signed(), node, incarnation]).await?;
     link.put_back();
     Ok(())
 }
 
 async fn look(shared: &Shared, (written, place): (u64, u64)) -> Result<Found, Trouble> {
+    shared.hold.stands()?;
     let link = shared.quick.take().await?;
-    let rows = link
-        .query(
-            "SELECT written, place, octets, \
-             written < pg_snapshot_xmin(pg_current_snapshot())::text::int8 FROM postgate_event \
-             WHERE (written, place) > ($1, $2) ORDER BY written, place LIMIT 64",
-            &[&written.cast_signed(), &place.cast_signed()],
-        )
-        .await?;
+    let (node, incarnation) = shared.hold.row();
+    let rows = link.query(LOOK, &[&written.cast_signed(), &place.cast_signed(), node, incarnation]).await?;
     link.put_back();
     let (mut found, mut octets) = (None, 0);
     for row in rows.iter().take_while(|row| row.get(3)) {
@@ -120,3 +119,42 @@ async fn look(shared: &Shared, (written, place): (u64, u64)) -> Result<Found, Tr
         None => Found::Unsettled,
     })
 }
+
+/// Writes events anew whose transactions this database has not come to yet.
+pub(super) async fn renumber(link: &Link) -> Result<(), Trouble> {
+    let count = link.execute(RENUMBER, &[]).await?;
+    if count > 0 {
+        tracing::warn!(count, "the database was restored; what it had to tell is told now");
+    }
+    Ok(())
+}
+
+/// The first transaction that has not begun.
+macro_rules! ahead {
+    () => {
+        "pg_snapshot_xmax(pg_current_snapshot())::text::int8"
+    };
+}
+
+const FORGET: &str = concat!(
+    "DELETE FROM postgate_event WHERE (written, place) <= ($1, $2) AND $1 < ",
+    ahead!(),
+    " AND ",
+    mine!("$3", "$4")
+);
+
+const LOOK: &str = concat!(
+    "SELECT written, place, octets, written < pg_snapshot_xmin(pg_current_snapshot())::text::int8 \
+     FROM postgate_event WHERE (written, place) > (CASE WHEN $1 < ",
+    ahead!(),
+    " THEN $1 ELSE 0 END, $2) AND ",
+    mine!("$3", "$4"),
+    " ORDER BY written, place LIMIT 64"
+);
+
+const RENUMBER: &str = concat!(
+    "WITH ahead AS (DELETE FROM postgate_event WHERE written >= ",
+    ahead!(),
+    " RETURNING written, place, octets) \
+     INSERT INTO postgate_event (octets) SELECT octets FROM ahead ORDER BY written, place"
+);

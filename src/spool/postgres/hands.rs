@@ -3,6 +3,9 @@
 //! A claim whose answer was lost with its connection is written, and nobody knows of it. So
 //! it is looked from time to time for posts that are claimed and in nobody's hands: two looks
 //! in a row, while no claim of their lane was under way all the time, and they wait again.
+//!
+//! A claim that a crash of the database forgot is made once more, under the same fence: what is
+//! in hand by it is not given out again. One with a newer fence was settled in between.
 
 use super::super::SpoolError;
 use super::changes::{Locked, finish};
@@ -44,9 +47,14 @@ impl Hands {
         Asking(self, lane, looks)
     }
 
-    /// Takes posts in hand.
-    pub fn take(&self, claims: impl Iterator<Item = (PostId, u64)>) {
-        self.held().posts.extend(claims);
+    /// Takes a post in hand, unless it is by this claim or a newer one.
+    pub fn take(&self, id: PostId, fence: u64) -> bool {
+        let mut held = self.held();
+        let is_new = held.posts.get(&id).is_none_or(|has| *has < fence);
+        if is_new {
+            held.posts.insert(id, fence);
+        }
+        is_new
     }
 
     /// Lets go of a post, if it is in hand by this claim.
@@ -141,7 +149,5 @@ async fn put_back(shared: &Shared, lost: &[(PostId, u64)]) -> Result<(), Trouble
             locked.put_back(kept.unclaimed(locked.now)?)?;
         }
     }
-    let locked = finish(link, locked).await?;
-    shared.ring(&locked.rung);
-    Ok(())
+    finish(shared, link, locked).await
 }

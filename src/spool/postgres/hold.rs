@@ -10,14 +10,14 @@
 //! Who was overtaken finds its row gone, and does nothing more until it is started again.
 //! Leases of a part of the lanes there are none yet.
 
-use super::link::{Commits, Link, Links, Trouble};
+use super::hosts::Hosts;
+use super::link::{Commits, Link, Links, Trouble, Value};
 use super::{OpenError, Shared};
 use crate::spool::{Health, SpoolError};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::Config;
 
 /// Beats of a lease.
 const BEATS: u32 = 5;
@@ -65,6 +65,22 @@ impl Hold {
         }
     }
 
+    /// The same by the row of this process, which is kept until the transaction ends: what another
+    /// one must not find done once it works here.
+    pub async fn confirm(&self, link: &Link) -> Result<(), Trouble> {
+        self.stands()?;
+        let found = link.query(CONFIRM, &[&self.node, &self.incarnation]).await?;
+        if found.is_empty() && !self.is_over() {
+            *self.standing() = Standing::Overtaken;
+        }
+        self.stands()
+    }
+
+    /// What [`mine!`] is asked with.
+    pub fn row(&self) -> (&String, &String) {
+        (&self.node, &self.incarnation)
+    }
+
     /// Whether this process has nothing to do here any more.
     pub fn is_over(&self) -> bool {
         !matches!(*self.standing(), Standing::Until(_))
@@ -95,11 +111,16 @@ impl Hold {
         }
     }
 
-    async fn beat(&self) -> Result<u64, Trouble> {
+    /// One more beat: whether it found the row of this process, and when it was sent.
+    async fn beat(&self) -> Result<(bool, Instant), Trouble> {
+        // To find a host that answers may take longer than a beat, and has its own limits.
         let link = self.links.take().await?;
-        let changed = link.execute(BEAT, &[&self.node, &self.incarnation]).await?;
+        let sent_at = Instant::now();
+        let values: [Value<'_>; 2] = [&self.node, &self.incarnation];
+        let changed = timeout(self.lease * 2 / BEATS, link.execute(BEAT, &values)).await;
+        let changed = changed.map_err(|_| Trouble::Lost("it takes too long".to_owned()))??;
         link.put_back();
-        Ok(changed)
+        Ok((changed > 0, sent_at))
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -117,7 +138,7 @@ fn lasts(lease: Duration) -> Duration {
 /// died until that is sure. Commits on the link are durable: who took it keeps it when a
 /// standby becomes the primary.
 pub(super) async fn join(
-    config: &Config,
+    hosts: &Arc<Hosts>,
     link: &Link,
     node: &str,
     lease: Duration,
@@ -139,7 +160,7 @@ pub(super) async fn join(
                 node: node.to_owned(),
                 incarnation,
                 lease,
-                links: Links::new(config.clone(), Commits::Quickly),
+                links: Links::new(Arc::clone(hosts), Commits::Quickly),
                 standing: Mutex::new(Standing::Until(began_at + lasts(lease))),
             });
         }
@@ -180,18 +201,27 @@ async fn take(link: &Link, node: &str, dead: Option<&Seen>) -> Result<Option<Str
 /// Beats for as long as this process works here.
 pub(super) async fn keep(shared: Arc<Shared>) {
     let hold = &shared.hold;
+    let mut is_answered = true;
     loop {
         sleep(hold.lease / BEATS).await;
-        let sent_at = Instant::now();
-        let beat = timeout(hold.lease * 2 / BEATS, hold.beat()).await;
-        if hold.is_over() {
+        let beat = hold.beat().await;
+        if *hold.standing() == Standing::Left {
             return;
         }
         match beat {
-            Ok(Ok(0)) => break,
-            Ok(Ok(_)) => hold.extend(sent_at),
-            Ok(Err(trouble)) => tracing::warn!(error = %SpoolError::from(trouble), "a beat was not answered"),
-            Err(_) => tracing::warn!("a beat was not answered in time"),
+            Ok((false, _)) => break,
+            Ok((true, sent_at)) => {
+                hold.extend(sent_at);
+                is_answered = true;
+            }
+            Err(trouble) => {
+                // Told once: it may be away for long.
+                if std::mem::take(&mut is_answered) {
+                    tracing::warn!(error = %SpoolError::from(trouble), "a beat was not answered");
+                }
+                shared.durable.doubt();
+                shared.quick.doubt();
+            }
         }
     }
     *hold.standing() = Standing::Overtaken;
@@ -201,6 +231,24 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         shared.health.send_replace(Health::Failed(error));
     }
 }
+
+/// Whether the row of this process is there; see [`Hold::row`].
+macro_rules! mine {
+    ($node:literal, $incarnation:literal) => {
+        concat!(
+            "EXISTS (SELECT FROM postgate_node WHERE id = ",
+            $node,
+            " AND incarnation = ",
+            $incarnation,
+            "::text::uuid)"
+        )
+    };
+}
+pub(super) use mine;
+
+/// A beat may come in between, a removal may not.
+const CONFIRM: &str =
+    "SELECT FROM postgate_node WHERE id = $1 AND incarnation = $2::text::uuid FOR KEY SHARE";
 
 const BEAT: &str = "UPDATE postgate_node SET beat = beat + 1 WHERE id = $1 AND incarnation = $2::text::uuid";
 

@@ -5,9 +5,11 @@
 //! asked does it again on another. A commit that was answered with a warning (SQLSTATE
 //! 01000) is no success: an operator who cancels the wait for a standby has the server
 //! answer so although nothing is replicated. For that reason nothing is ever cancelled here,
-//! and no statement has a time limit.
+//! and no statement has a time limit; what is ended is a process of the server whose link
+//! was closed: nobody hears what it says.
 
 use super::super::SpoolError;
+use super::hosts::{Hosts, Strays};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, SimpleQueryMessage, Statement};
 
 /// Links of a kind that are open at most.
 const MOST: usize = 6;
@@ -86,6 +88,9 @@ pub(super) struct Link {
     driver: AbortHandle,
     /// The server said that something is not as it should be.
     warned: Arc<AtomicBool>,
+    /// The process of the server, and where it is told of when nobody waits for it any more.
+    process: Option<i32>,
+    strays: Arc<Strays>,
     prepared: Mutex<HashMap<&'static str, Statement>>,
 }
 
@@ -93,12 +98,13 @@ impl Drop for Link {
     fn drop(&mut self) {
         // The client alone would wait for an answer that may never come.
         self.driver.abort();
+        self.process.into_iter().for_each(|process| self.strays.add(process));
     }
 }
 
 impl Link {
     /// Connects. What is set here holds whatever the server's own settings are.
-    pub async fn open(config: &Config, commits: Commits) -> Result<Link, Trouble> {
+    pub async fn open(config: &Config, commits: Commits, strays: &Arc<Strays>) -> Result<Link, Trouble> {
         let (client, mut connection) = config.connect(NoTls).await?;
         let warned = Arc::new(AtomicBool::new(false));
         let notes = Arc::clone(&warned);
@@ -113,12 +119,14 @@ impl Link {
                 }
             }
         });
-        let link = Link { client, driver: driver.abort_handle(), warned, prepared: Mutex::default() };
+        let (driver, strays) = (driver.abort_handle(), Arc::clone(strays));
+        let mut link = Link { client, driver, warned, process: None, strays, prepared: Mutex::default() };
         let waits = match commits {
             Commits::Durably => "SET synchronous_commit = on",
             Commits::Quickly => "SET synchronous_commit = off",
         };
-        link.client.batch_execute(&format!("{SETTINGS}; {waits}")).await?;
+        let settings = format!("{SETTINGS}; {waits}; SELECT pg_backend_pid()");
+        link.process = link.client.simple_query(&settings).await?.iter().find_map(process_in);
         // Until here it may have warned of its collations; from here on of what was asked.
         link.warned.store(false, Ordering::SeqCst);
         Ok(link)
@@ -166,9 +174,17 @@ impl Link {
     }
 }
 
+/// The process of the server, where that is what is said.
+fn process_in(said: &SimpleQueryMessage) -> Option<i32> {
+    match said {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    }
+}
+
 /// Links of one kind, opened when they are needed.
 pub(super) struct Links {
-    config: Config,
+    hosts: Arc<Hosts>,
     commits: Commits,
     idle: Mutex<Vec<Link>>,
     room: Arc<Semaphore>,
@@ -182,9 +198,9 @@ pub(super) struct Taken<'a> {
 }
 
 impl Links {
-    /// Links to this database.
-    pub fn new(config: Config, commits: Commits) -> Links {
-        Links { config, commits, idle: Mutex::default(), room: Arc::new(Semaphore::new(MOST)) }
+    /// Links to the database on these hosts.
+    pub fn new(hosts: Arc<Hosts>, commits: Commits) -> Links {
+        Links { hosts, commits, idle: Mutex::default(), room: Arc::new(Semaphore::new(MOST)) }
     }
 
     /// A link for the caller alone; waits until there is one.
@@ -196,10 +212,15 @@ impl Links {
             let link = match idle {
                 Some(link) if link.client.is_closed() => continue,
                 Some(link) => link,
-                None => Link::open(&self.config, self.commits).await?,
+                None => self.hosts.link(self.commits).await?,
             };
             return Ok(Taken { link, links: self, _room });
         }
+    }
+
+    /// Closes those that nobody uses: the server may have gone from behind them.
+    pub fn doubt(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 

@@ -11,8 +11,8 @@
 //! the database has written something durably again.
 //!
 //! One process works on a database (`hold`): a second one is refused. On opening it takes all
-//! posts over that another one had claimed. A post is sent after its body was read, which a
-//! process that may no longer work here is refused.
+//! posts over that another one had claimed. Before each post is sent this one is asked whether
+//! it still may.
 
 mod changes;
 mod claims;
@@ -22,6 +22,8 @@ mod events;
 mod freight;
 mod hands;
 mod hold;
+mod hosts;
+mod lines;
 mod link;
 mod looks;
 mod notes;
@@ -57,11 +59,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long a commit, a claim or a look waits for a database that is away.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection may take for its first answer; it is doubled with each try, for a
-/// server that waits for its standby keeps every connection that was given up.
-const FIRST_TRY: Duration = Duration::from_secs(10);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long the first try may take, and any of them; it is doubled with each, for the server may
+/// wait for its standby.
+const TRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+/// Between the first two tries, and between any; it is doubled with each.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Octets of messages that wait to be committed, beyond which none is taken.
 const WAITING: usize = 64 << 20;
 
@@ -101,7 +103,7 @@ impl Shared {
         patience: Duration,
         work: impl Fn() -> F,
     ) -> Result<T, SpoolError> {
-        let (begun, mut limit) = (Instant::now(), FIRST_TRY);
+        let (begun, mut limit, mut pause, mut told) = (Instant::now(), TRY.0, PAUSE.0, String::new());
         loop {
             let left = patience.saturating_sub(begun.elapsed());
             let text = match timeout(limit.min(left), work()).await {
@@ -110,14 +112,17 @@ impl Shared {
                 Ok(Err(Trouble::Lost(text))) => text,
                 Err(_) => "it does not answer".to_owned(),
             };
-            if begun.elapsed() + PAUSE >= patience {
+            if begun.elapsed() + pause >= patience {
                 let error = SpoolError::from(Trouble::Lost(text));
                 self.health.send_replace(Health::Failed(error.to_string()));
                 return Err(error);
             }
-            tracing::warn!(error = text, "the database is away; it is asked again");
-            limit = limit.saturating_mul(2);
-            sleep(PAUSE).await;
+            if text != told {
+                tracing::warn!(error = text, "the database is away; it is asked again");
+                told = text;
+            }
+            sleep(pause).await;
+            (limit, pause) = ((limit * 2).min(TRY.1), (pause * 2).min(PAUSE.1));
         }
     }
 
@@ -214,6 +219,10 @@ impl Spool for Postgres {
         self.ask(move |shared| looks::body(shared, id, body))
     }
 
+    fn may_send(&self) -> Result<(), SpoolError> {
+        Ok(self.shared.hold.stands()?)
+    }
+
     fn settle(&self, done: Vec<(Claim, Settlement)>, events: Vec<Event>) -> Later<'_, ()> {
         let (shared, done, events) = (Arc::clone(&self.shared), Arc::new(done), Arc::new(events));
         self.off(async move {
@@ -280,8 +289,7 @@ impl Spool for Postgres {
 
     fn set_note<'a>(&'a self, key: &'a str, value: Option<Bytes>, expect: Option<u64>) -> Later<'a, u64> {
         let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
-        // Not again: whether this one was set is not known, and another may have been since.
-        self.off(async move { Ok(notes::set(&shared, &key, value, expect).await?) })
+        self.off(async move { notes::set(&shared, &key, value, expect).await })
     }
 
     fn doorbell(&self) -> Arc<Doorbell> {

@@ -1,10 +1,11 @@
 //! Opening a spool in a database, and why that may be refused.
 
 use super::hands::{self, Hands};
+use super::hosts::Hosts;
 use super::link::{Commits, Link, Links, Trouble};
 use super::risks::{self, Risk};
 use super::row::id_of;
-use super::{Postgres, Shared, changes, commits, depot, hold, schema, sweep};
+use super::{Postgres, Shared, changes, commits, depot, events, hold, schema, sweep};
 use crate::event::Wanted;
 use crate::post::{MessageId, Post};
 use crate::spool::{Health, SpoolError};
@@ -16,8 +17,6 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::Config;
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 /// Tasks that commit, each on its own connection.
 const COMMITTERS: usize = 2;
@@ -158,31 +157,14 @@ impl From<Trouble> for OpenError {
 
 /// Whether a URL of a database holds a password.
 pub fn holds_password(url: &str) -> Result<bool, OpenError> {
-    config_of(url).map(|config| config.get_password().is_some())
-}
-
-/// How the database of a URL is reached. One whose machine is gone is noticed soon, however
-/// long a statement may take.
-pub(super) fn config_of(url: &str) -> Result<Config, OpenError> {
-    let mut config: Config = url.parse().map_err(|_| OpenError::Url("it cannot be read"))?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(OpenError::Url("it names no host"));
-    }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(OpenError::Url("it asks for TLS, which is not spoken with databases yet"));
-    }
-    config.target_session_attrs(TargetSessionAttrs::ReadWrite).application_name("postgate");
-    config.connect_timeout(Duration::from_secs(5)).tcp_user_timeout(Duration::from_secs(15));
-    config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
-    config.keepalives_retries(3);
-    Ok(config)
+    Hosts::of(url).map(|hosts| hosts.have_password())
 }
 
 /// Looks whether a spool could be opened in a database, and changes nothing; answers the
 /// version of the server.
 pub async fn check(options: &Options) -> Result<String, OpenError> {
-    let config = config_of(&options.url)?;
-    in_time(async { look(&Link::open(&config, Commits::Quickly).await?, options).await }).await
+    let hosts = Hosts::of(&options.url)?;
+    in_time(async { look(&hosts.link(Commits::Quickly).await?, options).await }).await
 }
 
 /// The version of a server on which nothing is wrong.
@@ -207,10 +189,10 @@ impl Postgres {
     /// what was claimed. Where another process worked that said no farewell, this waits until
     /// it has been silent for its lease; for a database that is away it waits for a minute.
     pub async fn open(options: Options) -> Result<Postgres, OpenError> {
-        let config = config_of(&options.url)?;
+        let hosts = Arc::new(Hosts::of(&options.url)?);
         in_time(async {
             loop {
-                match Postgres::open_in(config.clone(), options.clone()).await {
+                match Postgres::open_in(&hosts, options.clone()).await {
                     Err(OpenError::Away(error)) => {
                         tracing::warn!(
                             error,
@@ -225,8 +207,8 @@ impl Postgres {
         .await
     }
 
-    async fn open_in(config: Config, options: Options) -> Result<Postgres, OpenError> {
-        let (shared, newest) = gather(config, options).await?;
+    async fn open_in(hosts: &Arc<Hosts>, options: Options) -> Result<Postgres, OpenError> {
+        let (shared, newest) = gather(hosts, options).await?;
         if let Some(directory) = depot::half_done(&shared).await? {
             shared.hold.leave(async { Ok(()) }).await;
             return Err(OpenError::HalfMoved(directory));
@@ -248,22 +230,26 @@ impl Postgres {
 
 /// Takes the database for this process, and what was claimed; answers what its tasks share, and the
 /// greatest message id.
-pub(super) async fn gather(config: Config, options: Options) -> Result<(Arc<Shared>, MessageId), OpenError> {
-    let link = Link::open(&config, Commits::Durably).await?;
+pub(super) async fn gather(
+    hosts: &Arc<Hosts>,
+    options: Options,
+) -> Result<(Arc<Shared>, MessageId), OpenError> {
+    let link = hosts.link(Commits::Durably).await?;
     look(&link, &options).await?;
     schema::migrate(&link).await?;
-    let hold = hold::join(&config, &link, &options.node, options.lease).await?;
+    let hold = hold::join(hosts, &link, &options.node, options.lease).await?;
     // From here on what is lost is done again.
-    let link = Link::open(&config, Commits::Quickly).await?;
+    let link = hosts.link(Commits::Quickly).await?;
     let log = link.query("SELECT log FROM postgate_spool", &[]).await?;
     let log = log.first().map_or(0, |row| row.get::<_, i32>(0).cast_unsigned());
     let newest = link.query("SELECT id FROM postgate_post ORDER BY id DESC LIMIT 1", &[]).await?;
     let newest = newest.first().map(|row| id_of(row.get(0))).transpose().map_err(OpenError::Database)?;
     changes::take_over(&link).await?;
+    events::renumber(&link).await?;
     let shared = Arc::new(Shared {
         options,
-        durable: Links::new(config.clone(), Commits::Durably),
-        quick: Links::new(config, Commits::Quickly),
+        durable: Links::new(Arc::clone(hosts), Commits::Durably),
+        quick: Links::new(Arc::clone(hosts), Commits::Quickly),
         hold,
         doorbell: Arc::default(),
         health: watch::Sender::new(Health::Open),

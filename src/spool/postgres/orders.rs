@@ -31,6 +31,7 @@ pub(super) async fn order(shared: Arc<Shared>, query: Query, order: Arc<Order>) 
 async fn carry_out(shared: &Shared, ids: &[PostId], order: &Order) -> Result<u64, Trouble> {
     let link = shared.durable.take().await?;
     link.begin().await?;
+    shared.hold.confirm(&link).await?;
     let mut locked = Locked::lock(&link, ids.iter().copied()).await?;
     let (mut done, mut told) = (0, Vec::new());
     for id in ids {
@@ -50,8 +51,7 @@ async fn carry_out(shared: &Shared, ids: &[PostId], order: &Order) -> Result<u64
         }
     }
     append(&link, &[&told]).await?;
-    let locked = finish(link, locked).await?;
-    shared.ring(&locked.rung);
+    finish(shared, link, locked).await?;
     if !told.is_empty() {
         shared.told.notify_one();
     }
@@ -71,7 +71,7 @@ fn ordered(kept: &Kept, order: &Order, now: Timestamp) -> Result<Option<Kept>, S
         kept.state = state;
     }
     if let Order::Reroute { destination, trust, path, sealed } = order {
-        let mut chronicle = kept.chronicle()?;
+        let mut chronicle = kept.chronicle().unwrap_or_default();
         let (destination, path) = (Arc::clone(destination), path.clone());
         if !kept.is_claimed {
             kept.lane = lane_of(&destination);

@@ -21,7 +21,7 @@ const FORMAT: u8 = 1;
 macro_rules! columns {
     () => {
         "p.id, p.lane, p.phase, p.due_at, p.ages_from, p.ended, p.tried, p.is_anew, p.is_rerouted, \
-         p.is_lean, p.is_claimed, p.fence, p.head, p.chronicle, p.orders, p.line IS NOT NULL, p.is_shared"
+         p.is_lean, p.is_claimed, p.fence, p.head, p.chronicle, p.orders, p.line, p.is_shared"
     };
 }
 pub(super) use columns;
@@ -35,8 +35,8 @@ pub(super) struct Kept {
     pub is_claimed: bool,
     /// That of its newest claim.
     pub fence: u64,
-    /// It has an ordering key.
-    pub is_in_line: bool,
+    /// Its ordering key.
+    pub line: Option<String>,
     /// Its message is kept with the others that were made of it.
     pub is_shared: bool,
     /// Nothing is kept of its message any more.
@@ -72,10 +72,27 @@ impl Kept {
             head: row.get(12),
             chronicle: row.get(13),
             orders: row.get(14),
-            is_in_line: row.get(15),
+            line: row.get(15),
             is_shared: row.get(16),
             is_bodiless: false,
         })
+    }
+
+    /// Lets go of what cannot be read of its history and its orders; whether there was any. A
+    /// history that says where the post goes stays: without it the post would go elsewhere.
+    pub fn mend(&mut self) -> bool {
+        let history = self.chronicle().err();
+        let orders = self.orders().err();
+        for error in history.iter().chain(&orders) {
+            tracing::error!(post = %self.id, %error, "it is given up");
+        }
+        if history.is_some() && !self.state.is_rerouted {
+            self.chronicle = None;
+        }
+        if orders.is_some() {
+            self.orders = None;
+        }
+        history.is_some() || orders.is_some()
     }
 
     /// The post as it was accepted.

@@ -19,7 +19,9 @@ macro_rules! now {
 macro_rules! is_free {
     () => {
         "(p.line IS NULL OR NOT EXISTS (SELECT FROM postgate_post q WHERE q.lane = p.lane \
-          AND q.line = p.line AND q.id <> p.id AND (q.is_claimed OR q.phase IN (0, 2) AND q.id < p.id)))"
+          AND q.line = p.line AND q.phase IN (0, 2) AND q.id < p.id) \
+          AND NOT EXISTS (SELECT FROM postgate_post q WHERE q.lane = p.lane \
+          AND q.line = p.line AND q.is_claimed AND q.id <> p.id))"
     };
 }
 pub(super) use {is_free, now};
@@ -114,6 +116,72 @@ CREATE TABLE postgate_event (
   octets bytea NOT NULL,
   PRIMARY KEY (written, place)
 );
+",
+    "
+-- Who set a note last: a try that was not answered is known by it.
+ALTER TABLE postgate_note ADD COLUMN setter int8;
+",
+    "
+-- Posts of a state by id, and the oldest of a lane, are found and not looked for.
+CREATE INDEX postgate_post_state ON postgate_post ((CASE WHEN is_claimed THEN 4 WHEN phase > 0
+  THEN phase::int4 WHEN ended = 0 THEN 0 ELSE 5 END), id);
+CREATE INDEX postgate_post_oldest ON postgate_post (lane, accepted_at) WHERE phase = 0;
+
+-- What each transaction changed of the counts of a lane; their sum is what the lane holds.
+CREATE TABLE postgate_tally (
+  lane text COLLATE \"C\" NOT NULL,
+  waiting int8 NOT NULL,
+  sending int8 NOT NULL,
+  held int8 NOT NULL,
+  failed int8 NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE FUNCTION postgate_tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO postgate_tally
+      SELECT lane, count(*) FILTER (WHERE phase = 0 AND NOT is_claimed), count(*) FILTER (WHERE is_claimed),
+      count(*) FILTER (WHERE phase = 2), count(*) FILTER (WHERE phase = 1) FROM fresh GROUP BY lane;
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO postgate_tally
+      SELECT lane, -count(*) FILTER (WHERE phase = 0 AND NOT is_claimed), -count(*) FILTER (WHERE is_claimed),
+      -count(*) FILTER (WHERE phase = 2), -count(*) FILTER (WHERE phase = 1) FROM gone GROUP BY lane;
+  ELSE
+    INSERT INTO postgate_tally
+      SELECT * FROM (SELECT lane, coalesce(sum(n) FILTER (WHERE phase = 0 AND NOT is_claimed), 0) AS waiting,
+        coalesce(sum(n) FILTER (WHERE is_claimed), 0) AS sending,
+        coalesce(sum(n) FILTER (WHERE phase = 2), 0) AS held,
+        coalesce(sum(n) FILTER (WHERE phase = 1), 0) AS failed
+        FROM (SELECT lane, phase, is_claimed, 1 AS n FROM fresh
+          UNION ALL SELECT lane, phase, is_claimed, -1 FROM gone) AS changed GROUP BY lane) AS sums
+      WHERE waiting <> 0 OR sending <> 0 OR held <> 0 OR failed <> 0;
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER postgate_came AFTER INSERT ON postgate_post
+  REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION postgate_tell();
+CREATE TRIGGER postgate_went AFTER DELETE ON postgate_post
+  REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION postgate_tell();
+CREATE TRIGGER postgate_changed AFTER UPDATE ON postgate_post
+  REFERENCING NEW TABLE AS fresh OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION postgate_tell();
+INSERT INTO postgate_tally
+  SELECT lane, count(*) FILTER (WHERE phase = 0 AND NOT is_claimed), count(*) FILTER (WHERE is_claimed),
+  count(*) FILTER (WHERE phase = 2), count(*) FILTER (WHERE phase = 1) FROM postgate_post GROUP BY lane;
+",
+    "
+-- Whether a post came behind others of its line, see lines.rs. What is dropped are indexes.
+ALTER TABLE postgate_post ADD COLUMN is_behind bool NOT NULL DEFAULT false;
+DROP INDEX postgate_post_due, postgate_post_age, postgate_post_end, postgate_post_line;
+CREATE INDEX postgate_post_due ON postgate_post (lane, priority, due_at, id)
+  WHERE phase = 0 AND NOT is_claimed AND NOT is_behind;
+CREATE INDEX postgate_post_age ON postgate_post (lane, ages_from)
+  WHERE phase = 0 AND NOT is_claimed AND NOT is_behind;
+CREATE INDEX postgate_post_end ON postgate_post (lane, expires_at)
+  WHERE phase = 0 AND NOT is_claimed AND NOT is_behind AND expires_at IS NOT NULL;
+CREATE INDEX postgate_post_line ON postgate_post (lane, line, id) WHERE line IS NOT NULL AND phase IN (0, 2);
+CREATE INDEX postgate_post_busy ON postgate_post (lane, line) WHERE line IS NOT NULL AND is_claimed;
+CREATE INDEX postgate_post_behind ON postgate_post (lane, line) WHERE is_behind;
+UPDATE postgate_post p SET is_behind = true WHERE line IS NOT NULL AND phase IN (0, 2) AND EXISTS (
+  SELECT FROM postgate_post q WHERE q.lane = p.lane AND q.line = p.line AND q.phase IN (0, 2) AND q.id < p.id);
 ",
     "
 -- Of all posts, into the database or out of it; one that has not ended keeps gateways away.

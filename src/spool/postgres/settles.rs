@@ -36,11 +36,13 @@ pub(super) async fn settle(
         let mut locked = Locked::lock(&link, done.iter().map(|(claim, _)| claim.post.id)).await?;
         for (claim, settlement) in done.iter() {
             note(&mut locked, options, claim, settlement)?;
+            // A try before this one may have ended it, and been cut off then.
+            let line = claim.post.ordering_key.clone();
+            locked.left.extend(line.map(|line| (lane_of(&claim.post.destination), line)));
         }
         let is_told = locked.is_changed() && !events.is_empty();
         append(&link, &[if is_told { &events[..] } else { &[] }]).await?;
-        let locked = finish(link, locked).await?;
-        shared.ring(&locked.rung);
+        finish(&shared, link, locked).await?;
         is_told
     };
     if is_told {
@@ -76,8 +78,7 @@ pub(super) async fn cut_off(shared: &Shared) -> Result<(), Trouble> {
             locked.put_back(kept)?;
         }
     }
-    finish(link, locked).await?;
-    Ok(())
+    finish(shared, link, locked).await
 }
 
 /// What becomes of one post.
@@ -93,7 +94,9 @@ fn note(
         let shelved = shelved(kept, options, &claim.post, settlement, now)?;
         return shelved.map_or(Ok(()), |shelved| locked.put_back(shelved));
     }
-    let is_newest = kept.is_claimed && kept.fence == claim.fence;
+    // A crash of the database may have forgotten the claim.
+    let is_newest = kept.is_claimed && kept.fence == claim.fence || kept.fence < claim.fence;
+    let kept = &Kept { fence: kept.fence.max(claim.fence), ..kept.clone() };
     if *settlement == Settlement::Delivered {
         return locked.end(id);
     }
@@ -120,7 +123,7 @@ fn shelved(
     let Some(state) = kept.state.settled(settlement, now, retain).filter(|_| !is_shelved) else {
         return Ok(None);
     };
-    let mut chronicle = kept.chronicle()?;
+    let mut chronicle = kept.chronicle().unwrap_or_default();
     if state.is_rerouted {
         // It may have been ordered to go elsewhere once more, too late.
         let (destination, path) = (Arc::clone(&post.destination), post.path.clone());
@@ -145,8 +148,8 @@ fn settled(
     let retain = if is_listed { options.retain_delivered.max(LISTED) } else { options.retain_failed };
     let Some(state) = kept.state.settled(settlement, now, retain) else { return Ok(None) };
     let mut kept = Kept { state, is_bodiless: is_listed, ..kept.clone() }.unclaimed(now)?;
-    if let Some(last) = settlement.attempt() {
-        let mut chronicle = kept.chronicle()?;
+    // One that says where the post goes stays, although it cannot be read: nobody sends it then.
+    if let (Some(last), Ok(mut chronicle)) = (settlement.attempt(), kept.chronicle()) {
         chronicle.push(Attempt { number: state.tried, ..last.clone() });
         kept.chronicle = chronicle_of(&chronicle)?;
     }

@@ -8,10 +8,12 @@ use super::super::{Health, SpoolError};
 use super::changes::{Locked, finish};
 use super::claims::lanes;
 use super::events::append;
+use super::lines;
 use super::link::Trouble;
 use super::row::{id_of, span};
 use super::schema::now;
 use super::{PATIENCE, PAUSE, Shared};
+use crate::post::Destination;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -30,14 +32,14 @@ pub(super) async fn recover(shared: Arc<Shared>) {
     let mut health = shared.health.subscribe();
     while health.wait_for(|health| *health != Health::Open).await.is_ok() && !shared.hold.is_over() {
         // However long it waits for its standbys.
-        match shared.make_safe().await {
+        match shared.insist(Duration::MAX, || shared.make_safe()).await {
             // A gateway that was overtaken takes nothing.
             Ok(()) => shared.health.send_modify(|health| {
                 if !shared.hold.is_over() {
                     *health = Health::Open;
                 }
             }),
-            Err(_) => sleep(PAUSE).await,
+            Err(_) => sleep(PAUSE.1).await,
         }
     }
 }
@@ -47,13 +49,18 @@ pub(super) async fn recover(shared: Arc<Shared>) {
 pub(super) async fn ring(shared: Arc<Shared>) {
     loop {
         sleep(LOOK).await;
-        match lanes(Arc::clone(&shared)).await {
+        match shared.insist(PATIENCE, || due(&shared)).await {
             Ok(lanes) => shared.ring(&lanes),
-            Err(trouble) => {
-                tracing::warn!(error = %SpoolError::from(trouble), "lanes cannot be looked through now");
-            }
+            Err(error) => tracing::warn!(%error, "lanes cannot be looked through now"),
         }
     }
+}
+
+async fn due(shared: &Arc<Shared>) -> Result<Vec<(Arc<Destination>, Duration)>, Trouble> {
+    let link = shared.quick.take().await?;
+    lines::advance_all(&link).await?;
+    link.put_back();
+    lanes(Arc::clone(shared)).await
 }
 
 /// Forgets what is over, round after round.
@@ -90,6 +97,11 @@ async fn forget(shared: &Shared) -> Result<usize, Trouble> {
             &[&span(options.retain_held), &(PIECE as i64)],
         )
         .await?;
+    if rows.is_empty() {
+        link.commit().await?;
+        return Ok(0);
+    }
+    shared.hold.confirm(&link).await?;
     let ids = rows.iter().map(|row| id_of(row.get(0))).collect::<Result<Vec<_>, _>>()?;
     let mut locked = Locked::lock(&link, ids.iter().copied()).await?;
     let mut told = Vec::new();
@@ -108,8 +120,7 @@ async fn forget(shared: &Shared) -> Result<usize, Trouble> {
     }
     let told: Vec<_> = told.into_iter().map(|(_, event)| event).collect();
     append(&link, &[&told]).await?;
-    let locked = finish(link, locked).await?;
-    shared.ring(&locked.rung);
+    finish(shared, link, locked).await?;
     if !told.is_empty() {
         shared.told.notify_one();
     }
@@ -119,6 +130,8 @@ async fn forget(shared: &Shared) -> Result<usize, Trouble> {
 /// Forgets keys whose time is over, and all but the newest batches that are listed.
 async fn tidy(shared: &Shared) -> Result<(), Trouble> {
     let link = shared.quick.take().await?;
+    link.begin().await?;
+    shared.hold.confirm(&link).await?;
     let text = concat!("DELETE FROM postgate_key WHERE noted_at <= ", now!(), " - $1");
     link.execute(text, &[&span(NOTES)]).await?;
     link.execute(
@@ -128,6 +141,5 @@ async fn tidy(shared: &Shared) -> Result<(), Trouble> {
         &[&LISTED],
     )
     .await?;
-    link.put_back();
-    Ok(())
+    link.commit().await
 }
