@@ -9,6 +9,7 @@ use postgate::clock;
 use postgate::event::{Event, EventId, Mark};
 use postgate::post::{Admission, Blob, Fingerprint, MessageId, Post, PostId, Sealed, Timestamp, Trust};
 use postgate::spool::embedded::{self, Embedded};
+use postgate::spool::inspect::Inspection;
 use postgate::spool::moving::{Move, MoveError, Places, Way};
 use postgate::spool::postgres::{self, Postgres, Risk};
 use postgate::spool::{
@@ -17,6 +18,7 @@ use postgate::spool::{
 use postgate::tenant::Tenant;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -95,7 +97,7 @@ async fn settle(spool: &dyn Spool, port: u16, settlement: &Settlement) {
 
 /// Posts in every state, with all that can be known of one; more than go in one piece.
 async fn fill(spool: &dyn Spool) {
-    for message in 1..=300 {
+    for message in 1..=600 {
         commit(spool, message, 100, |post| post.priority = (message % 10) as u8).await;
     }
     let again = |after| Settlement::Again { after, last: attempt("503 later") };
@@ -270,10 +272,12 @@ async fn what_was_moved_is_as_it_was() {
     let path = directory.path();
     filled(path).await;
     let before = shown_in_directory(path).await;
-    assert!(before.listed.len() > 310 && before.earlier[1].is_some(), "{before:#?}");
+    assert!(before.listed.len() > 610 && before.earlier[1].is_some(), "{before:#?}");
     let told = moved(path, &database, Way::ToDatabase).await.unwrap();
     assert_eq!(told, [event(1040), event(1041), event(1041), event(1042)]);
     assert!(!path.join("postgate-data/spool/log").exists());
+    // Of those with one ordering key the first alone is found by claims.
+    assert_eq!(database.psql("SELECT count(*) FROM postgate_post WHERE is_behind"), "4");
     let there = shown_in_database(&database).await;
     assert_same(&there, &before, "there");
     // Nothing was left to be told twice.
@@ -312,7 +316,7 @@ async fn posts_are_moved_only_where_none_are() {
         "a gateway works on it: {refused:?}"
     );
     // Nothing came of all that.
-    assert_eq!(spool.census(Query::default()).await.unwrap().values().sum::<u64>(), 318);
+    assert_eq!(spool.census(Query::default()).await.unwrap().values().sum::<u64>(), 618);
     spool.close().unwrap();
     assert_eq!(shown_in_database(&database).await.listed.len(), 1);
 }
@@ -339,6 +343,84 @@ async fn a_spool_that_is_damaged_stays_where_it_is() {
     assert_eq!(shown_in_database(&database).await.listed, []);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_that_are_damaged_keep_the_spool_where_it_is_and_are_not_thrown_away() {
+    let Some(database) = database() else { return };
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    filled(path).await;
+    let notes = path.join("postgate-data/spool/log/notes");
+    let mut octets = fs::read(&notes).unwrap();
+    octets[20] ^= 1;
+    fs::write(&notes, &octets).unwrap();
+    let refused = moved(path, &database, Way::ToDatabase).await;
+    assert!(matches!(refused, Err(MoveError::Damaged(..))), "{refused:?}");
+    assert_eq!(fs::read(&notes).unwrap(), octets);
+    // A gateway sets them aside, and goes on without them.
+    let before = shown_in_directory(path).await;
+    moved(path, &database, Way::ToDatabase).await.unwrap();
+    assert_same(&shown_in_database(&database).await, &before, "there");
+    assert_eq!(fs::read(path.join("postgate-data/spool/damaged-notes")).unwrap(), octets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_calls_the_move_off() {
+    let Some(database) = database() else { return };
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    filled(path).await;
+    moved(path, &database, Way::ToDatabase).await.unwrap();
+    let newest = "id = (SELECT id FROM postgate_post ORDER BY id DESC LIMIT 1)";
+    for change in ["head = 'x'", "chronicle = 'x'"] {
+        let kept = database.psql(&format!("SELECT count(*) FROM postgate_post WHERE NOT {newest}"));
+        database.psql(&format!("UPDATE postgate_post SET {change} WHERE {newest}"));
+        let refused = moved(path, &database, Way::ToDirectory).await;
+        assert!(matches!(refused, Err(MoveError::Unreadable(_))), "{change}: {refused:?}");
+        assert!(!path.join("postgate-data/spool/log").exists());
+        // A gateway works there as before, and the next move begins anew.
+        Postgres::open(in_database(&database)).await.unwrap().close().await;
+        database.psql(&format!("DELETE FROM postgate_post WHERE {newest}"));
+        moved(path, &database, Way::ToDirectory).await.unwrap();
+        let there = shown_in_directory(path).await;
+        assert_eq!(there.listed.len().to_string(), kept);
+        moved(path, &database, Way::ToDatabase).await.unwrap();
+        assert_same(&shown_in_database(&database).await, &there, change);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_knows_nothing_of_the_move_is_not_emptied() {
+    let (Some(database), Some(other)) = (database(), database()) else { return };
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    filled(path).await;
+    moved(path, &database, Way::ToDatabase).await.unwrap();
+    drop(Move::begin(places(path, &database), Way::ToDirectory).await.unwrap());
+    // As if it had been killed when all had arrived.
+    let marker = path.join("postgate-data/spool/moving");
+    let text = fs::read_to_string(&marker).unwrap();
+    fs::write(&marker, text.replace("to-directory", "arrived")).unwrap();
+    let spool = Postgres::open(in_database(&other)).await.unwrap();
+    commit(&spool, 1, 1, |_| {}).await;
+    spool.close().await;
+    let refused = moved(path, &other, Way::ToDirectory).await;
+    assert!(matches!(refused, Err(MoveError::Occupied(_))), "{refused:?}");
+    assert_eq!(shown_in_database(&other).await.listed.len(), 1);
+}
+
+#[test]
+fn a_move_is_made_by_whose_the_spool_is() {
+    let Some(database) = database() else { return };
+    let directory = TempDir::new().unwrap();
+    let spool = directory.path().join("postgate-data/spool");
+    fs::create_dir_all(spool.join("log")).unwrap();
+    if chown(&spool, Some(1), None).is_err() {
+        return tools::leave_out("only root may give a directory away");
+    }
+    let (code, text) = run(directory.path(), &database, "postgres", &["spool", "migrate"]);
+    assert!(code == 78 && text.contains("belongs to user 1"), "{code} {text}");
+}
+
 /// The configuration of a gateway with this backend.
 fn config(database: &Database, backend: &str) -> String {
     let url = database.url();
@@ -349,6 +431,15 @@ fn config(database: &Database, backend: &str) -> String {
 fn run(directory: &Path, database: &Database, backend: &str, arguments: &[&str]) -> (i32, String) {
     fs::write(directory.join("postgate.toml"), config(database, backend)).unwrap();
     said(postgate(directory).args(arguments))
+}
+
+/// How a gateway that must not start ends, and what it says.
+fn refused(directory: &Path, database: &Database, backend: &str) -> (i32, String) {
+    fs::write(directory.join("postgate.toml"), config(database, backend)).unwrap();
+    fs::write(directory.join("stderr"), "").unwrap();
+    let started = Gateway::if_it_starts(Gateway::spawn(postgate(directory).arg("serve"), directory));
+    let code = started.map(|_| panic!("{backend}: it has started")).unwrap_err();
+    (code, fs::read_to_string(directory.join("stderr")).unwrap())
 }
 
 fn said(command: &mut Command) -> (i32, String) {
@@ -372,8 +463,27 @@ fn killed(directory: &Path, (calls, nth): (&str, usize), database: &Database, ba
     code == -1
 }
 
-/// What a move does that lasts, or that others see.
-const CALLS: [&str; 5] = ["fdatasync", "fsync", "/^rename", "/^(unlink|rmdir)", "/^(send|writev)"];
+/// What a move does that lasts, or that others see, and which of it is the last that is done.
+const CALLS: [(&str, &[usize]); 5] = [
+    ("fdatasync", &[1, 3, 4, 5]),
+    ("fsync", &[1, 2, 4]),
+    ("/^rename", &[1, 2, 3]),
+    ("/^(unlink|rmdir)", &[1, 2, 5]),
+    ("/^(send|writev)", &[1, 3, 5, 7, 9, 11, 13, 16, 19, 22, 24, 26, 27, 28, 29, 30, 32]),
+];
+
+/// How many posts are in the place that they are moved to.
+fn arrived(directory: &Path, database: &Database, backend: &str) -> u64 {
+    if backend == "postgres" {
+        return database.psql("SELECT count(*) FROM postgate_post").parse().unwrap();
+    }
+    let directory = in_directory(directory).directory;
+    if !directory.join("log").exists() {
+        return 0;
+    }
+    let findings = Inspection::of(&directory).unwrap().read(|_| Ok::<_, embedded::OpenError>(()));
+    findings.unwrap().posts.values().sum()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_is_killed_goes_on() {
@@ -386,31 +496,25 @@ async fn a_move_that_is_killed_goes_on() {
     let path = directory.path();
     filled(path).await;
     let before = shown_in_directory(path).await;
-    let mut kills = 0;
-    for calls in CALLS {
-        // The first ones, and then ever fewer of them.
-        for nth in [1, 2, 4, 8, 16] {
-            let mut was_killed = false;
-            for backend in ["postgres", "embedded"] {
-                if killed(path, (calls, nth), &database, backend) {
-                    was_killed = true;
-                    kills += 1;
-                }
-                let (code, text) = run(path, &database, backend, &["spool", "migrate"]);
-                // It may have been killed when all was done.
-                assert!(code == 0 || code == 66 || code == 78, "{calls} {nth}: {code} {text}");
-                let after = match backend {
-                    "postgres" => shown_in_database(&database).await,
-                    _ => shown_in_directory(path).await,
-                };
-                assert_same(&after, &before, &format!("{calls} {nth} to {backend}"));
-            }
-            if !was_killed {
-                break;
-            }
+    assert_eq!(shown_in_database(&database).await.listed, []);
+    let (mut kills, mut halves) = (0, BTreeMap::<_, u32>::new());
+    let points = CALLS.iter().flat_map(|(calls, all)| all.iter().map(move |nth| (*calls, *nth)));
+    for (calls, nth) in points {
+        for backend in ["postgres", "embedded"] {
+            kills += u32::from(killed(path, (calls, nth), &database, backend));
+            let arrived = arrived(path, &database, backend);
+            *halves.entry(backend).or_default() += u32::from(arrived > 0 && arrived < 618);
+            let (code, text) = run(path, &database, backend, &["spool", "migrate"]);
+            // It may have been killed when all was done.
+            assert!(code == 0 || code == 66 || code == 78, "{calls} {nth}: {code} {text}");
         }
+        let after = shown_in_directory(path).await;
+        assert_same(&after, &before, &format!("{calls} {nth}"));
     }
-    assert!(kills > 15, "only {kills} were killed");
+    assert!(
+        kills > 20 && halves.values().all(|halves| *halves > 0),
+        "{kills} kills, in the middle {halves:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,16 +528,16 @@ async fn no_gateway_starts_while_a_move_is_half_done() {
     {
         let moving = Move::begin(places(path, &database), way).await.unwrap();
         for backend in ["embedded", "postgres"] {
-            let (code, text) = run(path, &database, backend, &["serve"]);
+            let (code, text) = refused(path, &database, backend);
             assert!(code == 69 && text.contains("in use by another process"), "{backend}: {code} {text}");
         }
         let elsewhere = TempDir::new().unwrap();
-        let (code, text) = run(elsewhere.path(), &database, "postgres", &["serve"]);
+        let (code, text) = refused(elsewhere.path(), &database, "postgres");
         assert!(code == 69 && text.contains("works on the database"), "{code} {text}");
         drop(moving);
         database.psql("DELETE FROM postgate_node");
         for (place, backend) in [(path, "embedded"), (path, "postgres"), (elsewhere.path(), "postgres")] {
-            let (code, text) = run(place, &database, backend, &["serve"]);
+            let (code, text) = refused(place, &database, backend);
             let is_told = text.contains("`postgate spool migrate` goes on");
             assert!(code == 78 && is_told, "{backend}: {code} {text}");
         }
@@ -442,7 +546,7 @@ async fn no_gateway_starts_while_a_move_is_half_done() {
         let (code, text) = run(elsewhere.path(), &database, backend, &["spool", "migrate"]);
         assert!([66, 78].contains(&code), "{code} {text}");
         let (code, text) = run(path, &database, backend, &["spool", "migrate"]);
-        assert!(code == 0 && text.contains("318 posts ("), "{code} {text}");
+        assert!(code == 0 && text.contains("618 posts ("), "{code} {text}");
         let gateway = Gateway::listening(Gateway::spawn(postgate(path).arg("serve"), path));
         assert_eq!({ gateway }.end("-TERM"), 0);
     }

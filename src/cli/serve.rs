@@ -165,7 +165,7 @@ impl From<StartError> for Failure {
             StartError::Spool(error) | StartError::Move(MoveError::Directory(error)) => of_directory(error),
             StartError::Database(error) | StartError::Move(MoveError::Database(error)) => of_database(error),
             StartError::Move(MoveError::Nothing(_)) => NO_INPUT,
-            StartError::Move(MoveError::Damaged(..)) => DATA,
+            StartError::Move(MoveError::Damaged(..) | MoveError::Unreadable(_)) => DATA,
             StartError::Move(MoveError::Spool(_)) => UNAVAILABLE,
             StartError::Move(MoveError::Io(_)) => IO,
             StartError::Move(_) | StartError::Left(..) => super::CONFIG,

@@ -540,3 +540,26 @@ async fn a_long_line_is_not_looked_through_for_each_of_its_posts() {
     .await;
     assert!(read < count * 100, "{read} rows were read for {count} posts");
 }
+
+/// Each change of a count is told in a row of its own, and most lanes end with as many as they began.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_counts_is_added_up_where_all_was_delivered_too() {
+    let Some(database) = database() else { return };
+    let spool = open(&database).await;
+    spool.commit(message(1, &["a"], b"x")).await.unwrap();
+    let settled = claim_all(&spool, "a").await;
+    let delivered = settled.into_iter().map(|claim| (claim, Settlement::Delivered)).collect();
+    spool.settle(delivered, Vec::new()).await.unwrap();
+    spool.commit(message(2, &["b"], b"x")).await.unwrap();
+    let lane = "(SELECT lane FROM postgate_tally WHERE lane NOT IN (SELECT lane FROM postgate_post) LIMIT 1)";
+    database.psql(&format!(
+        "INSERT INTO postgate_tally SELECT {lane}, change, 0, 0, 0 FROM generate_series(1, 1500), \
+         unnest(ARRAY[1, -1]) AS change"
+    ));
+    for _ in 0..2 {
+        let counts = spool.counts().await.unwrap();
+        let counts: Vec<_> = counts.iter().map(|(lane, counts)| (&*lane.host, counts.waiting)).collect();
+        assert_eq!(counts, [("b", 1)]);
+    }
+    assert_eq!(database.psql("SELECT count(*) FROM postgate_tally"), "1");
+}

@@ -170,3 +170,28 @@ async fn a_note_that_was_set_and_not_answered_is_set_once() {
     assert_eq!(spool.note("new").await.unwrap().unwrap().version, 1);
     assert_eq!(spool.note("gone").await.unwrap(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_of_a_line_waits_until_a_standby_knows_that_the_last_one_is_over() {
+    let Some(database) = alone() else { return };
+    let spool = open(&database).await;
+    for id in 1..=2 {
+        spool.commit(super::steering::keyed(id, "a", "k")).await.unwrap();
+    }
+    let claims = claim_all(&spool, "a").await;
+    assert_eq!(claims.len(), 1);
+    wait_for(&database, "nobody").await;
+    let delivered = claims.into_iter().map(|claim| (claim, Settlement::Delivered)).collect();
+    let mut settled = spool.settle(delivered, Vec::new());
+    assert!(waits(&mut settled).await);
+    says(&database, WAITING, "1").await;
+    let pid = database.psql("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    // Cut: it is over in the database of the primary alone, and another try finds nothing to end.
+    database.psql(&format!("SELECT pg_terminate_backend({pid})"));
+    says(&database, &format!("{WAITING} AND pid <> {pid}"), "1").await;
+    assert!(waits(&mut settled).await, "answered although no standby has it");
+    assert_eq!(claim_all(&spool, "a").await, []);
+    wait_for(&database, "").await;
+    within_deadline("the answer", settled).await.unwrap();
+    assert_eq!(within_deadline("the next one", claim_all(&spool, "a")).await.len(), 1);
+}

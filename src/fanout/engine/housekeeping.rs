@@ -30,7 +30,14 @@ impl Engine {
     pub(super) async fn look_after(&mut self) -> Result<(), SpoolError> {
         self.tick_at = Instant::now() + TICK;
         self.pass();
-        let counts = self.options.spool.0.counts().await?;
+        let counts = match self.options.spool.0.counts().await {
+            Ok(counts) => counts,
+            Err(SpoolError::Closed) => return Err(SpoolError::Closed),
+            Err(error) => {
+                tracing::warn!(%error, "what waits for webhooks cannot be counted now");
+                return Ok(());
+            }
+        };
         let lanes = counts.iter().filter(|(lane, _)| lane.webhook.is_some());
         self.piles.clear();
         let mut waiting = HashMap::<_, u64>::new();

@@ -8,6 +8,7 @@
 //! A move that was interrupted is told by its marker, and goes on with what is missing.
 
 pub(super) mod cargo;
+mod error;
 mod marker;
 
 use super::disk::{Directory, Disk as _};
@@ -18,11 +19,13 @@ use super::postgres::depot::{Begun, Depot};
 use super::{Census, Query, Spool as _, SpoolError, catalog, postgres};
 use crate::event::{Event, Mark};
 use cargo::{Cargo, OCTETS, POSTS};
+pub use error::MoveError;
 use marker::Marker;
-use std::fmt;
+use rustix::process::geteuid;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -34,85 +37,6 @@ pub enum Way {
     ToDatabase,
     /// Out of the database.
     ToDirectory,
-}
-
-/// Why not all is where it should be. It can be tried again.
-#[derive(Debug)]
-pub enum MoveError {
-    /// There is nothing in that directory.
-    Nothing(PathBuf),
-    /// There is something already where all is to go.
-    Occupied(String),
-    /// Posts are on their way in the other direction.
-    OtherWay(PathBuf),
-    /// The database takes part in a move of another directory.
-    Elsewhere(String),
-    /// So many places of the embedded spool are damaged, and it stays where it is.
-    Damaged(PathBuf, usize),
-    /// The directory cannot be used.
-    Directory(embedded::OpenError),
-    /// The database cannot be used.
-    Database(postgres::OpenError),
-    /// Something could not be read or written.
-    Io(io::Error),
-    /// A spool refuses.
-    Spool(SpoolError),
-}
-
-impl fmt::Display for MoveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MoveError::Nothing(path) => write!(f, "there is no spool in {} to be moved", path.display()),
-            MoveError::Occupied(what) => f.write_str(what),
-            MoveError::OtherWay(path) => write!(
-                f,
-                "a move between {} and the database is half done in the other direction; name the other \
-                 backend under [spool], and finish that first",
-                path.display()
-            ),
-            MoveError::Elsewhere(place) => write!(
-                f,
-                "[spool] url: the database takes part in a move of {place} that is half done; finish that one \
-                 there"
-            ),
-            MoveError::Damaged(path, places) => write!(
-                f,
-                "{} is damaged ({places} places, `postgate spool check` names them), and all of it stays there; \
-                 have it delivered with backend = \"embedded\", which sets aside what cannot be read",
-                path.display()
-            ),
-            MoveError::Directory(error) => error.fmt(f),
-            MoveError::Database(error) => write!(f, "[spool] {error}"),
-            MoveError::Io(error) => error.fmt(f),
-            MoveError::Spool(error) => write!(f, "{error}; when that is mended, run it again: it goes on"),
-        }
-    }
-}
-
-impl std::error::Error for MoveError {}
-
-impl From<SpoolError> for MoveError {
-    fn from(error: SpoolError) -> MoveError {
-        MoveError::Spool(error)
-    }
-}
-
-impl From<io::Error> for MoveError {
-    fn from(error: io::Error) -> MoveError {
-        MoveError::Io(error)
-    }
-}
-
-impl From<embedded::OpenError> for MoveError {
-    fn from(error: embedded::OpenError) -> MoveError {
-        MoveError::Directory(error)
-    }
-}
-
-impl From<postgres::OpenError> for MoveError {
-    fn from(error: postgres::OpenError) -> MoveError {
-        MoveError::Database(error)
-    }
 }
 
 /// Both places of a move.
@@ -176,25 +100,50 @@ impl Move {
     ) -> Result<Census, MoveError> {
         let (depot, token, directory) = (&self.depot, &self.marker.token, &self.options.directory);
         if self.begun != Begun::Ended {
+            // Whoever opens a spool sets aside what is damaged.
+            let own = directory.clone();
+            let whole = off(move || is_whole(&own)).await;
+            self.give_up_damaged(&whole).await?;
+            whole?;
             let spool = open(&self.options).await?;
             hand_over(told, async |mark| Ok(spool.has_events(mark)), |mark| spool.events(mark)).await?;
             let (facts, posts) = (spool.notes("").await?, spool.census(Query::default()).await?);
             close(spool).await?;
             depot.take_facts(&facts).await?;
             let copied = copy_out(directory, depot, posts.values().sum(), progress).await;
-            if matches!(copied, Err(MoveError::Damaged(..))) {
-                depot.give_up(token).await?;
-                Marker::remove(directory)?;
-            }
+            self.give_up_damaged(&copied).await?;
             copied?;
             depot.end(token).await?;
         }
-        remove_if_there(&directory.join("log"))?;
+        self.empty_directory()?;
+        Ok(depot.census().await?)
+    }
+
+    /// Lets the gateway have the directory again, if it is damaged: nothing was taken out of it.
+    async fn give_up_damaged(&self, moved: &Result<(), MoveError>) -> Result<(), MoveError> {
+        if matches!(moved, Err(MoveError::Damaged(..))) {
+            self.depot.give_up(&self.marker.token).await?;
+            Marker::remove(&self.options.directory)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the spool from the directory, and then the marker. What was set aside as damaged is
+    /// left to who looks after it.
+    fn empty_directory(&self) -> io::Result<()> {
+        let directory = &self.options.directory;
+        let log = directory.join("log");
+        for entry in fs::read_dir(&log).into_iter().flatten() {
+            let name = entry?.file_name();
+            if name.as_encoded_bytes().starts_with(b"damaged-") {
+                fs::rename(log.join(&name), directory.join(&name))?;
+            }
+        }
+        remove_if_there(&log)?;
         remove_if_there(&catalog::directory_in(directory))?;
         // Before the marker: else the spool might be back after a power cut, and nothing said of it.
         Directory::at(directory)?.sync_names()?;
-        Marker::remove(directory)?;
-        Ok(depot.census().await?)
+        Marker::remove(directory)
     }
 
     async fn to_directory(
@@ -208,7 +157,16 @@ impl Move {
             hand_over(told, async |mark| depot.has_events(mark).await, |mark| depot.events(mark)).await?;
             let (facts, forgotten) = depot.facts().await?;
             spool.adopt_facts(facts, forgotten)?;
-            copy_in(depot, &spool, progress).await?;
+            if let Err(error) = copy_in(depot, &spool, progress).await {
+                close(spool).await?;
+                if let MoveError::Spool(SpoolError::Damaged(what)) = error {
+                    // All is in the database still.
+                    depot.call_off(token).await?;
+                    self.empty_directory()?;
+                    return Err(MoveError::Unreadable(what));
+                }
+                return Err(error);
+            }
         }
         let posts = spool.census(Query::default()).await?;
         close(spool).await?;
@@ -222,8 +180,12 @@ impl Move {
     }
 }
 
-/// Keeps gateways out of the directory.
+/// Keeps gateways out of the directory, which is that of the one who runs this.
 fn locked(directory: &Path, way: Way) -> Result<File, MoveError> {
+    let there = directory.ancestors().find_map(|path| fs::metadata(path).ok());
+    if let Some(owner) = there.map(|there| there.uid()).filter(|owner| *owner != geteuid().as_raw()) {
+        return Err(MoveError::Owned(directory.to_owned(), owner));
+    }
     if way == Way::ToDirectory {
         Directory::at(directory)?;
     } else if !directory.exists() {
@@ -254,6 +216,17 @@ async fn begun(directory: &Path, depot: &Depot, way: Way) -> Result<(Marker, Beg
             let text = "[spool] url: the database holds a spool already; name another one, or drop its tables \
                         if nobody wants what is in it";
             return Err(MoveError::Occupied(text.to_owned()));
+        }
+        // Before anything is in the directory the database knows of it.
+        (Way::ToDirectory, Some(marker))
+            if begun == Begun::Nothing && (marker.has_arrived || log.exists()) =>
+        {
+            let text = format!(
+                "[spool] url: the database knows nothing of the move that is half done in {}; name the one \
+                 that it began with",
+                directory.display()
+            );
+            return Err(MoveError::Occupied(text));
         }
         (Way::ToDirectory, None) if log.exists() => {
             let text = format!("there is a spool in {} already; move it away", directory.display());
@@ -333,6 +306,15 @@ async fn copy_out(
     Ok(())
 }
 
+/// Whether nothing in the directory is damaged.
+fn is_whole(directory: &Path) -> Result<(), MoveError> {
+    let findings = Inspection::alone(directory)?.read(|_| Ok::<_, MoveError>(()))?;
+    match findings.damages.len() {
+        0 => Ok(()),
+        places => Err(MoveError::Damaged(directory.to_owned(), places)),
+    }
+}
+
 /// Reads what lives in the directory, piece by piece; how many posts that were.
 fn read(directory: &Path, pieces: &mpsc::Sender<Vec<Cargo>>) -> Result<u64, MoveError> {
     let damaged = |places| MoveError::Damaged(directory.to_owned(), places);
@@ -343,15 +325,15 @@ fn read(directory: &Path, pieces: &mpsc::Sender<Vec<Cargo>>) -> Result<u64, Move
         octets += cargo.octets();
         posts += cargo.living().count();
         piece.push(cargo);
-        if posts < POSTS && octets < OCTETS {
+        // Many have a key, and no post that lives.
+        if posts.max(piece.len()) < POSTS && octets < OCTETS {
             return Ok(());
         }
         (octets, posts) = (0, 0);
         pieces.blocking_send(std::mem::take(&mut piece)).map_err(gone)
     })?;
-    let damages = findings.damages.len() + findings.missing.len();
-    if damages > 0 {
-        return Err(damaged(damages));
+    if !findings.damages.is_empty() {
+        return Err(damaged(findings.damages.len()));
     }
     pieces.blocking_send(piece).map_err(gone)?;
     Ok(findings.posts.values().sum())

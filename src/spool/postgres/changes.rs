@@ -73,6 +73,11 @@ impl Locked {
         self.rows.get(&id)
     }
 
+    /// Whether it was found, ended since or not.
+    pub fn is_known(&self, id: PostId) -> bool {
+        self.rows.contains_key(&id) || self.ended.contains(&id)
+    }
+
     /// Whether anything was changed.
     pub fn is_changed(&self) -> bool {
         !self.changed.is_empty() || !self.ended.is_empty()
@@ -244,7 +249,7 @@ pub(super) async fn finish(shared: &Shared, link: Taken<'_>, locked: Locked) -> 
     locked.write(&link).await?;
     link.commit().await?;
     shared.damages.fetch_add(locked.damages, Ordering::Relaxed);
-    lines::advance(shared, &locked.left).await?;
+    lines::advance(shared, &locked.left).await;
     shared.ring(&locked.rung);
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::hosts::Hosts;
 use super::link::{Taken, Trouble};
 use super::open::{gather, in_time};
 use super::row::time_of;
-use super::{OpenError, Options, Shared, events, freight, hold, looks, notes};
+use super::{OpenError, Options, Shared, events, freight, hold, lines, looks, notes};
 use crate::event::{Event, Mark};
 use crate::tenant::Tenant;
 use std::sync::Arc;
@@ -93,6 +93,8 @@ impl Depot {
     /// Says that all has arrived here: from now on it is here.
     pub async fn end(&self, token: &str) -> Result<(), SpoolError> {
         let link = self.link().await?;
+        // The newest come first: only now it is known who is behind whom.
+        link.execute(lines::MARK_ALL, &[]).await?;
         link.execute(END, &[&token]).await?;
         link.put_back();
         Ok(())
@@ -108,6 +110,14 @@ impl Depot {
         self.forget("DELETE FROM postgate_move WHERE token = $1", token).await
     }
 
+    /// Forgets the move, and nothing else.
+    pub async fn call_off(&self, token: &str) -> Result<(), SpoolError> {
+        let link = self.link().await?;
+        link.execute("DELETE FROM postgate_move WHERE token = $1", &[&token]).await?;
+        link.put_back();
+        Ok(())
+    }
+
     async fn forget(&self, ending: &'static str, token: &str) -> Result<(), SpoolError> {
         let link = self.link().await?;
         link.begin().await?;
@@ -116,7 +126,10 @@ impl Depot {
              DELETE FROM postgate_note; DELETE FROM postgate_event",
         )
         .await?;
-        link.execute(ending, &[&token]).await?;
+        if link.execute(ending, &[&token]).await? == 0 {
+            // Nothing is committed.
+            return Err(SpoolError::Failed("the database knows nothing of this move".to_owned()));
+        }
         Ok(link.commit().await?)
     }
 

@@ -41,9 +41,11 @@ impl Strays {
     /// that its link is closed. What it committed stands; whoever was not answered does the
     /// same again, and waits again.
     async fn end(&self, link: &Link) -> Result<(), Trouble> {
-        let all = std::mem::take(&mut *self.all());
+        let all = self.all().clone();
         if !all.is_empty() {
-            link.execute(END, &[&all]).await?;
+            let ended = timeout(ANSWER, link.execute(END, &[&all])).await;
+            ended.map_err(|_| Trouble::Lost("it does not answer any more".to_owned()))??;
+            self.all().retain(|process| !all.contains(process));
         }
         Ok(())
     }

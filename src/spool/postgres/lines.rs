@@ -6,6 +6,7 @@
 //! others, has committed that before looking at the line once more: the later of the two
 //! finds what the earlier did. Where one of them died in between, the next round does.
 
+use super::super::SpoolError;
 use super::Shared;
 use super::link::{Link, Trouble};
 use std::collections::BTreeSet;
@@ -13,14 +14,21 @@ use std::collections::BTreeSet;
 /// Lanes with ordering keys.
 pub(super) type Lines = BTreeSet<(String, String)>;
 
-/// Takes the mark off the first post of each of these.
-pub(super) async fn advance(shared: &Shared, lines: &Lines) -> Result<(), Trouble> {
-    if !lines.is_empty() {
+/// Takes the mark off the first post of each of these. What was committed stands, whatever
+/// becomes of this: the next round does it, too.
+pub(super) async fn advance(shared: &Shared, lines: &Lines) {
+    if lines.is_empty() {
+        return;
+    }
+    let work = async {
         let link = shared.quick.take().await?;
         advance_on(&link, lines).await?;
         link.put_back();
+        Ok::<_, Trouble>(())
+    };
+    if let Err(trouble) = work.await {
+        tracing::warn!(error = %SpoolError::from(trouble), "posts behind others wait a little longer");
     }
-    Ok(())
 }
 
 /// The same on a link of the caller's.
@@ -54,3 +62,8 @@ const ADVANCE_ALL: &str = concat!(
      ORDER BY p.lane, p.line LIMIT 1) AS next) ",
     advance!()
 );
+
+/// Marks whoever is behind others in its line.
+pub(super) const MARK_ALL: &str = "UPDATE postgate_post p SET is_behind = true WHERE line IS NOT NULL \
+    AND phase IN (0, 2) AND NOT is_behind AND EXISTS (SELECT FROM postgate_post q WHERE q.lane = p.lane \
+    AND q.line = p.line AND q.phase IN (0, 2) AND q.id < p.id)";

@@ -55,8 +55,7 @@ const NEWEST_OF: &str = concat!(
 const COUNTS: &str = "SELECT t.*, (SELECT min(p.accepted_at) FROM postgate_post p \
     WHERE p.lane = t.lane AND p.phase = 0) FROM (SELECT lane, sum(waiting)::int8 AS waiting, \
     sum(sending)::int8 AS sending, sum(held)::int8 AS held, sum(failed)::int8 AS failed, count(*) \
-    FROM postgate_tally GROUP BY lane) t \
-    WHERE t.waiting <> 0 OR t.sending <> 0 OR t.held <> 0 OR t.failed <> 0";
+    FROM postgate_tally GROUP BY lane) t";
 
 const FOLD: &str = "WITH told AS (DELETE FROM postgate_tally RETURNING *) INSERT INTO postgate_tally \
     SELECT * FROM (SELECT lane, sum(waiting) AS waiting, sum(sending) AS sending, sum(held) AS held, \
@@ -213,13 +212,25 @@ pub(super) async fn counts(shared: Arc<Shared>) -> Result<Vec<(Arc<Destination>,
         link.execute(FOLD, &[]).await?;
     }
     link.put_back();
+    // Most lanes are empty most of the time.
+    let holds_some = |row: &&Row| (1..=4).any(|at| row.get::<_, i64>(at) != 0);
     let counts = |row: &Row| {
         let number = |at: usize| row.get::<_, i64>(at).cast_unsigned();
         let oldest_at = row.get::<_, Option<i64>>(6).map(time_of);
         let (waiting, sending, held, failed) = (number(1), number(2), number(3), number(4));
         Ok((destination_of(row.get(0))?, Counts { waiting, sending, held, failed, oldest_at }))
     };
-    Ok(rows.iter().map(counts).collect::<Result<_, SpoolError>>()?)
+    Ok(rows.iter().filter(holds_some).map(counts).collect::<Result<_, SpoolError>>()?)
+}
+
+/// Adds up what was told of counts, for whoever asks next.
+pub(super) async fn fold(shared: &Shared) -> Result<(), Trouble> {
+    let link = shared.quick.take().await?;
+    if !link.query("SELECT FROM postgate_tally OFFSET $1 LIMIT 1", &[&TOLD]).await?.is_empty() {
+        link.execute(FOLD, &[]).await?;
+    }
+    link.put_back();
+    Ok(())
 }
 
 /// Every attempt of a living post that is kept.

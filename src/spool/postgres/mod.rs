@@ -67,6 +67,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Octets of messages that wait to be committed, beyond which none is taken.
 const WAITING: usize = 64 << 20;
 
+/// Changes nothing, and is written: its commit waits for what was committed before.
+const WRITE: &str = "UPDATE postgate_spool SET log = log";
+
 /// An open spool; see the module.
 pub struct Postgres {
     shared: Arc<Shared>,
@@ -129,7 +132,7 @@ impl Shared {
     /// Resolves when all that was committed before is as durable as what was waited for.
     async fn make_safe(&self) -> Result<(), Trouble> {
         let link = self.durable.take().await?;
-        link.execute("UPDATE postgate_spool SET log = log", &[]).await?;
+        link.execute(WRITE, &[]).await?;
         link.put_back();
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::changes::{Locked, end, finish};
 use super::events::append;
 use super::link::Trouble;
 use super::row::{Kept, chronicle_of, lane_of};
-use super::{Options, Shared};
+use super::{Options, Shared, WRITE};
 use crate::event::Event;
 use crate::post::{Post, Timestamp};
 use std::sync::Arc;
@@ -39,6 +39,10 @@ pub(super) async fn settle(
             // A try before this one may have ended it, and been cut off then.
             let line = claim.post.ordering_key.clone();
             locked.left.extend(line.map(|line| (lane_of(&claim.post.destination), line)));
+        }
+        // What a try before this one ended may wait for a standby still: who writes waits, too.
+        if done.iter().any(|(claim, _)| !locked.is_known(claim.post.id)) {
+            link.execute(WRITE, &[]).await?;
         }
         let is_told = locked.is_changed() && !events.is_empty();
         append(&link, &[if is_told { &events[..] } else { &[] }]).await?;

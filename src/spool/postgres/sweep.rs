@@ -10,6 +10,7 @@ use super::claims::lanes;
 use super::events::append;
 use super::lines;
 use super::link::Trouble;
+use super::looks;
 use super::row::{id_of, span};
 use super::schema::now;
 use super::{PATIENCE, PAUSE, Shared};
@@ -75,6 +76,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn round(shared: &Shared) -> Result<(), SpoolError> {
     while shared.insist(PATIENCE, || forget(shared)).await? == PIECE {}
+    shared.insist(PATIENCE, || looks::fold(shared)).await?;
     shared.insist(PATIENCE, || tidy(shared)).await
 }
 
